@@ -1,0 +1,1 @@
+"""BiCoR-Seg: networks, losses, data sets and the engine that trains and tests them."""

@@ -1,0 +1,290 @@
+"""Experiments: what a config file says, and how it is loaded, overridden and written down.
+
+A config is a Python file that defines ``experiment``. Its model and loss are functions whose
+keyword parameters, with their defaults, are the settings that ``model.key=value`` and
+``loss.key=value`` change on the command line.
+"""
+
+import ast
+import dataclasses
+import importlib.util
+import inspect
+import re
+import traceback
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from network.datasets.info import DatasetInfo
+from network.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which images, and how they are augmented and batched.
+
+    Args:
+        train, val, test: splits of the data set. With ``val=None`` no model is selected: the
+            last one is kept.
+        root: folder of the data; by default the data set's own.
+        crop: side of the training crops, pixels.
+        scales: factors that training images are randomly resized by.
+        max_class_share: crops in which one class has at least this share of the valid pixels are
+            drawn again, ten times at most.
+        mosaic: probability that a training image is put together from four.
+        rotate, flip: probabilities of a random quarter turn, and of each of the two flips.
+        repeat: times that an epoch goes through the training images; for small sets.
+        mean, std: of the three channels, in units of 255.
+        batch_size, val_batch_size: images a step, on each device.
+        workers: processes that load the data, for each device.
+    """
+
+    train: str = "train"
+    val: str | None = "val"
+    test: str = "test"
+    root: str | None = None
+    crop: int = 512
+    scales: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5)
+    max_class_share: float = 0.75
+    mosaic: float = 0.25
+    rotate: float = 0.5
+    flip: float = 0.5
+    repeat: int = 1
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    batch_size: int = 8
+    val_batch_size: int = 4
+    workers: int = 4
+
+    def __post_init__(self) -> None:
+        for key in ("crop", "repeat", "batch_size", "val_batch_size"):
+            _require(getattr(self, key) >= 1, f"data.{key}", getattr(self, key), "at least 1")
+        for key in ("mosaic", "rotate", "flip"):
+            value = getattr(self, key)
+            _require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")
+        scales_fit = bool(self.scales) and min(self.scales) > 0
+        _require(scales_fit, "data.scales", self.scales, "one or more factors above 0")
+        _require(min(self.std) > 0, "data.std", self.std, "above 0")
+        _require(self.workers >= 0, "data.workers", self.workers, "at least 0")
+        share = self.max_class_share
+        _require(0 < share <= 1, "data.max_class_share", share, "above 0 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """AdamW, the learning rate falling on a cosine, epoch by epoch.
+
+    Args:
+        lr, min_lr: learning rate of the first epoch, and the one that it falls to.
+        weight_decay: decoupled, on all parameters.
+        epochs: passes over the training set.
+        lookahead: wrap AdamW in Lookahead (k = 5, alpha = 0.5).
+    """
+
+    lr: float = 8e-5
+    min_lr: float = 1e-6
+    weight_decay: float = 0.01
+    epochs: int = 30
+    lookahead: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optim.lr", self.lr, "above 0")
+        _require(0 <= self.min_lr <= self.lr, "optim.min_lr", self.min_lr, "between 0 and optim.lr")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
+        _require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One experiment: plain values and factories; nothing is built before it is asked for.
+
+    Args:
+        dataset: facts of the data set.
+        model: builds the network. A parameter ``weights`` names its pretrained weights; it is
+            set to None where a checkpoint follows.
+        loss: builds the loss, ``loss(output, labels) -> dict`` of weighted parts.
+        monitor: the logged value that chooses the best checkpoint; losses are minimized.
+        seed: of weights, augmentation and order.
+        name: folder of the results; ``<folder>/<file>`` of the config by default.
+    """
+
+    dataset: DatasetInfo
+    model: Callable[..., "nn.Module"]
+    loss: Callable[..., "nn.Module"]
+    data: Data = field(default_factory=Data)
+    optim: Optim = field(default_factory=Optim)
+    monitor: str = "val/mIoU"
+    seed: int = 42
+    name: str = ""
+    config: str = ""
+
+    def __post_init__(self) -> None:
+        for key in ("train", "val", "test"):
+            split = getattr(self.data, key)
+            if split is not None and split not in self.dataset.splits:
+                raise InputError(
+                    f"data.{key}={split}: {self.dataset.name} has no such split"
+                    + nearest(split, self.dataset.splits)
+                )
+
+    @property
+    def root(self) -> Path:
+        return Path(self.data.root or self.dataset.root)
+
+    def build_model(self, pretrained: bool = True) -> "nn.Module":
+        """The network; without pretrained encoder weights where a checkpoint will follow."""
+        has_weights = "weights" in inspect.signature(self.model).parameters
+        return self.model(weights=None) if has_weights and not pretrained else self.model()
+
+
+def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment of a config file, changed by ``key=value`` overrides.
+
+    Raises:
+        InputError: the file is missing, is not Python or has no ``experiment``; a field or an
+            override is misspelt or has a value of the wrong type.
+    """
+    path = Path(path)
+    experiment = getattr(_import(path), "experiment", None)
+    if not isinstance(experiment, Experiment):
+        raise InputError(f"{path}: defines no 'experiment = Experiment(...)'")
+    experiment = replace(
+        experiment, config=path.as_posix(), name=experiment.name or _default_name(path)
+    )
+    for override in overrides:
+        experiment = _override(experiment, override)
+    return experiment
+
+
+def settings(experiment: Experiment) -> dict[str, Any]:
+    """Every setting by the key that overrides it, defaults and overrides resolved."""
+    result = {"monitor": experiment.monitor, "name": experiment.name, "seed": experiment.seed}
+    for section in ("data", "optim"):
+        values = dataclasses.asdict(getattr(experiment, section))
+        result |= {f"{section}.{key}": value for key, value in values.items()}
+    for section in ("model", "loss"):
+        for key, parameter in inspect.signature(getattr(experiment, section)).parameters.items():
+            result[f"{section}.{key}"] = parameter.default
+    return result
+
+
+def describe(experiment: Experiment) -> str:
+    """The resolved experiment as text: its settings, one ``key=value`` a line."""
+    head = f"# {experiment.config} on {experiment.dataset.name}\n"
+    return head + "".join(f"{key}={value}\n" for key, value in settings(experiment).items())
+
+
+def _require(condition: bool, key: str, value: object, expected: str) -> None:
+    if not condition:
+        raise InputError(f"{key}={value}: must be {expected}")
+
+
+def _default_name(path: Path) -> str:
+    parts = path.resolve().with_suffix("").parts
+    # Below config/ the whole path names the experiment; elsewhere its folder and file do.
+    start = parts.index("config") + 1 if "config" in parts[:-1] else -2
+    return "/".join(parts[start:])
+
+
+def _import(path: Path) -> Any:
+    """Run a config file as a module of its own: no two of the same name can meet."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such config file; see config/ for those that there are")
+    if path.suffix != ".py":
+        raise InputError(f"{path}: a config is a Python file, its name must end in .py")
+    spec = importlib.util.spec_from_file_location(f"config:{path.resolve()}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise InputError(f"{path}: not Python, line {error.lineno}: {error.msg}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:
+        lines = [
+            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
+        ]
+        where = f"line {lines[-1]}: " if lines else ""
+        message = f"{type(error).__name__}: {error}" + _nearest_field(str(error))
+        raise InputError(f"{path}: {where}{message}") from error
+    return module
+
+
+def _nearest_field(message: str) -> str:
+    """The right field for Python's message about an unexpected keyword argument."""
+    match = re.search(
+        r"(Experiment|Data|Optim)\.__init__\(\) got an unexpected .* '(\w+)'", message
+    )
+    if not match:
+        return ""
+    section = {"Experiment": Experiment, "Data": Data, "Optim": Optim}[match[1]]
+    return nearest(match[2], [f.name for f in fields(section)])
+
+
+def _override(experiment: Experiment, override: str) -> Experiment:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise InputError(f"override '{override}': expected key=value, e.g. data.batch_size=4")
+    types = _override_types(experiment)
+    if key not in types:
+        raise InputError(f"override '{override}': unknown key '{key}'{nearest(key, types)}")
+    value = _parse(key, text, types[key])
+    section, _, name = key.rpartition(".")
+    if not section:
+        return replace(experiment, **{name: value})
+    if section in ("data", "optim"):
+        changed = replace(getattr(experiment, section), **{name: value})
+    else:
+        changed = partial(getattr(experiment, section), **{name: value})
+    return replace(experiment, **{section: changed})
+
+
+def _override_types(experiment: Experiment) -> dict[str, Any]:
+    """The type of every key that can be overridden."""
+    types: dict[str, Any] = {"monitor": str, "seed": int, "name": str}
+    for section in ("data", "optim"):
+        hints = typing.get_type_hints(type(getattr(experiment, section)))
+        types |= {f"{section}.{key}": hint for key, hint in hints.items()}
+    for section in ("model", "loss"):
+        types |= {f"{section}.{k}": t for k, t in _parameter_types(getattr(experiment, section))}
+    return types
+
+
+def _parameter_types(factory: Callable) -> list[tuple[str, Any]]:
+    hints: Mapping[str, Any] = typing.get_type_hints(inspect.unwrap(_innermost(factory)))
+    parameters = inspect.signature(factory).parameters.values()
+    return [(p.name, hints.get(p.name, type(p.default))) for p in parameters]
+
+
+def _innermost(factory: Callable) -> Callable:
+    return _innermost(factory.func) if isinstance(factory, partial) else factory
+
+
+def _parse(key: str, text: str, expected: Any) -> Any:
+    """``text`` as a value of the type that ``key`` has."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(value, int | float) and typing.get_origin(expected) is tuple:
+        value = (value,)
+    try:
+        # A word stays a word: root=0123 is no number.
+        adapter = TypeAdapter(expected)
+        return adapter.validate_python(text if expected is str else value)
+    except ValidationError as error:
+        name = (
+            getattr(expected, "__name__", str(expected)) if isinstance(expected, type) else expected
+        )
+        raise InputError(f"override '{key}={text}': expected {name}") from error

@@ -1,0 +1,157 @@
+"""Finding, checking, reading and writing image and mask files."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from network.datasets.info import DatasetInfo
+from network.errors import InputError
+
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+
+# Whole ISPRS tiles are larger than Pillow's guard against decompression bombs allows.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def list_images(folder: Path) -> dict[str, Path]:
+    """Image files of ``folder`` by stem, in name order.
+
+    Raises:
+        InputError: the folder does not exist or holds no image; two images have one stem.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; see 'Data' in README.md for the folders")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if path.stem in files:
+            raise InputError(f"{path}: same name as {files[path.stem].name}; keep one of them")
+        files[path.stem] = path
+    if not files:
+        raise InputError(f"{folder}: no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
+    return files
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Image file to RGB (h, w, 3) uint8.
+
+    Raises:
+        InputError: the file cannot be decoded.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise InputError(f"{path}: unreadable or truncated image; copy or extract it again")
+    return image
+
+
+def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
+    """Index, color-table or RGB mask file to labels (h, w) uint8.
+
+    Raises:
+        InputError: the file cannot be decoded, or holds a label or a color that is no class.
+    """
+    try:
+        with Image.open(path) as image:
+            # The indices of a color table are the labels; OpenCV would expand them to colors.
+            is_index = image.mode in ("L", "P")
+            labels = np.asarray(image) if is_index else None
+    except (OSError, SyntaxError) as error:
+        raise InputError(
+            f"{path}: unreadable or truncated mask; copy or extract it again"
+        ) from error
+    if labels is None:
+        return info.from_rgb(read_image(path), str(path))
+    check_labels(labels, info, str(path))
+    return labels
+
+
+def check_labels(labels: np.ndarray, info: DatasetInfo, source: str) -> None:
+    """Raise an :class:`InputError` if a label is neither a class of ``info`` nor ignored."""
+    wrong = (labels >= info.num_classes) & (labels != info.ignore_index)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0].tolist()
+        raise InputError(
+            f"{source}: label {labels[row, column]} at row {row}, column {column} is out of range "
+            f"({int(wrong.sum())} pixels); {info.name} has labels 0 to {info.num_classes - 1} and "
+            f"{info.ignore_index} to ignore"
+        )
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) from the header, after checking that the file has its end.
+
+    Raises:
+        InputError: not an image, or the file stops before its pixels do.
+    """
+    remedy = "copy or extract it again"
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if image.format == "TIFF":
+                offsets, counts = image.tag_v2.get(273), image.tag_v2.get(279)
+                if offsets and counts:
+                    end = max(offset + count for offset, count in zip(offsets, counts, strict=True))
+                    if end > path.stat().st_size:
+                        raise InputError(f"{path}: truncated TIFF; {remedy}")
+            elif image.format in _LAST_BYTES and not _ends_with(path, _LAST_BYTES[image.format]):
+                raise InputError(f"{path}: truncated {image.format}; {remedy}")
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: not an image, or its header is damaged; {remedy}") from error
+    except OSError as error:
+        raise InputError(f"{path}: unreadable image ({error}); {remedy}") from error
+    return height, width
+
+
+_LAST_BYTES = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
+
+
+def _ends_with(path: Path, ending: bytes) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        return ending in file.read()
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write labels (h, w) or RGB (h, w, 3) uint8; the file has its name only once it is whole.
+
+    Raises:
+        InputError: the file cannot be written (disk full, no permission).
+    """
+    bgr = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
+    encoded = cv2.imencode(path.suffix, bgr)[1]
+    with replacing(path) as partial:
+        partial.write_bytes(encoded.data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its name when the block succeeds.
+
+    Works for files and folders. What bore the name is replaced; after an error it is untouched
+    and nothing is left behind.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if path.is_dir():
+            old = path.with_name(f".{path.name}.old-{os.getpid()}")
+            path.rename(old)
+            partial.rename(path)
+            shutil.rmtree(old)
+        else:
+            partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)

@@ -1,0 +1,258 @@
+"""The facts of each data set, once: classes, palette, ignore label, files, splits, d4 views.
+
+Sources: ISPRS 2D semantic labeling contest (Vaihingen, Potsdam), LoveDA (Wang et al., NeurIPS
+2021 Datasets and Benchmarks), and GeoSeg's folder names, which the field's commands rely on.
+Palettes are RGB.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from network.errors import InputError
+
+RGB = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """One folder of masks, relative to the data set's root, and what kind of truth it holds.
+
+    ``kind`` is ``"full"`` or ``"eroded"`` (class boundaries ignored). Folders of optional
+    labels are used where they exist.
+    """
+
+    folder: str
+    kind: str = "full"
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """An image folder and its masks; no masks where the labels are held by a server."""
+
+    images: str
+    labels: tuple[Labels, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """The views that the field's scripts call ``d4`` on one data set (they differ by data set)."""
+
+    vertical_flip: bool
+    rotations: tuple[int, ...]
+    scales: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileNames:
+    """File names of whole ISPRS tiles: a common stem, then one of these endings."""
+
+    image: str
+    mask: str
+    eroded_mask: str
+    infrared_image: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """Facts of one data set.
+
+    Args:
+        name: short name, used in results.
+        root: default folder of the data, relative to the repository.
+        classes: class names in label order, labels 0 to k-1.
+        palette: one RGB color per class.
+        ignore_index: the label that is neither trained on nor scored; not in 0 to k-1.
+        splits: folders of each split.
+        scored: labels in the mean scores; all classes by default.
+        d4: views of the test-time augmentation called ``d4``.
+        tiles: names of whole tiles, for data sets that are cut into patches.
+    """
+
+    name: str
+    root: str
+    classes: tuple[str, ...]
+    palette: tuple[RGB, ...]
+    ignore_index: int
+    splits: dict[str, tuple[Folder, ...]]
+    scored: tuple[int, ...] = ()
+    d4: Scaling = Scaling(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
+    tiles: TileNames | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.palette) != len(self.classes):
+            raise ValueError(
+                f"{self.name}: {len(self.classes)} classes but {len(self.palette)} colors"
+            )
+        if len(set(self.palette)) != len(self.palette):
+            raise ValueError(f"{self.name}: two classes have the same color")
+        if not len(self.classes) <= self.ignore_index <= 255:
+            raise ValueError(
+                f"{self.name}: ignore_index {self.ignore_index} is not in "
+                f"{len(self.classes)} to 255"
+            )
+        if not self.scored:
+            object.__setattr__(self, "scored", tuple(range(len(self.classes))))
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def to_rgb(self, labels: np.ndarray) -> np.ndarray:
+        """Labels (..., uint8) to RGB colors (..., 3); labels that are no class become black."""
+        return self._color_table[labels]
+
+    def from_rgb(
+        self, rgb: np.ndarray, source: str, *, unknown_ignored: bool = False
+    ) -> np.ndarray:
+        """RGB mask (h, w, 3) uint8 to labels (h, w) uint8; black is the ignore label.
+
+        Args:
+            source: the file the mask comes from, for the error message.
+            unknown_ignored: give colors that are no class the ignore label.
+
+        Raises:
+            InputError: a color is neither a class nor black (unless ``unknown_ignored``).
+        """
+        labels = np.empty(rgb.shape[:2], np.uint8)
+        # A block of rows at a time: the 32-bit codes of a 6000 x 6000 tile would take 144 MB.
+        rows = max(1, 2**20 // max(1, rgb.shape[1]))
+        for top in range(0, rgb.shape[0], rows):
+            labels[top : top + rows] = self._label_table[_codes(rgb[top : top + rows])]
+        unknown = labels == _UNKNOWN
+        if unknown.any():
+            if not unknown_ignored:
+                raise InputError(self._unknown_color_message(rgb, unknown, source))
+            labels[unknown] = self.ignore_index
+        return labels
+
+    def _unknown_color_message(self, rgb: np.ndarray, unknown: np.ndarray, source: str) -> str:
+        codes, counts = np.unique(_codes(rgb[unknown]), return_counts=True)
+        code, count = int(codes[counts.argmax()]), int(counts.max())
+        row, column = np.argwhere(unknown & (_codes(rgb) == code))[0].tolist()
+        color = (code >> 16, code >> 8 & 255, code & 255)
+        more = f" (and {len(codes) - 1} more colors)" if len(codes) > 1 else ""
+        return (
+            f"{source}: color {color} is no class of {self.name}, {count} pixels, the first at "
+            f"row {row}, column {column}{more}; expected {sorted(self.palette)} or black"
+        )
+
+    @cached_property
+    def _color_table(self) -> np.ndarray:
+        table = np.zeros((256, 3), np.uint8)
+        table[: self.num_classes] = self.palette
+        return table
+
+    @cached_property
+    def _label_table(self) -> np.ndarray:
+        """Label of every 24-bit color: one look-up per pixel, however many classes there are."""
+        table = np.full(1 << 24, _UNKNOWN, np.uint8)
+        table[0] = self.ignore_index  # black; a class that is black takes it back below
+        for label, color in enumerate(self.palette):
+            table[int(_codes(np.array(color, np.uint8)))] = label
+        return table
+
+
+# The class count is far below 254, and 255 may be a data set's ignore label.
+_UNKNOWN = 254
+
+
+def _codes(rgb: np.ndarray) -> np.ndarray:
+    """RGB colors (..., 3) as 24-bit integers (...)."""
+    red, green, blue = (rgb[..., i].astype(np.uint32) for i in range(3))
+    return red << 16 | green << 8 | blue
+
+
+def patch_splits(patch: int) -> dict[str, tuple[Folder, ...]]:
+    """Splits of a data set cut into patches, in GeoSeg's folders.
+
+    Train and val are scored on full masks, test on eroded ones; the RGB masks that the patch
+    tools write with ``--gt`` are the full masks of the test split.
+    """
+    full = Labels(folder=f"test/masks_{patch}_rgb", kind="full", optional=True)
+    eroded = Labels(folder=f"test/masks_{patch}", kind="eroded")
+    return {
+        "train": (_patches("train", patch),),
+        "val": (_patches("val", patch),),
+        "train_val": (_patches("train", patch), _patches("val", patch)),
+        "test": (Folder(images=f"test/images_{patch}", labels=(eroded, full)),),
+    }
+
+
+def _patches(split: str, patch: int) -> Folder:
+    labels = Labels(folder=f"{split}/masks_{patch}")
+    return Folder(images=f"{split}/images_{patch}", labels=(labels,))
+
+
+def _loveda(split: str) -> tuple[Folder, ...]:
+    return tuple(
+        Folder(
+            images=f"{split}/{domain}/images_png",
+            labels=(Labels(folder=f"{split}/{domain}/masks_png_convert"),),
+        )
+        for domain in ("Rural", "Urban")
+    )
+
+
+_ISPRS_CLASSES = ("ImSurf", "Building", "LowVeg", "Tree", "Car", "Clutter")
+_ISPRS_PALETTE = (
+    (255, 255, 255),
+    (0, 0, 255),
+    (0, 255, 255),
+    (0, 255, 0),
+    (255, 255, 0),
+    (255, 0, 0),
+)
+
+VAIHINGEN = DatasetInfo(
+    name="vaihingen",
+    root="data/vaihingen",
+    classes=_ISPRS_CLASSES,
+    palette=_ISPRS_PALETTE,
+    ignore_index=6,
+    splits=patch_splits(1024),
+    scored=(0, 1, 2, 3, 4),
+    d4=Scaling(vertical_flip=True, rotations=(0, 90), scales=(0.5, 0.75, 1.0, 1.25, 1.5)),
+    tiles=TileNames(image=".tif", mask=".tif", eroded_mask="_noBoundary.tif"),
+)
+
+POTSDAM = DatasetInfo(
+    name="potsdam",
+    root="data/potsdam",
+    classes=_ISPRS_CLASSES,
+    palette=_ISPRS_PALETTE,
+    ignore_index=6,
+    splits=patch_splits(1024),
+    scored=(0, 1, 2, 3, 4),
+    d4=Scaling(vertical_flip=True, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5)),
+    tiles=TileNames(
+        image="_RGB.tif",
+        infrared_image="_IRRG.tif",
+        mask="_label.tif",
+        eroded_mask="_label_noBoundary.tif",
+    ),
+)
+
+LOVEDA = DatasetInfo(
+    name="loveda",
+    root="data/LoveDA",
+    classes=("background", "building", "road", "water", "barren", "forest", "agricultural"),
+    palette=(
+        (255, 255, 255),
+        (255, 0, 0),
+        (255, 255, 0),
+        (0, 0, 255),
+        (159, 129, 183),
+        (0, 255, 0),
+        (255, 195, 128),
+    ),
+    ignore_index=7,
+    splits={
+        "train": _loveda("Train"),
+        "val": _loveda("Val"),
+        "train_val": _loveda("Train") + _loveda("Val"),
+        "test": tuple(Folder(images=f"Test/{domain}/images_png") for domain in ("Rural", "Urban")),
+    },
+)

@@ -1,0 +1,154 @@
+"""Samples of a split, and the one Dataset that reads them."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from network.datasets.files import image_size, list_images, read_image, read_mask
+from network.datasets.info import DatasetInfo, Folder, Labels
+from network.datasets.transforms import TrainTransform
+from network.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One image and its masks by label kind (empty where the labels are held back)."""
+
+    name: str
+    image: Path
+    size: tuple[int, int]  # height, width
+    masks: dict[str, Path] = field(default_factory=dict)
+
+
+def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
+    """Samples of a split in name order, their headers checked.
+
+    Raises:
+        InputError: a folder is missing or empty, an image has no mask or the reverse, their
+            sizes differ, or a file is damaged.
+    """
+    samples: dict[str, Sample] = {}
+    for folder in info.splits[split]:
+        for sample in _folder_samples(root, folder):
+            if sample.name in samples:
+                raise InputError(
+                    f"{sample.image}: same name as {samples[sample.name].image}; masks are saved "
+                    "by name, rename one of the two"
+                )
+            samples[sample.name] = sample
+    return list(samples.values())
+
+
+def _folder_samples(root: Path, folder: Folder) -> list[Sample]:
+    images = list_images(root / folder.images)
+    masks = {}
+    for labels in folder.labels:
+        if not labels.optional or (root / labels.folder).is_dir():
+            masks[labels.kind] = _paired_masks(images, root / folder.images, root, labels)
+    with ThreadPoolExecutor() as pool:  # waits for the disk more than it computes
+        return list(pool.map(lambda name: _sample(name, images, masks), images))
+
+
+def _paired_masks(images: dict, image_folder: Path, root: Path, labels: Labels) -> dict[str, Path]:
+    mask_folder = root / labels.folder
+    masks = list_images(mask_folder)
+    for one, other, folder, what in (
+        (images, masks, mask_folder, "mask"),
+        (masks, images, image_folder, "image"),
+    ):
+        alone = [path for name, path in one.items() if name not in other]
+        if alone:
+            raise InputError(
+                f"{alone[0]}: no {what} of this name in {folder} ({len(alone)} of {len(one)} files "
+                "without one); add the missing files or remove these"
+            )
+    return masks
+
+
+def _sample(name: str, images: dict[str, Path], masks: dict[str, dict[str, Path]]) -> Sample:
+    size = image_size(images[name])
+    own = {kind: paths[name] for kind, paths in masks.items()}
+    for path in own.values():
+        mask_size = image_size(path)
+        if mask_size != size:
+            raise InputError(
+                f"{path}: {mask_size[0]} x {mask_size[1]} pixels, its image {images[name]} has "
+                f"{size[0]} x {size[1]}; both must have one size"
+            )
+    return Sample(name=name, image=images[name], size=size, masks=own)
+
+
+def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> None:
+    """Read every mask once, so that a wrong label ends a run before it has begun.
+
+    Raises:
+        InputError: a mask cannot be read, holds a label or color that is no class, or no pixel
+            of the whole split has a class.
+    """
+
+    def has_class(sample: Sample) -> bool:
+        valid = [read_mask(path, info) != info.ignore_index for path in sample.masks.values()]
+        return any(mask.any() for mask in valid)
+
+    with ThreadPoolExecutor() as pool:
+        checks = pool.map(has_class, samples)
+        progress = tqdm(checks, f"Checking {split} masks", len(samples), leave=False, unit="mask")
+        if not any(list(progress)):
+            raise InputError(
+                f"{info.name}: no pixel of the {split} masks has a class; wrong masks?"
+            )
+
+
+class SegmentationDataset(Dataset):
+    """Images as uint8 tensors (3, H, W), labels (H, W) uint8 by label kind, and names.
+
+    A training item is ``(epoch, index)``: its augmentation depends on these and the seed alone,
+    whichever process reads it, so that a resumed run sees what an uninterrupted one does. An
+    evaluation item is ``index``; ``~index`` is the same image with every label ignored.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        info: DatasetInfo,
+        transform: TrainTransform | None = None,
+        seed: int = 0,
+    ):
+        self.samples, self.info, self.transform, self.seed = samples, info, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict:
+        if self.transform is None:
+            return self._evaluation_item(item)
+        epoch, index = item
+        rng = np.random.default_rng([self.seed, epoch, index])
+        image, labels = self.transform(self._read, index % len(self), len(self), rng)
+        return {"image": _to_tensor(image), "labels": torch.from_numpy(labels)}
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        sample = self.samples[index]
+        mask = next(iter(sample.masks.values()))
+        return read_image(sample.image), read_mask(mask, self.info)
+
+    def _evaluation_item(self, index: int) -> dict:
+        sample = self.samples[max(index, ~index)]
+        labels = {kind: read_mask(path, self.info) for kind, path in sample.masks.items()}
+        if index < 0:
+            labels = {k: np.full_like(v, self.info.ignore_index) for k, v in labels.items()}
+        return {
+            "image": _to_tensor(read_image(sample.image)),
+            "labels": {kind: torch.tensor(mask) for kind, mask in labels.items()},
+            "name": sample.name,
+        }
+
+
+def _to_tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -1,0 +1,135 @@
+"""Training augmentation: mosaic, random scale, class-balanced crop, quarter turns and flips.
+
+Source: the augmentation of GeoSeg and of D2LS (ICCV 2025), on which BiCoR-Seg was trained.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from network.config import Data
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network
+import albumentations
+
+cv2.setNumThreads(0)  # loading runs in as many processes as there are cores
+
+Read = Callable[[int], tuple[np.ndarray, np.ndarray]]
+DRAWS = 11
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """One augmented crop from a reader of (image, labels) pairs; see :class:`Data`."""
+
+    data: Data
+    ignore_index: int
+
+    def __call__(
+        self, read: Read, index: int, count: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Crop of image ``index`` of ``count``: (crop, crop, 3) and (crop, crop), uint8."""
+        if rng.random() < self.data.mosaic:
+            others = rng.integers(count, size=3)
+            pairs = [read(index), *(read(int(other)) for other in others)]
+            image, labels = mosaic(pairs, self.ignore_index, rng)
+        else:
+            image, labels = read(index)
+        image, labels = self.scaled_crop(image, labels, rng)
+        flips = albumentations.Compose(
+            [
+                albumentations.RandomRotate90(p=self.data.rotate),
+                albumentations.HorizontalFlip(p=self.data.flip),
+                albumentations.VerticalFlip(p=self.data.flip),
+            ],
+            seed=int(rng.integers(2**31)),
+        )
+        result = flips(image=image, mask=labels)
+        return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result["mask"])
+
+    def scaled_crop(
+        self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Resize by a random scale and crop; only the crop's own pixels are resized."""
+        side = round(self.data.crop / rng.choice(self.data.scales))
+        for _ in range(DRAWS):
+            window = random_window(labels.shape, side, side, rng)
+            if self._is_varied(labels[window]):
+                break
+        size = (self.data.crop, self.data.crop)
+        image = pad(image[window], side, side, 0)
+        labels = pad(labels[window], side, side, self.ignore_index)
+        if side == self.data.crop:
+            return image, labels
+        return (
+            cv2.resize(image, size, interpolation=cv2.INTER_LINEAR),
+            cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST),
+        )
+
+    def _is_varied(self, labels: np.ndarray) -> bool:
+        counts = np.bincount(labels.ravel(), minlength=256)
+        counts[self.ignore_index] = 0
+        return np.count_nonzero(counts) > 1 and (
+            counts.max() < self.data.max_class_share * counts.sum()
+        )
+
+
+def mosaic(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], ignore_index: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random crops of four (image, labels) pairs around a center in the middle half.
+
+    The result has the size of the first pair.
+    """
+    height, width = pairs[0][1].shape
+    row = int(rng.integers(height // 4, height - height // 4 + 1))
+    column = int(rng.integers(width // 4, width - width // 4 + 1))
+    image = np.empty_like(pairs[0][0])
+    labels = np.empty_like(pairs[0][1])
+    quarters = [
+        (rows, columns)
+        for rows in (slice(0, row), slice(row, height))
+        for columns in (slice(0, column), slice(column, width))
+    ]
+    for quarter, (other_image, other_labels) in zip(quarters, pairs, strict=True):
+        h, w = labels[quarter].shape
+        window = random_window(other_labels.shape, h, w, rng)
+        image[quarter] = pad(other_image[window], h, w, 0)
+        labels[quarter] = pad(other_labels[window], h, w, ignore_index)
+    return image, labels
+
+
+def random_window(
+    shape: Sequence[int], height: int, width: int, rng: np.random.Generator
+) -> tuple[slice, slice]:
+    """A window of this size at a random place; all there is of a side that is too short."""
+    top = int(rng.integers(max(0, shape[0] - height) + 1))
+    left = int(rng.integers(max(0, shape[1] - width) + 1))
+    return slice(top, min(top + height, shape[0])), slice(left, min(left + width, shape[1]))
+
+
+def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
+    """Fill up (h, w, ...) with ``value`` at the bottom and right."""
+    missing = height - array.shape[0], width - array.shape[1]
+    if not any(missing):
+        return array
+    margins = [(0, missing[0]), (0, missing[1])] + [(0, 0)] * (array.ndim - 2)
+    return np.pad(array, margins, constant_values=value)
+
+
+class Normalize(nn.Module):
+    """uint8 images (b, 3, H, W) to float, channels of mean 0 and deviation 1, on the device."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        # Part of the experiment, not of the weights.
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return (image - self.mean) / self.std

@@ -1,0 +1,142 @@
+"""Loaders: a resumable order for training, batches of one size for evaluation."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, Sampler
+
+from network.config import Experiment
+from network.datasets.segmentation import Sample, SegmentationDataset, check_samples, find_samples
+from network.datasets.transforms import TrainTransform
+from network.errors import InputError
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """(epoch, index) in an order that depends on seed and epoch alone; a share per process.
+
+    The epoch travels with the index: workers that live on through the epochs would not learn
+    of it otherwise.
+    """
+
+    def __init__(self, count: int, seed: int, rank: int = 0, world_size: int = 1):
+        self.count, self.seed, self.rank, self.world_size = count, seed, rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count // self.world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = list(range(self.count))
+        random.Random(f"{self.seed}/{self.epoch}").shuffle(order)
+        # The remainder of an uneven split is another one in each epoch.
+        share = order[self.rank : len(self) * self.world_size : self.world_size]
+        return iter([(self.epoch, index) for index in share])
+
+
+class SizeBatchSampler(Sampler[list[int]]):
+    """Batches of images of one size, each once over all processes.
+
+    A process that would have a batch less gets one whose labels are all ignored (``~index``):
+    processes stay in step, and no image counts twice.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], batch_size: int, rank: int = 0, world_size: int = 1
+    ):
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index, sample in enumerate(samples):
+            by_size.setdefault(sample.size, []).append(index)
+        batches = [
+            indices[start : start + batch_size]
+            for indices in by_size.values()
+            for start in range(0, len(indices), batch_size)
+        ]
+        batches += [[~index for index in batches[0]]] * (-len(batches) % world_size)
+        self.batches = batches[rank::world_size]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+
+class SegmentationData(pl.LightningDataModule):
+    """The training and validation images of an experiment, found and checked at once.
+
+    Raises:
+        InputError: see :func:`find_samples` and :func:`check_samples`; or there are fewer
+            training images than a batch holds.
+    """
+
+    def __init__(self, experiment: Experiment):
+        super().__init__()
+        self.experiment = experiment
+        self.train_samples = self._samples(experiment.data.train)
+        self.val_samples = self._samples(experiment.data.val) if experiment.data.val else []
+
+    def _samples(self, split: str) -> list[Sample]:
+        info = self.experiment.dataset
+        samples = find_samples(info, self.experiment.root, split)
+        if not samples[0].masks:
+            raise InputError(f"{info.name} has no masks for the split '{split}'; use another split")
+        check_samples(samples, info, split)
+        return samples
+
+    def train_dataloader(self) -> DataLoader:
+        experiment, data = self.experiment, self.experiment.data
+        transform = TrainTransform(data, experiment.dataset.ignore_index)
+        dataset = SegmentationDataset(
+            self.train_samples, experiment.dataset, transform, experiment.seed
+        )
+        sampler = EpochSampler(len(dataset) * data.repeat, experiment.seed, *self._processes())
+        if len(sampler) < data.batch_size:
+            raise InputError(
+                f"data.batch_size={data.batch_size}: only {len(sampler)} training images in "
+                f"{experiment.root} for each process; lower it, or raise data.repeat"
+            )
+        return DataLoader(
+            dataset,
+            batch_size=data.batch_size,
+            sampler=sampler,
+            drop_last=True,
+            **self._worker_options(),
+        )
+
+    def val_dataloader(self) -> DataLoader | list:
+        if not self.val_samples:
+            return []
+        return evaluation_loader(
+            self.experiment,
+            self.val_samples,
+            self.experiment.data.val_batch_size,
+            *self._processes(),
+            **self._worker_options(),
+        )
+
+    def _processes(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _worker_options(self) -> dict:
+        workers = self.experiment.data.workers
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": on_gpu}
+
+
+def evaluation_loader(
+    experiment: Experiment,
+    samples: Sequence[Sample],
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    **options,
+) -> DataLoader:
+    """Whole images of ``samples`` with all their labels, without augmentation."""
+    dataset = SegmentationDataset(samples, experiment.dataset)
+    sampler = SizeBatchSampler(samples, batch_size, rank, world_size)
+    return DataLoader(dataset, batch_sampler=sampler, **options)

@@ -1,0 +1,192 @@
+"""Evaluation: predict a split, write its masks, score them; the engine of every test script."""
+
+import json
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from network.config import Experiment
+from network.datasets.files import read_mask, replacing, write_image
+from network.datasets.info import DatasetInfo
+from network.datasets.segmentation import Sample, check_samples, find_samples
+from network.datasets.transforms import Normalize
+from network.engine.data import evaluation_loader
+from network.engine.metrics import ConfusionMatrix, Scores, compute_scores
+from network.engine.protocol import stamp
+from network.engine.results import print_results, write_results
+from network.engine.tta import build_views, mean_logits
+from network.errors import InputError
+from network.models.checkpoint import load_weights
+
+RUN_FILE = "protocol.json"
+
+
+def evaluate(
+    experiment: Experiment,
+    *,
+    checkpoint: Path,
+    output: Path,
+    split: str,
+    tta: str = "none",
+    rgb: bool = False,
+    batch_size: int = 1,
+    device: str = "auto",
+) -> dict[str, Scores]:
+    """Predict ``split`` into PNG masks in ``output``, and score them where there are labels.
+
+    Masks are written while predicting. An interrupted evaluation goes on where it stopped;
+    ``output`` gets its scores when all masks are there.
+
+    Args:
+        tta: see :func:`network.engine.tta.build_views`.
+        rgb: write colors instead of labels.
+        batch_size: images a step; images of other sizes are never in one batch.
+
+    Returns:
+        Scores by label kind; none where the labels are held back.
+
+    Raises:
+        InputError: data, checkpoint, device or output folder cannot be used.
+    """
+    info, root = experiment.dataset, experiment.root
+    target = _device(device)
+    samples = find_samples(info, root, split)
+    kinds = list(samples[0].masks)
+    model = experiment.build_model(pretrained=False)
+    load_weights(model, checkpoint)
+    if kinds:
+        check_samples(samples, info, split)
+    protocol = stamp(
+        experiment,
+        split=split,
+        label_kinds=kinds,
+        images=len(samples),
+        checkpoint=checkpoint,
+        tta=tta,
+        views=len(build_views(tta, info, samples[0].size)),
+        precision="32-true",
+    )
+    done = _start(output, samples, protocol, rgb)
+    matrices = {kind: ConfusionMatrix(info.num_classes) for kind in kinds}
+    for sample in samples:
+        if sample.name in done:
+            _score_written(sample, output, info, matrices)
+    todo = [sample for sample in samples if sample.name not in done]
+    if todo:
+        model.to(target).eval()
+        _predict(experiment, model, todo, output, tta, rgb, batch_size, target, matrices)
+    scores = {kind: compute_scores(m.compute(), info) for kind, m in matrices.items()}
+    if scores:
+        write_results(output, protocol, scores)
+        print_results(protocol, scores)
+    return scores
+
+
+def _predict(
+    experiment: Experiment,
+    model: nn.Module,
+    samples: list[Sample],
+    output: Path,
+    tta: str,
+    rgb: bool,
+    batch_size: int,
+    device: torch.device,
+    matrices: dict[str, ConfusionMatrix],
+) -> None:
+    info = experiment.dataset
+    normalize = Normalize(experiment.data.mean, experiment.data.std).to(device)
+    workers = min(experiment.data.workers, len(samples))
+    loader = evaluation_loader(experiment, samples, batch_size, num_workers=workers)
+    views = len(build_views(tta, info, samples[0].size))
+    progress = tqdm(total=len(samples), desc=f"Predicting ({views} views)", unit="image")
+    with progress, torch.inference_mode(), _writer() as write:
+        for batch in loader:
+            image = normalize(batch["image"].to(device))
+            logits = mean_logits(
+                lambda view: model(view).logits, image, build_views(tta, info, image.shape[-2:])
+            )
+            prediction = logits.argmax(dim=1).cpu()
+            for kind, matrix in matrices.items():
+                matrix.update(prediction, batch["labels"][kind])
+            for name, labels in zip(batch["name"], prediction.numpy(), strict=True):
+                labels = labels.astype(np.uint8)
+                write(output / f"{name}.png", info.to_rgb(labels) if rgb else labels)
+            progress.update(len(prediction))
+
+
+@contextmanager
+def _writer():
+    """A function that writes images in a thread of its own, a few of them waiting at most."""
+    pending: deque[Future] = deque()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+
+        def write(path: Path, image: np.ndarray) -> None:
+            pending.append(pool.submit(write_image, path, image))
+            while len(pending) > 16 or (pending and pending[0].done()):
+                pending.popleft().result()
+
+        yield write
+        while pending:
+            pending.popleft().result()
+
+
+def _start(output: Path, samples: list[Sample], protocol: dict, rgb: bool) -> set[str]:
+    """Make ``output`` ready and tell the names of the samples whose masks are already there.
+
+    Masks count as done only if the same evaluation, by its protocol, wrote them.
+    """
+    record = {**protocol, "rgb": rgb}
+    names = {f"{sample.name}.png" for sample in samples}
+    present = {path.name for path in output.glob("*.png")} if output.is_dir() else set()
+    if foreign := sorted(present - names):
+        raise InputError(
+            f"{output}: holds masks of another evaluation ({foreign[0]}, {len(foreign)} files); "
+            "choose another -o, or empty the folder"
+        )
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is a file; choose another -o")
+    run_file = output / RUN_FILE
+    is_same = run_file.is_file() and _read_json(run_file) == record
+    if not is_same:
+        for name in ("scores.json", "scores.csv", *present):
+            (output / name).unlink(missing_ok=True)
+        with replacing(run_file) as partial:
+            partial.write_text(json.dumps(record, indent=2) + "\n")
+        return set()
+    return {name.removesuffix(".png") for name in present}
+
+
+def _read_json(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        return None
+
+
+def _score_written(
+    sample: Sample, output: Path, info: DatasetInfo, matrices: dict[str, ConfusionMatrix]
+) -> None:
+    prediction = _batch(read_mask(output / f"{sample.name}.png", info))
+    for kind, matrix in matrices.items():
+        matrix.update(prediction, _batch(read_mask(sample.masks[kind], info)))
+
+
+def _batch(mask: np.ndarray) -> Tensor:
+    return torch.from_numpy(mask.astype(np.int64))[None]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: torch cannot use it here; give cpu or cuda") from error
+    return device

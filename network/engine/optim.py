@@ -1,0 +1,55 @@
+"""AdamW, optionally in Lookahead, and the cosine of the learning rate."""
+
+from collections.abc import Iterable
+
+import torch
+from catalyst.contrib.optimizers.lookahead import Lookahead as CatalystLookahead
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+
+from network.config import Optim
+
+
+class Lookahead(CatalystLookahead):
+    """catalyst's Lookahead (Zhang et al., NeurIPS 2019), with a state that can be loaded again.
+
+    The parent keys its slow weights by ``id()``, which means nothing in another process, and its
+    ``load_state_dict`` fails. Here they are saved in the order of the parameters.
+    """
+
+    def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5):
+        super().__init__(optimizer, k=k, alpha=alpha)
+        # The parent skips torch's own constructor; this adds the hooks that torch looks for.
+        self.__setstate__({})
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.optimizer.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict:
+        slow = [self.state[parameter].get("slow_param") for parameter in self._parameters()]
+        return {**self.optimizer.state_dict(), "slow_params": slow}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        state = dict(state_dict)
+        slow_params = state.pop("slow_params")
+        self.optimizer.load_state_dict(state)
+        # Loading replaces the groups and the state of the inner optimizer.
+        self.param_groups, self.fast_state = self.optimizer.param_groups, self.optimizer.state
+        for parameter, slow in zip(self._parameters(), slow_params, strict=True):
+            self.state[parameter].clear()
+            if slow is not None:
+                self.state[parameter]["slow_param"] = slow.to(parameter, copy=True)
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+
+def build_optimizer(
+    parameters: Iterable[torch.nn.Parameter], optim: Optim
+) -> tuple[Optimizer, LRScheduler]:
+    """The optimizer of the trainable parameters, and its schedule, stepped once per epoch."""
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    optimizer: Optimizer = AdamW(trainable, lr=optim.lr, weight_decay=optim.weight_decay)
+    if optim.lookahead:
+        optimizer = Lookahead(optimizer)
+    return optimizer, CosineAnnealingLR(optimizer, T_max=optim.epochs, eta_min=optim.min_lr)

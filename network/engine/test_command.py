@@ -1,0 +1,63 @@
+"""The command line of the test scripts: one for all data sets."""
+
+import argparse
+from pathlib import Path
+
+from network.config import load_experiment
+from network.datasets.info import DatasetInfo
+from network.engine.evaluate import evaluate
+from network.engine.runs import find_checkpoint
+from network.engine.tta import TTA_NAMES
+from network.errors import InputError
+
+
+def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
+    """Parse the command line and evaluate.
+
+    Args:
+        description: of the script.
+        dataset: whose classes the config must have; None for any data set.
+    """
+    args = _parser(description).parse_intermixed_args()
+    experiment = load_experiment(args.config, args.overrides)
+    if dataset and experiment.dataset.classes != dataset.classes:
+        raise InputError(
+            f"{args.config}: is for the classes of {experiment.dataset.name}, not of "
+            f"{dataset.name}; use the test script of that data set, or test_custom.py"
+        )
+    if args.batch_size < 1:
+        raise InputError(f"--batch-size {args.batch_size}: must be at least 1")
+    # Without a held-out split no best checkpoint is chosen.
+    names = ("best.ckpt", "last.ckpt") if experiment.data.val else ("last.ckpt",)
+    split = "val" if args.val else experiment.data.test
+    if split not in experiment.dataset.splits:
+        raise InputError(f"--val: {experiment.dataset.name} has no split 'val'")
+    checkpoint = args.checkpoint or find_checkpoint(experiment, names)
+    print(f"checkpoint {checkpoint}")
+    evaluate(
+        experiment,
+        checkpoint=checkpoint,
+        output=args.output,
+        split=split,
+        tta=args.tta,
+        rgb=args.rgb,
+        batch_size=args.batch_size,
+        device=args.device,
+    )
+    print(f"masks and scores in {args.output}")
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("-c", "--config", type=Path, required=True, help="config/.../x.py")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the masks")
+    parser.add_argument(
+        "-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation"
+    )
+    parser.add_argument("--rgb", action="store_true", help="write RGB masks, not labels")
+    parser.add_argument("--val", action="store_true", help="the val split, not the test split")
+    parser.add_argument("--checkpoint", type=Path, help="weights; the newest run's best by default")
+    parser.add_argument("--batch-size", type=int, default=1, help="images a step (default 1)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. data.root=PATH")
+    return parser

@@ -1,0 +1,164 @@
+"""Training: the Lightning trainer around task and data."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.strategies import StrategyRegistry
+
+from network.config import Experiment, describe
+from network.datasets.files import replacing
+from network.engine.data import SegmentationData
+from network.engine.runs import LOGS_DIR, find_checkpoint, new_run
+from network.engine.task import SegmentationTask
+from network.errors import InputError, nearest
+from network.models.checkpoint import load_weights, read_checkpoint
+
+LATEST = "latest"
+STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
+
+
+def train(
+    experiment: Experiment,
+    *,
+    resume: str | None = None,
+    devices: str = "auto",
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    precision: str = "32-true",
+    accelerator: str = "auto",
+    fast_dev_run: bool = False,
+) -> Path:
+    """Train ``experiment``; checkpoints and logs get a new run folder, a resumed run its old one.
+
+    Args:
+        resume: a ``last.ckpt``, or ``"latest"`` for that of the newest run.
+        devices, num_nodes, strategy, precision, accelerator: Lightning's.
+        fast_dev_run: one batch of training and validation, nothing is written.
+
+    Returns:
+        The folder of the checkpoints.
+
+    Raises:
+        InputError: data, checkpoint or devices cannot be used.
+    """
+    check_devices(accelerator, devices)
+    monitor = _check_monitor(experiment)
+    checkpoint = _resume_checkpoint(experiment, resume)
+    data = SegmentationData(experiment)
+    pl.seed_everything(experiment.seed, verbose=False)
+    task = SegmentationTask(experiment, pretrained=checkpoint is None)
+    if checkpoint:
+        load_weights(task.model, checkpoint)  # names what does not fit before anything starts
+    run = checkpoint.parent if checkpoint else new_run(experiment)
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
+        precision=precision,
+        max_epochs=experiment.optim.epochs,
+        logger=False if fast_dev_run else _logger(experiment, run),
+        callbacks=[] if fast_dev_run else _callbacks(experiment, run, monitor),
+        fast_dev_run=fast_dev_run,
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,  # every mask has already been read
+        use_distributed_sampler=False,  # the samplers shard by themselves
+    )
+    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return run
+
+
+class SaveSettings(Callback):
+    """Write the resolved experiment beside its checkpoints."""
+
+    def __init__(self, experiment: Experiment, run: Path):
+        self.experiment, self.run = experiment, run
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            with replacing(self.run / "experiment.txt") as partial:
+                partial.write_text(describe(self.experiment))
+
+
+def check_devices(accelerator: str, devices: str) -> None:
+    """Raise an :class:`InputError` if the machine has not as many devices as are asked for."""
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
+    available = torch.cuda.device_count() if on_gpu else os.cpu_count() or 1
+    kind = "GPU" if on_gpu else "CPU core"
+    if not available:
+        raise InputError(f"--accelerator {accelerator}: this machine has no GPU that torch can use")
+    if devices in ("auto", "-1"):
+        return
+    try:
+        numbers = [int(number) for number in devices.split(",") if number]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 0 or devices == "0":
+        raise InputError(f"--devices {devices}: expected a count, a list such as 0,1, or auto")
+    needed = max(numbers) + 1 if "," in devices else numbers[0]
+    if needed > available:
+        raise InputError(
+            f"--devices {devices}: this machine has {available} {kind}{'s' * (available > 1)}; "
+            f"give at most {available}"
+        )
+
+
+def _check_monitor(experiment: Experiment) -> str | None:
+    """The value that chooses the best checkpoint; None where nothing is held out."""
+    if experiment.data.val is None:
+        return None
+    known = ["val/loss", "val/mIoU", "val/mF1", "val/OA"]
+    known += [f"val/IoU/{name}" for name in experiment.dataset.classes]
+    if experiment.monitor not in known:
+        raise InputError(
+            f"monitor={experiment.monitor}: no such value is logged"
+            + nearest(experiment.monitor, known)
+        )
+    return experiment.monitor
+
+
+def _resume_checkpoint(experiment: Experiment, resume: str | None) -> Path | None:
+    if resume is None:
+        return None
+    path = find_checkpoint(experiment, ("last.ckpt",)) if resume == LATEST else Path(resume)
+    checkpoint = read_checkpoint(path)
+    if "optimizer_states" not in checkpoint:
+        raise InputError(f"{path}: holds weights alone; resume from the last.ckpt of a run")
+    done = checkpoint["epoch"] + 1
+    if done >= experiment.optim.epochs:
+        raise InputError(
+            f"{path}: all {done} epochs are done; raise optim.epochs to go on, or test it"
+        )
+    return path
+
+
+def _logger(experiment: Experiment, run: Path) -> CSVLogger:
+    # Lightning empties a log folder that it finds: a resumed run gets one beside the first.
+    folder, number = run.name, 0
+    while (LOGS_DIR / experiment.name / folder).exists():
+        number += 1
+        folder = f"{run.name}_resumed_{number}"
+    return CSVLogger(LOGS_DIR, name=experiment.name, version=folder)
+
+
+def _callbacks(experiment: Experiment, run: Path, monitor: str | None) -> Sequence[Callback]:
+    last = ModelCheckpoint(run, "last", enable_version_counter=False, save_on_train_epoch_end=True)
+    callbacks = [SaveSettings(experiment, run), LearningRateMonitor("epoch"), last]
+    if monitor:
+        best = ModelCheckpoint(
+            run,
+            "best",
+            monitor=monitor,
+            mode="min" if monitor == "val/loss" else "max",
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
+        callbacks.append(best)
+    return callbacks

@@ -1,0 +1,1 @@
+"""Losses: pixel losses, the scatter loss, and one composite loss per method."""

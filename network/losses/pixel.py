@@ -1,0 +1,63 @@
+"""Cross-entropy and Dice loss over the valid pixels of a label map, from one softmax.
+
+Both are finite, zero and connected to the graph where no pixel is valid.
+"""
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+DICE_SMOOTHING = 0.05
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, ignore_index: int, smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy with label smoothing, mean over the valid pixels.
+
+    Equals ``torch.nn.functional.cross_entropy`` where any pixel is valid, else 0.
+
+    Args:
+        logits: (b, k, H, W).
+        labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
+    """
+    total = nnf.cross_entropy(
+        logits.float(),
+        labels,
+        ignore_index=ignore_index,
+        label_smoothing=smoothing,
+        reduction="sum",
+    )
+    return total / (labels != ignore_index).sum().clamp(min=1)
+
+
+def cross_entropy_and_dice(
+    logits: Tensor, labels: Tensor, ignore_index: int, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """:func:`cross_entropy` and the soft Dice loss.
+
+    Dice is, per class over the batch's valid pixels, 1 - (2 I + e) / (C + e) with I the sum of
+    p t, C the sum of p + t, p the softmax, t the one-hot truth and e = 0.05. Classes absent
+    from the batch count as 0 but stay in the mean.
+
+    Args:
+        logits: (b, k, H, W).
+        labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
+    """
+    k = logits.shape[1]
+    log_p = logits.float().log_softmax(dim=1)
+    valid = labels != ignore_index  # (b, H, W)
+    count = valid.sum().clamp(min=1)
+    index = labels.where(valid, 0)[:, None]  # (b, 1, H, W)
+
+    true_log_p = log_p.gather(1, index)[:, 0] * valid
+    uniform = (log_p.mean(dim=1) * valid).sum()
+    ce = -((1 - smoothing) * true_log_p.sum() + smoothing * uniform) / count
+
+    p = log_p.exp() * valid[:, None]
+    truth = labels[:, None] == torch.arange(k, device=labels.device).view(1, k, 1, 1)
+    pixels = truth.sum(dim=(0, 2, 3))  # per class
+    intersection = (p * truth).sum(dim=(0, 2, 3))
+    cardinality = p.sum(dim=(0, 2, 3)) + pixels
+    dice = 1 - (2 * intersection + DICE_SMOOTHING) / (cardinality + DICE_SMOOTHING)
+    return ce, (dice * (pixels > 0)).mean()

@@ -1,0 +1,57 @@
+"""Aggregator: four encoder stages to one map of class-independent features.
+
+Source: arXiv 2512.20255, section 3; the same function as the released code, in a cheaper order.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+
+
+class Aggregator(nn.Module):
+    """One Linear per stage, resize to the first stage, concatenate, one Linear without bias.
+
+    Both Linears act on each pixel alone and so commute with the resize: each stage is
+    brought to d channels at its own resolution, and the resized maps are added.
+
+    Args:
+        channels: channels of the stages, shallow to deep.
+        dim: d, the channels of the result.
+    """
+
+    def __init__(self, channels: Sequence[int], dim: int):
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Linear(c, dim) for c in channels)
+        # Its input is the concatenation of the projected stages, deepest first.
+        self.fuse = nn.Linear(dim * len(channels), dim, bias=False)
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """stages, each (b, c_i, h_i, w_i) -> features (b, h, w, d) at the first stage's size."""
+        size = stages[0].shape[-2:]
+        slices = self.fuse.weight.chunk(len(stages), dim=1)[::-1]  # shallow to deep, (d, d) each
+        # A bias is the same at every pixel, so that resizing leaves it alone: added once.
+        bias = sum(
+            fuse @ projection.bias
+            for fuse, projection in zip(slices, self.projections, strict=True)
+        )
+        total = None
+        for stage, projection, fuse in zip(stages, self.projections, slices, strict=True):
+            pixels = stage.permute(0, 2, 3, 1)  # (b, h_i, w_i, c_i)
+            if pixels[..., 0].numel() > pixels.shape[-1]:
+                weight = fuse @ projection.weight  # (d, c_i), cheaper than a map of d channels
+                features = nnf.linear(pixels, weight, bias if total is None else None)
+            else:
+                features = nnf.linear(nnf.linear(pixels, projection.weight), fuse)
+                if total is None:
+                    features = features + bias
+            total = features if total is None else total + _resize(features, size)
+        return total
+
+
+def _resize(features: Tensor, size: torch.Size) -> Tensor:
+    """(b, h_i, w_i, d) -> (b, h, w, d), bilinear."""
+    channels_first = features.permute(0, 3, 1, 2)  # a view: the memory stays channels-last
+    resized = nnf.interpolate(channels_first, size=size, mode="bilinear", align_corners=False)
+    return resized.permute(0, 2, 3, 1)

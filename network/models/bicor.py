@@ -1,0 +1,212 @@
+"""BiCoR-Seg: class embeddings and pixel features refine each other through class heatmaps.
+
+Source: "BiCoR-Seg: Bidirectional Co-Refinement Framework for High-Resolution Remote Sensing Image
+Segmentation", arXiv 2512.20255. Where the text and the released code differ (gate, candidate,
+softmax of the logits) this follows the code, whose parameter counts and cost are the paper's.
+
+Notation: b batch, k classes, d channels, (h, w) a quarter of the image, s = h * w pixels.
+"""
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+
+from network.models.aggregator import Aggregator
+from network.models.encoder import STRIDES, Encoder
+from network.models.head import UPSCALING, PixelShuffleHead
+from network.models.output import SegOutput
+
+MIN_SELECTED = 64
+EPSILON = 1e-6
+
+
+def selected_pixels(pixels: int, ratio: float) -> int:
+    """K: how many of ``pixels`` a class embedding is refined from (ratio rounded half to even)."""
+    return min(pixels, max(MIN_SELECTED, round(ratio * pixels)))
+
+
+def pooling_weights(score: Tensor, count: int) -> Tensor:
+    """Weights of the ``count`` pixels with the highest heatmap, summing to 1; 0 elsewhere.
+
+    Where a heatmap is so cold that those sum to almost nothing, all its pixels are weighted.
+
+    Args:
+        score: heatmap logits (b, k, s), float32. No gradient flows back to them.
+
+    Returns:
+        (b, k, s)
+    """
+    heatmap = score.detach().sigmoid()
+    if count < heatmap.shape[-1]:
+        top = heatmap.topk(count, sorted=False)
+        selected = torch.zeros_like(heatmap).scatter(-1, top.indices, top.values)
+    else:
+        selected = heatmap
+    # A branch on the values would wait for the GPU, so that both cases are computed.
+    is_cold = selected.sum(-1, keepdim=True) <= EPSILON
+    weights = torch.where(is_cold, heatmap, selected)
+    return weights / (weights.sum(-1, keepdim=True) + EPSILON)
+
+
+class HBISLayer(nn.Module):
+    """Heatmap-driven bidirectional information synergy: one exchange between classes and pixels.
+
+    Args:
+        dim: d.
+        topk_ratio: share of the pixels that each class embedding is refined from.
+        learn_alpha: train the mixing weight alpha, which stays in (0, 1) and starts at 0.5.
+        tau: temperature of the heatmaps and of the softmax over classes.
+    """
+
+    def __init__(
+        self, dim: int, topk_ratio: float = 0.02, learn_alpha: bool = True, tau: float = 1.0
+    ):
+        super().__init__()
+        self.topk_ratio, self.tau = topk_ratio, tau
+        self.class_norm, self.feature_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.value = nn.Linear(dim, dim, bias=False)
+        self.gate = _mlp(2 * dim, dim)
+        self.candidate = _mlp(dim, dim)
+        self.gamma, self.beta = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.alpha_logit = nn.Parameter(torch.zeros(()), requires_grad=learn_alpha)
+
+    def forward(self, classes: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Refine both sides.
+
+        Args:
+            classes: class embeddings (b, k, d).
+            features: (b, s, d).
+
+        Returns:
+            refined class embeddings (b, k, d), refined features (b, s, d), and the heatmap
+            logits (b, k, s).
+        """
+        classes_n, features_n = self.class_norm(classes), self.feature_norm(features)
+        # Heatmaps decide which pixels a class is made of: float32 in every precision.
+        with torch.autocast(features.device.type, enabled=False):
+            query = self.query(classes_n.float()) * features.shape[-1] ** -0.5
+            score = query @ features_n.float().transpose(1, 2)  # (b, k, s)
+            context = self.pool(score, features_n.float())
+        classes = self.refine_classes(classes, classes_n, context)
+        return classes, self.refine_features(classes, features, score), score / self.tau
+
+    def pool(self, score: Tensor, features_n: Tensor) -> Tensor:
+        """score (b, k, s), features_n (b, s, d) -> context of each class (b, k, d)."""
+        count = selected_pixels(score.shape[-1], self.topk_ratio)
+        # Pooled first, projected after: k vectors instead of s.
+        return self.value(pooling_weights(score, count) @ features_n)
+
+    def refine_classes(self, classes: Tensor, classes_n: Tensor, context: Tensor) -> Tensor:
+        """F2CE: mix each embedding with its context, channel by channel; all (b, k, d)."""
+        gate = self.gate(torch.cat([classes_n, context], dim=-1)).sigmoid()
+        return torch.lerp(classes, self.candidate(context), gate)
+
+    def refine_features(self, classes: Tensor, features: Tensor, score: Tensor) -> Tensor:
+        """CE2F: modulate the features (b, s, d) by the classes (b, k, d) that pixels look like.
+
+        alpha * F + (1 - alpha) * sum_n p_n (gamma_n * F + beta_n), where p sums to 1 over the
+        classes: every factor of F, and every shift, is a mixture of k vectors.
+        """
+        alpha = self.alpha_logit.sigmoid()
+        scale = alpha + (1 - alpha) * (1 + self.gamma(classes).tanh())  # (b, k, d)
+        shift = (1 - alpha) * self.beta(classes)  # (b, k, d)
+        probability = (score / self.tau).softmax(dim=1).transpose(1, 2)  # (b, s, k)
+        return torch.addcmul(probability @ shift, features, probability @ scale)
+
+
+def _mlp(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.GELU(), nn.Linear(outputs, outputs))
+
+
+class BiCoRSeg(nn.Module):
+    """Encoder, aggregator, cascaded HBIS layers, head.
+
+    Args:
+        num_classes: k.
+        encoder: a timm model with maps at strides 4, 8, 16 and 32.
+        weights: of the encoder: ``"imagenet"``, a local file, or None.
+        dim: d, a multiple of 16.
+        layers: number of HBIS layers.
+        topk_ratio: share of the pixels that each class embedding is refined from.
+        learn_alpha: train the mixing weight of each layer; False keeps it at 0.5.
+        aux: an auxiliary output in training, from unrefined features and fixed embeddings.
+        tau: temperature of the heatmaps.
+        drop_path: stochastic depth of the encoder.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        encoder: str = "convnext_base.fb_in1k",
+        weights: str | None = "imagenet",
+        dim: int = 256,
+        layers: int = 2,
+        topk_ratio: float = 0.02,
+        learn_alpha: bool = True,
+        aux: bool = True,
+        tau: float = 1.0,
+        drop_path: float = 0.0,
+    ):
+        super().__init__()
+        self.encoder = Encoder(encoder, weights, drop_path)
+        self.aggregator = Aggregator(self.encoder.channels, dim)
+        self.class_embeddings = nn.Parameter(torch.empty(num_classes, dim))
+        nn.init.trunc_normal_(self.class_embeddings, std=0.02)
+        self.layers = nn.ModuleList(
+            HBISLayer(dim, topk_ratio, learn_alpha, tau) for _ in range(layers)
+        )
+        self.head = PixelShuffleHead(dim)
+        self.aux_classifier = nn.Linear(dim, dim // UPSCALING**2, bias=False) if aux else None
+
+    def forward(self, image: Tensor, details: bool = False) -> SegOutput:
+        """Segment normalized images of any size.
+
+        Args:
+            image: (b, 3, H, W) float, normalized.
+            details: also return heatmaps and class embeddings, as in training.
+        """
+        height, width = image.shape[-2:]
+        output = self.decode(self.encoder(_pad(image, STRIDES[-1])), details)
+        heatmap_size = -(-height // STRIDES[0]), -(-width // STRIDES[0])
+        return SegOutput(
+            logits=_crop(output.logits, height, width),
+            aux_logits=None
+            if output.aux_logits is None
+            else _crop(output.aux_logits, height, width),
+            heatmaps=output.heatmaps and [_crop(h, *heatmap_size) for h in output.heatmaps],
+            class_embeddings=output.class_embeddings,
+        )
+
+    def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
+        """Stages, each (b, c_i, h_i, w_i) -> output at four times the first stage's size."""
+        fused = self.aggregator(stages)  # (b, h, w, d)
+        b, h, w, d = fused.shape
+        classes = self.class_embeddings.repeat(b, 1, 1)  # (b, k, d)
+        features = fused.reshape(b, h * w, d)
+        heatmaps, class_embeddings = [], []
+        for layer in self.layers:
+            classes, features, heatmap = layer(classes, features)
+            heatmaps.append(heatmap.unflatten(-1, (h, w)))
+            class_embeddings.append(classes)
+        logits = self.head(features.view(b, h, w, d), classes)
+        if not (self.training or details):
+            return SegOutput(logits)
+        aux_logits = self._aux(fused) if self.training and self.aux_classifier else None
+        return SegOutput(logits, aux_logits, heatmaps, class_embeddings)
+
+    def _aux(self, fused: Tensor) -> Tensor:
+        """Unrefined features against the learned start of the embeddings, which it leaves alone."""
+        vectors = self.aux_classifier(self.class_embeddings.detach())[None]
+        return self.head.classify(self.head.upsample(fused), vectors)
+
+
+def _pad(image: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until both sides are multiples."""
+    height, width = image.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    return nnf.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
+
+
+def _crop(maps: Tensor, height: int, width: int) -> Tensor:
+    return maps[..., :height, :width]

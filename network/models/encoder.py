@@ -1,0 +1,131 @@
+"""Encoder: a pyramid of features from any timm network.
+
+Source: timm, ``features_only=True``. For ConvNeXt these are the raw outputs of the four stages.
+"""
+
+import socket
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import getproxies
+
+import huggingface_hub
+import timm
+import torch
+from torch import Tensor, nn
+
+from network.errors import InputError, nearest
+from network.models.checkpoint import read_tensors
+from network.models.reference import from_torchvision_convnext, is_torchvision_convnext
+
+STRIDES = (4, 8, 16, 32)
+PRETRAINED_DIR = Path("model_weights/pretrained")
+
+
+class Encoder(nn.Module):
+    """Four feature maps at strides 4, 8, 16 and 32.
+
+    Args:
+        name: a timm model, e.g. ``"convnext_base.fb_in1k"``.
+        weights: ``"imagenet"``, a local file (timm's names or torchvision's ConvNeXt), or None.
+        drop_path: rate of stochastic depth at the last block, rising linearly from 0.
+
+    Raises:
+        InputError: timm has no such model, it has no such pyramid, or its weights are missing
+            or do not fit.
+    """
+
+    def __init__(self, name: str, weights: str | None = "imagenet", drop_path: float = 0.0):
+        super().__init__()
+        options = {"features_only": True, "out_indices": _pyramid_indices(name)}
+        if drop_path:
+            options["drop_path_rate"] = drop_path
+        self.body = _load_body(name, weights, options)
+        self.channels: list[int] = self.body.feature_info.channels()
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """image (b, 3, H, W), H and W multiples of 32 -> four maps (b, c_i, H / s_i, W / s_i)."""
+        return self.body(image)
+
+
+def _pyramid_indices(name: str) -> tuple[int, ...]:
+    """Positions of the maps at ``STRIDES`` among all that the timm model can give."""
+    if not timm.is_model(name):
+        known = timm.list_models() + timm.list_pretrained()
+        raise InputError(f"encoder '{name}': timm has no such model{nearest(name, known)}")
+    try:
+        with torch.device("meta"):
+            strides = timm.create_model(name, features_only=True).feature_info.reduction()
+    except (RuntimeError, AttributeError) as error:
+        raise InputError(f"encoder '{name}': timm gives no feature pyramid ({error})") from error
+    if not set(STRIDES) <= set(strides):
+        raise InputError(
+            f"encoder '{name}': its maps have strides {strides}, but {list(STRIDES)} are needed; "
+            "choose a pyramid encoder such as convnext_base.fb_in1k or resnet18.a1_in1k"
+        )
+    return tuple(strides.index(stride) for stride in STRIDES)
+
+
+def _load_body(name: str, weights: str | None, options: dict) -> nn.Module:
+    if weights is None:
+        return timm.create_model(name, **options)
+    if weights != "imagenet":
+        return _load_file(name, Path(weights), options)
+    for path in sorted(PRETRAINED_DIR.glob(f"{name}.*")):
+        if path.suffix in (".safetensors", ".pth", ".pt", ".bin"):
+            return _load_file(name, path, options)
+    return _download(name, options)
+
+
+def _load_file(name: str, path: Path, options: dict) -> nn.Module:
+    state = read_tensors(path)
+    if is_torchvision_convnext(state):
+        state = from_torchvision_convnext(state)
+
+    def build(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        # Through timm's own loader, which knows the names that other projects saved.
+        return timm.create_model(
+            name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state)}, **options
+        )
+
+    try:
+        with torch.random.fork_rng(devices=[]):
+            body, other = build(0), build(1)
+    except (RuntimeError, KeyError, AttributeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{path}: these weights do not fit encoder '{name}' ({reason})") from error
+    # timm skips names that it does not find. What was not in the file keeps its random start,
+    # and so differs between two seeds.
+    others = other.state_dict()
+    missing = [key for key, value in body.state_dict().items() if not value.equal(others[key])]
+    if missing:
+        raise InputError(
+            f"{path}: not the weights of encoder '{name}', {len(missing)} of {len(others)} tensors "
+            f"are missing, the first is {missing[0]}"
+        )
+    return body
+
+
+def _download(name: str, options: dict) -> nn.Module:
+    repository = timm.get_pretrained_cfg(name).hf_hub_id
+    if not repository:
+        raise InputError(f"encoder '{name}': timm has no ImageNet weights for it; use weights=None")
+    file = "model.safetensors"
+    cached = isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str)
+    try:
+        if not cached:
+            _require_network()
+        return timm.create_model(name, pretrained=True, **options)
+    except (OSError, RuntimeError) as error:  # the hub's errors are among these
+        url = f"{huggingface_hub.constants.ENDPOINT}/{repository}/resolve/main/{file}"
+        raise InputError(
+            f"encoder '{name}': its ImageNet weights cannot be downloaded; fetch {url} elsewhere "
+            f"and save it as {PRETRAINED_DIR / name}.safetensors (or train from scratch with "
+            "model.weights=None)"
+        ) from error
+
+
+def _require_network() -> None:
+    """Fail at once where the hub's name cannot be resolved; the client would retry for a minute."""
+    if not getproxies():
+        socket.getaddrinfo(urlparse(huggingface_hub.constants.ENDPOINT).hostname, 443)

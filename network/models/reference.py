@@ -1,0 +1,116 @@
+"""Names of the released BiCoR-Seg code and of torchvision's ConvNeXt, translated to ours.
+
+A checkpoint of the released code is a Lightning file whose names begin with ``net.``; its encoder
+is ``torchvision.models.convnext_base().features`` under ``net.encoder.0.``.
+"""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+_PREFIX = "net."
+_ENCODER = "encoder.0."
+
+# torchvision's names of a ConvNeXt block's parts, and timm's.
+_BLOCK_PARTS = {
+    "block.0": "conv_dw",
+    "block.2": "norm",
+    "block.3": "mlp.fc1",
+    "block.5": "mlp.fc2",
+}
+
+# Names of the released decoder, and ours; {} stands for the number of a stage or layer.
+_DECODER = {
+    "proj_layers.{}.proj": "aggregator.projections.{}",
+    "feature_aggregator": "aggregator.fuse",
+    "decoder.class_dict.class_embed.weight": "class_embeddings",
+    "decoder.bicor_stack.layers.{}.dict_to_feat": "layers.{}.query",
+    "decoder.bicor_stack.layers.{}.feat_to_dict": "layers.{}.value",
+    "decoder.bicor_stack.layers.{}.gate_mlp": "layers.{}.gate",
+    "decoder.bicor_stack.layers.{}.cand_mlp": "layers.{}.candidate",
+    "decoder.bicor_stack.layers.{}.gamma_proj": "layers.{}.gamma",
+    "decoder.bicor_stack.layers.{}.beta_proj": "layers.{}.beta",
+    "decoder.bicor_stack.layers.{}.feat_ln": "layers.{}.feature_norm",
+    "decoder.bicor_stack.layers.{}.dict_ln": "layers.{}.class_norm",
+    "decoder.upsampler.1": "head.norm",
+    "decoder.classifier_proj": "head.classifier",
+    "decoder.static_classifier": "aux_classifier",
+}
+
+
+def is_torchvision_convnext(state: Mapping[str, Tensor]) -> bool:
+    """Whether these are the weights of a ConvNeXt of torchvision."""
+    return "features.0.0.weight" in state and any("layer_scale" in name for name in state)
+
+
+def from_torchvision_convnext(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The features of torchvision's ConvNeXt under timm's names; the classifier is left out."""
+    return {
+        _timm_name(name.removeprefix("features.")): _without_unit_axes(name, value)
+        for name, value in state.items()
+        if name.startswith("features.")
+    }
+
+
+def _timm_name(name: str) -> str:
+    """``1.0.block.0.weight`` -> ``stages.0.blocks.0.conv_dw.weight``."""
+    group, index, rest = name.split(".", 2)
+    stage, is_downsampling = divmod(int(group) + 1, 2)
+    if group == "0":
+        return f"stem.{index}.{rest}"
+    if is_downsampling:
+        return f"stages.{stage}.downsample.{index}.{rest}"
+    if rest == "layer_scale":
+        return f"stages.{stage - 1}.blocks.{index}.gamma"
+    part, _, parameter = rest.rpartition(".")
+    return f"stages.{stage - 1}.blocks.{index}.{_BLOCK_PARTS[part]}.{parameter}"
+
+
+def _without_unit_axes(name: str, value: Tensor) -> Tensor:
+    return value.flatten() if name.endswith("layer_scale") else value
+
+
+def is_reference(state: Mapping[str, Tensor]) -> bool:
+    """Whether these are the weights of the released code, with or without ``net.``."""
+    return any("decoder.bicor_stack." in name for name in state)
+
+
+def from_reference(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Weights of the released code under the names of ``model``, a :class:`BiCoRSeg`.
+
+    The released code mixes with a constant alpha of 0.5, where our alpha starts. Names that
+    have no counterpart are kept, so that loading can name them.
+    """
+    state = {name.removeprefix(_PREFIX): value for name, value in state.items()}
+    encoder = {
+        "features." + name.removeprefix(_ENCODER): value
+        for name, value in state.items()
+        if name.startswith(_ENCODER)
+    }
+    converted = {
+        # timm flattens the first level of names where it gives features only.
+        "encoder.body." + re.sub(r"^(stem|stages)\.", r"\1_", name): value
+        for name, value in from_torchvision_convnext(encoder).items()
+    }
+    expected = model.state_dict()
+    for name, value in state.items():
+        if name.startswith(_ENCODER):
+            continue
+        ours = _our_name(name)
+        # The released code writes some matrices as 1x1 convolutions.
+        is_matrix = ours in expected and expected[ours].ndim == 2 and value.ndim == 4
+        converted[ours] = value.flatten(1) if is_matrix else value
+    for name in expected:
+        if name.endswith(".alpha_logit"):
+            converted[name] = torch.zeros_like(expected[name])
+    return converted
+
+
+def _our_name(name: str) -> str:
+    for theirs, ours in _DECODER.items():
+        match = re.match(re.escape(theirs).replace(r"\{\}", r"(\d+)") + r"(?=\.|$)", name)
+        if match:
+            return ours.format(*match.groups()) + name[match.end() :]
+    return name

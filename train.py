@@ -1,0 +1,73 @@
+"""Train the experiment of a config.
+
+python train.py -c config/vaihingen/bicor.py
+python train.py -c config/loveda/bicor.py --devices 2 data.batch_size=4 optim.lr=1e-4
+python train.py -c config/vaihingen/bicor.py --resume
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from network.config import load_experiment
+from network.engine.train import LATEST, STRATEGIES, train
+from network.errors import run_command
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true", "32", "16", "bf16", "64")
+
+
+def main() -> None:
+    """Train what the command line says."""
+    args = parse_args()
+    experiment = load_experiment(args.config, args.overrides)
+    if args.seed is not None:
+        experiment = replace(experiment, seed=args.seed)
+    run = train(
+        experiment,
+        resume=args.resume,
+        devices=args.devices,
+        num_nodes=args.num_nodes,
+        strategy=args.strategy,
+        precision=args.precision,
+        accelerator=args.accelerator,
+        fast_dev_run=args.fast_dev_run,
+    )
+    if not args.fast_dev_run:
+        print(f"checkpoints in {run}")
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line; overrides may stand anywhere on it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-c", "--config", type=Path, required=True, help="config/.../x.py")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=LATEST,
+        metavar="CKPT",
+        help="continue from a last.ckpt; without a file from that of the newest run",
+    )
+    parser.add_argument("--devices", default="auto", help="a count, a list such as 0,1, or auto")
+    parser.add_argument("--num-nodes", type=int, default=1)
+    parser.add_argument("--strategy", default="auto", choices=STRATEGIES)
+    parser.add_argument("--precision", default="32-true", choices=PRECISIONS)
+    parser.add_argument(
+        "--accelerator", default="auto", choices=["auto", "cpu", "gpu", "cuda", "mps"]
+    )
+    parser.add_argument("--seed", type=int, help="of weights, augmentation and order")
+    parser.add_argument(
+        "--fast-dev-run", action="store_true", help="one batch of each kind; nothing is written"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optim.lr=1e-4")
+    args = parser.parse_intermixed_args()
+    if args.resume and "=" in args.resume and not Path(args.resume).exists():
+        # `--resume key=value`: the override is not a checkpoint
+        args.overrides.append(args.resume)
+        args.resume = LATEST
+    return args
+
+
+if __name__ == "__main__":
+    run_command(main)
