@@ -1,7 +1,6 @@
 """Finding, checking, reading and writing image and mask files."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,26 +131,19 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name when the block succeeds.
+    """A temporary path beside the file ``path`` that takes its name when the block succeeds.
 
-    Works for files and folders. What bore the name is replaced; after an error it is untouched
-    and nothing is left behind.
+    After an error, what bore the name is untouched and nothing is left behind.
+
+    Raises:
+        InputError: the file cannot be written (disk full, no permission).
     """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        if path.is_dir():
-            old = path.with_name(f".{path.name}.old-{os.getpid()}")
-            path.rename(old)
-            partial.rename(path)
-            shutil.rmtree(old)
-        else:
-            partial.replace(path)
+        partial.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)

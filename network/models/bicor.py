@@ -85,9 +85,10 @@ class HBISLayer(nn.Module):
         classes_n, features_n = self.class_norm(classes), self.feature_norm(features)
         # Heatmaps decide which pixels a class is made of: float32 in every precision.
         with torch.autocast(features.device.type, enabled=False):
-            query = self.query(classes_n.float()) * features.shape[-1] ** -0.5
-            score = query @ features_n.float().transpose(1, 2)  # (b, k, s)
-            context = self.pool(score, features_n.float())
+            features_n = _at_least_float32(features_n)
+            query = self.query(_at_least_float32(classes_n)) * features.shape[-1] ** -0.5
+            score = query @ features_n.transpose(1, 2)  # (b, k, s)
+            context = self.pool(score, features_n)
         classes = self.refine_classes(classes, classes_n, context)
         return classes, self.refine_features(classes, features, score), score / self.tau
 
@@ -100,7 +101,7 @@ class HBISLayer(nn.Module):
     def refine_classes(self, classes: Tensor, classes_n: Tensor, context: Tensor) -> Tensor:
         """F2CE: mix each embedding with its context, channel by channel; all (b, k, d)."""
         gate = self.gate(torch.cat([classes_n, context], dim=-1)).sigmoid()
-        return torch.lerp(classes, self.candidate(context), gate)
+        return gate * self.candidate(context) + (1 - gate) * classes
 
     def refine_features(self, classes: Tensor, features: Tensor, score: Tensor) -> Tensor:
         """CE2F: modulate the features (b, s, d) by the classes (b, k, d) that pixels look like.
@@ -113,6 +114,10 @@ class HBISLayer(nn.Module):
         shift = (1 - alpha) * self.beta(classes)  # (b, k, d)
         probability = (score / self.tau).softmax(dim=1).transpose(1, 2)  # (b, s, k)
         return torch.addcmul(probability @ shift, features, probability @ scale)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:

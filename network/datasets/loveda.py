@@ -1,0 +1,117 @@
+"""LoveDA masks: raw labels to the labels that are trained on and scored.
+
+Raw masks hold 0 for no data and 1 to 7 for the classes; converted ones hold 0 to 6 for the classes
+and 7 to ignore. The values alone do not tell which is which, and converting twice would silently
+shift every class, so converted files carry a mark in a PNG text chunk.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from network.datasets.files import list_images
+from network.datasets.folder_jobs import (
+    check_folders,
+    check_replaceable,
+    map_parallel,
+    replacing_folders,
+)
+from network.datasets.info import LOVEDA
+from network.errors import InputError
+
+MARK_KEY = "labels"
+MARK = "LoveDA train ids, 7 = ignore"
+
+_FROM_RAW = np.array([LOVEDA.ignore_index, *range(LOVEDA.num_classes)], np.uint8)
+_CONVERTED_FOLDERS = ("_convert", "_convert_rgb")
+
+
+def convert_masks(mask_dir: Path, output_dir: Path, *, workers: int = 1) -> int:
+    """Convert a folder of raw masks and return their number.
+
+    Writes index PNGs to ``output_dir`` and RGB ones to ``{output_dir}_rgb``; both folders are
+    replaced together, and only once every mask is written.
+
+    Raises:
+        InputError: masks that are converted already, are not single-channel or hold other values
+            than 0 to 7; folders that cannot be replaced. Nothing is changed.
+    """
+    outputs = (output_dir, rgb_folder(output_dir))
+    if mask_dir.resolve().name.endswith(_CONVERTED_FOLDERS):
+        raise InputError(
+            f"{mask_dir}: these masks are converted already, as the name says; "
+            "give the raw masks (masks_png)"
+        )
+    check_folders((mask_dir,), outputs)
+    for folder in outputs:
+        check_replaceable(folder, _is_ours)
+    masks = list(list_images(mask_dir).values())
+    with replacing_folders(*outputs) as (index_to, rgb_to):
+        convert = partial(_convert_file, index_to, rgb_to)
+        map_parallel(convert, masks, workers=workers, unit="mask")
+    return len(masks)
+
+
+def rgb_folder(output_dir: Path) -> Path:
+    """The folder of RGB masks that belongs to a folder of index masks."""
+    return output_dir.parent / f"{output_dir.name}_rgb"
+
+
+def read_raw_mask(path: Path) -> np.ndarray:
+    """Raw mask file to labels (h, w) uint8: 0 to 6 and 7 to ignore.
+
+    Raises:
+        InputError: an unreadable file, a converted mask, several channels, a value above 7.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.info.get(MARK_KEY) == MARK:
+                raise InputError(
+                    f"{path}: this mask is converted already, and converting it again would "
+                    "shift every class; give the raw masks (masks_png)"
+                )
+            # The indices of a color table are the labels.
+            if image.mode not in ("L", "P"):
+                raise InputError(
+                    f"{path}: expected one 8-bit channel of labels 0 to 7, got an image of mode "
+                    f"{image.mode}; give the raw masks (masks_png)"
+                )
+            raw = np.asarray(image)
+    except (OSError, SyntaxError) as error:
+        raise InputError(
+            f"{path}: unreadable or truncated mask; copy or extract it again"
+        ) from error
+    wrong = raw >= len(_FROM_RAW)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0].tolist()
+        raise InputError(
+            f"{path}: value {raw[row, column]} at row {row}, column {column} is out of range "
+            f"({int(wrong.sum())} pixels); raw LoveDA masks hold 0 to {len(_FROM_RAW) - 1}; "
+            "give the raw masks (masks_png)"
+        )
+    return _FROM_RAW[raw]
+
+
+def _convert_file(index_to: Path, rgb_to: Path, path: Path) -> None:
+    """Convert one mask file; runs in a worker."""
+    labels = read_raw_mask(path)
+    mark = PngInfo()
+    mark.add_text(MARK_KEY, MARK)
+    Image.fromarray(labels).save(index_to / f"{path.stem}.png", pnginfo=mark)
+    Image.fromarray(LOVEDA.to_rgb(labels)).save(rgb_to / f"{path.stem}.png", pnginfo=mark)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether ``path`` is a converted mask, by its mark or by GeoSeg's folder name."""
+    if not path.is_file() or path.suffix != ".png":
+        return False
+    if path.stem.isdigit() and path.parent.name.endswith(_CONVERTED_FOLDERS):
+        return True
+    try:
+        with Image.open(path) as image:
+            return image.info.get(MARK_KEY) == MARK
+    except (OSError, SyntaxError):
+        return False

@@ -1,0 +1,509 @@
+"""Cutting whole ISPRS tiles into square patches.
+
+The flags, file names and geometry are those of GeoSeg's patch tools, which the field's commands
+rely on. One thing differs: colors become labels *before* padding, so that padding is ignored
+(or, with ``--pad-policy geoseg``, becomes ImSurf on purpose and is recorded as such).
+
+Notation: h, w tile height and width in pixels; p patch size; labels 0 to k-1 and the ignore label.
+"""
+
+import argparse
+import json
+import math
+import re
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from network.datasets.files import image_size, list_images, read_image, write_image
+from network.datasets.folder_jobs import (
+    available_cores,
+    check_folders,
+    check_replaceable,
+    map_parallel,
+    replacing_folders,
+)
+from network.datasets.info import DatasetInfo, TileNames
+from network.errors import InputError, nearest
+
+PROVENANCE_FILE = "patch_split.json"
+WHOLE_MASKS = "origin"
+"""Folder of the whole, unpadded RGB masks that ``--gt`` writes beside the patches."""
+
+MODES = ("train", "val")
+PAD_POLICIES = ("ignore", "geoseg")
+UNKNOWN_COLORS = ("error", "ignore")
+
+CAR_ZOOM_THRESHOLD = 0.1
+"""A zoom crop replaces its patch where cars cover more than this share of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchSplit:
+    """What to cut, how, and where to; the fields are the flags of the command line.
+
+    Args:
+        info: facts of the data set; names the tiles.
+        img_dir: folder of the whole images.
+        mask_dir: folder of the whole RGB masks.
+        output_img_dir: folder of the image patches, replaced as a whole.
+        output_mask_dir: folder of the mask patches, replaced as a whole.
+        mode: ``"train"`` stores every tile in three variants (as is, flipped left-right, flipped
+            top-bottom), ``"val"`` only as is.
+        split_size: height and width of a patch in pixels.
+        stride: pixels between neighboring patches, at most ``split_size``.
+        eroded: use the masks whose class boundaries are black.
+        gt: write RGB masks, and the whole ones under ``origin/``.
+        val_scale: factor on the size of the tiles, val mode only.
+        rgb_image: of a data set with both, use the RGB images instead of the infrared ones.
+        car_zoom: in train mode, enlarge the surroundings of cars.
+        pad_policy: padding is labeled ``"ignore"``, or ImSurf as by ``"geoseg"``.
+        unknown_color: a color that is no class is an ``"error"``, or ``"ignore"`` leaves it out.
+        seed: of the random zoom crops.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    info: DatasetInfo
+    img_dir: Path
+    mask_dir: Path
+    output_img_dir: Path
+    output_mask_dir: Path
+    mode: str = "train"
+    split_size: int = 1024
+    stride: int = 1024
+    eroded: bool = False
+    gt: bool = False
+    val_scale: float = 1.0
+    rgb_image: bool = False
+    car_zoom: bool = False
+    pad_policy: str = "ignore"
+    unknown_color: str = "error"
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _check_choice("--mode", self.mode, MODES)
+        _check_choice("--pad-policy", self.pad_policy, PAD_POLICIES)
+        _check_choice("--unknown-color", self.unknown_color, UNKNOWN_COLORS)
+        if self.split_size < 1:
+            raise InputError(f"--split-size {self.split_size}: expected 1 or more pixels")
+        if not 1 <= self.stride <= self.split_size:
+            raise InputError(
+                f"--stride {self.stride}: expected 1 to {self.split_size}, the --split-size; "
+                "a larger stride would leave out the pixels between the patches"
+            )
+        if not (self.val_scale > 0 and math.isfinite(self.val_scale)):
+            raise InputError(f"--val-scale {self.val_scale}: expected a factor above 0")
+        if self.val_scale != 1 and self.mode != "val":
+            raise InputError(
+                f"--val-scale {self.val_scale}: only --mode val resizes tiles; leave it out"
+            )
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed}: expected 0 or more")
+
+    @property
+    def tile_names(self) -> TileNames:
+        if self.info.tiles is None:
+            raise ValueError(f"{self.info.name} has no whole tiles")
+        return self.info.tiles
+
+    @property
+    def image_ending(self) -> str:
+        tiles = self.tile_names
+        return tiles.image if self.rgb_image else tiles.infrared_image or tiles.image
+
+    @property
+    def mask_ending(self) -> str:
+        return self.tile_names.eroded_mask if self.eroded else self.tile_names.mask
+
+    @property
+    def padding_label(self) -> int:
+        return 0 if self.pad_policy == "geoseg" else self.info.ignore_index
+
+
+def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{flag} {value}: not a choice{nearest(value, choices)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One whole image and its mask, with the height and width it is cut at (after scaling)."""
+
+    name: str
+    image: Path
+    mask: Path
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patch:
+    """Image (p, p, 3) and labels (p, p), uint8; the name has no suffix."""
+
+    name: str
+    image: np.ndarray
+    labels: np.ndarray
+
+
+def split_tiles(split: PatchSplit, *, workers: int = 1) -> dict[str, Any]:
+    """Cut all tiles into patches and return the provenance that is stored beside them.
+
+    Both output folders are replaced together, and only once every patch is written.
+
+    Raises:
+        InputError: tiles, masks, colors or folders that cannot be used; nothing is changed.
+    """
+    inputs = (split.img_dir, split.mask_dir)
+    outputs = (split.output_img_dir, split.output_mask_dir)
+    check_folders(inputs, outputs)
+    check_replaceable(split.output_img_dir, _is_image_patch)
+    check_replaceable(split.output_mask_dir, _is_mask_patch)
+    tiles = find_tiles(split)
+    with replacing_folders(*outputs) as (images_to, masks_to):
+        write = partial(_write_tile, split, images_to, masks_to)
+        patches = sum(map_parallel(write, tiles, workers=workers, unit="tile"))
+        provenance = _provenance(split, tiles, patches)
+        for folder in (images_to, masks_to):
+            text = json.dumps(provenance, indent=2) + "\n"
+            (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
+    return provenance
+
+
+def read_provenance(folder: Path) -> dict[str, Any] | None:
+    """How the patches in ``folder`` were cut; None if it does not say (GeoSeg's own tools).
+
+    The label kind and padding policy of masks stand in their own folder: the image folder may
+    have been written again, together with other masks.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / PROVENANCE_FILE
+    try:
+        provenance = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: unreadable ({error}); cut the patches again") from error
+    if not isinstance(provenance, dict):
+        raise InputError(f"{path}: not a JSON object; cut the patches again")
+    return provenance
+
+
+# Tiles ------------------------------------------------------------------------------------------
+
+
+def find_tiles(split: PatchSplit) -> list[Tile]:
+    """All tiles in name order, each with its image and mask; only file headers are read.
+
+    Raises:
+        InputError: no tiles, a tile without its image or mask, sizes that differ or are smaller
+            than a patch, a truncated file.
+    """
+    names = split.tile_names
+    image_hints = {names.image: "did you mean --rgb-image?"}
+    if names.infrared_image:
+        image_hints[names.infrared_image] = "leave --rgb-image out to use these IRRG images"
+    mask_hints = {
+        names.mask: "these are full masks; give the eroded ones or leave --eroded out",
+        names.eroded_mask: "these are eroded masks; did you mean --eroded?",
+    }
+    images = _files_by_tile(split.img_dir, split.image_ending, image_hints)
+    masks = _files_by_tile(split.mask_dir, split.mask_ending, mask_hints)
+    _check_pairs(images, masks, f"mask in {split.mask_dir}", split.mask_ending)
+    _check_pairs(masks, images, f"image in {split.img_dir}", split.image_ending)
+    return [_open_tile(name, images[name], masks[name], split) for name in images]
+
+
+def _files_by_tile(folder: Path, ending: str, hints: dict[str, str]) -> dict[str, Path]:
+    """Files of ``folder`` that end in ``ending``, by tile; ``hints`` tell what others may mean."""
+    by_ending: dict[str, dict[str, Path]] = {}
+    files = list(list_images(folder).values())
+    for path in files:
+        # The longest ending counts: "area1_noBoundary.tif" is no full mask of "area1_noBoundary".
+        found = max(filter(path.name.endswith, hints), key=len, default="")
+        by_ending.setdefault(found, {})[path.name.removesuffix(found)] = path
+    if ending not in by_ending:
+        other = max(by_ending, key=len)
+        example = next(iter(by_ending[other].values())).name
+        hint = f", which ends in {other}: {hints[other]}" if other else "; give the whole tiles"
+        raise InputError(
+            f"{folder}: expected files that end in {ending}, found {len(files)} others such as "
+            f"{example}{hint}"
+        )
+    return by_ending[ending]
+
+
+def _check_pairs(
+    files: dict[str, Path], partners: dict[str, Path], partner: str, ending: str
+) -> None:
+    alone = [name for name in files if name not in partners]
+    if alone:
+        raise InputError(
+            f"{files[alone[0]]}: no {partner} ({alone[0]}{ending}), as for {len(alone)} of "
+            f"{len(files)} files; add what is missing or remove these"
+        )
+
+
+def _open_tile(name: str, image: Path, mask: Path, split: PatchSplit) -> Tile:
+    size, mask_size = image_size(image), image_size(mask)
+    if size != mask_size:
+        raise InputError(
+            f"{mask}: {_text(mask_size)} pixels but {image} has {_text(size)}; "
+            "give the mask of this image"
+        )
+    height, width = (round(length * split.val_scale) for length in size)
+    if min(height, width) < split.split_size:
+        scaled = f" after --val-scale {split.val_scale}" if split.val_scale != 1 else ""
+        raise InputError(
+            f"{image}: {_text((height, width))} pixels{scaled}, smaller than a patch of "
+            f"{split.split_size}; use a smaller --split-size"
+        )
+    return Tile(name=name, image=image, mask=mask, height=height, width=width)
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def read_tile_labels(tile: Tile, split: PatchSplit) -> np.ndarray:
+    """RGB mask file to labels (h, w) uint8, at the scale of the tile.
+
+    Raises:
+        InputError: an unreadable file, or a color that is no class.
+    """
+    ignored = split.unknown_color == "ignore"
+    rgb = read_image(tile.mask)
+    try:
+        labels = split.info.from_rgb(rgb, str(tile.mask), unknown_ignored=ignored)
+    except InputError as error:
+        raise InputError(
+            f"{error}; correct the mask, or --unknown-color ignore leaves these pixels out"
+        ) from error
+    return _resize_labels(labels, tile.height, tile.width)
+
+
+def _resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    return _resize(image, height, width, cv2.INTER_LINEAR)
+
+
+def _resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    # Plain INTER_NEAREST rounds down: the labels would lie up to half a pixel off the image.
+    return _resize(labels, height, width, cv2.INTER_NEAREST_EXACT)
+
+
+def _resize(array: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:
+    if array.shape[:2] == (height, width):
+        return array  # OpenCV would copy it: 108 MB of a Potsdam tile
+    return cv2.resize(array, (width, height), interpolation=interpolation)
+
+
+# Geometry ---------------------------------------------------------------------------------------
+
+
+def padding(length: int, size: int, stride: int) -> int:
+    """Pixels to add before ``length`` pixels so that windows cover all of them.
+
+    The sum is a multiple of ``size``, and more where the strides would not end on it.
+    """
+    padded = math.ceil(length / size) * size
+    return padded + (size - padded) % stride - length
+
+
+def windows(height: int, width: int, size: int, stride: int) -> Iterator[tuple[slice, slice]]:
+    """(rows, columns) of every window of a padded tile, row by row."""
+    for top in range(0, height - size + 1, stride):
+        for left in range(0, width - size + 1, stride):
+            yield slice(top, top + size), slice(left, left + size)
+
+
+def cut(tile: str, image: np.ndarray, labels: np.ndarray, split: PatchSplit) -> Iterator[Patch]:
+    """Image (h, w, 3) and labels (h, w) of one tile to its patches.
+
+    Patches are named ``{tile}_{variant}_{index}``, zoom crops with ``_{view}`` appended.
+    """
+    size, stride = split.split_size, split.stride
+    top, left = (padding(length, size, stride) for length in labels.shape)
+    image = _pad(image, top, left, 0)
+    labels = _pad(labels, top, left, split.padding_label)
+    for variant in range(3 if split.mode == "train" else 1):
+        # Views, not copies: a whole Potsdam tile has 113 MB.
+        variant_image, variant_labels = _flip(image, variant), _flip(labels, variant)
+        for index, window in enumerate(windows(*labels.shape, size, stride)):
+            patch = Patch(
+                name=f"{tile}_{variant}_{index}",
+                image=np.ascontiguousarray(variant_image[window]),
+                labels=np.ascontiguousarray(variant_labels[window]),
+            )
+            if split.mode == "train" and split.car_zoom:
+                # Of the patch's own, so that it does not matter which worker cuts what first.
+                rng = np.random.default_rng([split.seed, zlib.crc32(tile.encode()), variant, index])
+                yield from zoom_on_cars(patch, split.info.classes.index("Car"), rng)
+            else:
+                yield patch
+
+
+def _pad(array: np.ndarray, top: int, left: int, value: int) -> np.ndarray:
+    """Pad at the top and left, where the field's tools do."""
+    return cv2.copyMakeBorder(array, top, 0, left, 0, cv2.BORDER_CONSTANT, value=[value] * 3)
+
+
+def _flip(array: np.ndarray, variant: int) -> np.ndarray:
+    """Variant 0 as is, 1 flipped left-right, 2 flipped top-bottom; a view."""
+    return (array, array[:, ::-1], array[::-1])[variant]
+
+
+def zoom_on_cars(patch: Patch, car: int, rng: np.random.Generator) -> Iterator[Patch]:
+    """A random enlarged crop in four views if it is on cars, otherwise the patch.
+
+    The crop has 3/8 to 1/2 of the patch's height; the views are as is, flipped left-right,
+    flipped top-bottom, and turned by a random number of quarter turns.
+    """
+    size = patch.labels.shape[0]
+    smallest = math.ceil(size * 3 / 8)
+    side = int(rng.integers(smallest, max(smallest, size // 2) + 1))
+    top, left = rng.integers(0, size - side + 1, size=2).tolist()
+    quarter_turns = int(rng.integers(1, 4))
+    window = slice(top, top + side), slice(left, left + side)
+    if np.mean(patch.labels[window] == car) <= CAR_ZOOM_THRESHOLD:
+        yield patch
+        return
+    image = _resize_image(patch.image[window], size, size)
+    labels = _resize_labels(patch.labels[window], size, size)
+    images = (*(_flip(image, view) for view in range(3)), np.rot90(image, quarter_turns))
+    masks = (*(_flip(labels, view) for view in range(3)), np.rot90(labels, quarter_turns))
+    for view, (one_image, one_mask) in enumerate(zip(images, masks, strict=True)):
+        yield Patch(
+            name=f"{patch.name}_{view}",
+            image=np.ascontiguousarray(one_image),
+            labels=np.ascontiguousarray(one_mask),
+        )
+
+
+# Output -----------------------------------------------------------------------------------------
+
+
+def _write_tile(split: PatchSplit, images_to: Path, masks_to: Path, tile: Tile) -> int:
+    """Write all patches of one tile and return their number; runs in a worker."""
+    labels = read_tile_labels(tile, split)
+    if split.gt:
+        write_image(masks_to / WHOLE_MASKS / f"{tile.name}.tif", split.info.to_rgb(labels))
+    image = _resize_image(read_image(tile.image), tile.height, tile.width)
+    count = 0
+    for patch in cut(tile.name, image, labels, split):
+        mask = split.info.to_rgb(patch.labels) if split.gt else patch.labels
+        write_image(images_to / f"{patch.name}.tif", patch.image)
+        write_image(masks_to / f"{patch.name}.png", mask)
+        count += 1
+    return count
+
+
+def _provenance(split: PatchSplit, tiles: list[Tile], patches: int) -> dict[str, Any]:
+    return {
+        "tool": f"{split.info.name}_patch_split",
+        "dataset": split.info.name,
+        "mode": split.mode,
+        "split_size": split.split_size,
+        "stride": split.stride,
+        "pad_policy": split.pad_policy,
+        "unknown_color": split.unknown_color,
+        "label_kind": "eroded" if split.eroded else "full",
+        "gt": split.gt,
+        "val_scale": split.val_scale,
+        "image_ending": split.image_ending,
+        "seed": split.seed,
+        "tiles": len(tiles),
+        "patches": patches,
+        "padding_share": round(_padding_share(tiles, split), 6),
+    }
+
+
+def _padding_share(tiles: list[Tile], split: PatchSplit) -> float:
+    """Share of padding in all pixels of the padded tiles (0 to 1)."""
+
+    def padded(length: int) -> int:
+        return length + padding(length, split.split_size, split.stride)
+
+    total = sum(padded(tile.height) * padded(tile.width) for tile in tiles)
+    return 1 - sum(tile.height * tile.width for tile in tiles) / total
+
+
+# GeoSeg's tools write the same names, without the provenance file.
+_PATCH_NAME = re.compile(r".+_[012]_\d+(_[0-3])?")
+
+
+def _is_image_patch(path: Path) -> bool:
+    """Whether ``path`` is an entry of an image folder that a patch tool wrote."""
+    is_patch = path.suffix == ".tif" and _PATCH_NAME.fullmatch(path.stem) is not None
+    return path.is_file() and (is_patch or path.name == PROVENANCE_FILE)
+
+
+def _is_mask_patch(path: Path) -> bool:
+    """Whether ``path`` is an entry of a mask folder that a patch tool wrote."""
+    if path.name == WHOLE_MASKS and path.is_dir():
+        return all(mask.is_file() and mask.suffix == ".tif" for mask in path.iterdir())
+    is_patch = path.suffix == ".png" and _PATCH_NAME.fullmatch(path.stem) is not None
+    return path.is_file() and (is_patch or path.name == PROVENANCE_FILE)
+
+
+# Command line -----------------------------------------------------------------------------------
+
+
+def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:
+    """Command line of a patch tool: GeoSeg's flags, then ours."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--img-dir", type=Path, required=True, help="folder of the whole images")
+    add("--mask-dir", type=Path, required=True, help="folder of the whole RGB masks")
+    add("--output-img-dir", type=Path, required=True, help="folder to write image patches to")
+    add("--output-mask-dir", type=Path, required=True, help="folder to write mask patches to")
+    add("--mode", choices=MODES, default="train", help="train also stores flips")
+    add("--split-size", type=int, default=1024, help="patch size in pixels (default %(default)s)")
+    add("--stride", type=int, default=stride, help="pixels between patches (default %(default)s)")
+    add("--eroded", action="store_true", help="the masks have black class boundaries")
+    add("--gt", action="store_true", help="write RGB masks, and whole ones under origin/")
+    add("--val-scale", type=float, default=1.0, help="resize tiles by this factor in val mode")
+    add(
+        "--pad-policy",
+        choices=PAD_POLICIES,
+        default="ignore",
+        help="label of padding: ignored, or ImSurf as in published numbers (default ignore)",
+    )
+    add(
+        "--unknown-color",
+        choices=UNKNOWN_COLORS,
+        default="error",
+        help="mask colors that are no class: stop, or ignore these pixels (default error)",
+    )
+    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    add("--seed", type=int, default=42, help="of random crops (default %(default)s)")
+    return parser
+
+
+def run_split(info: DatasetInfo, options: argparse.Namespace, *, car_zoom: bool) -> None:
+    """Cut the tiles that the command line of :func:`split_parser` asks for and say what was done.
+
+    Raises:
+        InputError: the options or files cannot be used.
+    """
+    values = vars(options).copy()
+    workers = values.pop("workers")
+    split = PatchSplit(info=info, car_zoom=car_zoom, **values)
+    start = time.perf_counter()
+    done = split_tiles(split, workers=workers)
+    print(
+        f"tiles {done['tiles']}, patches {done['patches']}, padding {done['padding_share']:.1%} "
+        f"of the pixels; written to {split.output_img_dir} and {split.output_mask_dir} "
+        f"in {time.perf_counter() - start:.1f} s"
+    )

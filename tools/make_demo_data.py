@@ -1,0 +1,133 @@
+"""Make a small synthetic data set with ISPRS Vaihingen's file names, for trying out the project.
+
+Run      python tools/make_demo_data.py --output data/demo/tiles
+Makes    <output>/{train,val,test}_images/top_mosaic_09cm_areaN.tif            IRRG images
+         <output>/{train,val,test}_masks/top_mosaic_09cm_areaN.tif             RGB masks
+         <output>/{train,val,test}_masks_eroded/top_mosaic_09cm_areaN_noBoundary.tif
+Cost     about 1 s per scene and core
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from network.datasets.files import write_image
+from network.datasets.folder_jobs import available_cores, map_parallel, replacing_folders
+from network.datasets.info import VAIHINGEN
+from network.datasets.scenes import MIN_SIZE, erode_labels, make_scene
+from network.errors import InputError, run_command
+
+SPLITS = ("train", "val", "test")
+# Names what this tool made, so that a rerun never replaces real data of the same names.
+MANIFEST = "made_by_make_demo_data.txt"
+# More scenes than a split can have: no seed of one split, or of another --seed, comes twice.
+SEEDS_PER_SPLIT = 1_000_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """One scene to make."""
+
+    split: str
+    area: int
+    seed: int
+    height: int
+    width: int
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("data/demo/tiles"), help="folder to make")
+    parser.add_argument("--scenes-train", type=int, default=12)
+    parser.add_argument("--scenes-val", type=int, default=2)
+    parser.add_argument("--scenes-test", type=int, default=3)
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(768, 640), metavar=("HEIGHT", "WIDTH")
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed makes other scenes")
+    return parser.parse_args()
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Raise an :class:`InputError` that names the first option with a bad value."""
+    for split in SPLITS:
+        count = getattr(args, f"scenes_{split}")
+        if not 1 <= count <= SEEDS_PER_SPLIT:
+            raise InputError(
+                f"--scenes-{split} {count}: expected a number from 1 to {SEEDS_PER_SPLIT}"
+            )
+    if min(args.size) < MIN_SIZE:
+        height, width = args.size
+        raise InputError(f"--size {height} {width}: expected at least {MIN_SIZE} pixels a side")
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed}: expected 0 or more")
+
+
+def check_output(output: Path) -> None:
+    """Raise an :class:`InputError` if ``output`` holds a file that this tool did not make."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise InputError(f"{output}: is a file; choose a folder with --output")
+    manifest = output / MANIFEST
+    made = {MANIFEST, *(manifest.read_text().splitlines() if manifest.is_file() else ())}
+    for path in output.rglob("*"):
+        is_folder = path.is_dir() and not path.is_symlink()
+        if not is_folder and path.relative_to(output).as_posix() not in made:
+            raise InputError(
+                f"{path}: not made by this tool, which replaces the whole folder; "
+                "move it away or choose another --output"
+            )
+
+
+def plan(args: argparse.Namespace) -> list[Task]:
+    """All scenes; area numbers run on over the splits, seeds depend on split and position."""
+    tasks: list[Task] = []
+    for index, split in enumerate(SPLITS):
+        first_seed = (args.seed * len(SPLITS) + index) * SEEDS_PER_SPLIT
+        for i in range(getattr(args, f"scenes_{split}")):
+            tasks.append(Task(split, len(tasks) + 1, first_seed + i, *args.size))
+    return tasks
+
+
+def make_files(folder: Path, task: Task) -> list[str]:
+    """Write image, mask and eroded mask of one scene; their paths relative to ``folder``."""
+    image, labels = make_scene(task.seed, task.height, task.width)
+    stem, tiles = f"top_mosaic_09cm_area{task.area}", VAIHINGEN.tiles
+    files = {
+        f"{task.split}_images/{stem}{tiles.image}": image,
+        f"{task.split}_masks/{stem}{tiles.mask}": VAIHINGEN.to_rgb(labels),
+        f"{task.split}_masks_eroded/{stem}{tiles.eroded_mask}": VAIHINGEN.to_rgb(
+            erode_labels(labels, ignore_index=VAIHINGEN.ignore_index)
+        ),
+    }
+    for name, pixels in files.items():
+        write_image(folder / name, pixels)
+    return list(files)
+
+
+def main() -> None:
+    """Make the scenes that the command line asks for."""
+    args = parse_args()
+    check_args(args)
+    output = args.output.resolve()
+    check_output(output)
+    tasks = plan(args)
+    with replacing_folders(output) as (folder,):
+        make = partial(make_files, folder)
+        made = map_parallel(make, tasks, workers=available_cores(), unit="scene")
+        manifest = "\n".join(sorted(chain.from_iterable(made))) + "\n"
+        (folder / MANIFEST).write_text(manifest)
+    print(f"{output}: {len(tasks)} scenes")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,29 @@
+"""Cut the ISPRS Vaihingen tiles (IRRG, 9 cm) into patches.
+
+Train   python tools/vaihingen_patch_split.py --img-dir data/vaihingen/train_images
+            --mask-dir data/vaihingen/train_masks --output-img-dir data/vaihingen/train/images_1024
+            --output-mask-dir data/vaihingen/train/masks_1024 --mode train
+Test    ... --mask-dir data/vaihingen/test_masks_eroded --mode val --stride 1024 --eroded
+RGB     ... --mask-dir data/vaihingen/test_masks --mode val --stride 1024 --gt
+
+In train mode, a patch in which a random zoom crop is on cars is stored as four views of that crop.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from network.datasets.info import VAIHINGEN
+from network.datasets.patches import run_split, split_parser
+from network.errors import run_command
+
+
+def main() -> None:
+    """Cut the tiles that the command line names."""
+    parser = split_parser(__doc__, stride=512)
+    run_split(VAIHINGEN, parser.parse_args(), car_zoom=True)
+
+
+if __name__ == "__main__":
+    run_command(main)
