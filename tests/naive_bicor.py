@@ -70,7 +70,12 @@ class NaiveBiCoR(nn.Module):
     """image (b, 3, H, W) -> logits, auxiliary logits, heatmap logits, class embeddings."""
 
     def __init__(
-        self, num_classes: int, features: nn.Module, channels: list[int], dim: int, ratios: list[float]
+        self,
+        num_classes: int,
+        features: nn.Module,
+        channels: list[int],
+        dim: int,
+        ratios: list[float],
     ):
         super().__init__()
         self.encoder = nn.Sequential(features)

@@ -45,7 +45,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path("data/demo/tiles"), help="folder to make")
+    parser.add_argument(
+        "--output", type=Path, default=Path("data/demo/tiles"), help="folder to make"
+    )
     parser.add_argument("--scenes-train", type=int, default=12)
     parser.add_argument("--scenes-val", type=int, default=2)
     parser.add_argument("--scenes-test", type=int, default=3)

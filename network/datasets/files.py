@@ -91,16 +91,12 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     remedy = "copy or extract it again"
     try:
+        if _is_cut_off(path):
+            raise InputError(f"{path}: truncated image; {remedy}")
         with Image.open(path) as image:
             width, height = image.size
-            if image.format == "TIFF":
-                offsets, counts = image.tag_v2.get(273), image.tag_v2.get(279)
-                if offsets and counts:
-                    end = max(offset + count for offset, count in zip(offsets, counts, strict=True))
-                    if end > path.stat().st_size:
-                        raise InputError(f"{path}: truncated TIFF; {remedy}")
-            elif image.format in _LAST_BYTES and not _ends_with(path, _LAST_BYTES[image.format]):
-                raise InputError(f"{path}: truncated {image.format}; {remedy}")
+            if image.format == "TIFF" and _end_of_pixels(image) > path.stat().st_size:
+                raise InputError(f"{path}: truncated image; {remedy}")
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image, or its header is damaged; {remedy}") from error
     except OSError as error:
@@ -108,13 +104,30 @@ def image_size(path: Path) -> tuple[int, int]:
     return height, width
 
 
-_LAST_BYTES = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
-
-
-def _ends_with(path: Path, ending: bytes) -> bool:
+def _is_cut_off(path: Path) -> bool:
+    """Whether the end of a PNG or JPEG, or the directory of a TIFF, is missing."""
+    size = path.stat().st_size
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 64))
-        return ending in file.read()
+        start = file.read(8)
+        file.seek(max(0, size - 64))
+        end = file.read()
+    if start == b"\x89PNG\r\n\x1a\n":
+        return b"IEND\xaeB`\x82" not in end
+    if start.startswith(b"\xff\xd8\xff"):
+        return b"\xff\xd9" not in end
+    if start[:4] in (b"II*\0", b"MM\0*"):
+        byte_order = "little" if start.startswith(b"II") else "big"
+        return int.from_bytes(start[4:], byte_order) + 2 > size
+    return False
+
+
+def _end_of_pixels(image: Image.Image) -> int:
+    """Where the last strip or tile of a TIFF ends, in bytes."""
+    tags = image.tag_v2
+    for offsets, counts in ((273, 279), (324, 325)):  # of strips, of tiles
+        if offsets in tags and counts in tags:
+            return max(o + c for o, c in zip(tags[offsets], tags[counts], strict=True))
+    return 0
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -46,9 +46,11 @@ class TrainTransform:
                 albumentations.RandomRotate90(p=self.data.rotate),
                 albumentations.HorizontalFlip(p=self.data.flip),
                 albumentations.VerticalFlip(p=self.data.flip),
-            ],
-            seed=int(rng.integers(2**31)),
+            ]
         )
+        for transform in flips.transforms:
+            # A seed given to Compose goes to each of them, and all would decide alike.
+            transform.set_random_seed(int(rng.integers(2**31)))
         result = flips(image=image, mask=labels)
         return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result["mask"])
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from network.models.precision import at_least_float32
+
 DICE_SMOOTHING = 0.05
 
 
@@ -22,7 +24,7 @@ def cross_entropy(
         labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
     """
     total = nnf.cross_entropy(
-        logits.float(),
+        at_least_float32(logits),
         labels,
         ignore_index=ignore_index,
         label_smoothing=smoothing,
@@ -45,7 +47,7 @@ def cross_entropy_and_dice(
         labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
     """
     k = logits.shape[1]
-    log_p = logits.float().log_softmax(dim=1)
+    log_p = at_least_float32(logits).log_softmax(dim=1)
     valid = labels != ignore_index  # (b, H, W)
     count = valid.sum().clamp(min=1)
     index = labels.where(valid, 0)[:, None]  # (b, 1, H, W)

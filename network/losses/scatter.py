@@ -8,6 +8,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.nn.functional import all_gather
 
+from network.models.precision import at_least_float32
+
 EPSILON = 1e-6
 
 
@@ -22,7 +24,7 @@ def fisher_loss(class_embeddings: Tensor, *, pairwise: bool = False) -> Tensor:
         pairwise: S_b as the mean over pairs of classes of the squared distance of their means,
             as in the released code: 2k / (k - 1) times the above.
     """
-    embeddings = class_embeddings.float()
+    embeddings = at_least_float32(class_embeddings)
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         # Backward sums over processes and DDP averages: the gradient is the global batch's.
         embeddings = torch.cat(all_gather(embeddings.contiguous()))

@@ -15,6 +15,7 @@ from network.models.aggregator import Aggregator
 from network.models.encoder import STRIDES, Encoder
 from network.models.head import UPSCALING, PixelShuffleHead
 from network.models.output import SegOutput
+from network.models.precision import at_least_float32
 
 MIN_SELECTED = 64
 EPSILON = 1e-6
@@ -85,8 +86,8 @@ class HBISLayer(nn.Module):
         classes_n, features_n = self.class_norm(classes), self.feature_norm(features)
         # Heatmaps decide which pixels a class is made of: float32 in every precision.
         with torch.autocast(features.device.type, enabled=False):
-            features_n = _at_least_float32(features_n)
-            query = self.query(_at_least_float32(classes_n)) * features.shape[-1] ** -0.5
+            features_n = at_least_float32(features_n)
+            query = self.query(at_least_float32(classes_n)) * features.shape[-1] ** -0.5
             score = query @ features_n.transpose(1, 2)  # (b, k, s)
             context = self.pool(score, features_n)
         classes = self.refine_classes(classes, classes_n, context)
@@ -114,10 +115,6 @@ class HBISLayer(nn.Module):
         shift = (1 - alpha) * self.beta(classes)  # (b, k, d)
         probability = (score / self.tau).softmax(dim=1).transpose(1, 2)  # (b, s, k)
         return torch.addcmul(probability @ shift, features, probability @ scale)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:

@@ -21,9 +21,7 @@ SIZES = [(24, 20), (12, 10), (6, 5), (3, 3)]
 
 def decoder(dim: int = 32, num_classes: int = 5, layers: int = 2, **options) -> BiCoRSeg:
     """The model without its encoder."""
-    model = BiCoRSeg(
-        num_classes, "convnext_base", weights=None, dim=dim, layers=layers, **options
-    )
+    model = BiCoRSeg(num_classes, "convnext_base", weights=None, dim=dim, layers=layers, **options)
     model.encoder = nn.Identity()
     return model
 

@@ -1,0 +1,110 @@
+"""Reading, checking and writing image files."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from network.datasets.files import (
+    image_size,
+    list_images,
+    read_image,
+    read_mask,
+    replacing,
+    write_image,
+)
+from network.datasets.info import VAIHINGEN
+from network.errors import InputError
+
+
+@pytest.fixture
+def rgb() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_round_trip(tmp_path, rgb, suffix):
+    path = tmp_path / f"image{suffix}"
+    write_image(path, rgb)
+    np.testing.assert_array_equal(read_image(path), rgb)
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), rgb)
+    assert image_size(path) == (37, 53)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_truncated(tmp_path, rgb, suffix):
+    """Found from header and ending alone, before the pixels are read."""
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(rgb).save(path)
+    assert image_size(path) == (37, 53)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match=rf"image\{suffix}"):
+        image_size(path)
+
+
+def test_truncated_strips(tmp_path, rgb):
+    """A TIFF whose directory stands before its pixels."""
+    path = tmp_path / "image.tif"
+    big = np.tile(rgb, (20, 20, 1))
+    cv2.imwrite(str(path), big, [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    image_size(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"image\.tif"):
+        image_size(path)
+
+
+def test_not_an_image(tmp_path):
+    (tmp_path / "image.png").write_text("hello")
+    with pytest.raises(InputError, match=r"image\.png: not an image"):
+        image_size(tmp_path / "image.png")
+    with pytest.raises(InputError, match=r"image\.png: unreadable"):
+        read_image(tmp_path / "image.png")
+    with pytest.raises(InputError, match=r"image\.png: unreadable"):
+        read_mask(tmp_path / "image.png", VAIHINGEN)
+
+
+def test_mask_kinds_are_one(tmp_path):
+    """Index, color-table and RGB masks of the same labels."""
+    labels = np.arange(35, dtype=np.uint8).reshape(5, 7) % 7
+    write_image(tmp_path / "index.png", labels)
+    write_image(tmp_path / "rgb.png", VAIHINGEN.to_rgb(labels))
+    table = Image.fromarray(labels)
+    table.putpalette(VAIHINGEN.to_rgb(np.arange(256, dtype=np.uint8)).tobytes())
+    table.save(tmp_path / "table.png")
+    for name in ("index", "rgb", "table"):
+        np.testing.assert_array_equal(read_mask(tmp_path / f"{name}.png", VAIHINGEN), labels)
+
+
+def test_label_out_of_range(tmp_path):
+    labels = np.zeros((5, 7), np.uint8)
+    labels[3, 4:6] = 9
+    write_image(tmp_path / "mask.png", labels)
+    with pytest.raises(InputError, match=r"mask\.png: label 9 at row 3, column 4.*2 pixels"):
+        read_mask(tmp_path / "mask.png", VAIHINGEN)
+
+
+def test_list(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        list_images(tmp_path / "none")
+    with pytest.raises(InputError, match="no image in this folder"):
+        list_images(tmp_path)
+    for name in ("b.png", "a.TIF", "notes.txt"):
+        (tmp_path / name).touch()
+    assert list(list_images(tmp_path)) == ["a", "b"]
+    (tmp_path / "b.jpg").touch()
+    with pytest.raises(InputError, match="same name"):
+        list_images(tmp_path)
+
+
+def test_replacing(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with replacing(path) as partial:
+        partial.write_text("one")
+        assert not path.exists()
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text("two")
+        raise RuntimeError
+    assert path.read_text() == "one"
+    assert list(path.parent.iterdir()) == [path]

@@ -1,0 +1,87 @@
+"""The facts of the data sets, and colors to labels and back."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
+from network.errors import InputError
+
+INFOS = [VAIHINGEN, POTSDAM, LOVEDA]
+
+
+@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
+def test_facts(info: DatasetInfo):
+    assert len(info.classes) == len(info.palette) == info.ignore_index
+    assert all(label < info.num_classes for label in info.scored)
+
+
+def test_published_palettes():
+    isprs = dict(zip(VAIHINGEN.classes, VAIHINGEN.palette, strict=True))
+    assert isprs["Car"] == (255, 255, 0)
+    assert isprs["LowVeg"] == (0, 255, 255)
+    assert isprs["Clutter"] == (255, 0, 0)
+    assert VAIHINGEN.palette == POTSDAM.palette
+    loveda = dict(zip(LOVEDA.classes, LOVEDA.palette, strict=True))
+    assert loveda["barren"] == (159, 129, 183)
+    assert loveda["agricultural"] == (255, 195, 128)
+
+
+def test_means_leave_clutter_out():
+    for info in (VAIHINGEN, POTSDAM):
+        scored = [info.classes[label] for label in info.scored]
+        assert scored == ["ImSurf", "Building", "LowVeg", "Tree", "Car"]
+    assert len(LOVEDA.scored) == 7
+
+
+def test_train_val_is_train_and_val():
+    for info in INFOS:
+        assert info.splits["train_val"] == info.splits["train"] + info.splits["val"]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    info=st.sampled_from(INFOS),
+    labels=arrays(np.uint8, array_shapes(min_dims=2, max_dims=2), elements=st.integers(0, 7)),
+)
+def test_colors_and_back(info, labels):
+    labels = np.minimum(labels, info.ignore_index)
+    np.testing.assert_array_equal(info.from_rgb(info.to_rgb(labels), "mask.png"), labels)
+
+
+def test_black_is_ignored():
+    assert (VAIHINGEN.from_rgb(np.zeros((2, 2, 3), np.uint8), "m.tif") == 6).all()
+    assert (VAIHINGEN.to_rgb(np.array([6, 200], np.uint8)) == 0).all()
+
+
+def test_unknown_color():
+    """The padding fault of the field: (6, 0, 0) must not become a class."""
+    rgb = VAIHINGEN.to_rgb(np.ones((5, 8), np.uint8))
+    rgb[2, 3:5] = (6, 0, 0)
+    rgb[4, 7] = (1, 2, 3)
+    with pytest.raises(InputError) as error:
+        VAIHINGEN.from_rgb(rgb, "tile.tif")
+    message = str(error.value)
+    for words in ("tile.tif", "(6, 0, 0)", "2 pixels", "row 2, column 3", "1 more"):
+        assert words in message
+    labels = VAIHINGEN.from_rgb(rgb, "tile.tif", unknown_ignored=True)
+    assert (labels == 6).sum() == 3
+    assert (labels == 1).sum() == 37
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": ("a", "b")}, "2 classes but 6 colors"),
+        ({"palette": VAIHINGEN.palette[:5] + VAIHINGEN.palette[:1]}, "same color"),
+        ({"ignore_index": 3}, "ignore_index 3"),
+        ({"ignore_index": 256}, "ignore_index 256"),
+    ],
+)
+def test_inconsistent_facts(change, words):
+    with pytest.raises(ValueError, match=words):
+        replace(VAIHINGEN, **change)

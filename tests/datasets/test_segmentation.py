@@ -1,0 +1,129 @@
+"""Samples of a split, what is said of damaged ones, and the Dataset."""
+
+import numpy as np
+import pytest
+import torch
+
+from network.config import Data
+from network.datasets.files import read_mask, write_image
+from network.datasets.info import LOVEDA, VAIHINGEN
+from network.datasets.segmentation import SegmentationDataset, check_samples, find_samples
+from network.datasets.transforms import TrainTransform
+from network.errors import InputError
+from tests.scenes import make_dataset
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_dataset(tmp_path, VAIHINGEN, {"train": 3, "test": 2}, ((64, 64), (48, 80)))
+
+
+def test_samples(root):
+    samples = find_samples(VAIHINGEN, root, "train")
+    assert [s.name for s in samples] == ["train_0_0", "train_0_1", "train_0_2"]
+    assert [s.size for s in samples] == [(64, 64), (48, 80), (64, 64)]
+    assert samples[0].masks.keys() == {"full"}
+    check_samples(samples, VAIHINGEN, "train")
+
+
+def test_test_split_has_eroded_and_full_masks(root):
+    samples = find_samples(VAIHINGEN, root, "test")
+    assert list(samples[0].masks) == ["eroded", "full"]
+    for path in (root / "test/masks_1024_rgb").iterdir():
+        path.unlink()
+    (root / "test/masks_1024_rgb").rmdir()
+    assert list(find_samples(VAIHINGEN, root, "test")[0].masks) == ["eroded"]
+
+
+def test_loveda_folders(tmp_path):
+    make_dataset(tmp_path, LOVEDA, {"train": 1, "val": 2, "test": 1})
+    assert len(find_samples(LOVEDA, tmp_path, "train_val")) == 6
+    assert find_samples(LOVEDA, tmp_path, "test")[0].masks == {}
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("missing folder", r"images_1024: no such folder"),
+        ("empty folder", r"images_1024: no image in this folder"),
+        ("missing mask", r"train_0_1\.png: no mask of this name in .*masks_1024 \(1 of 3"),
+        ("missing image", r"masks_1024/train_0_1\.png: no image of this name in .*images_1024"),
+        ("another size", r"train_0_1\.png: 10 x 20 pixels, its image .* has 48 x 80"),
+        ("truncated", r"images_1024/train_0_1\.png: truncated image"),
+        ("not an image", r"images_1024/train_0_1\.png: not an image"),
+    ],
+)
+def test_damaged_split(root, damage, words):
+    images, masks = root / "train/images_1024", root / "train/masks_1024"
+    image, mask = images / "train_0_1.png", masks / "train_0_1.png"
+    if damage == "missing folder":
+        images.rename(root / "elsewhere")
+    elif damage == "empty folder":
+        for path in images.iterdir():
+            path.unlink()
+    elif damage == "missing mask":
+        mask.unlink()
+    elif damage == "missing image":
+        image.unlink()
+    elif damage == "another size":
+        write_image(mask, np.zeros((10, 20), np.uint8))
+    elif damage == "truncated":
+        image.write_bytes(image.read_bytes()[:-100])
+    else:
+        image.write_text("hello")
+    with pytest.raises(InputError, match=words):
+        find_samples(VAIHINGEN, root, "train")
+
+
+def test_wrong_labels(root):
+    mask = root / "train/masks_1024/train_0_1.png"
+    labels = read_mask(mask, VAIHINGEN).copy()
+    labels[5, 6] = 200
+    write_image(mask, labels)
+    samples = find_samples(VAIHINGEN, root, "train")
+    with pytest.raises(InputError, match=r"train_0_1\.png: label 200 at row 5, column 6"):
+        check_samples(samples, VAIHINGEN, "train")
+
+
+def test_all_ignored(root):
+    for mask in (root / "train/masks_1024").iterdir():
+        write_image(mask, np.full_like(read_mask(mask, VAIHINGEN), 6))
+    samples = find_samples(VAIHINGEN, root, "train")
+    with pytest.raises(InputError, match="no pixel of the train masks has a class"):
+        check_samples(samples, VAIHINGEN, "train")
+
+
+def test_same_name_twice(tmp_path):
+    make_dataset(tmp_path, LOVEDA, {"train": 1})
+    for kind in ("images_png", "masks_png_convert"):
+        folder = tmp_path / "Train/Urban" / kind
+        (folder / "train_1_0.png").rename(folder / "train_0_0.png")
+    with pytest.raises(InputError, match="same name as"):
+        find_samples(LOVEDA, tmp_path, "train")
+
+
+def test_training_items_depend_on_epoch_and_index_alone(root):
+    samples = find_samples(VAIHINGEN, root, "train")
+    transform = TrainTransform(Data(crop=32), VAIHINGEN.ignore_index)
+
+    def item(epoch: int, index: int, seed: int = 1) -> torch.Tensor:
+        return SegmentationDataset(samples, VAIHINGEN, transform, seed)[epoch, index]["image"]
+
+    assert item(2, 1).shape == (3, 32, 32)
+    assert item(2, 1).dtype == torch.uint8
+    assert item(2, 1).equal(item(2, 1))
+    assert not item(2, 1).equal(item(3, 1))
+    assert not item(2, 1).equal(item(2, 1, seed=2))
+    # An index beyond the images is a repetition, with augmentation of its own.
+    assert not item(2, 1).equal(item(2, 4))
+
+
+def test_evaluation_items(root):
+    samples = find_samples(VAIHINGEN, root, "test")
+    dataset = SegmentationDataset(samples, VAIHINGEN)
+    item, ignored = dataset[1], dataset[~1]
+    assert item["name"] == ignored["name"] == samples[1].name
+    assert item["image"].equal(ignored["image"])
+    assert item["labels"].keys() == {"eroded", "full"}
+    assert (item["labels"]["eroded"] != 6).any()
+    assert all((labels == 6).all() for labels in ignored["labels"].values())

@@ -1,0 +1,135 @@
+"""Augmentation: images and labels stay aligned, padding is ignored, seeds decide everything."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from network.config import IMAGENET_MEAN, IMAGENET_STD, Data
+from network.datasets.transforms import Normalize, TrainTransform, mosaic, pad, random_window
+
+IGNORE = 6
+
+
+def coded_pair(index: int, height: int = 96, width: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    """An image whose channels hold its labels times 40: alignment can be read off."""
+    rng = np.random.default_rng(index)
+    labels = np.kron(rng.integers(0, 6, (height // 8, width // 8)), np.ones((8, 8), int))
+    labels = labels.astype(np.uint8)
+    return np.repeat(40 * labels[..., None] + 10, 3, axis=2), labels
+
+
+def aligned_share(image: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the labels that the image's own code agrees with; padding is black and ignored."""
+    codes = np.where(labels == IGNORE, 0, 40 * labels.astype(int) + 10)
+    return float((np.abs(image[..., 0].astype(int) - codes) < 20).mean())
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    crop=st.sampled_from([16, 48, 100]),
+    scale=st.sampled_from([0.5, 1.0, 1.5]),
+    mosaic_probability=st.sampled_from([0.0, 1.0]),
+)
+def test_image_and_labels_stay_aligned(seed, crop, scale, mosaic_probability):
+    data = Data(crop=crop, scales=(scale,), mosaic=mosaic_probability)
+    transform = TrainTransform(data, IGNORE)
+    image, labels = transform(coded_pair, 0, 5, np.random.default_rng(seed))
+    assert image.shape == (crop, crop, 3)
+    assert labels.shape == (crop, crop)
+    # Bilinear against nearest: they differ at the class boundaries only.
+    assert aligned_share(image, labels) > (0.999 if scale == 1 else 0.6)
+
+
+def test_nothing_random_without_augmentation():
+    data = Data(crop=32, scales=(1.0,), mosaic=0, rotate=0, flip=0, max_class_share=1.0)
+    image, labels = coded_pair(3, 32, 32)
+    result = TrainTransform(data, IGNORE)(lambda _: (image, labels), 0, 1, np.random.default_rng(0))
+    np.testing.assert_array_equal(result[0], image)
+    np.testing.assert_array_equal(result[1], labels)
+
+
+def test_equal_seeds_give_equal_crops():
+    transform = TrainTransform(Data(crop=48), IGNORE)
+    first, again, other = (
+        transform(coded_pair, 1, 5, np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first[0], again[0])
+    assert (first[0] != other[0]).any()
+
+
+def test_every_flip_and_turn_occurs():
+    """All 8 elements of the dihedral group, of one asymmetric image."""
+    data = Data(crop=2, scales=(1.0,), mosaic=0, max_class_share=1.0)
+    labels = np.array([[0, 1], [2, 3]], np.uint8)
+    pair = np.zeros((2, 2, 3), np.uint8), labels
+    transform = TrainTransform(data, IGNORE)
+    seen = {
+        transform(lambda _: pair, 0, 1, np.random.default_rng(seed))[1].tobytes()
+        for seed in range(200)
+    }
+    assert len(seen) == 8
+
+
+def test_small_images_are_padded_with_ignore():
+    image, labels = np.full((10, 20, 3), 9, np.uint8), np.ones((10, 20), np.uint8)
+    data = Data(crop=32, scales=(1.0,), mosaic=0, rotate=0, flip=0)
+    result = TrainTransform(data, IGNORE)(lambda _: (image, labels), 0, 1, np.random.default_rng(0))
+    assert (result[1] == 1).sum() == 200
+    assert (result[1] == IGNORE).sum() == 32 * 32 - 200
+    assert (result[0][result[1] == IGNORE] == 0).all()
+
+
+def test_crops_of_one_class_are_drawn_again():
+    """Two halves: one draw in four is varied enough, eleven nearly always hold such a one."""
+    labels = np.zeros((200, 200), np.uint8)
+    labels[:, 100:] = 1
+    pair = np.zeros((200, 200, 3), np.uint8), labels
+    data = Data(crop=64, scales=(1.0,), mosaic=0, max_class_share=0.75)
+    transform = TrainTransform(data, IGNORE)
+    crops = [transform(lambda _: pair, 0, 1, np.random.default_rng(s))[1] for s in range(60)]
+    assert sum(0.25 < crop.mean() < 0.75 for crop in crops) > 48
+
+
+def test_mosaic_is_four_images_around_a_center_in_the_middle_half():
+    pairs = [
+        (np.full((40, 60, 3), value, np.uint8), np.full((40, 60), value, np.uint8))
+        for value in range(4)
+    ]
+    for seed in range(20):
+        image, labels = mosaic(pairs, IGNORE, np.random.default_rng(seed))
+        np.testing.assert_array_equal(image[..., 0], labels)
+        row, column = int((labels[:, 0] == 0).sum()), int((labels[0] == 0).sum())
+        assert 10 <= row <= 30
+        assert 15 <= column <= 45
+        expected = np.block(
+            [
+                [np.full((row, column), 0), np.full((row, 60 - column), 1)],
+                [np.full((40 - row, column), 2), np.full((40 - row, 60 - column), 3)],
+            ]
+        )
+        np.testing.assert_array_equal(labels, expected)
+
+
+def test_windows_reach_every_place():
+    seen = {random_window((5, 9), 4, 9, np.random.default_rng(seed))[0].start for seed in range(30)}
+    assert seen == {0, 1}
+
+
+def test_pad():
+    padded = pad(np.ones((2, 3), np.uint8), 4, 4, 7)
+    assert padded.tolist() == [[1, 1, 1, 7], [1, 1, 1, 7], [7] * 4, [7] * 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_normalize(dtype):
+    normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    image = torch.tensor([0, 128, 255]).view(1, 3, 1, 1).to(dtype)
+    expected = [
+        (value / 255 - mean) / std
+        for value, mean, std in zip((0, 128, 255), IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    ]
+    torch.testing.assert_close(normalize(image).flatten(), torch.tensor(expected))
+    assert not normalize.state_dict()

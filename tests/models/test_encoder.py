@@ -1,0 +1,144 @@
+"""Encoders: pyramids of timm, and where their weights come from."""
+
+import socket
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from network.errors import InputError
+from network.models import encoder as encoder_module
+from network.models.encoder import Encoder
+
+NAME = "test_convnext.r160_in1k"
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("convnext_base", [128, 256, 512, 1024]),
+        ("convnext_atto", [40, 80, 160, 320]),
+        ("resnet18", [64, 128, 256, 512]),
+        ("efficientnet_b0", [24, 40, 112, 320]),
+        ("mobilenetv3_small_100", [16, 24, 48, 576]),
+    ],
+)
+def test_pyramid(name, channels):
+    with torch.device("meta"):
+        encoder = Encoder(name, weights=None)
+        maps = encoder(torch.zeros(1, 3, 64, 96))
+    assert encoder.channels == channels
+    sizes = [(c, 64 // s, 96 // s) for c, s in zip(channels, (4, 8, 16, 32), strict=True)]
+    assert [tuple(m.shape[1:]) for m in maps] == sizes
+
+
+def test_maps_are_the_raw_stages():
+    encoder, network = Encoder(NAME, weights=None).eval(), timm.create_model(NAME).eval()
+    encoder.load_state_dict(
+        {
+            "body." + name.replace("stem.", "stem_").replace("stages.", "stages_"): value
+            for name, value in network.state_dict().items()
+            if name.startswith(("stem", "stages"))
+        }
+    )
+    image = torch.randn(1, 3, 64, 64)
+    expected = network.stem(image)
+    for stage, features in zip(network.stages, encoder(image), strict=True):
+        expected = stage(expected)
+        torch.testing.assert_close(features, expected)
+
+
+def test_drop_path():
+    rates = [
+        module.drop_prob
+        for module in Encoder("convnext_atto", None, drop_path=0.5).modules()
+        if isinstance(module, timm.layers.DropPath)
+    ]
+    assert max(rates) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_local_weights(tmp_path, suffix):
+    network, path = timm.create_model(NAME), tmp_path / f"weights{suffix}"
+    state = network.state_dict()
+    save_file(state, path) if suffix == ".safetensors" else torch.save({"state_dict": state}, path)
+    encoder = Encoder(NAME, weights=str(path))
+    assert encoder.body.stages_3.blocks[0].conv_dw.weight.equal(
+        network.stages[3].blocks[0].conv_dw.weight
+    )
+
+
+def test_imagenet_weights_from_the_local_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder_module, "PRETRAINED_DIR", tmp_path)
+    network = timm.create_model(NAME)
+    save_file(network.state_dict(), tmp_path / f"{NAME}.safetensors")
+    assert Encoder(NAME, "imagenet").body.stem_0.weight.equal(network.stem[0].weight)
+
+
+def test_torchvision_weights(tmp_path):
+    """The file that users of the released code have in their cache."""
+    theirs = torchvision.models.convnext_tiny().eval()
+    torch.save(theirs.state_dict(), tmp_path / "convnext_tiny-983f1562.pth")
+    ours = Encoder("convnext_tiny", str(tmp_path / "convnext_tiny-983f1562.pth")).eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(image)[3], theirs.features(image), atol=1e-4, rtol=1e-4)
+
+
+def test_no_internet(tmp_path, monkeypatch):
+    """The message says which file to fetch and where to put it, and comes at once."""
+
+    def fail(*args, **kwargs):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr(encoder_module, "PRETRAINED_DIR", tmp_path)
+    monkeypatch.setattr(encoder_module, "getproxies", dict)
+    with pytest.raises(InputError) as error:
+        Encoder("convnext_base.fb_in1k", "imagenet")
+    message = str(error.value)
+    assert "timm/convnext_base.fb_in1k/resolve/main/model.safetensors" in message
+    assert str(tmp_path / "convnext_base.fb_in1k.safetensors") in message
+
+
+def test_incomplete_weights(tmp_path):
+    """timm itself would leave what is missing at random values, and say nothing."""
+    path = tmp_path / "part.pth"
+    state = timm.create_model(NAME).state_dict()
+    torch.save({k: v for k, v in state.items() if not k.startswith("stages.2")}, path)
+    with pytest.raises(InputError, match=r"part\.pth: not the weights of .*, \d+ of \d+ tensors"):
+        Encoder(NAME, str(path))
+
+
+def test_foreign_weights(tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), path)
+    with pytest.raises(InputError, match=r"other\.pth: (not the weights|these weights do not fit)"):
+        Encoder(NAME, str(path))
+
+
+def test_weights_of_another_size(tmp_path):
+    path = tmp_path / "femto.pth"
+    torch.save(timm.create_model("convnext_femto").state_dict(), path)
+    with pytest.raises(InputError, match=r"femto\.pth: these weights do not fit"):
+        Encoder("convnext_atto", str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("convnext_bsae", "did you mean 'convnext_base'"),
+        ("vit_tiny_patch16_224", "strides"),
+        ("none_at_all_xyz", "timm has no such model"),
+    ],
+)
+def test_wrong_encoder(name, words):
+    with pytest.raises(InputError, match=words):
+        Encoder(name, weights=None)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match="no such checkpoint"):
+        Encoder(NAME, weights=str(tmp_path / "none.pth"))

@@ -1,0 +1,46 @@
+"""Tiny data sets on disk, in the folders that the facts of a data set name."""
+
+from pathlib import Path
+
+import numpy as np
+
+from network.datasets.files import write_image
+from network.datasets.info import DatasetInfo
+
+
+def make_dataset(
+    root: Path,
+    info: DatasetInfo,
+    counts: dict[str, int],
+    sizes: tuple[tuple[int, int], ...] = ((64, 64),),
+) -> Path:
+    """Blocky random labels, and images whose colors tell the class.
+
+    Args:
+        counts: images in each folder of a split.
+        sizes: (height, width) of the images, in turn.
+    """
+    for split, count in counts.items():
+        for number, folder in enumerate(info.splits[split]):
+            for index in range(count):
+                name = f"{split}_{number}_{index}"
+                height, width = sizes[index % len(sizes)]
+                image, labels = make_pair(info, len(name) + index, height, width)
+                write_image(root / folder.images / f"{name}.png", image)
+                for kind in folder.labels:
+                    is_rgb = kind.folder.endswith("_rgb")
+                    mask = info.to_rgb(labels) if is_rgb else labels
+                    write_image(root / kind.folder / f"{name}.png", mask)
+    return root
+
+
+def make_pair(
+    info: DatasetInfo, seed: int, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image (h, w, 3) and labels (h, w), some of them ignored."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, info.num_classes, (-(-height // 16), -(-width // 16)))
+    labels = np.kron(blocks, np.ones((16, 16), int))[:height, :width].astype(np.uint8)
+    image = info.to_rgb(labels) // 2 + rng.integers(0, 60, (height, width, 3), dtype=np.uint8)
+    labels[:2] = info.ignore_index
+    return image, labels

@@ -1,0 +1,173 @@
+"""Configs: loading, overriding, and what is said of a wrong one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from network.config import Data, Optim, describe, load_experiment, settings
+from network.datasets.info import VAIHINGEN
+from network.errors import InputError
+from tests.conftest import ROOT
+
+CONFIG = """
+from network.config import Data, Experiment, Optim
+from network.datasets.info import VAIHINGEN
+from network.losses.bicor import BiCoRLoss
+from network.models.bicor import BiCoRSeg
+
+def model(weights: str | None = "imagenet", layers: int = 2, topk_ratio: float = 0.02) -> BiCoRSeg:
+    return BiCoRSeg(6, "test_convnext", weights, dim=32, layers=layers, topk_ratio=topk_ratio)
+
+def loss(fisher: float = 0.1) -> BiCoRLoss:
+    return BiCoRLoss(6, fisher=fisher)
+
+experiment = Experiment(
+    dataset=VAIHINGEN, model=model, loss=loss, data=Data(crop=256), optim=Optim(lr=1e-3)
+)
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config" / "vaihingen" / "bicor.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(CONFIG)
+    return path
+
+
+def changed(config: Path, old: str, new: str) -> Path:
+    assert old in CONFIG
+    config.write_text(CONFIG.replace(old, new))
+    return config
+
+
+def error_of(config: Path, *overrides: str) -> str:
+    with pytest.raises(InputError) as error:
+        load_experiment(config, overrides)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_load(config):
+    experiment = load_experiment(config)
+    assert experiment.dataset is VAIHINGEN
+    assert (experiment.data.crop, experiment.optim.lr) == (256, 1e-3)
+    assert experiment.name == "vaihingen/bicor"
+    assert experiment.config == config.as_posix()
+    assert experiment.root == Path("data/vaihingen")
+
+
+def test_overrides(config):
+    experiment = load_experiment(
+        config,
+        [
+            "data.batch_size=4",
+            "optim.lr=1e-4",
+            "optim.lookahead=false",
+            "data.scales=0.5,1,2",
+            "data.root=/data/1e3",
+            "data.val=None",
+            "model.layers=1",
+            "model.weights=None",
+            "loss.fisher=0",
+            "seed=7",
+            "name=mine",
+        ],
+    )
+    assert experiment.data == Data(
+        crop=256, batch_size=4, scales=(0.5, 1.0, 2.0), root="/data/1e3", val=None
+    )
+    assert experiment.optim == Optim(lr=1e-4, lookahead=False)
+    assert (experiment.seed, experiment.name) == (7, "mine")
+    assert len(experiment.build_model().layers) == 1
+    assert experiment.loss().fisher == 0
+
+
+def test_later_overrides_win(config):
+    experiment = load_experiment(config, ["model.layers=1", "model.topk_ratio=1", "model.layers=3"])
+    values = settings(experiment)
+    assert (values["model.layers"], values["model.topk_ratio"]) == (3, 1.0)
+    assert isinstance(values["model.topk_ratio"], float)
+
+
+def test_pretrained_weights_are_not_asked_for_where_a_checkpoint_follows(config):
+    assert load_experiment(config).build_model(pretrained=False)
+
+
+def test_description_names_every_setting_and_can_be_read_back(config):
+    experiment = load_experiment(config, ["model.layers=3", "data.scales=0.5,1"])
+    text = describe(experiment)
+    assert "optim.lr=0.001\n" in text
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    again = load_experiment(config, [line for line in lines if not line.startswith("config")])
+    assert settings(again) == settings(experiment)
+
+
+def test_configs_of_one_name_do_not_collide(tmp_path, config):
+    other = tmp_path / "config" / "potsdam" / "bicor.py"
+    other.parent.mkdir()
+    other.write_text(CONFIG.replace("crop=256", "crop=64"))
+    first, second = load_experiment(config), load_experiment(other)
+    assert (first.data.crop, second.data.crop) == (256, 64)
+    assert (first.name, second.name) == ("vaihingen/bicor", "potsdam/bicor")
+
+
+def test_importing_a_config_builds_and_opens_nothing():
+    """No data, no network, no weights: not even a download is tried, whatever the config says."""
+    script = (
+        "import sys, torch, network.config as c\n"
+        "torch.nn.Module.__init__ = lambda self, *a, **k: sys.exit('built a module')\n"
+        f"c.load_experiment({str(ROOT / 'config/loveda/bicor.py')!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.batchsize=4", ["data.batchsize", "did you mean 'data.batch_size'?"]),
+        ("optim.epoch=1", ["did you mean 'optim.epochs'?"]),
+        ("model.layer=1", ["did you mean 'model.layers'?"]),
+        ("loss.fischer=1", ["did you mean 'loss.fisher'?"]),
+        ("batch_size=4", ["batch_size", "data.batch_size"]),
+        ("data.batch_size=four", ["data.batch_size=four", "int"]),
+        ("data.batch_size=4.5", ["data.batch_size=4.5", "int"]),
+        ("data.batch_size=0", ["data.batch_size=0", "at least 1"]),
+        ("data.batch_size", ["key=value"]),
+        ("optim.lr=fast", ["optim.lr=fast", "float"]),
+        ("optim.lookahead=maybe", ["optim.lookahead", "bool"]),
+        ("data.scales=", ["data.scales"]),
+        ("data.mosaic=2", ["data.mosaic=2", "0 to 1"]),
+        ("data.train=tarin", ["data.train=tarin", "did you mean 'train'?"]),
+        ("optim.min_lr=1", ["optim.min_lr", "optim.lr"]),
+    ],
+)
+def test_wrong_override(config, override, words):
+    message = error_of(config, override)
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("crop=256", "corp=256", ["corp", "did you mean 'crop'?"]),
+        ("dataset=VAIHINGEN", "data_set=VAIHINGEN", ["data_set", "did you mean 'dataset'?"]),
+        ("lr=1e-3", "lr=-1", ["optim.lr=-1", "above 0"]),
+        ("experiment = ", "experimant = ", ["experiment = Experiment"]),
+        ("import BiCoRSeg", "import BiCoRSag", ["line 5", "BiCoRSag"]),
+        ("experiment = Experiment(", "experiment = Experiment((", ["not Python", "line 13"]),
+    ],
+)
+def test_wrong_config(config, old, new, words):
+    message = error_of(changed(config, old, new))
+    assert message.startswith(str(config))
+    assert all(word in message for word in words), message
+
+
+def test_missing_config(tmp_path):
+    assert "no such config" in error_of(tmp_path / "none.py")
+    (tmp_path / "bicor.yaml").write_text("")
+    assert "must end in .py" in error_of(tmp_path / "bicor.yaml")
