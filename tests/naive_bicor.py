@@ -28,7 +28,7 @@ class NaiveLayer(nn.Module):
         self.gamma_proj, self.beta_proj = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def forward(self, classes: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        b, d, h, w = features.shape
+        _, d, h, w = features.shape
         classes_n = self.dict_ln(classes)
         features_n = self.feat_ln(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         score = torch.einsum("bkd,bdhw->bkhw", self.dict_to_feat(classes_n), features_n) / d**0.5

@@ -17,9 +17,9 @@ DEMO = replace(VAIHINGEN, name="demo", root="data/demo", splits=patch_splits(256
 
 
 def model(
-    encoder: str = "convnext_atto.d2_in1k",
+    encoder: str = "resnet18.a1_in1k",
     weights: str | None = None,
-    dim: int = 64,
+    dim: int = 256,
     layers: int = 2,
     topk_ratio: float = 0.02,
 ) -> BiCoRSeg:
@@ -45,6 +45,6 @@ experiment = Experiment(
     dataset=DEMO,
     model=model,
     loss=loss,
-    data=Data(crop=192, scales=(0.75, 1.0, 1.25), mosaic=0.0, batch_size=8, workers=1),
-    optim=Optim(lr=2e-3, weight_decay=0.05, epochs=10, lookahead=False),
+    data=Data(crop=160, scales=(0.75, 1.0, 1.25), mosaic=0.0, batch_size=8, workers=1),
+    optim=Optim(lr=1e-3, weight_decay=0.05, epochs=8, lookahead=False),
 )

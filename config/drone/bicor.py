@@ -26,9 +26,9 @@ DRONE = DatasetInfo(
 
 
 def model(
-    encoder: str = "convnext_atto.d2_in1k",
+    encoder: str = "resnet18.a1_in1k",
     weights: str | None = None,
-    dim: int = 128,
+    dim: int = 256,
     layers: int = 2,
     topk_ratio: float = 0.02,
 ) -> BiCoRSeg:

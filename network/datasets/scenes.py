@@ -212,7 +212,8 @@ def _house(canvas: _Canvas, u: float, v: float, length: float, width: float, tur
     """A house with a flat roof or, mostly, a pitched one with a chimney, a wing, solar panels."""
     box, meters = _Box(canvas, u, v, length, width, turn), canvas.between(3.5, 6.5)
     if canvas.chance(0.15):
-        return _flat_roof(box, meters)
+        _flat_roof(box, meters)
+        return
     color, hipped = canvas.pick(_TILE_ROOFS), canvas.chance(0.3)
     _pitched_roof(box, meters, color, hipped)
     if canvas.chance(0.3):

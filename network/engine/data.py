@@ -79,6 +79,7 @@ class SegmentationData(pl.LightningDataModule):
         self.experiment = experiment
         self.train_samples = self._samples(experiment.data.train)
         self.val_samples = self._samples(experiment.data.val) if experiment.data.val else []
+        self._check_batch(EpochSampler(self._train_count, experiment.seed))
 
     def _samples(self, split: str) -> list[Sample]:
         info = self.experiment.dataset
@@ -94,12 +95,8 @@ class SegmentationData(pl.LightningDataModule):
         dataset = SegmentationDataset(
             self.train_samples, experiment.dataset, transform, experiment.seed
         )
-        sampler = EpochSampler(len(dataset) * data.repeat, experiment.seed, *self._processes())
-        if len(sampler) < data.batch_size:
-            raise InputError(
-                f"data.batch_size={data.batch_size}: only {len(sampler)} training images in "
-                f"{experiment.root} for each process; lower it, or raise data.repeat"
-            )
+        sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
+        self._check_batch(sampler)
         return DataLoader(
             dataset,
             batch_size=data.batch_size,
@@ -118,6 +115,18 @@ class SegmentationData(pl.LightningDataModule):
             *self._processes(),
             **self._worker_options(),
         )
+
+    @property
+    def _train_count(self) -> int:
+        return len(self.train_samples) * self.experiment.data.repeat
+
+    def _check_batch(self, sampler: EpochSampler) -> None:
+        data = self.experiment.data
+        if len(sampler) < data.batch_size:
+            raise InputError(
+                f"data.batch_size={data.batch_size}: only {len(sampler)} training images in "
+                f"{self.experiment.root} for each process; lower it, or raise data.repeat"
+            )
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -141,7 +141,7 @@ def _start(output: Path, samples: list[Sample], protocol: dict, rgb: bool) -> se
 
     Masks count as done only if the same evaluation, by its protocol, wrote them.
     """
-    record = {**protocol, "rgb": rgb}
+    record = json.loads(json.dumps({**protocol, "rgb": rgb}))  # as it will be read back
     names = {f"{sample.name}.png" for sample in samples}
     present = {path.name for path in output.glob("*.png")} if output.is_dir() else set()
     if foreign := sorted(present - names):

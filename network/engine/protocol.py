@@ -46,6 +46,12 @@ def label_protocol(info: DatasetInfo, root: Path, split: str) -> dict:
     }
 
 
+def is_trained_on(experiment: Experiment, split: str) -> bool:
+    """Whether ``split`` shares a folder with the training split: no score of generalization."""
+    folders = experiment.dataset.splits
+    return bool(set(folders[split]) & set(folders[experiment.data.train]))
+
+
 def stamp(
     experiment: Experiment,
     *,
@@ -62,6 +68,7 @@ def stamp(
     return {
         "data_set": info.name,
         "split": split,
+        "trained_on": is_trained_on(experiment, split),
         "images": images,
         "label_kinds": label_kinds,
         **label_protocol(info, experiment.root, split),

@@ -36,8 +36,9 @@ def write_results(folder: Path, protocol: dict, scores: dict[str, Scores]) -> No
 def print_results(protocol: dict, scores: dict[str, Scores]) -> None:
     """A table for each label kind, titled with what it measures."""
     for kind, s in scores.items():
+        seen = " (TRAINED ON)" if protocol["trained_on"] else ""
         title = (
-            f"{protocol['data_set']} {protocol['split']}, {kind} masks, "
+            f"{protocol['data_set']} {protocol['split']}{seen}, {kind} masks, "
             f"{protocol['images']} images, TTA {protocol['tta']} ({protocol['views']} views), "
             f"padding: {protocol['padding_policy']}"
         )

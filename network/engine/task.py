@@ -1,5 +1,6 @@
 """The Lightning task: one model, one loss, the metrics of each epoch."""
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -33,11 +34,11 @@ class SegmentationTask(pl.LightningModule):
         optimizer, scheduler = build_optimizer(self.model.parameters(), self.experiment.optim)
         return [optimizer], [scheduler]
 
-    def on_train_epoch_start(self) -> None:
-        # Stochastic depth draws from torch's own generator: seeded by the epoch, a resumed run
+    def on_train_batch_start(self, batch: dict, batch_index: int) -> None:
+        # Stochastic depth draws from torch's own generator: seeded by the batch, a resumed run
         # draws what an uninterrupted one does.
-        seed = self.experiment.seed + 1_000_003 * self.current_epoch + self.global_rank
-        torch.manual_seed(seed)
+        position = [self.experiment.seed, self.current_epoch, batch_index, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         labels = batch["labels"].long()
@@ -45,8 +46,14 @@ class SegmentationTask(pl.LightningModule):
         parts = self.loss(output, labels)
         loss = sum(parts.values())
         self.train_matrix.update(output.logits.detach().argmax(dim=1), labels)
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
+        self.log("loss", loss.detach(), prog_bar=True, logger=False)
+        means = {"train/loss": loss} | {f"train/{name}": part for name, part in parts.items()}
+        self.log_dict(
+            {name: value.detach() for name, value in means.items()},
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+        )
         return loss
 
     def on_train_epoch_end(self) -> None:

@@ -16,7 +16,7 @@ from network.engine.data import SegmentationData
 from network.engine.runs import LOGS_DIR, find_checkpoint, new_run
 from network.engine.task import SegmentationTask
 from network.errors import InputError, nearest
-from network.models.checkpoint import load_weights, read_checkpoint
+from network.models.checkpoint import TASK_PREFIX, load_weights, read_checkpoint
 
 LATEST = "latest"
 STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
@@ -65,13 +65,18 @@ def train(
         logger=False if fast_dev_run else _logger(experiment, run),
         callbacks=[] if fast_dev_run else _callbacks(experiment, run, monitor),
         fast_dev_run=fast_dev_run,
-        log_every_n_steps=10,
+        log_every_n_steps=1,
+        limit_val_batches=None if monitor else 0,
         num_sanity_val_steps=0,  # every mask has already been read
         use_distributed_sampler=False,  # the samplers shard by themselves
     )
-    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # Lightning ends an interrupted process with code 1, as if it had failed.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     return run
 
 
@@ -131,6 +136,8 @@ def _resume_checkpoint(experiment: Experiment, resume: str | None) -> Path | Non
     checkpoint = read_checkpoint(path)
     if "optimizer_states" not in checkpoint:
         raise InputError(f"{path}: holds weights alone; resume from the last.ckpt of a run")
+    if not any(name.startswith(TASK_PREFIX) for name in checkpoint["state_dict"]):
+        raise InputError(f"{path}: not a run of this project; only the test scripts can read it")
     done = checkpoint["epoch"] + 1
     if done >= experiment.optim.epochs:
         raise InputError(

@@ -103,8 +103,13 @@ def test_replacing(tmp_path):
     with replacing(path) as partial:
         partial.write_text("one")
         assert not path.exists()
-    with pytest.raises(RuntimeError), replacing(path) as partial:
-        partial.write_text("two")
-        raise RuntimeError
+
+    def fail() -> None:
+        with replacing(path) as partial:
+            partial.write_text("two")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_text() == "one"
     assert list(path.parent.iterdir()) == [path]

@@ -248,7 +248,7 @@ def test_a_file_put_among_made_ones_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [
         (["--scenes-train", "0"], "--scenes-train 0: expected a number from 1"),
         (["--scenes-val", "-1"], "--scenes-val -1: expected"),

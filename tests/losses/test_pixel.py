@@ -1,4 +1,4 @@
-"""Cross-entropy and Dice against golden values, PyTorch, segmentation_models and hand computation."""
+"""Cross-entropy and Dice against golden values, libraries and hand computation."""
 
 import pytest
 import torch

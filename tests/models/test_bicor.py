@@ -129,8 +129,15 @@ def test_parameters_and_cost(layers, millions, gmacs):
 
 @pytest.mark.parametrize(
     ("pixels", "ratio", "expected"),
-    [(16384, 0.02, 328), (50, 1.0, 50), (50, 0.02, 50), (1000, 0.02, 64), (1000, 1.0, 1000)]
-    + [(4225, 0.02, 84), (125, 0.5 + 0.02, 65), (129, 0.5, 64), (131, 0.5, 66)],
+    [
+        (16384, 0.02, 328),
+        (4225, 0.02, 84),
+        (1000, 0.02, 64),
+        (1000, 1.0, 1000),
+        (50, 0.02, 50),
+        (129, 0.5, 64),
+        (131, 0.5, 66),
+    ],
 )
 def test_selected_pixels(pixels, ratio, expected):
     """K = min(s, max(64, round(ratio * s))), halves to even: 64.5 -> 64, 65.5 -> 66."""

@@ -1,0 +1,43 @@
+# make env    create .venv with the pinned requirements
+# make demo   make scenes, cut, train, test: fig_results/demo
+# make test   lint and all tests
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python
+
+DEMO_CONFIG := config/demo/bicor.py
+DEMO_DATA := data/demo
+DEMO_RESULTS := fig_results/demo
+
+.PHONY: env demo test
+
+env: .venv/installed
+
+.venv/installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -r requirements-dev.txt
+	touch $@
+
+test: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest
+
+# $(call demo_split,SPLIT,MODE,MASKS,FLAGS)
+define demo_split
+$(RUN) tools/vaihingen_patch_split.py --mode $(2) --split-size 256 --stride 256 $(4) \
+	--img-dir $(DEMO_DATA)/tiles/$(1)_images --mask-dir $(DEMO_DATA)/tiles/$(1)_$(3) \
+	--output-img-dir $(DEMO_DATA)/$(1)/images_256
+endef
+
+demo: env
+	$(RUN) tools/make_demo_data.py --output $(DEMO_DATA)/tiles
+	$(call demo_split,train,train,masks) --output-mask-dir $(DEMO_DATA)/train/masks_256
+	$(call demo_split,val,val,masks) --output-mask-dir $(DEMO_DATA)/val/masks_256
+	$(call demo_split,test,val,masks,--gt) --output-mask-dir $(DEMO_DATA)/test/masks_256_rgb
+	$(call demo_split,test,val,masks_eroded,--eroded) --output-mask-dir $(DEMO_DATA)/test/masks_256
+	$(RUN) train.py -c $(DEMO_CONFIG)
+	rm -rf $(DEMO_RESULTS)
+	$(RUN) test_vaihingen.py -c $(DEMO_CONFIG) -o $(DEMO_RESULTS) -t d4 --rgb --batch-size 9
+	$(RUN) tools/make_panel.py -c $(DEMO_CONFIG) -i $(DEMO_RESULTS) -o $(DEMO_RESULTS)/figures/panel.png

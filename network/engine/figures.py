@@ -1,0 +1,66 @@
+"""Figures of results: image, truth and prediction side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")  # files only: no display is asked for
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch
+
+from network.datasets.files import read_image, read_mask, replacing
+from network.datasets.info import DatasetInfo
+from network.datasets.segmentation import Sample
+from network.errors import InputError
+
+
+def write_panel(
+    samples: Sequence[Sample], predictions: Path, info: DatasetInfo, output: Path, title: str
+) -> None:
+    """One row a sample: image, truth (black where ignored), prediction, and the classes below.
+
+    Args:
+        predictions: folder of the predicted masks, labels or RGB, named like the samples.
+        output: PNG to write.
+
+    Raises:
+        InputError: a prediction is missing or has another size.
+    """
+    columns = ["image", "truth", "prediction"] if samples[0].masks else ["image", "prediction"]
+    figure, axes = plt.subplots(
+        len(samples),
+        len(columns),
+        figsize=(3 * len(columns), 3 * len(samples) + 0.9),
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, sample in zip(axes, samples, strict=True):
+        for axis, column, pixels in zip(row, columns, _row(sample, predictions, info), strict=True):
+            axis.imshow(pixels, interpolation="none")
+            axis.set(xticks=[], yticks=[])
+            if axis in axes[0]:
+                axis.set_title(column)
+        row[0].set_ylabel(sample.name, fontsize=7)
+    figure.suptitle(title)
+    colors = np.array(info.palette) / 255
+    handles = [
+        Patch(facecolor=color, edgecolor="gray", label=name)
+        for name, color in zip(info.classes, colors, strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
+    with replacing(output) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+    plt.close(figure)
+
+
+def _row(sample: Sample, predictions: Path, info: DatasetInfo) -> list[np.ndarray]:
+    path = predictions / f"{sample.name}.png"
+    if not path.is_file():
+        raise InputError(f"{path}: no prediction of this image; run the test script first")
+    masks = [*list(sample.masks.values())[:1], path]
+    labels = [read_mask(mask, info) for mask in masks]
+    if labels[-1].shape != sample.size:
+        raise InputError(f"{path}: {labels[-1].shape} pixels, its image has {sample.size}")
+    return [read_image(sample.image), *(info.to_rgb(mask) for mask in labels)]

@@ -1,0 +1,53 @@
+"""Order of the images: a permutation in each epoch, shared by the processes without overlap."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from network.datasets.segmentation import Sample
+from network.engine.data import EpochSampler, SizeBatchSampler
+
+
+@given(count=st.integers(1, 60), world_size=st.integers(1, 4), epoch=st.integers(0, 5))
+def test_processes_share_an_epoch(count, world_size, epoch):
+    seen = []
+    for rank in range(world_size):
+        sampler = EpochSampler(count, 42, rank, world_size)
+        sampler.set_epoch(epoch)
+        items = list(sampler)
+        assert len(items) == len(sampler) == count // world_size
+        assert {e for e, _ in items} <= {epoch}
+        seen += [index for _, index in items]
+    assert len(set(seen)) == len(seen)
+    assert set(seen) <= set(range(count))
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = EpochSampler(50, seed)
+        sampler.set_epoch(epoch)
+        return [index for _, index in sampler]
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+
+
+@given(
+    sizes=st.lists(st.sampled_from([(8, 8), (8, 16), (16, 16)]), min_size=1, max_size=30),
+    batch_size=st.integers(1, 5),
+    world_size=st.integers(1, 4),
+)
+def test_batches_of_one_size_cover_every_image_once(sizes, batch_size, world_size):
+    samples = [Sample(name=str(i), image=None, size=size) for i, size in enumerate(sizes)]
+    shares = [
+        list(SizeBatchSampler(samples, batch_size, rank, world_size)) for rank in range(world_size)
+    ]
+    assert len({len(share) for share in shares}) == 1  # processes stay in step
+    batches = [batch for share in shares for batch in share]
+    for batch in batches:
+        assert len(batch) <= batch_size
+        assert len({sizes[max(index, ~index)] for index in batch}) == 1
+    counted = Counter(index for batch in batches for index in batch if index >= 0)
+    assert counted == Counter(range(len(sizes)))

@@ -1,0 +1,78 @@
+"""AdamW in Lookahead: the algorithm by hand, and a state that can be loaded again."""
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from network.config import Optim
+from network.engine.optim import Lookahead, build_optimizer
+
+
+def test_lookahead_by_hand():
+    """Steps of 1 downward; after the first and each fifth further step, half way back to slow."""
+    parameter = nn.Parameter(torch.tensor(0.0))
+    optimizer = Lookahead(SGD([parameter], lr=1.0))
+    values = []
+    for _ in range(7):
+        optimizer.zero_grad()
+        parameter.sum().backward()
+        optimizer.step()
+        values.append(parameter.item())
+    # Slow starts at the first step's -1; the sixth step reaches -6, half way back is -3.5.
+    assert values == [-1, -2, -3, -4, -5, -3.5, -4.5]
+
+
+def steps(network: nn.Module, optimizer, count: int, start: int) -> None:
+    for index in range(start, start + count):
+        generator = torch.Generator().manual_seed(index)
+        optimizer.zero_grad()
+        network(torch.randn(3, 4, generator=generator)).square().sum().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("lookahead", [True, False])
+@pytest.mark.parametrize("stop", [0, 3, 5, 6, 8])
+def test_resuming_equals_going_on(tmp_path, lookahead, stop):
+    """Weights after 12 steps are the same, to the last bit, if state went through a file."""
+    optim = Optim(lr=1e-2, epochs=3, lookahead=lookahead)
+    network = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+    optimizer, scheduler = build_optimizer(network.parameters(), optim)
+    steps(network, optimizer, stop, 0)
+    if stop:
+        scheduler.step()
+    state = {
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+    }
+    torch.save(state, tmp_path / "last.ckpt")
+    steps(network, optimizer, 12 - stop, stop)
+
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    resumed = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+    resumed.load_state_dict(state["network"])
+    optimizer, scheduler = build_optimizer(resumed.parameters(), optim)
+    optimizer.load_state_dict(state["optimizer"])
+    scheduler.load_state_dict(state["scheduler"])
+    steps(resumed, optimizer, 12 - stop, stop)
+    for ours, theirs in zip(resumed.parameters(), network.parameters(), strict=True):
+        assert ours.equal(theirs)
+
+
+def test_schedule():
+    """A cosine from lr to min_lr over the epochs; frozen parameters are left out."""
+    network = nn.Linear(2, 2)
+    network.bias.requires_grad_(False)
+    optimizer, scheduler = build_optimizer(network.parameters(), Optim(lr=1e-2, epochs=4))
+    rates = []
+    for _ in range(5):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    middle = (1e-2 + 1e-6) / 2
+    assert rates[0] == 1e-2
+    assert rates[2] == pytest.approx(middle)
+    assert rates[4] == pytest.approx(1e-6)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 1
+    assert optimizer.param_groups[0]["weight_decay"] == 0.01

@@ -1,0 +1,174 @@
+"""Training for real, on tiny data: logs, checkpoints, resuming, devices."""
+
+import csv
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from network.config import Data, Experiment, Optim
+from network.datasets.info import VAIHINGEN
+from network.engine.train import check_devices, train
+from network.errors import InputError
+from network.losses.bicor import BiCoRLoss
+from network.models.bicor import BiCoRSeg
+from tests.scenes import make_dataset
+
+
+def small_model(weights: str | None = None) -> BiCoRSeg:
+    # Stochastic depth: resuming must also resume what is random in the network.
+    return BiCoRSeg(6, "test_convnext", weights=weights, dim=32, drop_path=0.3)
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch) -> Experiment:
+    """Six images, two steps an epoch; results go to a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    make_dataset(Path("data"), VAIHINGEN, {"train": 6, "val": 3, "test": 3}, ((64, 64), (48, 80)))
+    return Experiment(
+        dataset=VAIHINGEN,
+        model=small_model,
+        loss=partial(BiCoRLoss, 6),
+        data=Data(root="data", crop=32, batch_size=3, val_batch_size=2, workers=0),
+        optim=Optim(lr=1e-3, epochs=3),
+        name="tiny/bicor",
+        config="config/tiny/bicor.py",
+    )
+
+
+def weights(run: Path, name: str) -> dict[str, torch.Tensor]:
+    return torch.load(run / name, weights_only=True)["state_dict"]
+
+
+def rows(log_folder: Path) -> list[dict[str, str]]:
+    with (log_folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_run(experiment):
+    run = train(experiment, accelerator="cpu")
+    assert run == Path("model_weights/tiny/bicor/version_0")
+    assert {p.name for p in run.iterdir()} == {"best.ckpt", "last.ckpt", "experiment.txt"}
+    assert "optim.epochs=3\n" in (run / "experiment.txt").read_text()
+
+    logged = rows(Path("lightning_logs/tiny/bicor/version_0"))
+    parts = ["ce", "dice", "aux_ce", "heatmap_ce", "heatmap_dice", "fisher", "loss"]
+    expected = {f"train/{name}" for name in [*parts, "mIoU", "mF1", "OA"]}
+    expected |= {f"val/{name}" for name in ("loss", "mIoU", "mF1", "OA")}
+    expected |= {f"val/IoU/{name}" for name in VAIHINGEN.classes}
+    assert expected <= logged[0].keys()
+    by_epoch = {row["epoch"]: row for row in logged if row["val/mIoU"]}
+    assert by_epoch.keys() == {"0", "1", "2"}
+    best = max(by_epoch.values(), key=lambda row: float(row["val/mIoU"]))
+    assert torch.load(run / "best.ckpt", weights_only=True)["epoch"] == int(best["epoch"])
+    rates = [float(row["lr-Lookahead"]) for row in logged if row["lr-Lookahead"]]
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[1] == pytest.approx(1e-6 + (1e-3 - 1e-6) * 0.75)  # (1 + cos 60 degrees) / 2
+
+
+def test_a_second_run_leaves_the_first_alone(experiment):
+    first = train(replace(experiment, optim=Optim(epochs=1)), accelerator="cpu")
+    before = (first / "best.ckpt").read_bytes()
+    second = train(replace(experiment, optim=Optim(epochs=1)), accelerator="cpu")
+    assert second.name == "version_1"
+    assert (first / "best.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resuming_equals_an_uninterrupted_run(experiment, monkeypatch, workers):
+    """Weights, to the last bit: order, augmentation, stochastic depth, Lookahead, schedule."""
+    experiment = replace(experiment, data=replace(experiment.data, workers=workers))
+    whole = weights(train(experiment, accelerator="cpu"), "last.ckpt")
+    with monkeypatch.context() as patch:
+        patch.setattr("pytorch_lightning.Trainer.__init__", _stop_after_one_epoch())
+        run = train(experiment, accelerator="cpu")
+    assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert train(experiment, accelerator="cpu", resume="latest") == run
+    resumed = weights(run, "last.ckpt")
+    different = [name for name in whole if not whole[name].equal(resumed[name])]
+    assert different == []
+    logs = sorted(p.name for p in Path("lightning_logs/tiny/bicor").iterdir())
+    assert logs == ["version_0", "version_1", "version_1_resumed_1"]
+
+
+def _stop_after_one_epoch():
+    """A Trainer that stops early while schedule and epochs are those of the whole run."""
+    original = pl.Trainer.__init__
+
+    def patched(self, *args, **kwargs):
+        original(self, *args, **{**kwargs, "max_epochs": 1})
+
+    return patched
+
+
+def test_without_held_out_data_the_last_weights_are_kept(experiment):
+    data = replace(experiment.data, train="train_val", val=None)
+    run = train(replace(experiment, data=data, optim=Optim(epochs=1)), accelerator="cpu")
+    assert {p.name for p in run.iterdir()} == {"last.ckpt", "experiment.txt"}
+    logged = rows(Path("lightning_logs/tiny/bicor/version_0"))
+    assert not any(name.startswith("val/") for name in logged[0])
+
+
+def test_fast_dev_run_writes_nothing(experiment):
+    train(experiment, accelerator="cpu", fast_dev_run=True)
+    assert {p.name for p in Path().iterdir()} == {"data"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch_size": 7}, r"data\.batch_size=7: only 6 training images"),
+        ({"root": "nowhere"}, "nowhere/train/images_1024: no such folder"),
+    ],
+)
+def test_wrong_data_writes_nothing(experiment, change, words):
+    wrong = replace(experiment, data=replace(experiment.data, **change))
+    with pytest.raises(InputError, match=words):
+        train(wrong, accelerator="cpu")
+    assert {p.name for p in Path().iterdir()} == {"data"}
+
+
+def test_wrong_monitor(experiment):
+    with pytest.raises(InputError, match=r"val/mIuO.*did you mean 'val/mIoU'"):
+        train(replace(experiment, monitor="val/mIuO"), accelerator="cpu")
+
+
+def test_wrong_resume(experiment):
+    with pytest.raises(InputError, match=r"no last\.ckpt of this experiment"):
+        train(experiment, resume="latest")
+    run = train(replace(experiment, optim=Optim(epochs=1)), accelerator="cpu")
+    with pytest.raises(InputError, match=r"best\.ckpt: holds weights alone"):
+        train(experiment, resume=str(run / "best.ckpt"))
+    with pytest.raises(InputError, match=r"all 1 epochs are done; raise optim\.epochs"):
+        train(replace(experiment, optim=Optim(epochs=1)), resume="latest")
+    other = replace(experiment, model=partial(BiCoRSeg, 6, "test_resnet", None, dim=32))
+    with pytest.raises(InputError, match=r"last\.ckpt: the checkpoint of another model"):
+        train(other, resume="latest")
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "devices", "words"),
+    [
+        ("cpu", "4096", "--devices 4096: this machine has .* CPU core"),
+        ("cpu", "two", "expected a count"),
+        ("cpu", "0", "expected a count"),
+        ("cpu", "0,-1", "expected a count"),
+    ],
+)
+def test_devices(accelerator, devices, words):
+    with pytest.raises(InputError, match=words):
+        check_devices(accelerator, devices)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_no_gpu():
+    with pytest.raises(InputError, match="no GPU"):
+        check_devices("gpu", "1")
+
+
+@pytest.mark.parametrize("devices", ["1", "auto", "0,"])
+def test_devices_that_are_there(devices):
+    check_devices("cpu", devices)

@@ -1,0 +1,262 @@
+"""The commands of the README as real processes: train, test, and every kind of wrong input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import accuracy_score, jaccard_score
+
+from network.datasets.files import read_image, read_mask, write_image
+from network.datasets.info import LOVEDA, VAIHINGEN
+from tests.conftest import ROOT
+from tests.scenes import make_dataset
+
+OVERRIDES = [
+    "model.encoder=test_convnext",
+    "model.weights=None",
+    "model.drop_path=0",
+    "data.root=data",
+    "data.crop=32",
+    "data.batch_size=2",
+    "data.workers=1",
+    "optim.epochs=1",
+]
+VAIHINGEN_CONFIG = str(ROOT / "config/vaihingen/bicor.py")
+LOVEDA_CONFIG = str(ROOT / "config/loveda/bicor.py")
+
+
+def run(script: str, *args: str, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *args], cwd=cwd, capture_output=True, text=True
+    )
+
+
+def succeed(script: str, *args: str, cwd: Path) -> str:
+    result = run(script, *args, cwd=cwd)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def error_of(script: str, *args: str, cwd: Path) -> str:
+    """The one line of a run that ends with exit code 2 and writes nothing."""
+    before = {path for path in cwd.rglob("*") if "data" not in path.parts}
+    result = run(script, *args, cwd=cwd)
+    assert result.returncode == 2, result.stderr[-3000:]
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.stderr[-3000:]
+    assert "Traceback" not in result.stderr
+    assert {path for path in cwd.rglob("*") if "data" not in path.parts} == before
+    return errors[0]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with Vaihingen-like data and a model trained on it by the command line."""
+    cwd = tmp_path_factory.mktemp("vaihingen")
+    make_dataset(cwd / "data", VAIHINGEN, {"train": 4, "val": 2, "test": 3}, ((64, 64), (32, 64)))
+    succeed("train.py", "-c", VAIHINGEN_CONFIG, "--accelerator", "cpu", *OVERRIDES, cwd=cwd)
+    return cwd
+
+
+def test_train(trained):
+    version = trained / "model_weights/vaihingen/bicor/version_0"
+    assert (version / "best.ckpt").is_file()
+    assert "model.encoder=test_convnext" in (version / "experiment.txt").read_text()
+    assert (trained / "lightning_logs/vaihingen/bicor/version_0/metrics.csv").is_file()
+
+
+@pytest.fixture(scope="module")
+def tested(trained) -> Path:
+    args = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/labels", "-t", "dihedral", *OVERRIDES]
+    out = succeed("test_vaihingen.py", *args, cwd=trained)
+    assert "mean of 5" in out
+    assert "mean of all 6" in out
+    return trained / "fig_results/labels"
+
+
+def test_masks_are_the_scored_ones(trained, tested):
+    """Scores of the written masks, by scikit-learn, are those in scores.json."""
+    document = json.loads((tested / "scores.json").read_text())
+    names = [f"test_0_{i}" for i in range(3)]
+    masks = [read_mask(tested / f"{name}.png", VAIHINGEN) for name in names]
+    assert [m.shape for m in masks] == [(64, 64), (32, 64), (64, 64)]
+    for kind, folder in (("eroded", "masks_1024"), ("full", "masks_1024_rgb")):
+        truth = [read_mask(trained / "data/test" / folder / f"{n}.png", VAIHINGEN) for n in names]
+        flat = (
+            np.concatenate([m.ravel() for m in masks]),
+            np.concatenate([t.ravel() for t in truth]),
+        )
+        prediction, labels = (values[flat[1] != 6] for values in flat)
+        scores = document["scores"][kind]
+        assert scores["OA"] == pytest.approx(accuracy_score(labels, prediction))
+        iou = jaccard_score(labels, prediction, average=None, labels=range(6), zero_division=0)
+        named = [scores["classes"][name]["IoU"] for name in VAIHINGEN.classes]
+        assert named == pytest.approx(iou.tolist())
+        assert scores["mIoU"] == pytest.approx(iou[:5].mean())
+
+
+def test_results_carry_their_protocol(tested):
+    protocol = json.loads((tested / "scores.json").read_text())["protocol"]
+    assert protocol["data_set"] == "vaihingen"
+    assert protocol["split"] == "test"
+    assert protocol["label_kinds"] == ["eroded", "full"]
+    assert protocol["padding_policy"] == "unknown"  # not cut by our tool
+    assert (protocol["tta"], protocol["views"]) == ("dihedral", 8)
+    assert protocol["classes_in_mean"] == ["ImSurf", "Building", "LowVeg", "Tree", "Car"]
+    assert len(protocol["checkpoint_sha256"]) == 64
+    assert protocol["settings"]["model.encoder"] == "test_convnext"
+    assert protocol["software"]["torch"]
+    table = (tested / "scores.csv").read_text().splitlines()
+    assert table[0] == "labels,class,in_mean,IoU,F1,precision,recall"
+    assert len(table) == 1 + 2 * (6 + 3)
+
+
+def test_rgb_masks_are_the_label_masks_in_color(trained, tested):
+    args = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/rgb", "-t", "dihedral", "--rgb"]
+    succeed("test_vaihingen.py", *args, "--batch-size", "2", *OVERRIDES, cwd=trained)
+    for path in sorted(tested.glob("*.png")):
+        rgb = read_image(trained / "fig_results/rgb" / path.name)
+        labels = read_mask(path, VAIHINGEN)
+        # Sums in another order, in a batch: a pixel may fall on the other side.
+        assert (VAIHINGEN.to_rgb(labels) == rgb).all(axis=2).mean() > 0.999
+
+
+def test_an_interrupted_test_goes_on(trained, tested):
+    """Masks that are there stay, the others and the scores come anew, and are the same."""
+    before = {path.name: path.read_bytes() for path in tested.iterdir()}
+    (tested / "scores.json").unlink()
+    (tested / "test_0_1.png").unlink()
+    kept = (tested / "test_0_0.png").stat().st_mtime_ns
+    args = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/labels", "-t", "dihedral", *OVERRIDES]
+    succeed("test_vaihingen.py", *args, cwd=trained)
+    assert {path.name: path.read_bytes() for path in tested.iterdir()} == before
+    assert (tested / "test_0_0.png").stat().st_mtime_ns == kept
+
+
+def test_val_split(trained):
+    args = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/val", "--val", *OVERRIDES]
+    succeed("test_vaihingen.py", *args, cwd=trained)
+    protocol = json.loads((trained / "fig_results/val/scores.json").read_text())["protocol"]
+    assert (protocol["split"], protocol["label_kinds"]) == ("val", ["full"])
+
+
+def test_resume_goes_on_to_more_epochs(trained):
+    more = [*OVERRIDES[:-1], "optim.epochs=2"]
+    args = ["-c", VAIHINGEN_CONFIG, "--accelerator", "cpu", "--resume", *more]
+    succeed("train.py", *args, cwd=trained)
+    text = (trained / "model_weights/vaihingen/bicor/version_0/experiment.txt").read_text()
+    assert "optim.epochs=2\n" in text
+
+
+def test_loveda(tmp_path):
+    """Without labels the test split gets masks and a protocol, and no scores; --val gets both."""
+    make_dataset(tmp_path / "data", LOVEDA, {"train": 1, "val": 1, "test": 1})
+    train_args = ["-c", LOVEDA_CONFIG, "--accelerator", "cpu", *OVERRIDES]
+    succeed("train.py", *train_args, cwd=tmp_path)
+    args = ["-c", LOVEDA_CONFIG, "-t", "d4", *OVERRIDES]
+    succeed("test_loveda.py", *args, "-o", "out", cwd=tmp_path)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"test_0_0.png", "test_1_0.png", "protocol.json"}
+    with Image.open(tmp_path / "out/test_0_0.png") as mask:
+        assert (mask.mode, mask.size) == ("L", (64, 64))
+        assert max(mask.getdata()) <= 6
+    succeed("test_loveda.py", *args, "-o", "val", "--val", cwd=tmp_path)
+    protocol = json.loads((tmp_path / "val/scores.json").read_text())["protocol"]
+    assert protocol["views"] == 8
+
+
+def test_interrupted_training_says_so(trained):
+    """Ctrl-C ends with one line and exit code 130, and the run can be resumed."""
+    args = [sys.executable, str(ROOT / "train.py"), "-c", VAIHINGEN_CONFIG, *OVERRIDES]
+    args += ["--accelerator", "cpu", "optim.epochs=500", "name=interrupted"]
+    process = subprocess.Popen(args, cwd=trained, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    last = trained / "model_weights/interrupted/version_0/last.ckpt"
+    for _ in range(600):
+        if last.is_file():
+            break
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors.decode()[-2000:]
+    assert b"Traceback" not in errors
+    assert last.is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["-c", "none.py"], ["none.py", "no such config"]),
+        (["-c", VAIHINGEN_CONFIG, "data.batchsize=4"], ["data.batch_size"]),
+        (["-c", VAIHINGEN_CONFIG, "data.root=nowhere"], ["nowhere", "no such folder"]),
+        (["-c", VAIHINGEN_CONFIG, *OVERRIDES, "--devices", "999"], ["--devices 999"]),
+        (["-c", VAIHINGEN_CONFIG, *OVERRIDES, "--resume", "no.ckpt"], ["no.ckpt", "no such"]),
+        (["-c", VAIHINGEN_CONFIG, *OVERRIDES, "model.encoder=convnxt"], ["convnxt", "timm"]),
+    ],
+)
+def test_wrong_training_input(trained, args, words):
+    message = error_of("train.py", "--accelerator", "cpu", *args, cwd=trained)
+    assert all(word in message for word in words), message
+
+
+def test_damage_found_while_training_is_one_line(trained, tmp_path):
+    """A PNG that has its end but not its middle is only found when a worker decodes it."""
+    data = make_dataset(tmp_path / "data", VAIHINGEN, {"train": 2, "val": 1})
+    image = data / "train/images_1024/train_0_0.png"
+    content = bytearray(image.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 400] = bytes(400)
+    image.write_bytes(content)
+    result = run(
+        "train.py", "-c", VAIHINGEN_CONFIG, "--accelerator", "cpu", *OVERRIDES, cwd=tmp_path
+    )
+    assert result.returncode == 2, result.stderr[-3000:]
+    assert [x for x in result.stderr.splitlines() if x.startswith("error: ")] == [
+        f"error: {image.relative_to(tmp_path)}: unreadable or truncated image; "
+        "copy or extract it again"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--checkpoint", "none.ckpt"], ["none.ckpt", "no such checkpoint"]),
+        (["--checkpoint", "data/test/masks_1024/test_0_0.png"], ["test_0_0.png"]),
+        (["model.encoder=test_resnet"], ["best.ckpt", "another model"]),
+        (["name=never/trained"], ["never/trained", "train it first"]),
+        (["data.test=train_val", "data.root=nowhere"], ["nowhere", "no such folder"]),
+        (["--device", "cuda:77"], ["--device cuda:77"]),
+        (["--batch-size", "0"], ["--batch-size 0"]),
+    ],
+)
+def test_wrong_test_input(trained, args, words):
+    command = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/never", *OVERRIDES, *args]
+    message = error_of("test_vaihingen.py", *command, cwd=trained)
+    assert all(word in message for word in words), message
+
+
+def test_test_script_of_another_data_set(trained):
+    command = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/never", *OVERRIDES]
+    assert "classes of vaihingen" in error_of("test_loveda.py", *command, cwd=trained)
+
+
+def test_checkpoint_with_another_class_count(trained, tmp_path):
+    best = trained / "model_weights/vaihingen/bicor/version_0/best.ckpt"
+    make_dataset(tmp_path / "data", LOVEDA, {"test": 1})
+    command = ["-c", LOVEDA_CONFIG, "-o", "out", "--checkpoint", str(best), *OVERRIDES]
+    message = error_of("test_loveda.py", *command, cwd=tmp_path)
+    assert "(6, 256)" in message
+    assert "(7, 256)" in message
+
+
+def test_masks_of_another_evaluation_are_not_mixed(trained, tmp_path):
+    output = tmp_path / "out"
+    write_image(output / "other.png", np.zeros((4, 4), np.uint8))
+    command = ["-c", VAIHINGEN_CONFIG, "-o", str(output), *OVERRIDES]
+    message = error_of("test_vaihingen.py", *command, cwd=trained)
+    assert "holds masks of another evaluation (other.png" in message

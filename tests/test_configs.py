@@ -1,0 +1,79 @@
+"""Every config is loaded, built with a small encoder, and trained one step."""
+
+import pytest
+import torch
+
+from network.config import load_experiment, settings
+from network.engine.task import SegmentationTask
+from tests.conftest import ROOT
+
+CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "config").rglob("*.py"))
+SMALL = ["model.encoder=test_convnext", "model.weights=None", "data.crop=64"]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_config(config):
+    experiment = load_experiment(ROOT / config, SMALL)
+    assert experiment.name == config.removeprefix("config/").removesuffix(".py")
+    assert experiment.loss().ignore_index == experiment.dataset.ignore_index
+    task = SegmentationTask(experiment)
+    labels = torch.randint(0, experiment.dataset.num_classes, (2, 64, 64), dtype=torch.uint8)
+    labels[:, :5] = experiment.dataset.ignore_index
+    batch = {"image": torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8), "labels": labels}
+    (optimizer,), _ = task.configure_optimizers()
+    before = [parameter.clone() for parameter in task.model.parameters()]
+    task.log = task.log_dict = lambda *args, **kwargs: None  # there is no trainer
+    loss = task.training_step(batch, 0)
+    assert loss.isfinite()
+    loss.backward()
+    optimizer.step()
+    trainable = [p for p in task.model.parameters() if p.requires_grad]
+    assert all(p.grad is not None for p in trainable)
+    assert any((p != b).any() for p, b in zip(task.model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("vaihingen", (2, 1.0, 5e-5, 4, 45)),
+        ("potsdam", (3, 1.0, 1e-4, 4, 45)),
+        ("loveda", (2, 0.02, 8e-5, 8, 30)),
+    ],
+)
+def test_reference_column(config, expected):
+    """The released settings: layers, ratio, learning rate, batch, epochs; fixed alpha."""
+    experiment = load_experiment(ROOT / f"config/{config}/bicor_reference.py", SMALL)
+    values = settings(experiment)
+    keys = ("model.layers", "model.topk_ratio", "optim.lr", "data.batch_size", "optim.epochs")
+    assert tuple(values[key] for key in keys) == expected
+    assert not any(layer.alpha_logit.requires_grad for layer in experiment.build_model().layers)
+    assert experiment.loss().fisher_pairwise
+    assert experiment.loss().fisher_last == (1.0 if config == "loveda" else 0.0)
+
+
+@pytest.mark.parametrize(("config", "epochs"), [("vaihingen", 45), ("potsdam", 45), ("loveda", 30)])
+def test_default_column(config, epochs):
+    experiment = load_experiment(ROOT / f"config/{config}/bicor.py", SMALL)
+    values = settings(experiment)
+    expected = {
+        "model.layers": 2,
+        "model.topk_ratio": 0.02,
+        "optim.lr": 8e-5,
+        "optim.min_lr": 1e-6,
+        "optim.weight_decay": 0.01,
+        "optim.lookahead": True,
+        "optim.epochs": epochs,
+        "data.batch_size": 8,
+        "loss.smoothing": 0.05,
+        "loss.aux": 0.4,
+        "loss.heatmap": 0.1,
+        "loss.fisher": 0.1,
+    }
+    assert {key: values[key] for key in expected} == expected
+    assert all(layer.alpha_logit.requires_grad for layer in experiment.build_model().layers)
+
+
+def test_no_config_selects_on_the_test_split():
+    for config in CONFIGS:
+        data = load_experiment(ROOT / config).data
+        assert "test" not in (data.train, data.val)
