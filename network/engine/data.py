@@ -97,6 +97,9 @@ class SegmentationData(pl.LightningDataModule):
         )
         sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
         self._check_batch(sampler)
+        if self.trainer:
+            # Workers begin to read before Lightning tells a resumed sampler its epoch.
+            sampler.set_epoch(self.trainer.current_epoch)
         return DataLoader(
             dataset,
             batch_size=data.batch_size,
