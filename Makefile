@@ -39,5 +39,5 @@ demo: env
 	$(call demo_split,test,val,masks_eroded,--eroded) --output-mask-dir $(DEMO_DATA)/test/masks_256
 	$(RUN) train.py -c $(DEMO_CONFIG)
 	rm -rf $(DEMO_RESULTS)
-	$(RUN) test_vaihingen.py -c $(DEMO_CONFIG) -o $(DEMO_RESULTS) -t d4 --rgb --batch-size 9
+	$(RUN) test_vaihingen.py -c $(DEMO_CONFIG) -o $(DEMO_RESULTS) -t d4 --rgb --batch-size 3
 	$(RUN) tools/make_panel.py -c $(DEMO_CONFIG) -i $(DEMO_RESULTS) -o $(DEMO_RESULTS)/figures/panel.png

@@ -37,7 +37,8 @@ def main() -> None:
     experiment = load_experiment(args.config, args.overrides)
     split = "val" if args.val else experiment.data.test
     samples = find_samples(experiment.dataset, experiment.root, split)
-    spread = samples[:: max(1, len(samples) // args.count)][: args.count]
+    count = min(args.count, len(samples))
+    spread = [samples[(2 * i + 1) * len(samples) // (2 * count)] for i in range(count)]
     title = f"{experiment.name}, {split}"
     write_panel(spread, args.predictions, experiment.dataset, args.output, title)
     print(args.output)

@@ -99,7 +99,7 @@ class SegmentationData(pl.LightningDataModule):
         self._check_batch(sampler)
         if self.trainer:
             # Workers begin to read before Lightning tells a resumed sampler its epoch.
-            sampler.set_epoch(self.trainer.current_epoch)
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
         return DataLoader(
             dataset,
             batch_size=data.batch_size,
