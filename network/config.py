@@ -1,8 +1,8 @@
 """Experiments: what a config file says, and how it is loaded, overridden and written down.
 
-A config is a Python file that defines ``experiment``. Its model and loss are functions whose
-keyword parameters, with their defaults, are the settings that ``model.key=value`` and
-``loss.key=value`` change on the command line.
+A config is a Python file that defines ``experiment``. Its model and loss are factories, mostly
+``functools.partial`` of a class: building nothing yet, they tell the type and default of every
+keyword parameter, which ``model.key=value`` and ``loss.key=value`` change on the command line.
 """
 
 import ast
@@ -12,7 +12,7 @@ import inspect
 import re
 import traceback
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -262,7 +262,8 @@ def _override_types(experiment: Experiment) -> dict[str, Any]:
 
 
 def _parameter_types(factory: Callable) -> list[tuple[str, Any]]:
-    hints: Mapping[str, Any] = typing.get_type_hints(inspect.unwrap(_innermost(factory)))
+    target = _innermost(factory)
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     parameters = inspect.signature(factory).parameters.values()
     return [(p.name, hints.get(p.name, type(p.default))) for p in parameters]
 

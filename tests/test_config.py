@@ -12,19 +12,21 @@ from network.errors import InputError
 from tests.conftest import ROOT
 
 CONFIG = """
+from functools import partial
 from network.config import Data, Experiment, Optim
 from network.datasets.info import VAIHINGEN
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 
-def model(weights: str | None = "imagenet", layers: int = 2, topk_ratio: float = 0.02) -> BiCoRSeg:
-    return BiCoRSeg(6, "test_convnext", weights, dim=32, layers=layers, topk_ratio=topk_ratio)
-
 def loss(fisher: float = 0.1) -> BiCoRLoss:
     return BiCoRLoss(6, fisher=fisher)
 
 experiment = Experiment(
-    dataset=VAIHINGEN, model=model, loss=loss, data=Data(crop=256), optim=Optim(lr=1e-3)
+    dataset=VAIHINGEN,
+    model=partial(BiCoRSeg, 6, encoder="test_convnext", dim=32, layers=2),
+    loss=loss,
+    data=Data(crop=256),
+    optim=Optim(lr=1e-3),
 )
 """
 
@@ -157,8 +159,8 @@ def test_wrong_override(config, override, words):
         ("dataset=VAIHINGEN", "data_set=VAIHINGEN", ["data_set", "did you mean 'dataset'?"]),
         ("lr=1e-3", "lr=-1", ["optim.lr=-1", "above 0"]),
         ("experiment = ", "experimant = ", ["experiment = Experiment"]),
-        ("import BiCoRSeg", "import BiCoRSag", ["line 5", "BiCoRSag"]),
-        ("experiment = Experiment(", "experiment = Experiment((", ["not Python", "line 13"]),
+        ("import BiCoRSeg", "import BiCoRSag", ["line 6", "BiCoRSag"]),
+        ("experiment = Experiment(", "experiment = Experiment((", ["not Python", "line 11"]),
     ],
 )
 def test_wrong_config(config, old, new, words):

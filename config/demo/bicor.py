@@ -7,6 +7,7 @@ Expects  see 'Results' in README.md
 """
 
 from dataclasses import replace
+from functools import partial
 
 from network.config import Data, Experiment, Optim
 from network.datasets.info import VAIHINGEN, patch_splits
@@ -15,36 +16,18 @@ from network.models.bicor import BiCoRSeg
 
 DEMO = replace(VAIHINGEN, name="demo", root="data/demo", splits=patch_splits(256))
 
-
-def model(
-    encoder: str = "resnet18.a1_in1k",
-    weights: str | None = None,
-    dim: int = 256,
-    layers: int = 2,
-    topk_ratio: float = 0.02,
-) -> BiCoRSeg:
-    return BiCoRSeg(
-        DEMO.num_classes,
-        encoder=encoder,
-        weights=weights,
-        dim=dim,
-        layers=layers,
-        topk_ratio=topk_ratio,
-    )
-
-
-def loss(
-    smoothing: float = 0.05, aux: float = 0.4, heatmap: float = 0.1, fisher: float = 0.1
-) -> BiCoRLoss:
-    return BiCoRLoss(
-        DEMO.ignore_index, smoothing=smoothing, aux=aux, heatmap=heatmap, fisher=fisher
-    )
-
-
 experiment = Experiment(
     dataset=DEMO,
-    model=model,
-    loss=loss,
+    model=partial(
+        BiCoRSeg,
+        DEMO.num_classes,
+        encoder="resnet18.a1_in1k",
+        weights=None,
+        dim=256,
+        layers=2,
+        topk_ratio=0.02,
+    ),
+    loss=partial(BiCoRLoss, DEMO.ignore_index, smoothing=0.05, aux=0.4, heatmap=0.1, fisher=0.1),
     data=Data(crop=160, scales=(0.75, 1.0, 1.25), mosaic=0.0, batch_size=8, workers=1),
     optim=Optim(lr=1e-3, weight_decay=0.05, epochs=8, lookahead=False),
 )

@@ -7,6 +7,8 @@ Source   image and mask folders train, val, test; index masks, 255 = no data. Th
 Expects  see 'Results' in README.md
 """
 
+from functools import partial
+
 from network.config import Data, Experiment, Optim
 from network.datasets.info import DatasetInfo, Folder, Labels
 from network.losses.bicor import BiCoRLoss
@@ -24,36 +26,18 @@ DRONE = DatasetInfo(
     },
 )
 
-
-def model(
-    encoder: str = "resnet18.a1_in1k",
-    weights: str | None = None,
-    dim: int = 256,
-    layers: int = 2,
-    topk_ratio: float = 0.02,
-) -> BiCoRSeg:
-    return BiCoRSeg(
-        DRONE.num_classes,
-        encoder=encoder,
-        weights=weights,
-        dim=dim,
-        layers=layers,
-        topk_ratio=topk_ratio,
-    )
-
-
-def loss(
-    smoothing: float = 0.05, aux: float = 0.4, heatmap: float = 0.1, fisher: float = 0.1
-) -> BiCoRLoss:
-    return BiCoRLoss(
-        DRONE.ignore_index, smoothing=smoothing, aux=aux, heatmap=heatmap, fisher=fisher
-    )
-
-
 experiment = Experiment(
     dataset=DRONE,
-    model=model,
-    loss=loss,
+    model=partial(
+        BiCoRSeg,
+        DRONE.num_classes,
+        encoder="resnet18.a1_in1k",
+        weights=None,
+        dim=256,
+        layers=2,
+        topk_ratio=0.02,
+    ),
+    loss=partial(BiCoRLoss, DRONE.ignore_index, smoothing=0.05, aux=0.4, heatmap=0.1, fisher=0.1),
     data=Data(crop=256, scales=(0.5, 0.75, 1.0, 1.25), repeat=8, batch_size=8, workers=2),
-    optim=Optim(lr=1e-3, weight_decay=0.05, epochs=20, lookahead=False),
+    optim=Optim(lr=1e-3, weight_decay=0.05, epochs=30, lookahead=False),
 )
