@@ -162,9 +162,7 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     experiment = replace(
         experiment, config=path.as_posix(), name=experiment.name or _default_name(path)
     )
-    for override in overrides:
-        experiment = _override(experiment, override)
-    return experiment
+    return _override(experiment, overrides)
 
 
 def settings(experiment: Experiment) -> dict[str, Any]:
@@ -232,22 +230,24 @@ def _nearest_field(message: str) -> str:
     return nearest(match[2], [f.name for f in fields(section)])
 
 
-def _override(experiment: Experiment, override: str) -> Experiment:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise InputError(f"override '{override}': expected key=value, e.g. data.batch_size=4")
+def _override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
+    """All overrides at once: values that only fit together may come in any order."""
     types = _override_types(experiment)
-    if key not in types:
-        raise InputError(f"override '{override}': unknown key '{key}'{nearest(key, types)}")
-    value = _parse(key, text, types[key])
-    section, _, name = key.rpartition(".")
-    if not section:
-        return replace(experiment, **{name: value})
-    if section in ("data", "optim"):
-        changed = replace(getattr(experiment, section), **{name: value})
-    else:
-        changed = partial(getattr(experiment, section), **{name: value})
-    return replace(experiment, **{section: changed})
+    values: dict[str, dict[str, Any]] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise InputError(f"override '{override}': expected key=value, e.g. data.batch_size=4")
+        if key not in types:
+            raise InputError(f"override '{override}': unknown key '{key}'{nearest(key, types)}")
+        section, _, name = key.rpartition(".")
+        values.setdefault(section, {})[name] = _parse(key, text, types[key])
+    changes = values.pop("", {})
+    for section, changed in values.items():
+        old = getattr(experiment, section)
+        is_plain = dataclasses.is_dataclass(old)
+        changes[section] = replace(old, **changed) if is_plain else partial(old, **changed)
+    return replace(experiment, **changes)
 
 
 def _override_types(experiment: Experiment) -> dict[str, Any]:

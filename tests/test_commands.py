@@ -1,5 +1,6 @@
 """The commands of the README as real processes: train, test, and every kind of wrong input."""
 
+import csv
 import json
 import os
 import signal
@@ -153,6 +154,29 @@ def test_resume_goes_on_to_more_epochs(trained):
     succeed("train.py", *args, cwd=trained)
     text = (trained / "model_weights/vaihingen/bicor/version_0/experiment.txt").read_text()
     assert "optim.epochs=2\n" in text
+
+
+def test_metrics_are_those_of_all_processes(tmp_path):
+    """Two processes validate five images of two sizes to the scores of one process.
+
+    At a learning rate of almost nothing both have the same weights.
+    """
+    make_dataset(tmp_path / "data", VAIHINGEN, {"train": 4, "val": 5}, ((64, 64), (32, 64)))
+    args = ["-c", VAIHINGEN_CONFIG, "--accelerator", "cpu", *OVERRIDES]
+    args += ["optim.lr=1e-12", "optim.min_lr=0", "data.workers=0", "data.val_batch_size=2"]
+    rows = {}
+    for devices in ("1", "2"):
+        run_args = [*args, "--devices", devices, f"name=processes/{devices}"]
+        succeed("train.py", *run_args, cwd=tmp_path)
+        log = tmp_path / f"lightning_logs/processes/{devices}/version_0/metrics.csv"
+        with log.open() as file:
+            rows[devices] = next(row for row in csv.DictReader(file) if row["val/mIoU"])
+    names = [name for name in rows["1"] if name.startswith("val/")]
+    assert len(names) >= 6
+    for name in names:
+        assert float(rows["2"][name]) == pytest.approx(float(rows["1"][name]), abs=1e-5), name
+    folders = [path.name for path in (tmp_path / "model_weights/processes/2").iterdir()]
+    assert folders == ["version_0"]
 
 
 def test_loveda(tmp_path):

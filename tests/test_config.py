@@ -88,6 +88,11 @@ def test_overrides(config):
     assert experiment.loss().fisher == 0
 
 
+def test_values_that_only_fit_together(config):
+    for overrides in (["optim.lr=1e-9", "optim.min_lr=0"], ["optim.min_lr=0", "optim.lr=1e-9"]):
+        assert load_experiment(config, overrides).optim == Optim(lr=1e-9, min_lr=0)
+
+
 def test_later_overrides_win(config):
     experiment = load_experiment(config, ["model.layers=1", "model.topk_ratio=1", "model.layers=3"])
     values = settings(experiment)

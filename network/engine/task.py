@@ -1,9 +1,11 @@
 """The Lightning task: one model, one loss, the metrics of each epoch."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from network.config import Experiment
@@ -29,6 +31,8 @@ class SegmentationTask(pl.LightningModule):
         k = experiment.dataset.num_classes
         self.train_matrix, self.val_matrix = ConfusionMatrix(k), ConfusionMatrix(k)
         self.val_loss = MeanMetric()
+        self.train_parts = nn.ModuleDict()  # a mean for each part of the loss, by name
+        self.logged = nn.ModuleDict()
 
     def configure_optimizers(self) -> tuple[list, list]:
         optimizer, scheduler = build_optimizer(self.model.parameters(), self.experiment.optim)
@@ -46,17 +50,18 @@ class SegmentationTask(pl.LightningModule):
         parts = self.loss(output, labels)
         loss = sum(parts.values())
         self.train_matrix.update(output.logits.detach().argmax(dim=1), labels)
+        for name, value in {"loss": loss, **parts}.items():
+            if name not in self.train_parts:
+                self.train_parts[name] = MeanMetric().to(self.device)
+            self.train_parts[name].update(value.detach())
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
-        means = {"train/loss": loss} | {f"train/{name}": part for name, part in parts.items()}
-        self.log_dict(
-            {name: value.detach() for name, value in means.items()},
-            on_step=False,
-            on_epoch=True,
-            sync_dist=True,
-        )
         return loss
 
     def on_train_epoch_end(self) -> None:
+        means = {name: mean.compute() for name, mean in self.train_parts.items()}
+        for mean in self.train_parts.values():
+            mean.reset()
+        self._log_shared({f"train/{name}": mean for name, mean in means.items()})
         self._log_scores("train", self.train_matrix)
 
     def validation_step(self, batch: dict, batch_index: int) -> None:
@@ -68,19 +73,31 @@ class SegmentationTask(pl.LightningModule):
         self.val_matrix.update(output.logits.argmax(dim=1), labels)
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val/loss", self.val_loss.compute())
+        self._log_shared({"val/loss": self.val_loss.compute()})
         self.val_loss.reset()
         scores = self._log_scores("val", self.val_matrix)
         per_class = zip(scores.classes, scores.iou, strict=True)
-        self.log_dict({f"val/IoU/{name}": iou for name, iou in per_class if iou is not None})
+        self._log_shared({f"val/IoU/{name}": iou for name, iou in per_class})
 
     def _log_scores(self, split: str, matrix: ConfusionMatrix) -> Scores:
         scores = compute_scores(matrix.compute(), self.experiment.dataset)
         matrix.reset()
         means = {"mIoU": scores.miou, "mF1": scores.mf1, "OA": scores.oa}
-        # The matrix is already summed over processes, which all log the same.
-        self.log_dict(
-            {f"{split}/{name}": mean for name, mean in means.items() if mean is not None},
-            prog_bar=split == "val",
-        )
+        shared = {f"{split}/{name}": mean for name, mean in means.items()}
+        self._log_shared(shared, prog_bar=split == "val")
         return scores
+
+    def _log_shared(self, values: Mapping[str, Tensor | float | None], **options) -> None:
+        """Log values that all processes have in common; None is nothing to log.
+
+        They are handed over as metrics that do not synchronize: Lightning reduces plain numbers
+        of an epoch when its first process asks for them, and waits for the others forever.
+        """
+        for name, value in values.items():
+            if value is None:
+                continue
+            key = name.replace(".", "_")
+            if key not in self.logged:
+                self.logged[key] = MeanMetric(sync_on_compute=False).to(self.device)
+            self.logged[key].update(value)
+            self.log(name, self.logged[key], metric_attribute=f"logged.{key}", **options)
