@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from network.datasets.info import DatasetInfo
 from network.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from network.datasets.info import DatasetInfo
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -119,7 +120,7 @@ class Experiment:
         name: folder of the results; ``<folder>/<file>`` of the config by default.
     """
 
-    dataset: DatasetInfo
+    dataset: "DatasetInfo"
     model: Callable[..., "nn.Module"]
     loss: Callable[..., "nn.Module"]
     data: Data = field(default_factory=Data)
@@ -130,6 +131,7 @@ class Experiment:
     config: str = ""
 
     def __post_init__(self) -> None:
+        _require(self.seed >= 0, "seed", self.seed, "at least 0")
         for key in ("train", "val", "test"):
             split = getattr(self.data, key)
             if split is not None and split not in self.dataset.splits:
@@ -159,6 +161,8 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     experiment = getattr(_import(path), "experiment", None)
     if not isinstance(experiment, Experiment):
         raise InputError(f"{path}: defines no 'experiment = Experiment(...)'")
+    for section in ("model", "loss"):
+        _check_factory(path, section, getattr(experiment, section))
     experiment = replace(
         experiment, config=path.as_posix(), name=experiment.name or _default_name(path)
     )
@@ -191,7 +195,8 @@ def _require(condition: bool, key: str, value: object, expected: str) -> None:
 def _default_name(path: Path) -> str:
     parts = path.resolve().with_suffix("").parts
     # Below config/ the whole path names the experiment; elsewhere its folder and file do.
-    start = parts.index("config") + 1 if "config" in parts[:-1] else -2
+    folders = parts[:-1]
+    start = len(folders) - folders[::-1].index("config") if "config" in folders else -2
     return "/".join(parts[start:])
 
 
@@ -228,6 +233,15 @@ def _nearest_field(message: str) -> str:
         return ""
     section = {"Experiment": Experiment, "Data": Data, "Optim": Optim}[match[1]]
     return nearest(match[2], [f.name for f in fields(section)])
+
+
+def _check_factory(path: Path, section: str, factory: Callable) -> None:
+    """Raise an :class:`InputError` for a parameter that the class of a partial does not have."""
+    if isinstance(factory, partial):
+        known = inspect.signature(factory.func).parameters
+        for key in factory.keywords:
+            if key not in known:
+                raise InputError(f"{path}: {section} has no parameter '{key}'{nearest(key, known)}")
 
 
 def _override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:

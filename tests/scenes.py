@@ -27,7 +27,7 @@ def make_dataset(
                 height, width = sizes[index % len(sizes)]
                 image, labels = make_pair(info, len(name) + index, height, width)
                 write_image(root / folder.images / f"{name}.png", image)
-                for kind in folder.labels:
+                for kind in folder.masks:
                     is_rgb = kind.folder.endswith("_rgb")
                     mask = info.to_rgb(labels) if is_rgb else labels
                     write_image(root / kind.folder / f"{name}.png", mask)

@@ -108,15 +108,18 @@ def test_results_carry_their_protocol(tested):
     assert protocol["data_set"] == "vaihingen"
     assert protocol["split"] == "test"
     assert protocol["label_kinds"] == ["eroded", "full"]
-    assert protocol["padding_policy"] == "unknown"  # not cut by our tool
+    assert protocol["masks"]["eroded"]["padding_policy"] == "unknown"  # not cut by our tool
+    assert protocol["trained_on"] is False
+    assert protocol["training"]["optim.epochs"] == 1
     assert (protocol["tta"], protocol["views"]) == ("dihedral", 8)
     assert protocol["classes_in_mean"] == ["ImSurf", "Building", "LowVeg", "Tree", "Car"]
     assert len(protocol["checkpoint_sha256"]) == 64
     assert protocol["settings"]["model.encoder"] == "test_convnext"
     assert protocol["software"]["torch"]
     table = (tested / "scores.csv").read_text().splitlines()
-    assert table[0] == "labels,class,in_mean,IoU,F1,precision,recall"
-    assert len(table) == 1 + 2 * (6 + 3)
+    assert table[0].startswith("data_set,split,trained_on,tta,views,checkpoint_sha256,labels,")
+    assert table[1].startswith("vaihingen,test,False,dihedral,8,")
+    assert len(table) == 1 + 2 * (6 + 2)
 
 
 def test_rgb_masks_are_the_label_masks_in_color(trained, tested):
@@ -146,14 +149,6 @@ def test_val_split(trained):
     succeed("test_vaihingen.py", *args, cwd=trained)
     protocol = json.loads((trained / "fig_results/val/scores.json").read_text())["protocol"]
     assert (protocol["split"], protocol["label_kinds"]) == ("val", ["full"])
-
-
-def test_resume_goes_on_to_more_epochs(trained):
-    more = [*OVERRIDES[:-1], "optim.epochs=2"]
-    args = ["-c", VAIHINGEN_CONFIG, "--accelerator", "cpu", "--resume", *more]
-    succeed("train.py", *args, cwd=trained)
-    text = (trained / "model_weights/vaihingen/bicor/version_0/experiment.txt").read_text()
-    assert "optim.epochs=2\n" in text
 
 
 def test_metrics_are_those_of_all_processes(tmp_path):
@@ -252,6 +247,7 @@ def test_damage_found_while_training_is_one_line(trained, tmp_path):
         (["--checkpoint", "none.ckpt"], ["none.ckpt", "no such checkpoint"]),
         (["--checkpoint", "data/test/masks_1024/test_0_0.png"], ["test_0_0.png"]),
         (["model.encoder=test_resnet"], ["best.ckpt", "another model"]),
+        (["model.topk_ratio=1"], ["best.ckpt", "trained with model.topk_ratio=0.02, not 1.0"]),
         (["name=never/trained"], ["never/trained", "train it first"]),
         (["data.test=train_val", "data.root=nowhere"], ["nowhere", "no such folder"]),
         (["--device", "cuda:77"], ["--device cuda:77"]),
@@ -266,7 +262,7 @@ def test_wrong_test_input(trained, args, words):
 
 def test_test_script_of_another_data_set(trained):
     command = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/never", *OVERRIDES]
-    assert "classes of vaihingen" in error_of("test_loveda.py", *command, cwd=trained)
+    assert "is for vaihingen, not for loveda" in error_of("test_loveda.py", *command, cwd=trained)
 
 
 def test_checkpoint_with_another_class_count(trained, tmp_path):
@@ -278,9 +274,26 @@ def test_checkpoint_with_another_class_count(trained, tmp_path):
     assert "(7, 256)" in message
 
 
-def test_masks_of_another_evaluation_are_not_mixed(trained, tmp_path):
-    output = tmp_path / "out"
-    write_image(output / "other.png", np.zeros((4, 4), np.uint8))
-    command = ["-c", VAIHINGEN_CONFIG, "-o", str(output), *OVERRIDES]
-    message = error_of("test_vaihingen.py", *command, cwd=trained)
-    assert "holds masks of another evaluation (other.png" in message
+def test_a_wrong_output_folder_is_left_alone(trained, tmp_path):
+    """Not even where all names fit: these are the masks of the truth."""
+    truth = trained / "data/test/masks_1024"
+    before = {path.name: path.read_bytes() for path in truth.iterdir()}
+    write_image(tmp_path / "out/other.png", np.zeros((4, 4), np.uint8))
+    for output in (truth, tmp_path / "out"):
+        command = ["-c", VAIHINGEN_CONFIG, "-o", str(output), *OVERRIDES]
+        message = error_of("test_vaihingen.py", *command, cwd=trained)
+        assert "holds images that are not of this evaluation" in message
+    assert {path.name: path.read_bytes() for path in truth.iterdir()} == before
+
+
+def test_scores_on_training_data_say_so(tmp_path):
+    """Also where the config at test time does not know: the checkpoint does."""
+    make_dataset(tmp_path / "data", LOVEDA, {"train": 1, "val": 1})
+    args = ["-c", LOVEDA_CONFIG, *OVERRIDES]
+    unheld = ["data.train=train_val", "data.val=None", "--seed", "7"]
+    succeed("train.py", "--accelerator", "cpu", *args, *unheld, cwd=tmp_path)
+    out = succeed("test_loveda.py", *args, "-o", "out", "--val", cwd=tmp_path)
+    assert "TRAINED ON" in out
+    protocol = json.loads((tmp_path / "out/scores.json").read_text())["protocol"]
+    assert protocol["trained_on"] is True
+    assert protocol["seed"] == 7

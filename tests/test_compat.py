@@ -17,15 +17,6 @@ def test_rooms_that_need_it_import_in_a_fresh_process(module):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_tools_do_not_need_torch():
-    modules = "network.datasets.patches, network.datasets.loveda, network.datasets.scenes"
-    code = f"import sys, {modules}; print('torch' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True
-    )
-    assert result.stdout.strip() == "False"
-
-
 def test_nothing_is_declared_where_the_import_works(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", lambda name: None)
     monkeypatch.setattr(torch.library, "define", lambda *args: pytest.fail("declared"))

@@ -150,6 +150,7 @@ def test_importing_a_config_builds_and_opens_nothing():
         ("data.mosaic=2", ["data.mosaic=2", "0 to 1"]),
         ("data.train=tarin", ["data.train=tarin", "did you mean 'train'?"]),
         ("optim.min_lr=1", ["optim.min_lr", "optim.lr"]),
+        ("seed=-1", ["seed=-1", "at least 0"]),
     ],
 )
 def test_wrong_override(config, override, words):
@@ -163,6 +164,7 @@ def test_wrong_override(config, override, words):
         ("crop=256", "corp=256", ["corp", "did you mean 'crop'?"]),
         ("dataset=VAIHINGEN", "data_set=VAIHINGEN", ["data_set", "did you mean 'dataset'?"]),
         ("lr=1e-3", "lr=-1", ["optim.lr=-1", "above 0"]),
+        ("layers=2", "layer=2", ["model has no parameter 'layer'", "did you mean 'layers'?"]),
         ("experiment = ", "experimant = ", ["experiment = Experiment"]),
         ("import BiCoRSeg", "import BiCoRSag", ["line 6", "BiCoRSag"]),
         ("experiment = Experiment(", "experiment = Experiment((", ["not Python", "line 11"]),

@@ -59,8 +59,10 @@ def test_isprs(tmp_path, name, info, flags):
     succeed(f"test_{name}.py", *config, "-o", "out", "-t", "lr", "--rgb", cwd=tmp_path)
     document = json.loads((tmp_path / "out/scores.json").read_text())
     assert document["scores"].keys() == {"eroded", "full"}
-    assert document["protocol"]["padding_policy"] == "ignore"
-    assert document["protocol"]["tiling"] == "patches of 256, stride 256"
+    for kind in ("eroded", "full"):
+        masks = document["protocol"]["masks"][kind]
+        assert masks["padding_policy"] == "ignore"
+        assert masks["tiling"] == "patches of 256, stride 256"
 
 
 def test_loveda(tmp_path):

@@ -10,7 +10,7 @@ Expects  see 'Results' in README.md
 from functools import partial
 
 from network.config import Data, Experiment, Optim
-from network.datasets.info import DatasetInfo, Folder, Labels
+from network.datasets.info import DatasetInfo, Folder, MaskFolder
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 
@@ -21,7 +21,7 @@ DRONE = DatasetInfo(
     palette=((255, 255, 255), (0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0)),
     ignore_index=255,
     splits={
-        split: (Folder(images=f"{split}/images", labels=(Labels(folder=f"{split}/masks"),)),)
+        split: (Folder(images=f"{split}/images", masks=(MaskFolder(folder=f"{split}/masks"),)),)
         for split in ("train", "val", "test")
     },
 )

@@ -42,11 +42,15 @@ def read_image(path: Path) -> np.ndarray:
     """Image file to RGB (h, w, 3) uint8.
 
     Raises:
-        InputError: the file cannot be decoded.
+        InputError: the file cannot be decoded, or has more than 8 bits a channel.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    # As stored: an EXIF rotation would turn the image under its mask.
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imread(str(path), flags)
     if image is None:
         raise InputError(f"{path}: unreadable or truncated image; copy or extract it again")
+    if image.dtype != np.uint8:
+        raise InputError(f"{path}: {image.dtype} pixels; convert the images to 8 bits a channel")
     return image
 
 
@@ -59,7 +63,7 @@ def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
     try:
         with Image.open(path) as image:
             # The indices of a color table are the labels; OpenCV would expand them to colors.
-            is_index = image.mode in ("L", "P")
+            is_index = image.mode in ("L", "P", "1", "I", "I;16")
             labels = np.asarray(image) if is_index else None
     except (OSError, SyntaxError) as error:
         raise InputError(
@@ -68,7 +72,7 @@ def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
     if labels is None:
         return info.from_rgb(read_image(path), str(path))
     check_labels(labels, info, str(path))
-    return labels
+    return labels.astype(np.uint8)
 
 
 def check_labels(labels: np.ndarray, info: DatasetInfo, source: str) -> None:

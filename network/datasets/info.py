@@ -16,7 +16,7 @@ RGB = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
+class MaskFolder:
     """One folder of masks, relative to the data set's root, and what kind of truth it holds.
 
     ``kind`` is ``"full"`` or ``"eroded"`` (class boundaries ignored). Folders of optional
@@ -33,11 +33,11 @@ class Folder:
     """An image folder and its masks; no masks where the labels are held by a server."""
 
     images: str
-    labels: tuple[Labels, ...] = ()
+    masks: tuple[MaskFolder, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scaling:
+class D4Views:
     """The views that the field's scripts call ``d4`` on one data set (they differ by data set)."""
 
     vertical_flip: bool
@@ -78,7 +78,7 @@ class DatasetInfo:
     ignore_index: int
     splits: dict[str, tuple[Folder, ...]]
     scored: tuple[int, ...] = ()
-    d4: Scaling = Scaling(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
+    d4: D4Views = D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
     tiles: TileNames | None = None
 
     def __post_init__(self) -> None:
@@ -171,26 +171,26 @@ def patch_splits(patch: int) -> dict[str, tuple[Folder, ...]]:
     Train and val are scored on full masks, test on eroded ones; the RGB masks that the patch
     tools write with ``--gt`` are the full masks of the test split.
     """
-    full = Labels(folder=f"test/masks_{patch}_rgb", kind="full", optional=True)
-    eroded = Labels(folder=f"test/masks_{patch}", kind="eroded")
+    full = MaskFolder(folder=f"test/masks_{patch}_rgb", kind="full", optional=True)
+    eroded = MaskFolder(folder=f"test/masks_{patch}", kind="eroded")
     return {
         "train": (_patches("train", patch),),
         "val": (_patches("val", patch),),
         "train_val": (_patches("train", patch), _patches("val", patch)),
-        "test": (Folder(images=f"test/images_{patch}", labels=(eroded, full)),),
+        "test": (Folder(images=f"test/images_{patch}", masks=(eroded, full)),),
     }
 
 
 def _patches(split: str, patch: int) -> Folder:
-    labels = Labels(folder=f"{split}/masks_{patch}")
-    return Folder(images=f"{split}/images_{patch}", labels=(labels,))
+    masks = MaskFolder(folder=f"{split}/masks_{patch}")
+    return Folder(images=f"{split}/images_{patch}", masks=(masks,))
 
 
 def _loveda(split: str) -> tuple[Folder, ...]:
     return tuple(
         Folder(
             images=f"{split}/{domain}/images_png",
-            labels=(Labels(folder=f"{split}/{domain}/masks_png_convert"),),
+            masks=(MaskFolder(folder=f"{split}/{domain}/masks_png_convert"),),
         )
         for domain in ("Rural", "Urban")
     )
@@ -214,7 +214,7 @@ VAIHINGEN = DatasetInfo(
     ignore_index=6,
     splits=patch_splits(1024),
     scored=(0, 1, 2, 3, 4),
-    d4=Scaling(vertical_flip=True, rotations=(0, 90), scales=(0.5, 0.75, 1.0, 1.25, 1.5)),
+    d4=D4Views(vertical_flip=True, rotations=(0, 90), scales=(0.5, 0.75, 1.0, 1.25, 1.5)),
     tiles=TileNames(image=".tif", mask=".tif", eroded_mask="_noBoundary.tif"),
 )
 
@@ -226,7 +226,7 @@ POTSDAM = DatasetInfo(
     ignore_index=6,
     splits=patch_splits(1024),
     scored=(0, 1, 2, 3, 4),
-    d4=Scaling(vertical_flip=True, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5)),
+    d4=D4Views(vertical_flip=True, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5)),
     tiles=TileNames(
         image="_RGB.tif",
         infrared_image="_IRRG.tif",

@@ -31,6 +31,7 @@ from network.datasets.folder_jobs import (
     replacing_folders,
 )
 from network.datasets.info import DatasetInfo, TileNames
+from network.datasets.resize import resize_image, resize_labels
 from network.errors import InputError, nearest
 
 PROVENANCE_FILE = "patch_split.json"
@@ -289,22 +290,7 @@ def read_tile_labels(tile: Tile, split: PatchSplit) -> np.ndarray:
         raise InputError(
             f"{error}; correct the mask, or --unknown-color ignore leaves these pixels out"
         ) from error
-    return _resize_labels(labels, tile.height, tile.width)
-
-
-def _resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    return _resize(image, height, width, cv2.INTER_LINEAR)
-
-
-def _resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    # Plain INTER_NEAREST rounds down: the labels would lie up to half a pixel off the image.
-    return _resize(labels, height, width, cv2.INTER_NEAREST_EXACT)
-
-
-def _resize(array: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:
-    if array.shape[:2] == (height, width):
-        return array  # OpenCV would copy it: 108 MB of a Potsdam tile
-    return cv2.resize(array, (width, height), interpolation=interpolation)
+    return resize_labels(labels, tile.height, tile.width)
 
 
 # Geometry ---------------------------------------------------------------------------------------
@@ -377,8 +363,8 @@ def zoom_on_cars(patch: Patch, car: int, rng: np.random.Generator) -> Iterator[P
     if np.mean(patch.labels[window] == car) <= CAR_ZOOM_THRESHOLD:
         yield patch
         return
-    image = _resize_image(patch.image[window], size, size)
-    labels = _resize_labels(patch.labels[window], size, size)
+    image = resize_image(patch.image[window], size, size)
+    labels = resize_labels(patch.labels[window], size, size)
     images = (*(_flip(image, view) for view in range(3)), np.rot90(image, quarter_turns))
     masks = (*(_flip(labels, view) for view in range(3)), np.rot90(labels, quarter_turns))
     for view, (one_image, one_mask) in enumerate(zip(images, masks, strict=True)):
@@ -397,7 +383,7 @@ def _write_tile(split: PatchSplit, images_to: Path, masks_to: Path, tile: Tile) 
     labels = read_tile_labels(tile, split)
     if split.gt:
         write_image(masks_to / WHOLE_MASKS / f"{tile.name}.tif", split.info.to_rgb(labels))
-    image = _resize_image(read_image(tile.image), tile.height, tile.width)
+    image = resize_image(read_image(tile.image), tile.height, tile.width)
     count = 0
     for patch in cut(tile.name, image, labels, split):
         mask = split.info.to_rgb(patch.labels) if split.gt else patch.labels

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from network.datasets.files import image_size, list_images, read_image, read_mask
-from network.datasets.info import DatasetInfo, Folder, Labels
+from network.datasets.info import DatasetInfo, Folder
+from network.datasets.patches import read_provenance
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
 
@@ -48,15 +49,23 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
 def _folder_samples(root: Path, folder: Folder) -> list[Sample]:
     images = list_images(root / folder.images)
     masks = {}
-    for labels in folder.labels:
-        if not labels.optional or (root / labels.folder).is_dir():
-            masks[labels.kind] = _paired_masks(images, root / folder.images, root, labels)
+    for mask_folder in folder.masks:
+        path = root / mask_folder.folder
+        if mask_folder.optional and not path.is_dir():
+            continue
+        # The patch tools record which masks they were given: believe that.
+        kind = (read_provenance(path) or {}).get("label_kind", mask_folder.kind)
+        if kind in masks:
+            raise InputError(
+                f"{path}: {kind} masks, as in another folder of this split; cut "
+                "the eroded ones with --eroded, or remove one of the two"
+            )
+        masks[kind] = _paired_masks(images, root / folder.images, path)
     with ThreadPoolExecutor() as pool:  # waits for the disk more than it computes
         return list(pool.map(lambda name: _sample(name, images, masks), images))
 
 
-def _paired_masks(images: dict, image_folder: Path, root: Path, labels: Labels) -> dict[str, Path]:
-    mask_folder = root / labels.folder
+def _paired_masks(images: dict, image_folder: Path, mask_folder: Path) -> dict[str, Path]:
     masks = list_images(mask_folder)
     for one, other, folder, what in (
         (images, masks, mask_folder, "mask"),

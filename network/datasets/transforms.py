@@ -7,17 +7,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from network.config import Data
+from network.datasets.resize import resize_image, resize_labels
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network
 import albumentations
-
-cv2.setNumThreads(0)  # loading runs in as many processes as there are cores
 
 Read = Callable[[int], tuple[np.ndarray, np.ndarray]]
 DRAWS = 11
@@ -63,15 +61,10 @@ class TrainTransform:
             window = random_window(labels.shape, side, side, rng)
             if self._is_varied(labels[window]):
                 break
-        size = (self.data.crop, self.data.crop)
         image = pad(image[window], side, side, 0)
         labels = pad(labels[window], side, side, self.ignore_index)
-        if side == self.data.crop:
-            return image, labels
-        return (
-            cv2.resize(image, size, interpolation=cv2.INTER_LINEAR),
-            cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST),
-        )
+        crop = self.data.crop
+        return resize_image(image, crop, crop), resize_labels(labels, crop, crop)
 
     def _is_varied(self, labels: np.ndarray) -> bool:
         counts = np.bincount(labels.ravel(), minlength=256)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 
+import cv2
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Sampler
 
@@ -69,17 +70,25 @@ class SizeBatchSampler(Sampler[list[int]]):
 class SegmentationData(pl.LightningDataModule):
     """The training and validation images of an experiment, found and checked at once.
 
+    Args:
+        world_size: number of processes that share each epoch.
+
     Raises:
         InputError: see :func:`find_samples` and :func:`check_samples`; or there are fewer
             training images than a batch holds.
     """
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, experiment: Experiment, world_size: int = 1):
         super().__init__()
         self.experiment = experiment
         self.train_samples = self._samples(experiment.data.train)
         self.val_samples = self._samples(experiment.data.val) if experiment.data.val else []
-        self._check_batch(EpochSampler(self._train_count, experiment.seed))
+        count = self._train_count // world_size
+        if count < experiment.data.batch_size:
+            raise InputError(
+                f"data.batch_size={experiment.data.batch_size}: only {count} training images in "
+                f"{experiment.root} for each process; lower it, or raise data.repeat"
+            )
 
     def _samples(self, split: str) -> list[Sample]:
         info = self.experiment.dataset
@@ -96,7 +105,6 @@ class SegmentationData(pl.LightningDataModule):
             self.train_samples, experiment.dataset, transform, experiment.seed
         )
         sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
-        self._check_batch(sampler)
         if self.trainer:
             # Workers begin to read before Lightning tells a resumed sampler its epoch.
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
@@ -105,6 +113,7 @@ class SegmentationData(pl.LightningDataModule):
             batch_size=data.batch_size,
             sampler=sampler,
             drop_last=True,
+            worker_init_fn=_init_worker,
             **self._worker_options(),
         )
 
@@ -123,14 +132,6 @@ class SegmentationData(pl.LightningDataModule):
     def _train_count(self) -> int:
         return len(self.train_samples) * self.experiment.data.repeat
 
-    def _check_batch(self, sampler: EpochSampler) -> None:
-        data = self.experiment.data
-        if len(sampler) < data.batch_size:
-            raise InputError(
-                f"data.batch_size={data.batch_size}: only {len(sampler)} training images in "
-                f"{self.experiment.root} for each process; lower it, or raise data.repeat"
-            )
-
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
@@ -138,6 +139,10 @@ class SegmentationData(pl.LightningDataModule):
         workers = self.experiment.data.workers
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": on_gpu}
+
+
+def _init_worker(_: int) -> None:
+    cv2.setNumThreads(1)  # the processes share the cores, not the threads in each of them
 
 
 def evaluation_loader(
@@ -151,4 +156,4 @@ def evaluation_loader(
     """Whole images of ``samples`` with all their labels, without augmentation."""
     dataset = SegmentationDataset(samples, experiment.dataset)
     sampler = SizeBatchSampler(samples, batch_size, rank, world_size)
-    return DataLoader(dataset, batch_sampler=sampler, **options)
+    return DataLoader(dataset, batch_sampler=sampler, worker_init_fn=_init_worker, **options)

@@ -18,11 +18,11 @@ from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.transforms import Normalize
 from network.engine.data import evaluation_loader
 from network.engine.metrics import ConfusionMatrix, Scores, compute_scores
-from network.engine.protocol import stamp
+from network.engine.protocol import check_same_settings, stamp
 from network.engine.results import print_results, write_results
 from network.engine.tta import build_views, mean_logits
 from network.errors import InputError
-from network.models.checkpoint import load_weights
+from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
 
 RUN_FILE = "protocol.json"
 
@@ -60,6 +60,9 @@ def evaluate(
     kinds = list(samples[0].masks)
     model = experiment.build_model(pretrained=False)
     load_weights(model, checkpoint)
+    training = read_checkpoint(checkpoint).get(SETTINGS_KEY)
+    if training:
+        check_same_settings(training, experiment, checkpoint, only_model=True)
     if kinds:
         check_samples(samples, info, split)
     protocol = stamp(
@@ -68,6 +71,7 @@ def evaluate(
         label_kinds=kinds,
         images=len(samples),
         checkpoint=checkpoint,
+        training=training,
         tta=tta,
         views=len(build_views(tta, info, samples[0].size)),
         precision="32-true",
@@ -144,14 +148,16 @@ def _start(output: Path, samples: list[Sample], protocol: dict, rgb: bool) -> se
     record = json.loads(json.dumps({**protocol, "rgb": rgb}))  # as it will be read back
     names = {f"{sample.name}.png" for sample in samples}
     present = {path.name for path in output.glob("*.png")} if output.is_dir() else set()
-    if foreign := sorted(present - names):
+    run_file = output / RUN_FILE
+    # Without its record a folder is not of this script: it may hold images, or the truth.
+    foreign = sorted(present - names if run_file.is_file() else present)
+    if foreign:
         raise InputError(
-            f"{output}: holds masks of another evaluation ({foreign[0]}, {len(foreign)} files); "
-            "choose another -o, or empty the folder"
+            f"{output}: holds images that are not of this evaluation ({foreign[0]}, "
+            f"{len(foreign)} files); choose another -o"
         )
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file; choose another -o")
-    run_file = output / RUN_FILE
     is_same = run_file.is_file() and _read_json(run_file) == record
     if not is_same:
         for name in ("scores.json", "scores.csv", *present):

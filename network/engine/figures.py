@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")  # files only: no display is asked for
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from network.datasets.files import read_image, read_mask, replacing
@@ -29,13 +26,9 @@ def write_panel(
         InputError: a prediction is missing or has another size.
     """
     columns = ["image", "truth", "prediction"] if samples[0].masks else ["image", "prediction"]
-    figure, axes = plt.subplots(
-        len(samples),
-        len(columns),
-        figsize=(3 * len(columns), 3 * len(samples) + 0.9),
-        squeeze=False,
-        layout="constrained",
-    )
+    size = 3 * len(columns), 3 * len(samples) + 0.9
+    figure = Figure(figsize=size, layout="constrained")  # pyplot would ask for a display
+    axes = figure.subplots(len(samples), len(columns), squeeze=False)
     for row, sample in zip(axes, samples, strict=True):
         for axis, column, pixels in zip(row, columns, _row(sample, predictions, info), strict=True):
             axis.imshow(pixels, interpolation="none")
@@ -52,7 +45,6 @@ def write_panel(
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
     with replacing(output) as partial:
         figure.savefig(partial, format="png", dpi=110)
-    plt.close(figure)
 
 
 def _row(sample: Sample, predictions: Path, info: DatasetInfo) -> list[np.ndarray]:

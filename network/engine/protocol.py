@@ -6,8 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from network.config import Experiment, settings
-from network.datasets.info import DatasetInfo, Folder
+from network.datasets.info import DatasetInfo
 from network.datasets.patches import read_provenance
+from network.errors import InputError
 
 _PACKAGES = (
     "torch",
@@ -25,31 +26,72 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def label_protocol(info: DatasetInfo, root: Path, split: str) -> dict:
-    """How the labels of a split came about: padding policy and tiling.
+def mask_protocol(info: DatasetInfo, root: Path, split: str) -> dict[str, dict]:
+    """How the masks of a split came about, by label kind: padding policy and tiling.
 
-    Written by the patch tools beside the masks. Masks cut by other tools have no such record,
+    The patch tools write it beside the masks. Masks cut by other tools have no such record,
     and their padding may be labeled as a class: ``unknown``.
     """
-    folders: tuple[Folder, ...] = info.splits[split]
-    records = [
-        read_provenance(root / labels.folder) for folder in folders for labels in folder.labels
-    ]
-    record = next((record for record in records if record), None)
+    protocols: dict[str, dict] = {}
+    for folder in info.splits[split]:
+        for masks in folder.masks:
+            record = read_provenance(root / masks.folder)
+            kind = (record or {}).get("label_kind", masks.kind)
+            protocols.setdefault(kind, _one_mask_protocol(info, record))
+    return protocols
+
+
+def _one_mask_protocol(info: DatasetInfo, record: dict | None) -> dict:
     if info.tiles is None:
-        return {"padding_policy": "none, whole images", "tiling": "whole images"}
+        return {"padding_policy": "none", "tiling": "whole images"}
     if record is None:
-        return {"padding_policy": "unknown", "tiling": "patches, unknown size"}
+        return {"padding_policy": "unknown", "tiling": "patches, unknown"}
+    size, stride = record.get("split_size"), record.get("stride")
     return {
-        "padding_policy": record["pad_policy"],
-        "tiling": f"patches of {record['split_size']}, stride {record['stride']}",
+        "padding_policy": record.get("pad_policy", "unknown"),
+        "tiling": f"patches of {size}, stride {stride}",
+        "patches": record,
     }
 
 
-def is_trained_on(experiment: Experiment, split: str) -> bool:
-    """Whether ``split`` shares a folder with the training split: no score of generalization."""
-    folders = experiment.dataset.splits
-    return bool(set(folders[split]) & set(folders[experiment.data.train]))
+def is_trained_on(info: DatasetInfo, training: dict | None, split: str) -> bool | None:
+    """Whether ``split`` shares a folder with what the checkpoint was trained on; None: unknown.
+
+    Args:
+        training: settings of the run that wrote the checkpoint.
+    """
+    if not training or training.get("data.train") not in info.splits:
+        return None
+    return bool(set(info.splits[split]) & set(info.splits[training["data.train"]]))
+
+
+# These may differ where a run goes on: they change neither the weights nor what is chosen.
+_FREE = {"name", "data.root", "data.test", "data.workers", "data.val_batch_size", "model.weights"}
+# Without a trace in the shapes of the weights, but with one in the logits.
+_TRAINING_ONLY = {"model.drop_path", "model.learn_alpha", "model.aux", "model.weights"}
+
+
+def check_same_settings(
+    training: dict, experiment: Experiment, checkpoint: Path, *, only_model: bool
+) -> None:
+    """Compare the settings that a checkpoint was trained with to those of ``experiment``.
+
+    Args:
+        only_model: of the model alone, as far as they change its predictions (for a test);
+            otherwise all that a resumed run depends on.
+
+    Raises:
+        InputError: one differs.
+    """
+    for key, value in settings(experiment).items():
+        skipped = (
+            key in _TRAINING_ONLY or not key.startswith("model.") if only_model else key in _FREE
+        )
+        if not skipped and key in training and training[key] != value:
+            raise InputError(
+                f"{checkpoint}: was trained with {key}={training[key]}, not {value}; "
+                f"give {key}={training[key]}, or train anew"
+            )
 
 
 def stamp(
@@ -59,19 +101,24 @@ def stamp(
     label_kinds: list[str],
     images: int,
     checkpoint: Path,
+    training: dict | None,
     tta: str,
     views: int,
     precision: str,
 ) -> dict:
-    """Everything that a reader needs to know which numbers these can be compared with."""
+    """Everything that a reader needs to know which numbers these can be compared with.
+
+    Args:
+        training: settings of the run that wrote the checkpoint; None where it does not say.
+    """
     info = experiment.dataset
     return {
         "data_set": info.name,
         "split": split,
-        "trained_on": is_trained_on(experiment, split),
+        "trained_on": is_trained_on(info, training, split),
         "images": images,
         "label_kinds": label_kinds,
-        **label_protocol(info, experiment.root, split),
+        "masks": mask_protocol(info, experiment.root, split),
         "classes": list(info.classes),
         "classes_in_mean": [info.classes[label] for label in info.scored],
         "tta": tta,
@@ -80,7 +127,8 @@ def stamp(
         "checkpoint_sha256": file_hash(checkpoint),
         "config": experiment.config,
         "settings": settings(experiment),
-        "seed": experiment.seed,
+        "training": training,
+        "seed": training["seed"] if training else None,
         "precision": precision,
         "software": {"python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},

@@ -12,6 +12,8 @@ from network.datasets.files import replacing
 from network.engine.metrics import Scores
 
 _COLUMNS = ("IoU", "F1", "precision", "recall")
+# What of the protocol stands in every row of the CSV; the JSON has all of it.
+_STAMP = ("data_set", "split", "trained_on", "tta", "views", "checkpoint_sha256")
 
 
 def write_results(folder: Path, protocol: dict, scores: dict[str, Scores]) -> None:
@@ -22,13 +24,13 @@ def write_results(folder: Path, protocol: dict, scores: dict[str, Scores]) -> No
     }
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow(["labels", "class", "in_mean", *_COLUMNS])
+    writer.writerow([*_STAMP, "labels", "padding", "class", "in_mean", *_COLUMNS, "OA"])
     for kind, s in scores.items():
+        stamp = [*(protocol[key] for key in _STAMP), kind, _padding(protocol, kind)]
         for label, values in enumerate(_rows(s)):
-            writer.writerow([kind, s.classes[label], label in s.scored, *values])
+            writer.writerow([*stamp, s.classes[label], label in s.scored, *values, None])
         for name, iou, f1 in _means(s):
-            writer.writerow([kind, name, "", iou, f1, "", ""])
-        writer.writerow([kind, "OA", "", s.oa, "", "", ""])
+            writer.writerow([*stamp, name, None, iou, f1, None, None, s.oa])
     _write_text(folder / "scores.csv", rows.getvalue())
     _write_text(folder / "scores.json", json.dumps(document, indent=2) + "\n")
 
@@ -36,11 +38,12 @@ def write_results(folder: Path, protocol: dict, scores: dict[str, Scores]) -> No
 def print_results(protocol: dict, scores: dict[str, Scores]) -> None:
     """A table for each label kind, titled with what it measures."""
     for kind, s in scores.items():
-        seen = " (TRAINED ON)" if protocol["trained_on"] else ""
+        seen = {True: " (TRAINED ON)", False: "", None: " (unknown if trained on)"}
         title = (
-            f"{protocol['data_set']} {protocol['split']}{seen}, {kind} masks, "
+            f"{protocol['data_set']} {protocol['split']}"
+            f"{seen[protocol['trained_on']]}, {kind} masks, "
             f"{protocol['images']} images, TTA {protocol['tta']} ({protocol['views']} views), "
-            f"padding: {protocol['padding_policy']}"
+            f"padding: {_padding(protocol, kind)}"
         )
         table = Table(title=title, title_justify="left")
         table.add_column("class")
@@ -56,6 +59,10 @@ def print_results(protocol: dict, scores: dict[str, Scores]) -> None:
         Console().print(table)
         if s.absent:
             print(f"left out, neither in truth nor in prediction: {', '.join(s.absent)}")
+
+
+def _padding(protocol: dict, kind: str) -> str:
+    return protocol["masks"][kind]["padding_policy"]
 
 
 def _rows(s: Scores) -> list[tuple[float | None, ...]]:

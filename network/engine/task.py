@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from network.config import Experiment
+from network.config import Experiment, settings
 from network.datasets.transforms import Normalize
 from network.engine.metrics import ConfusionMatrix, Scores, compute_scores
 from network.engine.optim import build_optimizer
+from network.models.checkpoint import SETTINGS_KEY
 
 
 class SegmentationTask(pl.LightningModule):
@@ -37,6 +38,9 @@ class SegmentationTask(pl.LightningModule):
     def configure_optimizers(self) -> tuple[list, list]:
         optimizer, scheduler = build_optimizer(self.model.parameters(), self.experiment.optim)
         return [optimizer], [scheduler]
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint[SETTINGS_KEY] = settings(self.experiment)
 
     def on_train_batch_start(self, batch: dict, batch_index: int) -> None:
         # Stochastic depth draws from torch's own generator: seeded by the batch, a resumed run

@@ -16,14 +16,15 @@ def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
 
     Args:
         description: of the script.
-        dataset: whose classes the config must have; None for any data set.
+        dataset: whose classes and tiles the config must have; None for any data set.
     """
     args = _parser(description).parse_intermixed_args()
     experiment = load_experiment(args.config, args.overrides)
-    if dataset and experiment.dataset.classes != dataset.classes:
+    ours = experiment.dataset
+    if dataset and (ours.classes, ours.tiles) != (dataset.classes, dataset.tiles):
         raise InputError(
-            f"{args.config}: is for the classes of {experiment.dataset.name}, not of "
-            f"{dataset.name}; use the test script of that data set, or test_custom.py"
+            f"{args.config}: is for {ours.name}, not for {dataset.name}; use the test script of "
+            "that data set, or test_custom.py"
         )
     if args.batch_size < 1:
         raise InputError(f"--batch-size {args.batch_size}: must be at least 1")

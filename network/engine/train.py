@@ -1,6 +1,7 @@
 """Training: the Lightning trainer around task and data."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,14 +10,16 @@ import torch
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.strategies import StrategyRegistry
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from network.config import Experiment, describe
 from network.datasets.files import replacing
 from network.engine.data import SegmentationData
+from network.engine.protocol import check_same_settings
 from network.engine.runs import LOGS_DIR, find_checkpoint, new_run
 from network.engine.task import SegmentationTask
 from network.errors import InputError, nearest
-from network.models.checkpoint import TASK_PREFIX, load_weights, read_checkpoint
+from network.models.checkpoint import SETTINGS_KEY, TASK_PREFIX, load_weights, read_checkpoint
 
 LATEST = "latest"
 STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
@@ -47,29 +50,39 @@ def train(
         InputError: data, checkpoint or devices cannot be used.
     """
     check_devices(accelerator, devices)
+    if num_nodes < 1:
+        raise InputError(f"--num-nodes {num_nodes}: must be at least 1")
     monitor = _check_monitor(experiment)
     checkpoint = _resume_checkpoint(experiment, resume)
-    data = SegmentationData(experiment)
+    run = checkpoint.parent if checkpoint else new_run(experiment)
+    options = {
+        "accelerator": accelerator,
+        "devices": devices,
+        "num_nodes": num_nodes,
+        "strategy": strategy,
+        "precision": precision,
+        "max_epochs": experiment.optim.epochs,
+        "logger": False if fast_dev_run else _logger(experiment, run),
+        "callbacks": [] if fast_dev_run else _callbacks(experiment, run, monitor),
+        "fast_dev_run": fast_dev_run,
+        "log_every_n_steps": 1,
+        "limit_val_batches": None if monitor else 0,
+        "num_sanity_val_steps": 0,  # every mask has already been read
+        "use_distributed_sampler": False,  # the samplers shard by themselves
+    }
+    try:
+        trainer = pl.Trainer(**options)
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--accelerator {accelerator} --devices {devices} --strategy {strategy} --precision "
+            f"{precision}: Lightning cannot run this here ({reason})"
+        ) from error
+    data = SegmentationData(experiment, trainer.world_size)
     pl.seed_everything(experiment.seed, verbose=False)
     task = SegmentationTask(experiment, pretrained=checkpoint is None)
     if checkpoint:
         load_weights(task.model, checkpoint)  # names what does not fit before anything starts
-    run = checkpoint.parent if checkpoint else new_run(experiment)
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        strategy=strategy,
-        precision=precision,
-        max_epochs=experiment.optim.epochs,
-        logger=False if fast_dev_run else _logger(experiment, run),
-        callbacks=[] if fast_dev_run else _callbacks(experiment, run, monitor),
-        fast_dev_run=fast_dev_run,
-        log_every_n_steps=1,
-        limit_val_batches=None if monitor else 0,
-        num_sanity_val_steps=0,  # every mask has already been read
-        use_distributed_sampler=False,  # the samplers shard by themselves
-    )
     try:
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
@@ -78,6 +91,21 @@ def train(
             raise KeyboardInterrupt from None
         raise
     return run
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """The checkpoint ``<run>/<name>.ckpt``, replaced by each better or, unmonitored, newer one."""
+
+    def __init__(self, run: Path, name: str, **options):
+        super().__init__(run, name, enable_version_counter=False, **options)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        # Lightning forgets the best score when the folder was moved, and would overwrite it.
+        best = Path(self.dirpath) / Path(state_dict["best_model_path"]).name
+        moved = {"dirpath": self.dirpath, "best_model_path": str(best)}
+        kept = {str(best): state_dict["best_model_score"]} if state_dict["best_k_models"] else {}
+        moved |= {"best_k_models": kept, "kth_best_model_path": str(best) if kept else ""}
+        super().load_state_dict({**state_dict, **moved})
 
 
 class SaveSettings(Callback):
@@ -99,14 +127,14 @@ def check_devices(accelerator: str, devices: str) -> None:
     kind = "GPU" if on_gpu else "CPU core"
     if not available:
         raise InputError(f"--accelerator {accelerator}: this machine has no GPU that torch can use")
-    if devices in ("auto", "-1"):
+    if devices == "auto" or (on_gpu and devices == "-1"):
         return
-    try:
-        numbers = [int(number) for number in devices.split(",") if number]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 0 or devices == "0":
-        raise InputError(f"--devices {devices}: expected a count, a list such as 0,1, or auto")
+    # CPU processes have no numbers to list.
+    form = r"\d+|(\d+,)+\d*" if on_gpu else r"\d+"
+    if not re.fullmatch(form, devices) or devices == "0":
+        listed = ", a list such as 0,1," if on_gpu else ""
+        raise InputError(f"--devices {devices}: expected a count{listed} or auto")
+    numbers = [int(number) for number in devices.split(",") if number]
     needed = max(numbers) + 1 if "," in devices else numbers[0]
     if needed > available:
         raise InputError(
@@ -119,11 +147,11 @@ def _check_monitor(experiment: Experiment) -> str | None:
     """The value that chooses the best checkpoint; None where nothing is held out."""
     if experiment.data.val is None:
         return None
+    # The IoU of one class is not logged in an epoch that neither has nor predicts it.
     known = ["val/loss", "val/mIoU", "val/mF1", "val/OA"]
-    known += [f"val/IoU/{name}" for name in experiment.dataset.classes]
     if experiment.monitor not in known:
         raise InputError(
-            f"monitor={experiment.monitor}: no such value is logged"
+            f"monitor={experiment.monitor}: cannot choose a checkpoint by this"
             + nearest(experiment.monitor, known)
         )
     return experiment.monitor
@@ -138,10 +166,11 @@ def _resume_checkpoint(experiment: Experiment, resume: str | None) -> Path | Non
         raise InputError(f"{path}: holds weights alone; resume from the last.ckpt of a run")
     if not any(name.startswith(TASK_PREFIX) for name in checkpoint["state_dict"]):
         raise InputError(f"{path}: not a run of this project; only the test scripts can read it")
+    check_same_settings(checkpoint.get(SETTINGS_KEY, {}), experiment, path, only_model=False)
     done = checkpoint["epoch"] + 1
     if done >= experiment.optim.epochs:
         raise InputError(
-            f"{path}: all {done} epochs are done; raise optim.epochs to go on, or test it"
+            f"{path}: all {done} epochs are done; test it, or train anew with more optim.epochs"
         )
     return path
 
@@ -156,16 +185,11 @@ def _logger(experiment: Experiment, run: Path) -> CSVLogger:
 
 
 def _callbacks(experiment: Experiment, run: Path, monitor: str | None) -> Sequence[Callback]:
-    last = ModelCheckpoint(run, "last", enable_version_counter=False, save_on_train_epoch_end=True)
-    callbacks = [SaveSettings(experiment, run), LearningRateMonitor("epoch"), last]
+    callbacks = [SaveSettings(experiment, run), LearningRateMonitor("epoch")]
     if monitor:
-        best = ModelCheckpoint(
-            run,
-            "best",
-            monitor=monitor,
-            mode="min" if monitor == "val/loss" else "max",
-            save_weights_only=True,
-            enable_version_counter=False,
+        mode = "min" if monitor == "val/loss" else "max"
+        callbacks.append(
+            RunCheckpoint(run, "best", monitor=monitor, mode=mode, save_weights_only=True)
         )
-        callbacks.append(best)
-    return callbacks
+    # After the best: what goes on from the last must know the best score of this epoch too.
+    return [*callbacks, RunCheckpoint(run, "last", save_on_train_epoch_end=True)]

@@ -41,7 +41,10 @@ class BiCoRLoss(nn.Module):
         self.fisher_last, self.fisher_pairwise = fisher_last, fisher_pairwise
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
-        """Weighted parts by name; their sum is the loss. Parts of weight 0 are left out.
+        """Weighted parts by name; their sum is the loss.
+
+        Heatmap and Fisher parts of weight 0 are left out. The auxiliary part stays, so that its
+        parameters have a gradient, as DDP expects; ``model.aux=False`` switches it off.
 
         Args:
             output: of a model; without auxiliary logits, heatmaps or class embeddings (as in
@@ -51,7 +54,7 @@ class BiCoRLoss(nn.Module):
         options = (labels, self.ignore_index, self.smoothing)
         ce, dice = cross_entropy_and_dice(output.logits, *options)
         parts = {"ce": ce, "dice": dice}
-        if self.aux and output.aux_logits is not None:
+        if output.aux_logits is not None:
             parts["aux_ce"] = self.aux * cross_entropy(output.aux_logits, *options)
         if self.heatmap and output.heatmaps:
             parts |= self._heatmap_parts(output.heatmaps, *options)

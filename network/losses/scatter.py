@@ -6,7 +6,6 @@ Source: arXiv 2512.20255, eq. 14 to 18.
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 
 from network.models.precision import at_least_float32
 
@@ -26,8 +25,7 @@ def fisher_loss(class_embeddings: Tensor, *, pairwise: bool = False) -> Tensor:
     """
     embeddings = at_least_float32(class_embeddings)
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        # Backward sums over processes and DDP averages: the gradient is the global batch's.
-        embeddings = torch.cat(all_gather(embeddings.contiguous()))
+        embeddings = _global_batch(embeddings)
     class_means = embeddings.mean(dim=0)  # (k, d)
     within = (embeddings - class_means).square().sum(-1).mean()
     between = (class_means - class_means.mean(dim=0)).square().sum(-1).mean()
@@ -35,3 +33,17 @@ def fisher_loss(class_embeddings: Tensor, *, pairwise: bool = False) -> Tensor:
         k = class_means.shape[0]
         between = between * 2 * k / (k - 1)
     return within / (between + EPSILON)
+
+
+def _global_batch(embeddings: Tensor) -> Tensor:
+    """(b, k, d) of every process to (b * processes, k, d).
+
+    Each process sends gradients to its own part alone. DDP divides their sum by the number of
+    processes, and this multiplies by it: what remains is the gradient of the global batch.
+    """
+    processes = dist.get_world_size()
+    own = embeddings.detach()
+    parts = [torch.empty_like(own) for _ in range(processes)]
+    dist.all_gather(parts, own.contiguous())
+    parts[dist.get_rank()] = own + processes * (embeddings - own)
+    return torch.cat(parts)

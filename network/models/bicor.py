@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
+from network.errors import InputError
 from network.models.aggregator import Aggregator
 from network.models.encoder import STRIDES, Encoder
 from network.models.head import UPSCALING, PixelShuffleHead
@@ -135,6 +136,9 @@ class BiCoRSeg(nn.Module):
         aux: an auxiliary output in training, from unrefined features and fixed embeddings.
         tau: temperature of the heatmaps.
         drop_path: stochastic depth of the encoder.
+
+    Raises:
+        InputError: a value is out of range, or see :class:`Encoder`.
     """
 
     def __init__(
@@ -151,6 +155,10 @@ class BiCoRSeg(nn.Module):
         drop_path: float = 0.0,
     ):
         super().__init__()
+        _check("layers", layers, layers >= 1, "at least 1")
+        _check("topk_ratio", topk_ratio, 0 < topk_ratio <= 1, "above 0 and at most 1")
+        _check("tau", tau, tau > 0, "above 0")
+        _check("dim", dim, dim > 0 and dim % UPSCALING**2 == 0, f"a multiple of {UPSCALING**2}")
         self.encoder = Encoder(encoder, weights, drop_path)
         self.aggregator = Aggregator(self.encoder.channels, dim)
         self.class_embeddings = nn.Parameter(torch.empty(num_classes, dim))
@@ -201,6 +209,11 @@ class BiCoRSeg(nn.Module):
         """Unrefined features against the learned start of the embeddings, which it leaves alone."""
         vectors = self.aux_classifier(self.class_embeddings.detach())[None]
         return self.head.classify(self.head.upsample(fused), vectors)
+
+
+def _check(name: str, value: float, is_right: bool, expected: str) -> None:
+    if not is_right:
+        raise InputError(f"model.{name}={value}: must be {expected}")
 
 
 def _pad(image: Tensor, multiple: int) -> Tensor:

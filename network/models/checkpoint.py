@@ -14,6 +14,21 @@ from network.models.reference import from_reference, is_reference
 
 # The Lightning task holds the network under this name.
 TASK_PREFIX = "model."
+# The settings of the run that wrote a checkpoint stand in it under this name.
+SETTINGS_KEY = "settings"
+
+
+# Whatever torch's reader stumbles over in a file that is something else.
+_NOT_A_CHECKPOINT = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    safetensors.SafetensorError,
+)
 
 
 def read_checkpoint(path: Path) -> dict:
@@ -33,7 +48,7 @@ def read_checkpoint(path: Path) -> dict:
             f"{path}: holds more than tensors and plain data, or is no checkpoint; save its "
             "'state_dict' alone where it was made, and give that file"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, safetensors.SafetensorError) as error:
+    except _NOT_A_CHECKPOINT as error:
         raise InputError(f"{path}: damaged or not a checkpoint; copy it again") from error
     if not isinstance(checkpoint, Mapping):
         raise InputError(f"{path}: not a checkpoint, it holds a {type(checkpoint).__name__}")

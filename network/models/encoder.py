@@ -41,10 +41,15 @@ class Encoder(nn.Module):
             options["drop_path_rate"] = drop_path
         self.body = _load_body(name, weights, options)
         self.channels: list[int] = self.body.feature_info.channels()
+        # Swin and its kin give (b, h, w, c).
+        self.is_channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """image (b, 3, H, W), H and W multiples of 32 -> four maps (b, c_i, H / s_i, W / s_i)."""
-        return self.body(image)
+        maps = self.body(image)
+        if self.is_channels_last:
+            maps = [features.permute(0, 3, 1, 2) for features in maps]
+        return maps
 
 
 def _pyramid_indices(name: str) -> tuple[int, ...]:
@@ -94,8 +99,8 @@ def _load_file(name: str, path: Path, options: dict) -> nn.Module:
     except (RuntimeError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"{path}: these weights do not fit encoder '{name}' ({reason})") from error
-    # timm skips names that it does not find. What was not in the file keeps its random start,
-    # and so differs between two seeds.
+    # timm skips names that it does not find. A tensor that was not in the file keeps its start,
+    # which for all but norms and biases is random, and so differs between two seeds.
     others = other.state_dict()
     missing = [key for key, value in body.state_dict().items() if not value.equal(others[key])]
     if missing:

@@ -77,12 +77,40 @@ def test_mask_kinds_are_one(tmp_path):
         np.testing.assert_array_equal(read_mask(tmp_path / f"{name}.png", VAIHINGEN), labels)
 
 
+@pytest.mark.parametrize("mode", ["I;16", "1"])
+def test_masks_in_other_integer_modes(tmp_path, mode):
+    labels = np.arange(35).reshape(5, 7) % (2 if mode == "1" else 7)
+    dtype = {"I;16": np.uint16, "1": bool}[mode]
+    Image.fromarray(labels.astype(dtype)).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", VAIHINGEN), labels)
+
+
 def test_label_out_of_range(tmp_path):
     labels = np.zeros((5, 7), np.uint8)
     labels[3, 4:6] = 9
     write_image(tmp_path / "mask.png", labels)
     with pytest.raises(InputError, match=r"mask\.png: label 9 at row 3, column 4.*2 pixels"):
         read_mask(tmp_path / "mask.png", VAIHINGEN)
+
+
+def test_wide_label_out_of_range(tmp_path):
+    """256 must not become 0."""
+    Image.fromarray(np.full((4, 4), 256, np.uint16)).save(tmp_path / "mask.png")
+    with pytest.raises(InputError, match="label 256"):
+        read_mask(tmp_path / "mask.png", VAIHINGEN)
+
+
+def test_sixteen_bit_image(tmp_path):
+    cv2.imwrite(str(tmp_path / "image.tif"), np.full((4, 4, 3), 2000, np.uint16))
+    with pytest.raises(InputError, match=r"image\.tif: uint16 pixels; convert"):
+        read_image(tmp_path / "image.tif")
+
+
+def test_exif_does_not_turn_an_image_under_its_mask(tmp_path, rgb):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees
+    Image.fromarray(rgb).save(tmp_path / "image.jpg", exif=exif)
+    assert read_image(tmp_path / "image.jpg").shape == rgb.shape
 
 
 def test_list(tmp_path):

@@ -43,6 +43,18 @@ def test_image_and_labels_stay_aligned(seed, crop, scale, mosaic_probability):
     assert aligned_share(image, labels) > (0.999 if scale == 1 else 0.6)
 
 
+@pytest.mark.parametrize("scale", [0.5, 0.75, 1.25, 1.5])
+def test_resizing_does_not_shift_labels(scale):
+    """Of a ramp: where a label lies is, on average, where the image says it does."""
+    ramp = np.tile(np.arange(120, dtype=np.uint8), (120, 1))
+    data = Data(crop=60, scales=(scale,), mosaic=0, rotate=0, flip=0)
+    transform = TrainTransform(data, ignore_index=255)
+    pair = np.repeat(ramp[..., None], 3, axis=2), ramp
+    image, labels = transform.scaled_crop(*pair, np.random.default_rng(0))
+    offset = (labels.astype(float) - image[..., 0])[:, 5:-5].mean()
+    assert abs(offset) < 0.25  # plain nearest: 0.33 and more
+
+
 def test_nothing_random_without_augmentation():
     data = Data(crop=32, scales=(1.0,), mosaic=0, rotate=0, flip=0, max_class_share=1.0)
     image, labels = coded_pair(3, 32, 32)

@@ -63,8 +63,11 @@ def test_reference_terms(output, labels):
 
 
 def test_weight_zero_leaves_a_part_out(output, labels):
+    """But for the auxiliary one, whose parameters nothing else reaches."""
     parts = BiCoRLoss(IGNORE, aux=0, heatmap=0, fisher=0)(output, labels)
-    assert parts.keys() == {"ce", "dice"}
+    assert parts.keys() == {"ce", "dice", "aux_ce"}
+    assert parts["aux_ce"] == 0
+    assert parts["aux_ce"].requires_grad
 
 
 def test_batch_of_two_is_no_pair_of_outputs(labels):

@@ -11,6 +11,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from network.errors import InputError
 from network.models.bicor import BiCoRSeg, HBISLayer, pooling_weights, selected_pixels
 from network.models.reference import from_reference
 from tests.naive_bicor import NaiveBiCoR
@@ -197,6 +198,12 @@ def test_alpha():
     nn.init.constant_(layer.alpha_logit, 30.0)
     features = torch.randn(1, 100, 16)
     torch.testing.assert_close(layer(torch.randn(1, 3, 16), features)[1], features)
+
+
+@pytest.mark.parametrize("wrong", [{"dim": 100}, {"tau": 0}, {"topk_ratio": -1}, {"layers": 0}])
+def test_values_out_of_range(wrong):
+    with pytest.raises(InputError, match=rf"model\.{next(iter(wrong))}="):
+        BiCoRSeg(5, "test_convnext", weights=None, **wrong)
 
 
 def test_class_order_does_not_matter():

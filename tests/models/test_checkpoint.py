@@ -96,6 +96,7 @@ def test_damaged_checkpoint(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"best\.ckpt: (damaged|holds more)"):
         read_checkpoint(path)
-    path.write_bytes(b"not a checkpoint at all")
-    with pytest.raises(InputError, match=r"best\.ckpt"):
-        read_checkpoint(path)
+    for content in (b"not a checkpoint at all", b"hello world", b"epoch,step,loss\n0,1,2\n", b""):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"best\.ckpt"):
+            read_checkpoint(path)

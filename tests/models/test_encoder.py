@@ -23,6 +23,7 @@ NAME = "test_convnext.r160_in1k"
         ("resnet18", [64, 128, 256, 512]),
         ("efficientnet_b0", [24, 40, 112, 320]),
         ("mobilenetv3_small_100", [16, 24, 48, 576]),
+        ("test_mambaout", [16, 32, 48, 64]),
     ],
 )
 def test_pyramid(name, channels):
