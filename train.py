@@ -22,7 +22,7 @@ def main() -> None:
     experiment = load_experiment(args.config, args.overrides)
     if args.seed is not None:
         experiment = replace(experiment, seed=args.seed)
-    run = train(
+    train(
         experiment,
         resume=args.resume,
         devices=args.devices,
@@ -32,8 +32,6 @@ def main() -> None:
         accelerator=args.accelerator,
         fast_dev_run=args.fast_dev_run,
     )
-    if not args.fast_dev_run:
-        print(f"checkpoints in {run}")
 
 
 def parse_args() -> argparse.Namespace:

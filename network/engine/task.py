@@ -42,6 +42,9 @@ class SegmentationTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint[SETTINGS_KEY] = settings(self.experiment)
 
+    def on_train_epoch_start(self) -> None:
+        self._log_shared({"lr": self.optimizers().param_groups[0]["lr"]})
+
     def on_train_batch_start(self, batch: dict, batch_index: int) -> None:
         # Stochastic depth draws from torch's own generator: seeded by the batch, a resumed run
         # draws what an uninterrupted one does.

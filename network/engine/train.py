@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -90,6 +90,8 @@ def train(
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
+    if trainer.is_global_zero and not fast_dev_run:
+        print(f"checkpoints in {run}")
     return run
 
 
@@ -185,7 +187,7 @@ def _logger(experiment: Experiment, run: Path) -> CSVLogger:
 
 
 def _callbacks(experiment: Experiment, run: Path, monitor: str | None) -> Sequence[Callback]:
-    callbacks = [SaveSettings(experiment, run), LearningRateMonitor("epoch")]
+    callbacks: list[Callback] = [SaveSettings(experiment, run)]
     if monitor:
         mode = "min" if monitor == "val/loss" else "max"
         callbacks.append(

@@ -64,7 +64,7 @@ def test_run(experiment):
     assert by_epoch.keys() == {"0", "1", "2"}
     best = max(by_epoch.values(), key=lambda row: float(row["val/mIoU"]))
     assert torch.load(run / "best.ckpt", weights_only=True)["epoch"] == int(best["epoch"])
-    rates = [float(row["lr-Lookahead"]) for row in logged if row["lr-Lookahead"]]
+    rates = [float(row["lr"]) for row in logged if row["lr"]]
     assert rates[0] == pytest.approx(1e-3)
     assert rates[1] == pytest.approx(1e-6 + (1e-3 - 1e-6) * 0.75)  # (1 + cos 60 degrees) / 2
 
