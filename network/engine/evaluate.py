@@ -18,7 +18,7 @@ from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.transforms import Normalize
 from network.engine.data import evaluation_loader
 from network.engine.metrics import ConfusionMatrix, Scores, compute_scores
-from network.engine.protocol import check_same_settings, stamp
+from network.engine.protocol import changes_predictions, check_same_settings, stamp
 from network.engine.results import print_results, write_results
 from network.engine.tta import build_views, mean_logits
 from network.errors import InputError
@@ -62,7 +62,7 @@ def evaluate(
     load_weights(model, checkpoint)
     training = read_checkpoint(checkpoint).get(SETTINGS_KEY)
     if training:
-        check_same_settings(training, experiment, checkpoint, only_model=True)
+        check_same_settings(training, experiment, checkpoint, changes_predictions)
     if kinds:
         check_samples(samples, info, split)
     protocol = stamp(
@@ -74,7 +74,6 @@ def evaluate(
         training=training,
         tta=tta,
         views=len(build_views(tta, info, samples[0].size)),
-        precision="32-true",
     )
     done = _start(output, samples, protocol, rgb)
     matrices = {kind: ConfusionMatrix(info.num_classes) for kind in kinds}

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -65,29 +66,36 @@ def is_trained_on(info: DatasetInfo, training: dict | None, split: str) -> bool 
     return bool(set(info.splits[split]) & set(info.splits[training["data.train"]]))
 
 
-# These may differ where a run goes on: they change neither the weights nor what is chosen.
+# What a resumed run may change: neither its weights nor its choice of the best depend on it.
 _FREE = {"name", "data.root", "data.test", "data.workers", "data.val_batch_size", "model.weights"}
-# Without a trace in the shapes of the weights, but with one in the logits.
+# What of the model a test does not depend on.
 _TRAINING_ONLY = {"model.drop_path", "model.learn_alpha", "model.aux", "model.weights"}
 
 
+def changes_training(key: str) -> bool:
+    """Whether a resumed run depends on the setting ``key``."""
+    return key not in _FREE
+
+
+def changes_predictions(key: str) -> bool:
+    """Whether a trained model predicts otherwise with another setting ``key``."""
+    is_model = key.startswith("model.") and key not in _TRAINING_ONLY
+    return is_model or key in ("data.mean", "data.std")
+
+
 def check_same_settings(
-    training: dict, experiment: Experiment, checkpoint: Path, *, only_model: bool
+    training: dict, experiment: Experiment, checkpoint: Path, matters: Callable[[str], bool]
 ) -> None:
     """Compare the settings that a checkpoint was trained with to those of ``experiment``.
 
     Args:
-        only_model: of the model alone, as far as they change its predictions (for a test);
-            otherwise all that a resumed run depends on.
+        matters: which of them are compared, by key.
 
     Raises:
         InputError: one differs.
     """
     for key, value in settings(experiment).items():
-        skipped = (
-            key in _TRAINING_ONLY or not key.startswith("model.") if only_model else key in _FREE
-        )
-        if not skipped and key in training and training[key] != value:
+        if matters(key) and key in training and training[key] != value:
             raise InputError(
                 f"{checkpoint}: was trained with {key}={training[key]}, not {value}; "
                 f"give {key}={training[key]}, or train anew"
@@ -104,7 +112,6 @@ def stamp(
     training: dict | None,
     tta: str,
     views: int,
-    precision: str,
 ) -> dict:
     """Everything that a reader needs to know which numbers these can be compared with.
 
@@ -112,13 +119,14 @@ def stamp(
         training: settings of the run that wrote the checkpoint; None where it does not say.
     """
     info = experiment.dataset
+    masks = mask_protocol(info, experiment.root, split)
     return {
         "data_set": info.name,
         "split": split,
         "trained_on": is_trained_on(info, training, split),
         "images": images,
         "label_kinds": label_kinds,
-        "masks": mask_protocol(info, experiment.root, split),
+        "masks": {kind: masks[kind] for kind in label_kinds},
         "classes": list(info.classes),
         "classes_in_mean": [info.classes[label] for label in info.scored],
         "tta": tta,
@@ -129,7 +137,7 @@ def stamp(
         "settings": settings(experiment),
         "training": training,
         "seed": training["seed"] if training else None,
-        "precision": precision,
+        "precision": "float32",
         "software": {"python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
     }

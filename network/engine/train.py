@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from network.config import Experiment, describe
 from network.datasets.files import replacing
 from network.engine.data import SegmentationData
-from network.engine.protocol import check_same_settings
+from network.engine.protocol import changes_training, check_same_settings
 from network.engine.runs import LOGS_DIR, find_checkpoint, new_run
 from network.engine.task import SegmentationTask
 from network.errors import InputError, nearest
@@ -168,7 +168,7 @@ def _resume_checkpoint(experiment: Experiment, resume: str | None) -> Path | Non
         raise InputError(f"{path}: holds weights alone; resume from the last.ckpt of a run")
     if not any(name.startswith(TASK_PREFIX) for name in checkpoint["state_dict"]):
         raise InputError(f"{path}: not a run of this project; only the test scripts can read it")
-    check_same_settings(checkpoint.get(SETTINGS_KEY, {}), experiment, path, only_model=False)
+    check_same_settings(checkpoint.get(SETTINGS_KEY, {}), experiment, path, changes_training)
     done = checkpoint["epoch"] + 1
     if done >= experiment.optim.epochs:
         raise InputError(
