@@ -108,12 +108,11 @@ class SegmentationData(pl.LightningDataModule):
         if self.trainer:
             # Workers begin to read before Lightning tells a resumed sampler its epoch.
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
-        return DataLoader(
+        return _loader(
             dataset,
             batch_size=data.batch_size,
             sampler=sampler,
             drop_last=True,
-            worker_init_fn=_init_worker,
             **self._worker_options(),
         )
 
@@ -141,10 +140,6 @@ class SegmentationData(pl.LightningDataModule):
         return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": on_gpu}
 
 
-def _init_worker(_: int) -> None:
-    cv2.setNumThreads(1)  # the processes share the cores, not the threads in each of them
-
-
 def evaluation_loader(
     experiment: Experiment,
     samples: Sequence[Sample],
@@ -156,4 +151,11 @@ def evaluation_loader(
     """Whole images of ``samples`` with all their labels, without augmentation."""
     dataset = SegmentationDataset(samples, experiment.dataset)
     sampler = SizeBatchSampler(samples, batch_size, rank, world_size)
-    return DataLoader(dataset, batch_sampler=sampler, worker_init_fn=_init_worker, **options)
+    return _loader(dataset, batch_sampler=sampler, **options)
+
+
+def _loader(dataset: SegmentationDataset, **options) -> DataLoader:
+    # The workers are forked: they share the cores, and would wait forever for the threads that
+    # OpenCV has started in this process, which they do not inherit. So end those first.
+    cv2.setNumThreads(1)
+    return DataLoader(dataset, **options)

@@ -2,11 +2,17 @@
 
 from collections import Counter
 
+import cv2
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network.datasets.segmentation import Sample
-from network.engine.data import EpochSampler, SizeBatchSampler
+from network.config import load_experiment
+from network.datasets.info import VAIHINGEN
+from network.datasets.segmentation import Sample, find_samples
+from network.engine.data import EpochSampler, SizeBatchSampler, evaluation_loader
+from tests.conftest import ROOT
+from tests.scenes import make_dataset
 
 
 @given(count=st.integers(1, 60), world_size=st.integers(1, 4), epoch=st.integers(0, 5))
@@ -51,3 +57,17 @@ def test_batches_of_one_size_cover_every_image_once(sizes, batch_size, world_siz
         assert len({sizes[max(index, ~index)] for index in batch}) == 1
     counted = Counter(index for batch in batches for index in batch if index >= 0)
     assert counted == Counter(range(len(sizes)))
+
+
+def test_workers_do_not_wait_for_threads_of_the_parent(tmp_path):
+    """OpenCV's threads, once started, are not there in a forked worker."""
+    make_dataset(tmp_path, VAIHINGEN, {"val": 3})
+    experiment = load_experiment(ROOT / "config/vaihingen/bicor.py", [f"data.root={tmp_path}"])
+    cv2.setNumThreads(4)
+    for _ in range(20):
+        cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (1500, 1500))
+    samples = find_samples(VAIHINGEN, tmp_path, "val")
+    loader = evaluation_loader(experiment, samples, 1, num_workers=2, timeout=60)
+    for batch in loader:
+        cv2.resize(batch["image"][0].permute(1, 2, 0).numpy(), (32, 32))
+    assert len(loader) == 3
