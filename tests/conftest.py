@@ -1,5 +1,6 @@
 """Fixtures shared by all tests. Importing the models first repairs torchvision where needed."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,11 @@ import torch
 import network.models  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def heed_interrupts() -> None:
+    """For ``Popen(preexec_fn=...)``: a shell's background jobs inherit that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

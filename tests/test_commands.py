@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, jaccard_score
 
 from network.datasets.files import read_image, read_mask, write_image
 from network.datasets.info import LOVEDA, VAIHINGEN
-from tests.conftest import ROOT
+from tests.conftest import ROOT, heed_interrupts
 from tests.scenes import make_dataset
 
 OVERRIDES = [
@@ -195,7 +195,13 @@ def test_interrupted_training_says_so(trained):
     """Ctrl-C ends with one line and exit code 130, and the run can be resumed."""
     args = [sys.executable, str(ROOT / "train.py"), "-c", VAIHINGEN_CONFIG, *OVERRIDES]
     args += ["--accelerator", "cpu", "optim.epochs=500", "name=interrupted"]
-    process = subprocess.Popen(args, cwd=trained, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        args,
+        cwd=trained,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
+    )
     last = trained / "model_weights/interrupted/version_0/last.ckpt"
     for _ in range(2400):  # four minutes, on a busy machine
         if last.is_file():

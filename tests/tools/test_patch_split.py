@@ -14,6 +14,7 @@ import pytest
 
 from network.datasets.files import write_image
 from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
+from tests.conftest import heed_interrupts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -133,6 +134,7 @@ def test_interrupt_leaves_nothing_behind(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("out/.images.partial-*/*")) and time.monotonic() < deadline:
