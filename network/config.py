@@ -118,6 +118,7 @@ class Experiment:
         monitor: the logged value that chooses the best checkpoint; losses are minimized.
         seed: of weights, augmentation and order.
         name: folder of the results; ``<folder>/<file>`` of the config by default.
+        config: the file that it was loaded from; set by :func:`load_experiment`.
     """
 
     dataset: "DatasetInfo"
