@@ -103,11 +103,14 @@ class RunCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict) -> None:
         # Lightning forgets the best score when the folder was moved, and would overwrite it.
-        best = Path(self.dirpath) / Path(state_dict["best_model_path"]).name
-        moved = {"dirpath": self.dirpath, "best_model_path": str(best)}
-        kept = {str(best): state_dict["best_model_score"]} if state_dict["best_k_models"] else {}
-        moved |= {"best_k_models": kept, "kth_best_model_path": str(best) if kept else ""}
-        super().load_state_dict({**state_dict, **moved})
+        state = {**state_dict, "dirpath": self.dirpath}
+        if state["best_model_path"]:
+            best = str(Path(self.dirpath) / Path(state["best_model_path"]).name)
+            state["best_model_path"] = best
+            if state["best_k_models"]:
+                state["best_k_models"] = {best: state["best_model_score"]}
+                state["kth_best_model_path"] = best
+        super().load_state_dict(state)
 
 
 class SaveSettings(Callback):
