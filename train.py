@@ -6,29 +6,24 @@ python train.py -c config/vaihingen/bicor.py --resume
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from network.config import load_experiment
+from network.engine.compute import add_compute_flags, compute_overrides
 from network.engine.train import LATEST, STRATEGIES, train
 from network.errors import run_command
-
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true", "32", "16", "bf16", "64")
 
 
 def main() -> None:
     """Train what the command line says."""
     args = parse_args()
-    experiment = load_experiment(args.config, args.overrides)
-    if args.seed is not None:
-        experiment = replace(experiment, seed=args.seed)
+    experiment = load_experiment(args.config, [*args.overrides, *flag_overrides(args)])
     train(
         experiment,
         resume=args.resume,
         devices=args.devices,
         num_nodes=args.num_nodes,
         strategy=args.strategy,
-        precision=args.precision,
         accelerator=args.accelerator,
         fast_dev_run=args.fast_dev_run,
     )
@@ -50,10 +45,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--devices", default="auto", help="a count, a list such as 0,1, or auto")
     parser.add_argument("--num-nodes", type=int, default=1)
     parser.add_argument("--strategy", default="auto", choices=STRATEGIES)
-    parser.add_argument("--precision", default="32-true", choices=PRECISIONS)
     parser.add_argument(
         "--accelerator", default="auto", choices=["auto", "cpu", "gpu", "cuda", "mps"]
     )
+    add_compute_flags(parser)
+    parser.add_argument("--accumulate", type=int, help="batches whose gradients make one step")
     parser.add_argument("--seed", type=int, help="of weights, augmentation and order")
     parser.add_argument(
         "--fast-dev-run", action="store_true", help="one batch of each kind; nothing is written"
@@ -65,6 +61,13 @@ def parse_args() -> argparse.Namespace:
         args.overrides.append(args.resume)
         args.resume = LATEST
     return args
+
+
+def flag_overrides(args: argparse.Namespace) -> list[str]:
+    """What the flags change in the config; they win over a ``key=value`` of the same setting."""
+    given = {"optim.accumulate": args.accumulate, "seed": args.seed}
+    plain = [f"{key}={value}" for key, value in given.items() if value is not None]
+    return plain + compute_overrides(args)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,7 @@ class Optim:
         lr, min_lr: learning rate of the first epoch, and the one that it falls to.
         weight_decay: decoupled, on all parameters.
         epochs: passes over the training set.
+        accumulate: batches whose gradients are added up for one step.
         lookahead: wrap AdamW in Lookahead (k = 5, alpha = 0.5).
     """
 
@@ -97,6 +99,7 @@ class Optim:
     min_lr: float = 1e-6
     weight_decay: float = 0.01
     epochs: int = 30
+    accumulate: int = 1
     lookahead: bool = True
 
     def __post_init__(self) -> None:
@@ -104,6 +107,26 @@ class Optim:
         _require(0 <= self.min_lr <= self.lr, "optim.min_lr", self.min_lr, "between 0 and optim.lr")
         _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
         _require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
+        _require(self.accumulate >= 1, "optim.accumulate", self.accumulate, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """How numbers are computed; results change by rounding alone.
+
+    Args:
+        precision: ``"32-true"``; ``"bf16-mixed"`` and ``"16-mixed"``: autocast; ``"64-true"``.
+        channels_last: keep images and weights of convolutions with the channels innermost.
+        compile: translate the network with ``torch.compile``; its first steps take minutes.
+    """
+
+    precision: str = "32-true"
+    channels_last: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        known = f"one of {', '.join(PRECISIONS)}" + nearest(self.precision, PRECISIONS)
+        _require(self.precision in PRECISIONS, "compute.precision", self.precision, known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +149,7 @@ class Experiment:
     loss: Callable[..., "nn.Module"]
     data: Data = field(default_factory=Data)
     optim: Optim = field(default_factory=Optim)
+    compute: Compute = field(default_factory=Compute)
     monitor: str = "val/mIoU"
     seed: int = 42
     name: str = ""
@@ -151,6 +175,10 @@ class Experiment:
         return self.model(weights=None) if has_weights and not pretrained else self.model()
 
 
+_PLAIN = ("data", "optim", "compute")
+"""Sections of plain values."""
+
+
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """The experiment of a config file, changed by ``key=value`` overrides.
 
@@ -173,7 +201,7 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
 def settings(experiment: Experiment) -> dict[str, Any]:
     """Every setting by the key that overrides it, defaults and overrides resolved."""
     result = {"monitor": experiment.monitor, "name": experiment.name, "seed": experiment.seed}
-    for section in ("data", "optim"):
+    for section in _PLAIN:
         values = dataclasses.asdict(getattr(experiment, section))
         result |= {f"{section}.{key}": value for key, value in values.items()}
     for section in ("model", "loss"):
@@ -228,12 +256,12 @@ def _import(path: Path) -> Any:
 def _nearest_field(message: str) -> str:
     """The right field for Python's message about an unexpected keyword argument."""
     match = re.search(
-        r"(Experiment|Data|Optim)\.__init__\(\) got an unexpected .* '(\w+)'", message
+        r"(Experiment|Data|Optim|Compute)\.__init__\(\) got an unexpected .* '(\w+)'", message
     )
     if not match:
         return ""
-    section = {"Experiment": Experiment, "Data": Data, "Optim": Optim}[match[1]]
-    return nearest(match[2], [f.name for f in fields(section)])
+    known = {section.__name__: section for section in (Experiment, Data, Optim, Compute)}
+    return nearest(match[2], [f.name for f in fields(known[match[1]])])
 
 
 def _check_factory(path: Path, section: str, factory: Callable) -> None:
@@ -268,7 +296,7 @@ def _override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
 def _override_types(experiment: Experiment) -> dict[str, Any]:
     """The type of every key that can be overridden."""
     types: dict[str, Any] = {"monitor": str, "seed": int, "name": str}
-    for section in ("data", "optim"):
+    for section in _PLAIN:
         hints = typing.get_type_hints(type(getattr(experiment, section)))
         types |= {f"{section}.{key}": hint for key, hint in hints.items()}
     for section in ("model", "loss"):

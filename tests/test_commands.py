@@ -62,14 +62,17 @@ def trained(tmp_path_factory) -> Path:
     """A folder with Vaihingen-like data and a model trained on it by the command line."""
     cwd = tmp_path_factory.mktemp("vaihingen")
     make_dataset(cwd / "data", VAIHINGEN, {"train": 4, "val": 2, "test": 3}, ((64, 64), (32, 64)))
-    succeed("train.py", "-c", VAIHINGEN_CONFIG, "--accelerator", "cpu", *OVERRIDES, cwd=cwd)
+    flags = ["--accelerator", "cpu", "--accumulate", "2", "--channels-last"]
+    succeed("train.py", "-c", VAIHINGEN_CONFIG, *flags, *OVERRIDES, cwd=cwd)
     return cwd
 
 
 def test_train(trained):
     version = trained / "model_weights/vaihingen/bicor/version_0"
     assert (version / "best.ckpt").is_file()
-    assert "model.encoder=test_convnext" in (version / "experiment.txt").read_text()
+    settings = (version / "experiment.txt").read_text().splitlines()
+    chosen = ["model.encoder=test_convnext", "optim.accumulate=2", "compute.channels_last=True"]
+    assert set(chosen) <= set(settings)
     assert (trained / "lightning_logs/vaihingen/bicor/version_0/metrics.csv").is_file()
 
 
@@ -142,6 +145,20 @@ def test_an_interrupted_test_goes_on(trained, tested):
     succeed("test_vaihingen.py", *args, cwd=trained)
     assert {path.name: path.read_bytes() for path in tested.iterdir()} == before
     assert (tested / "test_0_0.png").stat().st_mtime_ns == kept
+
+
+def test_precision(trained, tested):
+    """bf16 masks are nearly the float32 ones, and the protocol says how they were computed."""
+    args = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/bf16", "-t", "dihedral", *OVERRIDES]
+    succeed("test_vaihingen.py", *args, "--precision", "bf16-mixed", "--channels-last", cwd=trained)
+    bf16 = trained / "fig_results/bf16"
+    assert json.loads((bf16 / "scores.json").read_text())["protocol"]["precision"] == "bf16-mixed"
+    same = [
+        (read_mask(path, VAIHINGEN) == read_mask(bf16 / path.name, VAIHINGEN)).mean()
+        for path in tested.glob("*.png")
+    ]
+    assert len(same) == 3
+    assert np.mean(same) > 0.9
 
 
 def test_val_split(trained):

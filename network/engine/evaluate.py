@@ -16,6 +16,7 @@ from network.datasets.files import read_mask, replacing, write_image
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.transforms import Normalize
+from network.engine.compute import arrange, autocast, prepare
 from network.engine.data import evaluation_loader
 from network.engine.metrics import ConfusionMatrix, Scores, compute_scores
 from network.engine.protocol import changes_predictions, check_same_settings, stamp
@@ -46,7 +47,8 @@ def evaluate(
     Args:
         tta: see :func:`network.engine.tta.build_views`.
         rgb: write colors instead of labels.
-        batch_size: images a step; images of other sizes are never in one batch.
+        batch_size: images a step; images of other sizes are never in one batch. Views of one
+            size are batched too, up to as many pixels.
 
     Returns:
         Scores by label kind; none where the labels are held back.
@@ -55,7 +57,7 @@ def evaluate(
         InputError: data, checkpoint, device or output folder cannot be used.
     """
     info, root = experiment.dataset, experiment.root
-    target = _device(device)
+    target = find_device(device)
     samples = find_samples(info, root, split)
     kinds = list(samples[0].masks)
     model = experiment.build_model(pretrained=False)
@@ -73,7 +75,7 @@ def evaluate(
         checkpoint=checkpoint,
         training=training,
         tta=tta,
-        views=len(build_views(tta, info, samples[0].size)),
+        views=len(build_views(tta, info)),
     )
     done = _start(output, samples, protocol, rgb)
     matrices = {kind: ConfusionMatrix(info.num_classes) for kind in kinds}
@@ -82,8 +84,10 @@ def evaluate(
             _score_written(sample, output, info, matrices)
     todo = [sample for sample in samples if sample.name not in done]
     if todo:
-        model.to(target).eval()
-        _predict(experiment, model, todo, output, tta, rgb, batch_size, target, matrices)
+        model.to(target, torch.float64 if experiment.compute.precision == "64-true" else None)
+        prepare(model, experiment.compute).eval()
+        options = {"tta": tta, "rgb": rgb, "batch_size": batch_size, "device": target}
+        predict(experiment, model, todo, output, matrices, **options)
     scores = {kind: compute_scores(m.compute(), info) for kind, m in matrices.items()}
     if scores:
         write_results(output, protocol, scores)
@@ -91,29 +95,41 @@ def evaluate(
     return scores
 
 
-def _predict(
+def predict(
     experiment: Experiment,
     model: nn.Module,
     samples: list[Sample],
     output: Path,
+    matrices: dict[str, ConfusionMatrix],
+    *,
     tta: str,
     rgb: bool,
     batch_size: int,
     device: torch.device,
-    matrices: dict[str, ConfusionMatrix],
 ) -> None:
-    info = experiment.dataset
+    """Write the masks of ``samples`` and count them into ``matrices``; see :func:`evaluate`.
+
+    Args:
+        model: on ``device``, ready to evaluate.
+        matrices: by label kind; those that the samples have.
+    """
+    info, compute = experiment.dataset, experiment.compute
+    dtype = next(model.parameters()).dtype
     normalize = Normalize(experiment.data.mean, experiment.data.std).to(device)
     workers = min(experiment.data.workers, len(samples))
     loader = evaluation_loader(experiment, samples, batch_size, num_workers=workers)
-    views = len(build_views(tta, info, samples[0].size))
-    progress = tqdm(total=len(samples), desc=f"Predicting ({views} views)", unit="image")
+    views = build_views(tta, info)
+
+    def logits_of(image: Tensor) -> Tensor:
+        with autocast(compute, device):
+            return model(arrange(image, compute)).logits
+
+    progress = tqdm(total=len(samples), desc=f"Predicting ({len(views)} views)", unit="image")
     with progress, torch.inference_mode(), _writer() as write:
         for batch in loader:
-            image = normalize(batch["image"].to(device))
-            logits = mean_logits(
-                lambda view: model(view).logits, image, build_views(tta, info, image.shape[-2:])
-            )
+            image = normalize(batch["image"].to(device)).to(dtype)
+            max_pixels = batch_size * image[0, 0].numel()
+            logits = mean_logits(logits_of, image, views, max_pixels)
             prediction = logits.argmax(dim=1).cpu()
             for kind, matrix in matrices.items():
                 matrix.update(prediction, batch["labels"][kind])
@@ -186,7 +202,12 @@ def _batch(mask: np.ndarray) -> Tensor:
     return torch.from_numpy(mask.astype(np.int64))[None]
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """``auto``: the GPU if there is one.
+
+    Raises:
+        InputError: torch cannot use it here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -67,14 +67,23 @@ def is_trained_on(info: DatasetInfo, training: dict | None, split: str) -> bool 
 
 
 # What a resumed run may change: neither its weights nor its choice of the best depend on it.
-_FREE = {"name", "data.root", "data.test", "data.workers", "data.val_batch_size", "model.weights"}
+_FREE = {
+    "name",
+    "data.root",
+    "data.test",
+    "data.workers",
+    "data.val_batch_size",
+    "model.weights",
+    "model.checkpoint_encoder",
+    "model.checkpoint_decoder",
+}
 # What of the model a test does not depend on.
-_TRAINING_ONLY = {"model.drop_path", "model.learn_alpha", "model.aux", "model.weights"}
+_TRAINING_ONLY = _FREE | {"model.drop_path", "model.learn_alpha", "model.aux"}
 
 
 def changes_training(key: str) -> bool:
     """Whether a resumed run depends on the setting ``key``."""
-    return key not in _FREE
+    return key not in _FREE and not key.startswith("compute.")
 
 
 def changes_predictions(key: str) -> bool:
@@ -137,7 +146,7 @@ def stamp(
         "settings": settings(experiment),
         "training": training,
         "seed": training["seed"] if training else None,
-        "precision": "float32",
+        "precision": experiment.compute.precision,
         "software": {"python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
     }

@@ -10,9 +10,11 @@ from torchmetrics import MeanMetric
 
 from network.config import Experiment, settings
 from network.datasets.transforms import Normalize
+from network.engine.compute import arrange, prepare
 from network.engine.metrics import ConfusionMatrix, Scores, compute_scores
 from network.engine.optim import build_optimizer
 from network.models.checkpoint import SETTINGS_KEY
+from network.models.output import SegOutput
 
 
 class SegmentationTask(pl.LightningModule):
@@ -26,7 +28,7 @@ class SegmentationTask(pl.LightningModule):
     def __init__(self, experiment: Experiment, pretrained: bool = True):
         super().__init__()
         self.experiment = experiment
-        self.model = experiment.build_model(pretrained)
+        self.model = prepare(experiment.build_model(pretrained), experiment.compute)
         self.loss = experiment.loss()
         self.normalize = Normalize(experiment.data.mean, experiment.data.std)
         k = experiment.dataset.num_classes
@@ -53,7 +55,7 @@ class SegmentationTask(pl.LightningModule):
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         labels = batch["labels"].long()
-        output = self.model(self.normalize(batch["image"]))
+        output = self._predict(batch)
         parts = self.loss(output, labels)
         loss = sum(parts.values())
         self.train_matrix.update(output.logits.detach().argmax(dim=1), labels)
@@ -64,6 +66,9 @@ class SegmentationTask(pl.LightningModule):
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss
 
+    def _predict(self, batch: dict) -> SegOutput:
+        return self.model(arrange(self.normalize(batch["image"]), self.experiment.compute))
+
     def on_train_epoch_end(self) -> None:
         means = {name: mean.compute() for name, mean in self.train_parts.items()}
         for mean in self.train_parts.values():
@@ -73,7 +78,7 @@ class SegmentationTask(pl.LightningModule):
 
     def validation_step(self, batch: dict, batch_index: int) -> None:
         labels = next(iter(batch["labels"].values())).long()
-        output = self.model(self.normalize(batch["image"]))
+        output = self._predict(batch)
         loss = sum(self.loss(output, labels).values())
         # By pixels: a mean over batches would weigh small and empty images like whole ones.
         self.val_loss.update(loss, (labels != self.experiment.dataset.ignore_index).sum())

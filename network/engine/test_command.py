@@ -5,6 +5,7 @@ from pathlib import Path
 
 from network.config import load_experiment
 from network.datasets.info import DatasetInfo
+from network.engine.compute import add_compute_flags, compute_overrides
 from network.engine.evaluate import evaluate
 from network.engine.runs import find_checkpoint
 from network.engine.tta import TTA_NAMES
@@ -19,7 +20,7 @@ def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
         dataset: whose classes and tiles the config must have; None for any data set.
     """
     args = _parser(description).parse_intermixed_args()
-    experiment = load_experiment(args.config, args.overrides)
+    experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
     ours = experiment.dataset
     if dataset and (ours.classes, ours.tiles) != (dataset.classes, dataset.tiles):
         raise InputError(
@@ -58,7 +59,13 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--rgb", action="store_true", help="write RGB masks, not labels")
     parser.add_argument("--val", action="store_true", help="the val split, not the test split")
     parser.add_argument("--checkpoint", type=Path, help="weights; the newest run's best by default")
-    parser.add_argument("--batch-size", type=int, default=1, help="images a step (default 1)")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=1,
+        help="images a step (default 1); views are batched up to as many pixels",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
+    add_compute_flags(parser)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. data.root=PATH")
     return parser

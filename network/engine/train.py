@@ -32,7 +32,6 @@ def train(
     devices: str = "auto",
     num_nodes: int = 1,
     strategy: str = "auto",
-    precision: str = "32-true",
     accelerator: str = "auto",
     fast_dev_run: bool = False,
 ) -> Path:
@@ -40,7 +39,7 @@ def train(
 
     Args:
         resume: a ``last.ckpt``, or ``"latest"`` for that of the newest run.
-        devices, num_nodes, strategy, precision, accelerator: Lightning's.
+        devices, num_nodes, strategy, accelerator: Lightning's.
         fast_dev_run: one batch of training and validation, nothing is written.
 
     Returns:
@@ -60,8 +59,9 @@ def train(
         "devices": devices,
         "num_nodes": num_nodes,
         "strategy": strategy,
-        "precision": precision,
+        "precision": experiment.compute.precision,
         "max_epochs": experiment.optim.epochs,
+        "accumulate_grad_batches": experiment.optim.accumulate,
         "logger": False if fast_dev_run else _logger(experiment, run),
         "callbacks": [] if fast_dev_run else _callbacks(experiment, run, monitor),
         "fast_dev_run": fast_dev_run,
@@ -76,7 +76,7 @@ def train(
         reason = str(error).splitlines()[0]
         raise InputError(
             f"--accelerator {accelerator} --devices {devices} --strategy {strategy} --precision "
-            f"{precision}: Lightning cannot run this here ({reason})"
+            f"{experiment.compute.precision}: Lightning cannot run this here ({reason})"
         ) from error
     data = SegmentationData(experiment, trainer.world_size)
     pl.seed_everything(experiment.seed, verbose=False)

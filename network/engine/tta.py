@@ -1,7 +1,11 @@
 """Test-time augmentation: views of an image, and the mean of their logits."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
 
+import torch
+import torch.nn.functional as nnf
 import ttach
 from torch import Tensor
 
@@ -9,40 +13,91 @@ from network.datasets.info import DatasetInfo
 
 TTA_NAMES = ("none", "lr", "d4", "dihedral")
 
+Predict = Callable[[Tensor], Tensor]
 
-def build_views(name: str, info: DatasetInfo, size: tuple[int, int]) -> ttach.Compose:
-    """The views of images of one size.
+
+@dataclass(frozen=True)
+class Views:
+    """Each of ``symmetries`` (flips and quarter turns) at each of ``scales``."""
+
+    symmetries: ttach.Compose
+    scales: tuple[float, ...] = (1.0,)
+
+    def __len__(self) -> int:
+        return len(self.symmetries) * len(self.scales)
+
+
+def build_views(name: str, info: DatasetInfo) -> Views:
+    """The views of a test-time augmentation.
 
     Args:
         name: ``none``; ``lr``: both flips, 4 views; ``d4``: what the field's scripts call so on
-            this data set, flips, turns and scales, bicubic; ``dihedral``: the true group of 8.
-        size: (height, width) of the images.
+            this data set, flips, turns and scales; ``dihedral``: the true group of 8.
     """
     flips = [ttach.HorizontalFlip(), ttach.VerticalFlip()]
     if name == "none":
-        return ttach.Compose([])
+        return Views(ttach.Compose([]))
     if name == "lr":
-        return ttach.Compose(flips)
+        return Views(ttach.Compose(flips))
     if name == "dihedral":
         # Half turns are both flips: with a quarter turn these are all 8.
-        return ttach.Compose([*flips, ttach.Rotate90([0, 90])])
+        return Views(ttach.Compose([*flips, ttach.Rotate90([0, 90])]))
     if name != "d4":
         raise ValueError(f"unknown test-time augmentation '{name}'; known: {TTA_NAMES}")
-    # ttach.Scale would come back a pixel short from odd sizes; Resize returns to `size`.
-    sizes = [(round(size[0] * scale), round(size[1] * scale)) for scale in info.d4.scales]
-    resize = ttach.Resize(sizes, original_size=size, interpolation="bicubic", align_corners=False)
-    transforms = [resize, flips[0]]
-    if info.d4.vertical_flip:
-        transforms.append(flips[1])
+    symmetries = flips if info.d4.vertical_flip else flips[:1]
     if info.d4.rotations != (0,):
-        transforms.append(ttach.Rotate90(list(info.d4.rotations)))
-    return ttach.Compose(transforms)
+        symmetries = [*symmetries, ttach.Rotate90(list(info.d4.rotations))]
+    return Views(ttach.Compose(symmetries), info.d4.scales)
 
 
-def mean_logits(predict: Callable[[Tensor], Tensor], image: Tensor, views: ttach.Compose) -> Tensor:
-    """Mean of the logits over views, each turned back; (b, 3, H, W) -> (b, k, H, W)."""
+def mean_logits(
+    predict: Predict, image: Tensor, views: Views, max_pixels: int | None = None
+) -> Tensor:
+    """Mean of the logits over views, each turned back; (b, 3, H, W) -> (b, k, H, W).
+
+    Resizing is linear: the views of one scale are added up first and come back to (H, W) in
+    one bicubic resize, which their images shared before.
+
+    Args:
+        max_pixels: how many pixels ``predict`` is given at once; views of one size are batched
+            up to it, and images of a larger scale split. By default those of ``image``.
+    """
+    height, width = image.shape[-2:]
+    max_pixels = max_pixels or len(image) * height * width
     total = None
-    for view in views:
-        logits = view.deaugment_mask(predict(view.augment_image(image)))
-        total = logits.float() if total is None else total + logits
+    for scale in views.scales:
+        resized = _resize(image, (round(height * scale), round(width * scale)))
+        count = max(1, max_pixels // resized[0, 0].numel())
+        parts = [
+            _sum_over(views.symmetries, predict, images, max_pixels)
+            for images in resized.split(count)
+        ]
+        logits = _resize(torch.cat(parts), (height, width))
+        total = logits if total is None else total + logits
     return total / len(views)
+
+
+def _sum_over(
+    symmetries: ttach.Compose, predict: Predict, images: Tensor, max_pixels: int
+) -> Tensor:
+    """Sum of the float32 logits of all ``symmetries``, turned back; (b, k, h, w)."""
+    at_once = max(1, max_pixels // images[:, 0].numel())
+    total = None
+    augmented = [(view, view.augment_image(images)) for view in symmetries]
+    # A quarter turn swaps the sides of an image.
+    augmented.sort(key=lambda pair: pair[1].shape)
+    for _, group in groupby(augmented, key=lambda pair: pair[1].shape):
+        pairs = list(group)
+        for start in range(0, len(pairs), at_once):
+            some = pairs[start : start + at_once]
+            logits = predict(torch.cat([turned for _, turned in some])).float()
+            for (view, _), part in zip(some, logits.chunk(len(some)), strict=True):
+                upright = view.deaugment_mask(part)
+                total = upright if total is None else total + upright
+    return total
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(maps.shape[-2:]) == size:
+        return maps
+    return nnf.interpolate(maps, size=size, mode="bicubic", align_corners=False)

@@ -46,7 +46,10 @@ class Aggregator(nn.Module):
                 features = nnf.linear(nnf.linear(pixels, projection.weight), fuse)
                 if total is None:
                     features = features + bias
-            total = features if total is None else total + _resize(features, size)
+            if total is None:
+                total = features
+            else:
+                total += _resize(features, size)  # in place: nothing keeps the partial sums
         return total
 
 

@@ -7,8 +7,11 @@ softmax of the logits) this follows the code, whose parameter counts and cost ar
 Notation: b batch, k classes, d channels, (h, w) a quarter of the image, s = h * w pixels.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as nnf
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from network.errors import InputError
@@ -115,7 +118,7 @@ class HBISLayer(nn.Module):
         scale = alpha + (1 - alpha) * (1 + self.gamma(classes).tanh())  # (b, k, d)
         shift = (1 - alpha) * self.beta(classes)  # (b, k, d)
         probability = (score / self.tau).softmax(dim=1).transpose(1, 2)  # (b, s, k)
-        return torch.addcmul(probability @ shift, features, probability @ scale)
+        return (probability @ shift).addcmul_(features, probability @ scale)
 
 
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:
@@ -136,6 +139,8 @@ class BiCoRSeg(nn.Module):
         aux: an auxiliary output in training, from unrefined features and fixed embeddings.
         tau: temperature of the heatmaps.
         drop_path: stochastic depth of the encoder.
+        checkpoint_encoder: in training, compute the encoder's blocks again in the backward pass.
+        checkpoint_decoder: the same for each HBIS layer and the head.
 
     Raises:
         InputError: a value is out of range, or see :class:`Encoder`.
@@ -153,13 +158,16 @@ class BiCoRSeg(nn.Module):
         aux: bool = True,
         tau: float = 1.0,
         drop_path: float = 0.0,
+        checkpoint_encoder: bool = False,
+        checkpoint_decoder: bool = False,
     ):
         super().__init__()
         _check("layers", layers, layers >= 1, "at least 1")
         _check("topk_ratio", topk_ratio, 0 < topk_ratio <= 1, "above 0 and at most 1")
         _check("tau", tau, tau > 0, "above 0")
         _check("dim", dim, dim > 0 and dim % UPSCALING**2 == 0, f"a multiple of {UPSCALING**2}")
-        self.encoder = Encoder(encoder, weights, drop_path)
+        self.checkpoint_decoder = checkpoint_decoder
+        self.encoder = Encoder(encoder, weights, drop_path, checkpoint_encoder)
         self.aggregator = Aggregator(self.encoder.channels, dim)
         self.class_embeddings = nn.Parameter(torch.empty(num_classes, dim))
         nn.init.trunc_normal_(self.class_embeddings, std=0.02)
@@ -196,10 +204,10 @@ class BiCoRSeg(nn.Module):
         features = fused.reshape(b, h * w, d)
         heatmaps, class_embeddings = [], []
         for layer in self.layers:
-            classes, features, heatmap = layer(classes, features)
+            classes, features, heatmap = self._run(layer, classes, features)
             heatmaps.append(heatmap.unflatten(-1, (h, w)))
             class_embeddings.append(classes)
-        logits = self.head(features.view(b, h, w, d), classes)
+        logits = self._run(self.head, features.view(b, h, w, d), classes)
         if not (self.training or details):
             return SegOutput(logits)
         aux_logits = self._aux(fused) if self.training and self.aux_classifier else None
@@ -208,7 +216,13 @@ class BiCoRSeg(nn.Module):
     def _aux(self, fused: Tensor) -> Tensor:
         """Unrefined features against the learned start of the embeddings, which it leaves alone."""
         vectors = self.aux_classifier(self.class_embeddings.detach())[None]
-        return self.head.classify(self.head.upsample(fused), vectors)
+        return self._run(self.head.segment, fused, vectors)
+
+    def _run(self, part: Callable, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """``part`` of ``inputs``, with or without what its backward pass needs kept."""
+        if self.checkpoint_decoder and self.training:
+            return torch.utils.checkpoint.checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
 
 
 def _check(name: str, value: float, is_right: bool, expected: str) -> None:

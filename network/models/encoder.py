@@ -28,18 +28,28 @@ class Encoder(nn.Module):
         name: a timm model, e.g. ``"convnext_base.fb_in1k"``.
         weights: ``"imagenet"``, a local file (timm's names or torchvision's ConvNeXt), or None.
         drop_path: rate of stochastic depth at the last block, rising linearly from 0.
+        checkpoint: in training, keep the inputs of its blocks alone and compute the rest again in
+            the backward pass: less memory, more time, the same gradients.
 
     Raises:
         InputError: timm has no such model, it has no such pyramid, or its weights are missing
             or do not fit.
     """
 
-    def __init__(self, name: str, weights: str | None = "imagenet", drop_path: float = 0.0):
+    def __init__(
+        self,
+        name: str,
+        weights: str | None = "imagenet",
+        drop_path: float = 0.0,
+        checkpoint: bool = False,
+    ):
         super().__init__()
         options = {"features_only": True, "out_indices": _pyramid_indices(name)}
         if drop_path:
             options["drop_path_rate"] = drop_path
         self.body = _load_body(name, weights, options)
+        if checkpoint:
+            _checkpoint_blocks(self.body)
         self.channels: list[int] = self.body.feature_info.channels()
         # Swin and its kin give (b, h, w, c).
         self.is_channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
@@ -50,6 +60,15 @@ class Encoder(nn.Module):
         if self.is_channels_last:
             maps = [features.permute(0, 3, 1, 2) for features in maps]
         return maps
+
+
+def _checkpoint_blocks(body: nn.Module) -> None:
+    stages = [m for m in body.modules() if m is not body and hasattr(m, "grad_checkpointing")]
+    for stage in stages:
+        stage.grad_checkpointing = True
+    if not stages:
+        # timm then checkpoints the parts between the maps, which saves less.
+        body.set_grad_checkpointing(True)
 
 
 def _pyramid_indices(name: str) -> tuple[int, ...]:

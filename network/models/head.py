@@ -30,7 +30,11 @@ class PixelShuffleHead(nn.Module):
 
     def forward(self, features: Tensor, class_embeddings: Tensor) -> Tensor:
         """features (b, h, w, d), class_embeddings (b, k, d) -> logits (b, k, 4h, 4w)."""
-        return self.classify(self.upsample(features), self.classifier(class_embeddings))
+        return self.segment(features, self.classifier(class_embeddings))
+
+    def segment(self, features: Tensor, class_vectors: Tensor) -> Tensor:
+        """features (b, h, w, d), class_vectors (b or 1, k, d/16) -> logits (b, k, 4h, 4w)."""
+        return self.classify(self.upsample(features), class_vectors)
 
     def upsample(self, features: Tensor) -> Tensor:
         """features (b, h, w, d) -> (b, h, w, 16, d/16): the channels of each image pixel.

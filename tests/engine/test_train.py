@@ -11,6 +11,8 @@ import torch
 
 from network.config import Data, Experiment, Optim
 from network.datasets.info import VAIHINGEN
+from network.engine.data import SegmentationData
+from network.engine.task import SegmentationTask
 from network.engine.train import check_devices, train
 from network.errors import InputError
 from network.losses.bicor import BiCoRLoss
@@ -102,6 +104,29 @@ def _stop_after_one_epoch():
         original(self, *args, **{**kwargs, "max_epochs": 1})
 
     return patched
+
+
+def test_accumulated_gradients_make_one_step(experiment):
+    """Two batches, one step of AdamW with the mean of their gradients, computed by hand."""
+    experiment = replace(
+        experiment,
+        model=partial(BiCoRSeg, 6, "test_convnext", weights=None, dim=32),
+        optim=Optim(lr=1e-3, epochs=1, accumulate=2, lookahead=False),
+    )
+    pl.seed_everything(experiment.seed)
+    task = SegmentationTask(experiment)
+    optimizer = torch.optim.AdamW(task.model.parameters(), lr=1e-3, weight_decay=0.01)
+    batches = list(SegmentationData(experiment).train_dataloader())
+    assert len(batches) == 2
+    for batch in batches:
+        output = task.model(task.normalize(batch["image"]))
+        (sum(task.loss(output, batch["labels"].long()).values()) / 2).backward()
+    optimizer.step()
+
+    run = train(experiment, accelerator="cpu")
+    trained = weights(run, "last.ckpt")
+    for name, value in task.model.state_dict().items():
+        torch.testing.assert_close(trained[f"model.{name}"], value)
 
 
 def test_without_held_out_data_the_last_weights_are_kept(experiment):

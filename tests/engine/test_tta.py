@@ -21,12 +21,12 @@ from network.engine.tta import TTA_NAMES, build_views, mean_logits
     ],
 )
 def test_number_of_views(name, info, views):
-    assert len(build_views(name, info, (64, 64))) == views
+    assert len(build_views(name, info)) == views
 
 
 def test_unknown_name():
     with pytest.raises(ValueError, match="d5"):
-        build_views("d5", VAIHINGEN, (64, 64))
+        build_views("d5", VAIHINGEN)
 
 
 @settings(deadline=None, max_examples=20)
@@ -38,7 +38,7 @@ def test_unknown_name():
 def test_pixelwise_prediction_is_unchanged(name, height, width):
     """Flips and quarter turns lose nothing, also of images that are not square."""
     image = torch.randn(2, 3, height, width)
-    result = mean_logits(lambda x: x * 2, image, build_views(name, VAIHINGEN, (height, width)))
+    result = mean_logits(lambda x: x * 2, image, build_views(name, VAIHINGEN))
     torch.testing.assert_close(result, image * 2)
 
 
@@ -53,7 +53,7 @@ def test_scales_come_back_to_the_size(height, width):
         return image
 
     image = torch.zeros(1, 3, height, width)
-    views = build_views("d4", VAIHINGEN, (height, width))
+    views = build_views("d4", VAIHINGEN)
     assert mean_logits(predict, image, views).shape == image.shape
     scaled = {(round(height * s), round(width * s)) for s in VAIHINGEN.d4.scales}
     assert set(sizes) == scaled | {size[::-1] for size in scaled}
@@ -67,24 +67,53 @@ def test_dihedral_makes_any_predictor_equivariant():
         return torch.conv2d(image, weight, padding=1)
 
     image = torch.randn(1, 3, 24, 24)
-    views = build_views("dihedral", VAIHINGEN, (24, 24))
+    views = build_views("dihedral", VAIHINGEN)
     for turn in (lambda x: x.rot90(1, (2, 3)), lambda x: x.flip(2), lambda x: x.transpose(2, 3)):
         turned = mean_logits(predict, turn(image), views)
         torch.testing.assert_close(turned, turn(mean_logits(predict, image, views)))
         assert not torch.allclose(predict(turn(image)), turn(predict(image)))
 
 
-def test_d4_of_vaihingen_at_scale_one_is_dihedral():
+@pytest.mark.parametrize("info", [VAIHINGEN, POTSDAM, LOVEDA])
+@pytest.mark.parametrize("max_pixels", [None, 1, 24 * 20 * 3, 24 * 20 * 100])
+def test_mean_logits_by_hand(info, max_pixels):
+    """However the views are batched: the mean over scales and symmetries, one after another."""
+    weight = torch.randn(4, 3, 3, 3)
+    sizes = []
+
+    def predict(image):
+        sizes.append(image[:, 0].numel())
+        return torch.conv2d(image, weight, padding=1)
+
+    def resize(image, size):
+        return torch.nn.functional.interpolate(image, size=size, mode="bicubic")
+
+    image = torch.randn(2, 3, 24, 20)
+    flips = [lambda x: x, lambda x: x.flip(3)]
+    if info.d4.vertical_flip:
+        flips += [lambda x: x.flip(2), lambda x: x.flip(2, 3)]
+    expected = []
+    for scale in info.d4.scales:
+        scaled = resize(image, (round(24 * scale), round(20 * scale)))
+        for flip in flips:
+            for turns in [0, 1] if 90 in info.d4.rotations else [0]:
+                logits = predict(flip(scaled).rot90(turns, (2, 3))).rot90(-turns, (2, 3))
+                expected.append(resize(flip(logits), (24, 20)))
+    sizes.clear()
+    actual = mean_logits(predict, image, build_views("d4", info), max_pixels)
+    torch.testing.assert_close(actual, sum(expected) / len(expected), atol=1e-5, rtol=1e-5)
+    pixels = sum(round(24 * s) * round(20 * s) for s in info.d4.scales)
+    assert sum(sizes) == 2 * pixels * len(expected) // len(info.d4.scales)
+    largest = max(round(24 * s) * round(20 * s) for s in info.d4.scales)
+    assert max(sizes) <= max(max_pixels or 2 * 24 * 20, largest)
+
+
+def test_symmetries_of_vaihingen_are_dihedral():
     """Its flips and quarter turn are the whole group; the scales come on top."""
-    views = {
-        name: {
-            tuple(view.augment_image(torch.arange(48.0).view(1, 3, 4, 4)).flatten().tolist())
-            for view in build_views(name, VAIHINGEN, (4, 4))
-        }
-        for name in ("dihedral", "d4")
-    }
-    assert len(views["dihedral"]) == 8
-    assert views["dihedral"] <= views["d4"]
+    for name in ("dihedral", "d4"):
+        views = build_views(name, VAIHINGEN).symmetries
+        image = torch.arange(48.0).view(1, 3, 4, 4)
+        assert len({tuple(v.augment_image(image).flatten().tolist()) for v in views}) == 8
 
 
 def test_names():

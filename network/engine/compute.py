@@ -1,0 +1,46 @@
+"""How a network computes: precision, memory format, compilation, and their command-line flags."""
+
+import argparse
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from network.config import PRECISIONS, Compute
+
+_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def prepare(model: nn.Module, compute: Compute) -> nn.Module:
+    """``model`` itself, changed to compute so; the names of its parameters stay."""
+    if compute.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if compute.compile:
+        # For each size anew: graphs for any size are slower, and fail where sizes are compared.
+        model.compile(dynamic=False)
+    return model
+
+
+def arrange(image: Tensor, compute: Compute) -> Tensor:
+    """(b, c, H, W) in the memory format that the network computes in; values and shape stay."""
+    return image.contiguous(memory_format=torch.channels_last) if compute.channels_last else image
+
+
+def autocast(compute: Compute, device: torch.device) -> AbstractContextManager:
+    """What a forward pass runs in; Lightning has its own for training."""
+    dtype = _AUTOCAST.get(compute.precision)
+    return torch.autocast(device.type, dtype) if dtype else nullcontext()
+
+
+def add_compute_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags for ``compute.*``; without one the config counts."""
+    parser.add_argument("--precision", choices=PRECISIONS, help="bf16-mixed suits recent GPUs")
+    parser.add_argument("--channels-last", action="store_true", help="faster convolutions on GPUs")
+    parser.add_argument("--compile", action="store_true", help="torch.compile; slow first steps")
+
+
+def compute_overrides(args: argparse.Namespace) -> list[str]:
+    """What the flags of :func:`add_compute_flags` change, as overrides of a config."""
+    overrides = [f"compute.precision={args.precision}"] if args.precision else []
+    switches = {"channels_last": args.channels_last, "compile": args.compile}
+    return overrides + [f"compute.{key}=True" for key, given in switches.items() if given]
