@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
+from network.models.bicor import BiCoRSeg
+from network.models.output import SegOutput
+
 
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of (b, c, h, w)."""
@@ -67,7 +70,7 @@ class NaiveDecoder(nn.Module):
 
 
 class NaiveBiCoR(nn.Module):
-    """image (b, 3, H, W) -> logits, auxiliary logits, heatmap logits, class embeddings."""
+    """image (b, 3, H, W) -> what BiCoRSeg gives, with its details."""
 
     def __init__(
         self,
@@ -108,10 +111,10 @@ class NaiveBiCoR(nn.Module):
         ]
         return self.feature_aggregator(torch.cat(maps[::-1], dim=1))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+    def forward(self, image: Tensor) -> SegOutput:
         return self.decode(self.encode(image))
 
-    def decode(self, stages: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+    def decode(self, stages: list[Tensor]) -> SegOutput:
         fused = features = self.aggregate(stages)
         decoder = self.decoder
         embeddings = decoder.class_dict.class_embed.weight
@@ -123,6 +126,25 @@ class NaiveBiCoR(nn.Module):
             class_embeddings.append(classes)
         vectors = decoder.classifier_proj(classes)
         logits = torch.einsum("bkc,bchw->bkhw", vectors, decoder.upsampler(features))
-        static = decoder.static_classifier(embeddings.detach())
-        aux_logits = torch.einsum("kc,bchw->bkhw", static, decoder.upsampler(fused))
-        return logits, aux_logits, heatmaps, class_embeddings
+        aux_logits = None
+        if self.training:
+            static = decoder.static_classifier(embeddings.detach())
+            aux_logits = torch.einsum("kc,bchw->bkhw", static, decoder.upsampler(fused))
+        return SegOutput(logits, aux_logits, heatmaps, class_embeddings)
+
+
+class NaiveOrder(nn.Module):
+    """The encoder of ``model`` and, after it, the naive decoder of the same sizes."""
+
+    def __init__(self, model: BiCoRSeg):
+        super().__init__()
+        self.encoder = model.encoder
+        ratios = [layer.topk_ratio for layer in model.layers]
+        k, dim = model.class_embeddings.shape
+        self.naive = NaiveBiCoR(k, nn.Identity(), model.encoder.channels, dim, ratios)
+
+    def decode(self, stages: list[Tensor]) -> SegOutput:
+        return self.naive.decode(stages)
+
+    def forward(self, image: Tensor) -> SegOutput:
+        return self.decode(self.encoder(image))

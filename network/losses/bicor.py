@@ -57,12 +57,13 @@ class BiCoRLoss(nn.Module):
         if output.aux_logits is not None:
             parts["aux_ce"] = self.aux * cross_entropy(output.aux_logits, *options)
         if self.heatmap and output.heatmaps:
-            parts |= self._heatmap_parts(output.heatmaps, *options)
+            parts |= self.heatmap_parts(output.heatmaps, *options)
         if output.class_embeddings:
-            parts |= self._fisher_parts(output.class_embeddings)
+            parts |= self.fisher_parts(output.class_embeddings)
         return parts
 
-    def _heatmap_parts(self, heatmaps: list[Tensor], labels: Tensor, *options) -> dict[str, Tensor]:
+    def heatmap_parts(self, heatmaps: list[Tensor], labels: Tensor, *options) -> dict[str, Tensor]:
+        """Heatmap logits (b, k, h, w) of each layer, resized to the labels (b, H, W)."""
         size = labels.shape[-2:]
         losses = [
             cross_entropy_and_dice(
@@ -75,7 +76,8 @@ class BiCoRLoss(nn.Module):
         ce, dice = (sum(terms) for terms in zip(*losses, strict=True))
         return {"heatmap_ce": self.heatmap * ce, "heatmap_dice": self.heatmap * dice}
 
-    def _fisher_parts(self, class_embeddings: list[Tensor]) -> dict[str, Tensor]:
+    def fisher_parts(self, class_embeddings: list[Tensor]) -> dict[str, Tensor]:
+        """Class embeddings (b, k, d) of each layer."""
         layers = [fisher_loss(e, pairwise=self.fisher_pairwise) for e in class_embeddings]
         parts = {}
         if self.fisher:

@@ -8,9 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
+from network.benchmark.model import gmacs
 from network.errors import InputError
 from network.models.bicor import BiCoRSeg, HBISLayer, pooling_weights, selected_pixels
 from network.models.reference import from_reference
@@ -109,17 +108,6 @@ def test_cheap_order_equals_naive_order(ratios):
 def _flatten(output) -> list[torch.Tensor]:
     logits, aux_logits, heatmaps, class_embeddings = output
     return [logits, aux_logits, *heatmaps, *class_embeddings]
-
-
-def gmacs(network: nn.Module) -> float:
-    """Multiply-accumulates for one image of 512 x 512, in billions: half of the FLOPs."""
-    with (
-        FakeTensorMode(allow_non_fake_inputs=True),  # shapes alone: nothing is computed
-        torch.no_grad(),
-        FlopCounterMode(display=False) as counter,
-    ):
-        network(torch.zeros(1, 3, 512, 512))
-    return counter.get_total_flops() / 2e9
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Measurements: speed as ratios to what nobody can do without, and memory."""

@@ -1,0 +1,102 @@
+"""Loading training samples against the floor: decoding the same files with OpenCV."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import torch
+
+from network.benchmark.scenes import write_tiles
+from network.benchmark.timing import interleave, median, ratio
+from network.config import Experiment
+from network.datasets.patches import PatchSplit, split_tiles
+from network.datasets.segmentation import Sample, SegmentationDataset, find_samples
+from network.datasets.transforms import Normalize, TrainTransform
+from network.errors import InputError
+
+SAMPLES = 48
+
+
+def benchmark_loading(experiment: Experiment, repeats: int = 16) -> dict:
+    """Samples a second of one worker, of its floor, and the ratio of their times.
+
+    A sample is decoded (mosaics from four files), scaled, cropped, flipped and normalized. It is
+    measured on the experiment's training images, or on synthetic ones where there are none.
+
+    Raises:
+        InputError: there are none, and the data set has no tiles to imitate.
+    """
+    first = experiment.dataset.splits[experiment.data.train][0]
+    if (experiment.root / first.images).is_dir():
+        samples = find_samples(experiment.dataset, experiment.root, experiment.data.train)
+        return _measure(experiment, samples, repeats) | {"images": str(experiment.root)}
+    if experiment.dataset.tiles is None:
+        raise InputError(f"{experiment.root}: no training images; give data.root=PATH")
+    with TemporaryDirectory() as folder:
+        samples = _synthetic_samples(experiment, Path(folder))
+        return _measure(experiment, samples, repeats) | {"images": "synthetic"}
+
+
+def _synthetic_samples(experiment: Experiment, root: Path) -> list[Sample]:
+    info = experiment.dataset
+    images, masks = write_tiles(root, info, count=2, size=2048)
+    train = info.splits["train"][0]
+    split = PatchSplit(
+        info=info,
+        img_dir=images,
+        mask_dir=masks,
+        output_img_dir=root / train.images,
+        output_mask_dir=root / train.masks[0].folder,
+        rgb_image=True,
+    )
+    split_tiles(split)
+    return find_samples(info, root, "train")
+
+
+class _Recorded(SegmentationDataset):
+    """Remembers which samples it has read."""
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.reads: list[int] = []
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        self.reads.append(index)
+        return super()._read(index)
+
+
+def _measure(experiment: Experiment, samples: list[Sample], repeats: int) -> dict:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    transform = TrainTransform(experiment.data, experiment.dataset.ignore_index)
+    dataset = _Recorded(samples, experiment.dataset, transform, experiment.seed)
+    normalize = Normalize(experiment.data.mean, experiment.data.std)
+    for index in range(SAMPLES):
+        dataset[0, index]
+    reads = dataset.reads.copy()  # the same in every round
+
+    def load() -> None:
+        for index in range(SAMPLES):
+            dataset[0, index]
+
+    def load_and_normalize() -> None:
+        for index in range(SAMPLES):
+            normalize(dataset[0, index]["image"])
+
+    def decode() -> None:
+        for index in reads:
+            sample = samples[index]
+            cv2.imread(str(sample.image), cv2.IMREAD_COLOR_RGB)
+            cv2.imread(str(next(iter(sample.masks.values()))), cv2.IMREAD_UNCHANGED)
+
+    functions = {"decode": decode, "load": load, "normalized": load_and_normalize}
+    times = interleave(functions, repeats, label="loading")
+    return {
+        "files_per_sample": len(reads) / SAMPLES,
+        "samples_per_s": 1000 * SAMPLES / median(times["load"]),
+        "samples_per_s_normalized": 1000 * SAMPLES / median(times["normalized"]),
+        "floor_samples_per_s": 1000 * SAMPLES / median(times["decode"]),
+        "ratio": ratio(times, "load", "decode"),
+        "ratio_normalized": ratio(times, "normalized", "decode"),
+    }

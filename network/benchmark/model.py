@@ -1,0 +1,203 @@
+"""A whole model against its bare encoder: time, multiply-accumulates, memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from network.benchmark.memory import MB, LiveTensors, process_peak, saved_bytes
+from network.benchmark.timing import interleave, median, ratio
+from network.config import Experiment, settings
+from network.engine.compute import arrange, autocast, prepare
+from network.models.output import SegOutput
+
+Yardstick = Callable[[nn.Module], nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is measured.
+
+    Args:
+        experiment: its model, its loss and how it computes; the encoder starts at random.
+        size: height and width of the images, pixels.
+        batch: images a step.
+        repeats: rounds of each function.
+        device: where.
+        yardstick: builds another order of the same computation around the model's own encoder,
+            measured beside it.
+    """
+
+    experiment: Experiment
+    size: int = 512
+    batch: int = 1
+    repeats: int = 16
+    device: torch.device = field(default_factory=partial(torch.device, "cpu"))
+    yardstick: Yardstick | None = None
+
+
+def benchmark_model(case: Case) -> dict:
+    """One row: sizes, times and memory of a model; without an encoder no ratios.
+
+    Times are medians in milliseconds, ratios medians over rounds of the time divided by the bare
+    encoder's, memory in MB (10^6 bytes). A training step is a forward and a backward pass,
+    without the optimizer; ``decoder_*`` is for one image, without an auxiliary branch.
+    """
+    torch.manual_seed(0)
+    experiment, compute = case.experiment, case.experiment.compute
+    model = experiment.build_model(pretrained=False)
+    encoder, chosen = getattr(model, "encoder", None), settings(experiment)
+    row = {
+        "model": experiment.name,
+        "encoder": chosen.get("model.encoder"),
+        "size": case.size,
+        "batch": case.batch,
+        "precision": compute.precision,
+        "channels_last": compute.channels_last,
+        "compile": compute.compile,
+        "checkpoint_encoder": chosen.get("model.checkpoint_encoder", False),
+        "checkpoint_decoder": chosen.get("model.checkpoint_decoder", False),
+        "params_m": sum(p.numel() for p in model.parameters()) / 1e6,
+        "gmacs": gmacs(model.eval(), case.size),
+    }
+    measured: dict[str, nn.Module] = {"model": model}
+    if encoder is not None:
+        measured["encoder"] = encoder
+        row["encoder_params_m"] = sum(p.numel() for p in encoder.parameters()) / 1e6
+    if case.yardstick:
+        naive = measured["naive"] = case.yardstick(model)
+        row["naive"] = {
+            "params_m": sum(p.numel() for p in naive.parameters()) / 1e6,
+            "gmacs": gmacs(naive.eval(), case.size),
+        }
+    for network in measured.values():
+        network.to(case.device, torch.float64 if compute.precision == "64-true" else None)
+    if encoder is not None:
+        row |= decoder_memory(model, case)
+    for network in measured.values():
+        prepare(network, compute)
+    times = _times(measured, case)
+    if case.yardstick:
+        row["naive"] |= times.pop("naive") | decoder_memory(model, case, naive.decode)
+    return row | times
+
+
+def gmacs(network: nn.Module, size: int = 512) -> float:
+    """Multiply-accumulates for one image, in 10^9: half of the FLOPs; ``network`` on the CPU."""
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),  # shapes alone: nothing is computed
+        FlopCounterMode(display=False) as counter,
+    ):
+        network(torch.zeros(1, 3, size, size))
+    return counter.get_total_flops() / 2e9
+
+
+def random_images(case: Case, count: int) -> Tensor:
+    """(count, 3, size, size), of mean 0 and deviation 1."""
+    return torch.randn(count, 3, case.size, case.size)
+
+
+def decoder_memory(model: nn.Module, case: Case, decode: Callable | None = None) -> dict:
+    """MB for one image that the decoder keeps for the backward pass, and at most has in a step.
+
+    Args:
+        decode: stages -> outputs; by default the model's, without its auxiliary branch, plain and
+            with checkpointing.
+    """
+    if not hasattr(model, "decode"):
+        return {}
+    image = random_images(case, 1).to(next(model.parameters()))
+    with torch.no_grad():
+        stages = [stage.requires_grad_() for stage in model.eval().encoder(image)]
+    model.train()
+    if decode:
+        return _memory(decode, stages, case)
+    aux, was_checkpointed = model.aux_classifier, model.checkpoint_decoder
+    row = _memory(model.decode, stages, case, "_with_aux") if aux else {}
+    model.aux_classifier = None
+    row |= _memory(model.decode, stages, case)
+    model.checkpoint_decoder = True
+    row |= _memory(model.decode, stages, case, "_checkpointed")
+    model.aux_classifier, model.checkpoint_decoder = aux, was_checkpointed
+    return row
+
+
+def _memory(decode: Callable, stages: list[Tensor], case: Case, suffix: str = "") -> dict:
+    """Both figures hold the encoder's maps, neither the decoder's parameters."""
+    parameters = getattr(decode, "__self__", nn.Module()).parameters()
+    with autocast(case.experiment.compute, case.device):
+        saved = saved_bytes(lambda: decode(stages), exclude=parameters)
+        with LiveTensors() as live:
+            _total(decode(stages)).backward()
+    peak = live.peak + sum(stage.untyped_storage().nbytes() for stage in stages)
+    return {f"decoder_saved_mb{suffix}": saved / MB, f"decoder_peak_mb{suffix}": peak / MB}
+
+
+def _times(networks: dict[str, nn.Module], case: Case) -> dict:
+    image = random_images(case, case.batch).to(next(networks["model"].parameters()))
+    image = arrange(image, case.experiment.compute)
+    k = case.experiment.dataset.num_classes
+    labels = torch.randint(k, (case.batch, case.size, case.size), device=case.device)
+    loss = case.experiment.loss()
+    steps = {name: partial(_train, network, image, case) for name, network in networks.items()}
+    with_loss = partial(_train, networks["model"], image, case, lambda out: loss(out, labels))
+
+    for network in networks.values():
+        network.eval()
+    forwards = {name: partial(_forward, net, image, case) for name, net in networks.items()}
+    forward = interleave(forwards, case.repeats, device=case.device, label="forward")
+    for network in networks.values():
+        network.train()
+    training = interleave(
+        steps | {"with_loss": with_loss}, case.repeats, device=case.device, label="training step"
+    )
+    row = {
+        "forward_ms": median(forward["model"]),
+        "train_ms": median(training["model"]),
+        "train_with_loss_ms": median(training["with_loss"]),
+        "images_per_s": 1000 * case.batch / median(forward["model"]),
+        "train_images_per_s": 1000 * case.batch / median(training["with_loss"]),
+    }
+    if "encoder" in networks:
+        row |= {
+            "encoder_forward_ms": median(forward["encoder"]),
+            "encoder_train_ms": median(training["encoder"]),
+            "forward_ratio": ratio(forward, "model", "encoder"),
+            "train_ratio": ratio(training, "model", "encoder"),
+            "train_ratio_with_loss": ratio(training, "with_loss", "encoder"),
+        }
+    peak = process_peak(with_loss, case.device)
+    row["peak_memory_mb"] = None if peak is None else peak / MB
+    if "naive" in networks:
+        row["naive"] = {
+            "forward_ms": median(forward["naive"]),
+            "train_ms": median(training["naive"]),
+            "forward_ratio": ratio(forward, "naive", "encoder"),
+            "train_ratio": ratio(training, "naive", "encoder"),
+            "images_per_s": 1000 * case.batch / median(forward["naive"]),
+        }
+    return row
+
+
+def _forward(network: nn.Module, image: Tensor, case: Case) -> None:
+    with torch.inference_mode(), autocast(case.experiment.compute, case.device):
+        network(image)
+
+
+def _train(network: nn.Module, image: Tensor, case: Case, loss: Callable | None = None) -> None:
+    network.zero_grad(set_to_none=True)
+    with autocast(case.experiment.compute, case.device):
+        output = network(image)
+        total = sum(loss(output).values()) if loss else _total(output)
+    total.backward()
+
+
+def _total(output: SegOutput | list[Tensor]) -> Tensor:
+    """A scalar that sends a gradient to every output, at hardly any cost."""
+    if isinstance(output, SegOutput):
+        output = [output.logits, output.aux_logits, *output.heatmaps, *output.class_embeddings]
+    return sum(tensor.float().mean() for tensor in output if tensor is not None)

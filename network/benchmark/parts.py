@@ -1,0 +1,130 @@
+"""Where the time of a forward pass and of a training step goes: shares of the bare encoder's."""
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from network.benchmark.model import Case, random_images
+from network.losses.bicor import BiCoRLoss
+from network.losses.pixel import cross_entropy
+from network.models.bicor import BiCoRSeg, pooling_weights, selected_pixels
+from network.models.output import SegOutput
+
+
+class Timeline:
+    """Runs parts of a network one by one and times the forward and backward pass of each.
+
+    Every part gets leaves in place of its inputs, so that its backward pass runs alone.
+    """
+
+    def __init__(self) -> None:
+        self.forward_seconds: dict[str, float] = defaultdict(float)
+        self.backward_seconds: dict[str, float] = defaultdict(float)
+        self._steps: list[tuple[str, Sequence[Tensor]]] = []
+        self._leaves: dict[int, list[Tensor]] = defaultdict(list)
+
+    def run(self, name: str, part: Callable, *inputs: Tensor) -> Sequence[Tensor]:
+        """The outputs of ``part(*inputs)``, a sequence of tensors; a scalar is a loss."""
+        leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+        for tensor, leaf in zip(inputs, leaves, strict=True):
+            self._leaves[id(tensor)].append(leaf)
+        start = time.perf_counter()
+        outputs = part(*leaves)
+        self.forward_seconds[name] += time.perf_counter() - start
+        self._steps.append((name, outputs))
+        return outputs
+
+    def backward(self) -> None:
+        """The backward pass of every part, the last first."""
+        for name, outputs in reversed(self._steps):
+            reached, gradients = [], []
+            for output in outputs:
+                parts = [leaf.grad for leaf in self._leaves[id(output)] if leaf.grad is not None]
+                if output.requires_grad and (parts or output.ndim == 0):
+                    reached.append(output)
+                    gradients.append(sum(parts) if parts else torch.ones_like(output))
+            start = time.perf_counter()
+            if reached:
+                torch.autograd.backward(reached, gradients)
+            self.backward_seconds[name] += time.perf_counter() - start
+
+
+def measure_parts(case: Case) -> dict[str, tuple[float, float]]:
+    """Median share of each part in percent of the encoder's time: (forward, training).
+
+    Forward is a training forward pass; training adds the backward pass. ``of which`` names
+    operations inside the parts above, run once more on the same tensors.
+
+    Raises:
+        TypeError: the model is not a :class:`BiCoRSeg`.
+    """
+    torch.manual_seed(0)
+    model = case.experiment.build_model(pretrained=False).train()
+    if not isinstance(model, BiCoRSeg):
+        raise TypeError("parts are measured of BiCoRSeg alone")
+    loss = case.experiment.loss()
+    labels = torch.randint(len(model.class_embeddings), (case.batch, case.size, case.size))
+    shares: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for number in tqdm(range(1 + case.repeats), "parts", leave=False, unit="round"):
+        model.zero_grad(set_to_none=True)
+        timeline = Timeline()
+        _run(timeline, model, loss, random_images(case, case.batch), labels)
+        timeline.backward()
+        base = timeline.forward_seconds["encoder"]
+        base_step = base + timeline.backward_seconds["encoder"]
+        if number:  # the first warms up
+            for name, seconds in timeline.forward_seconds.items():
+                step = seconds + timeline.backward_seconds[name]
+                shares[name].append((100 * seconds / base, 100 * step / base_step))
+    return {
+        name: tuple(statistics.median(values) for values in zip(*pairs, strict=True))
+        for name, pairs in shares.items()
+    }
+
+
+def _run(
+    timeline: Timeline, model: BiCoRSeg, loss: BiCoRLoss, image: Tensor, labels: Tensor
+) -> None:
+    def segment(features: Tensor, vectors: Tensor) -> list[Tensor]:
+        return [model.head.segment(features, vectors)]
+
+    def total(parts: dict[str, Tensor]) -> list[Tensor]:
+        return [sum(parts.values())]
+
+    stages = timeline.run("encoder", lambda x: model.encoder(x), image)
+    (fused,) = timeline.run("aggregator", lambda *maps: [model.aggregator(maps)], *stages)
+    b, h, w, d = fused.shape
+    classes = model.class_embeddings.repeat(b, 1, 1)
+    features = fused
+    heatmaps, embeddings = [], []
+    for layer in model.layers:
+
+        def synergy(classes: Tensor, features: Tensor, layer: Callable = layer) -> list[Tensor]:
+            classes, features, score = layer(classes, features.view(b, h * w, d))
+            return [classes, features.view(b, h, w, d), score.unflatten(-1, (h, w))]
+
+        before = features
+        classes, features, heatmap = timeline.run("HBIS layers", synergy, classes, features)
+        heatmaps.append(heatmap)
+        embeddings.append(classes)
+    vectors = model.head.classifier(classes)
+    (logits,) = timeline.run("head", segment, features, vectors)
+    if model.aux_classifier:
+        (aux_logits,) = timeline.run("auxiliary head", segment, fused, vectors)
+
+    timeline.run("main loss", lambda x: total(loss(SegOutput(x), labels)), logits)
+    options = (labels, loss.ignore_index, loss.smoothing)
+    if model.aux_classifier:
+        timeline.run("auxiliary loss", lambda x: [cross_entropy(x, *options)], aux_logits)
+    timeline.run("heatmap losses", lambda *h: total(loss.heatmap_parts(h, *options)), *heatmaps)
+    timeline.run("Fisher losses", lambda *c: total(loss.fisher_parts(c)), *embeddings)
+
+    score, count = heatmaps[-1].flatten(2), selected_pixels(h * w, layer.topk_ratio)
+    timeline.run("of which top-k, one layer", lambda x: [pooling_weights(x, count)], score)
+    timeline.run("of which norm, one layer", lambda x: [layer.feature_norm(x).sum()], before)
+    timeline.run("of which norm and GELUs, head", lambda x: [model.head.upsample(x).sum()], before)

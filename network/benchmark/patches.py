@@ -1,0 +1,98 @@
+"""Cutting tiles into patches against the floor: reading the same files, writing the same files."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+
+from network.benchmark.scenes import write_tiles
+from network.benchmark.timing import interleave, median, ratio
+from network.datasets.files import ENCODING
+from network.datasets.folder_jobs import available_cores, map_parallel
+from network.datasets.info import DatasetInfo
+from network.datasets.patches import (
+    PatchSplit,
+    Tile,
+    find_tiles,
+    padding,
+    read_tile_labels,
+    split_tiles,
+    windows,
+)
+
+
+def benchmark_patches(
+    info: DatasetInfo, *, tiles: int = 2, size: int = 6000, repeats: int = 5
+) -> dict:
+    """Seconds to cut synthetic tiles in train mode with the tool's defaults, on all cores.
+
+    The floor reads the tiles and encodes and writes the same patches; their labels are at hand.
+    """
+    workers = available_cores()
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        images, masks = write_tiles(root, info, tiles, size)
+        split = PatchSplit(
+            info=info,
+            img_dir=images,
+            mask_dir=masks,
+            output_img_dir=root / "patches",
+            output_mask_dir=root / "patch_masks",
+            rgb_image=True,
+        )
+        found = find_tiles(split)
+        for tile in found:
+            np.save(root / f"{tile.name}.npy", read_tile_labels(tile, split))
+        floor = _Floor(split, root)
+
+        def read_and_write() -> None:
+            map_parallel(floor, found, workers=workers, unit="tile")
+
+        functions = {"floor": read_and_write, "split": partial(split_tiles, split, workers=workers)}
+        times = interleave(functions, repeats, label="patches")
+        _check_same(root / "floor", split)
+    return {
+        "tiles": tiles,
+        "size": size,
+        "workers": workers,
+        "seconds": median(times["split"]) / 1000,
+        "floor_seconds": median(times["floor"]) / 1000,
+        "ratio": ratio(times, "split", "floor"),
+    }
+
+
+@dataclass(frozen=True)
+class _Floor:
+    """Reads a tile and its mask, and writes the patches; runs in a worker."""
+
+    split: PatchSplit
+    root: Path
+
+    def __call__(self, tile: Tile) -> None:
+        image = cv2.imread(str(tile.image))
+        cv2.imread(str(tile.mask))
+        labels = np.load(self.root / f"{tile.name}.npy")
+        size, stride = self.split.split_size, self.split.stride
+        top, left = (padding(length, size, stride) for length in labels.shape)
+        image = np.pad(image, ((top, 0), (left, 0), (0, 0)))
+        labels = np.pad(labels, ((top, 0), (left, 0)), constant_values=self.split.padding_label)
+        folder = self.root / "floor"
+        folder.mkdir(exist_ok=True)
+        for variant, flip in enumerate((np.s_[:], np.s_[:, ::-1], np.s_[::-1])):
+            flipped, flipped_labels = image[flip], labels[flip]
+            for index, window in enumerate(windows(*labels.shape, size, stride)):
+                name = f"{tile.name}_{variant}_{index}"
+                for suffix, array in ((".tif", flipped), (".png", flipped_labels)):
+                    pixels = np.ascontiguousarray(array[window])
+                    cv2.imwrite(str(folder / f"{name}{suffix}"), pixels, ENCODING[suffix])
+
+
+def _check_same(floor: Path, split: PatchSplit) -> None:
+    """The floor must have done the same work, byte by byte."""
+    for folder in (split.output_img_dir, split.output_mask_dir):
+        for path in folder.iterdir():
+            if path.suffix != ".json" and (floor / path.name).read_bytes() != path.read_bytes():
+                raise RuntimeError(f"{path}: the floor wrote another file")

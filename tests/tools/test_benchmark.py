@@ -1,0 +1,65 @@
+"""The benchmark as a real process, on a tiny model."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+TINY = ["model.encoder=test_convnext", "model.dim=32", "--size", "64", "--repeats", "1"]
+KEYS = {
+    "params_m",
+    "gmacs",
+    "forward_ratio",
+    "train_ratio",
+    "train_ratio_with_loss",
+    "decoder_saved_mb",
+    "decoder_peak_mb",
+    "images_per_s",
+    "naive",
+}
+
+
+def run(*args: str, cwd) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "tools/benchmark.py"), *args]
+    if "-c" not in args:
+        command += ["-c", str(ROOT / "config/loveda/bicor.py")]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+def test_model(tmp_path):
+    """One command, one table; every combination is a row, the first one's figures on top."""
+    done = run(*TINY, "--batch", "1", "2", "--json", "out/rows.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "out/rows.json").read_text())
+    assert document.keys() > KEYS
+    assert [row["batch"] for row in document["rows"]] == [1, 2]
+    for row in document["rows"]:
+        assert row["naive"].keys() > KEYS - {"naive", "train_ratio_with_loss"}
+        # The cheap order keeps and computes less, whatever the clock says.
+        for key in ("gmacs", "decoder_saved_mb", "decoder_peak_mb"):
+            assert row[key] < row["naive"][key]
+        assert row["decoder_saved_mb_checkpointed"] < row["decoder_saved_mb"]
+        assert min(row[key] for key in KEYS - {"naive"}) > 0
+    assert "loveda/bicor" in done.stdout
+    assert "naive order" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["modle"], ["modle", "known: model, parts"]),
+        (["--size", "0"], ["--size 0", "at least 1"]),
+        (["--repeats", "0"], ["--repeats 0", "at least 1"]),
+        (["model.layrs=2"], ["model.layrs", "model.layers"]),
+        (["loading", "data.root=nowhere"], ["nowhere", "data.root=PATH"]),
+    ],
+)
+def test_wrong_input(tmp_path, args, words):
+    done = run(*args, cwd=tmp_path)
+    assert done.returncode == 2
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    assert all(word in line for word in words), line

@@ -1,0 +1,268 @@
+"""Measure speed and memory as ratios to what nobody can do without, all in one run.
+
+python tools/benchmark.py                                    # a model and its bare encoder
+python tools/benchmark.py -c config/loveda/bicor.py --size 256 512 --batch 1 4 model.layers=3
+python tools/benchmark.py --each                             # a row for every switch alone
+python tools/benchmark.py parts                              # where a step's time goes
+python tools/benchmark.py loading -c config/potsdam/bicor.py # samples a second
+python tools/benchmark.py patches                            # cutting two 6000 x 6000 tiles
+python tools/benchmark.py testing -t d4                      # a test with its augmentation
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import network.models  # noqa: F401, I001  repairs torchvision first where it must be
+import torch
+from rich.console import Console
+from rich.table import Table
+from tests.naive_bicor import NaiveOrder
+
+from network.benchmark.loading import benchmark_loading
+from network.benchmark.model import Case, benchmark_model
+from network.benchmark.parts import measure_parts
+from network.benchmark.patches import benchmark_patches
+from network.benchmark.testing import benchmark_testing
+from network.config import PRECISIONS, Experiment, load_experiment, settings
+from network.datasets.files import replacing
+from network.datasets.info import POTSDAM
+from network.engine.evaluate import find_device
+from network.engine.tta import TTA_NAMES
+from network.errors import InputError, run_command
+
+SUBJECTS = ("model", "parts", "loading", "patches", "testing")
+# Seven classes, two layers: the model whose cost the paper gives.
+DEFAULT_CONFIG = Path("config/loveda/bicor.py")
+
+# What --each adds to the plain row, one row each.
+SWITCHES = (
+    "compute.channels_last=True",
+    "compute.precision=bf16-mixed",
+    "compute.precision=16-mixed",
+    "model.checkpoint_encoder=True",
+    "model.checkpoint_decoder=True",
+    "compute.compile=True",
+)
+
+# Heading, key in a row, format.
+COLUMNS = (
+    ("model", "model", "{}"),
+    ("size", "size", "{}"),
+    ("batch", "batch", "{}"),
+    ("switches", "switches", "{}"),
+    ("params M", "params_m", "{:.2f}"),
+    ("GMACs", "gmacs", "{:.2f}"),
+    ("forward ms", "forward_ms", "{:.0f}"),
+    ("/ encoder", "forward_ratio", "{:.3f}"),
+    ("training ms", "train_ms", "{:.0f}"),
+    ("/ encoder", "train_ratio", "{:.3f}"),
+    ("with loss", "train_ratio_with_loss", "{:.3f}"),
+    ("images/s", "images_per_s", "{:.2f}"),
+    ("peak MB", "peak_memory_mb", "{:.0f}"),
+    ("decoder keeps MB", "decoder_saved_mb", "{:.0f}"),
+    ("its peak MB", "decoder_peak_mb", "{:.0f}"),
+)
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    args = parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    # A table too wide for the terminal wraps whole lines: its cells stay readable in a file.
+    console = Console(width=max(180, Console().width))
+    console.print(machine())
+    results = {
+        "model": model_rows,
+        "parts": parts_rows,
+        "loading": loading_rows,
+        "patches": patches_rows,
+        "testing": testing_rows,
+    }[args.subject](args)
+    if args.subject == "model":
+        print_models(console, results)
+    else:
+        print_plain(console, results)
+    if args.json:
+        # The keys of the first row stand on top, for whoever measures a single one.
+        document = {"machine": machine(), **results[0], "rows": results}
+        with replacing(args.json) as partial:
+            partial.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line; overrides may stand anywhere on it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("subject", nargs="?", default="model", metavar="{" + ",".join(SUBJECTS) + "}")
+    add("-c", "--config", type=Path, nargs="+", default=[DEFAULT_CONFIG], help="one row each")
+    add("--size", type=int, nargs="+", default=[512], help="height and width, a row each")
+    add("--batch", type=int, nargs="+", default=[1], help="images a step, a row each")
+    add("--precision", nargs="+", choices=PRECISIONS, default=[], help="a row each")
+    add("--channels-last", action="store_true")
+    add("--compile", action="store_true")
+    add("--each", action="store_true", help="a plain row, and one for every switch alone")
+    add("--no-naive", action="store_true", help="leave out the naive order of computation")
+    add("-t", "--tta", choices=TTA_NAMES, default="d4", help="of 'testing'")
+    add("--repeats", type=int, help="rounds (default 16; patches 5, testing 3)")
+    add("--threads", type=int, help="of torch (default: all cores)")
+    add("--device", default="auto", help="cpu, cuda, ... (default auto)")
+    add("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    add("overrides", nargs="*", metavar="key=value", help="e.g. model.encoder=resnet18.a1_in1k")
+    args = parser.parse_intermixed_args()
+    if "=" in args.subject:
+        args.overrides.insert(0, args.subject)
+        args.subject = "model"
+    if args.subject not in SUBJECTS:
+        raise InputError(f"'{args.subject}': cannot be measured; known: {', '.join(SUBJECTS)}")
+    for flag, values in (("size", args.size), ("batch", args.batch)):
+        if min(values) < 1:
+            raise InputError(f"--{flag} {min(values)}: must be at least 1")
+    for flag, value in (("repeats", args.repeats), ("threads", args.threads)):
+        if value is not None and value < 1:
+            raise InputError(f"--{flag} {value}: must be at least 1")
+    return args
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    processor = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        processor = names[0].partition(": ")[2] if names else processor
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "timm"))
+    return (
+        f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{gpu}; {packages}"
+    )
+
+
+def experiments(args: argparse.Namespace) -> list[tuple[Experiment, str]]:
+    """Each config with each set of switches, and the switches as text."""
+    common = [f"compute.{key}=True" for key in ("channels_last", "compile") if getattr(args, key)]
+    sets = [[f"compute.precision={name}"] for name in args.precision] or [[]]
+    if args.each:
+        sets += [[switch] for switch in SWITCHES]
+    found = []
+    for config, switches in product(args.config, sets):
+        switches = common + switches
+        experiment = load_experiment(config, [*args.overrides, *switches])
+        if "model.drop_path" in settings(experiment):
+            # Stochastic depth leaves out other blocks in every step.
+            experiment = load_experiment(config, [*args.overrides, *switches, "model.drop_path=0"])
+        found.append((experiment, " ".join(s.partition(".")[2] for s in switches)))
+    return found
+
+
+def model_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'model'."""
+    device, rows = find_device(args.device), []
+    for (experiment, switches), size, batch in product(experiments(args), args.size, args.batch):
+        case = Case(
+            experiment=experiment,
+            size=size,
+            batch=batch,
+            repeats=args.repeats or 16,
+            device=device,
+            # Beside plain rows: the order of computation matters, not the switches.
+            yardstick=None if args.no_naive or switches else NaiveOrder,
+        )
+        rows.append({"switches": switches, **benchmark_model(case)})
+    return rows
+
+
+def parts_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'parts'."""
+    experiment = experiments(args)[0][0]
+    case = Case(
+        experiment=experiment,
+        size=args.size[0],
+        batch=args.batch[0],
+        repeats=args.repeats or 16,
+    )
+    return [
+        {"part": name, "forward, % of encoder": forward, "training step, % of encoder": step}
+        for name, (forward, step) in measure_parts(case).items()
+    ]
+
+
+def loading_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'loading'."""
+    return [
+        {"config": experiment.config, **benchmark_loading(experiment, args.repeats or 16)}
+        for experiment, _ in experiments(args)
+    ]
+
+
+def patches_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'patches'."""
+    return [benchmark_patches(POTSDAM, repeats=args.repeats or 5)]
+
+
+def testing_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'testing'."""
+    return [
+        {"config": experiment.config, "batch": batch}
+        | benchmark_testing(
+            experiment,
+            tta=args.tta,
+            size=size,
+            batch_size=batch,
+            repeats=args.repeats or 3,
+            device=find_device(args.device),
+        )
+        for (experiment, _), size, batch in product(experiments(args), args.size, args.batch)
+    ]
+
+
+def print_models(console: Console, rows: Sequence[dict]) -> None:
+    """One table; the naive order's figures under those of its model."""
+    table = Table()
+    for heading, _, _ in COLUMNS:
+        table.add_column(heading, justify="right", overflow="fold")
+    for row in rows:
+        table.add_row(*cells(row))
+        if "naive" in row:
+            table.add_row(*cells({"switches": "naive order", **row["naive"]}))
+    console.print(table)
+    for row in rows:
+        if "decoder_saved_mb_checkpointed" in row:
+            console.print(
+                f"{row['model']} {row['switches']}: the decoder keeps "
+                f"{row['decoder_saved_mb']:.0f} MB an image without its auxiliary branch (peak "
+                f"{row['decoder_peak_mb']:.0f}), "
+                f"{row['decoder_saved_mb_checkpointed']:.0f} checkpointed (peak "
+                f"{row['decoder_peak_mb_checkpointed']:.0f})",
+                soft_wrap=True,
+            )
+
+
+def cells(row: dict) -> list[str]:
+    """A row's figures as text; nothing where one was not measured."""
+    return [text.format(row[key]) if row.get(key) is not None else "" for _, key, text in COLUMNS]
+
+
+def print_plain(console: Console, rows: Sequence[dict]) -> None:
+    """A table with the rows' own keys as headings."""
+    table = Table()
+    for key in rows[0]:
+        table.add_column(key, justify="right")
+    for row in rows:
+        table.add_row(*(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    run_command(main)
