@@ -15,6 +15,8 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -95,8 +97,8 @@ def main() -> None:
     if args.json:
         # The keys of the first row stand on top, for whoever measures a single one.
         document = {"machine": machine(), **results[0], "rows": results}
-        with replacing(args.json) as partial:
-            partial.write_text(json.dumps(document, indent=2) + "\n")
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(document, indent=2) + "\n")
 
 
 def parse_args() -> argparse.Namespace:
@@ -109,13 +111,14 @@ def parse_args() -> argparse.Namespace:
     add("-c", "--config", type=Path, nargs="+", default=[DEFAULT_CONFIG], help="one row each")
     add("--size", type=int, nargs="+", default=[512], help="height and width, a row each")
     add("--batch", type=int, nargs="+", default=[1], help="images a step, a row each")
+    add("--classes", type=int, nargs="+", default=[], help="class counts, a row each")
     add("--precision", nargs="+", choices=PRECISIONS, default=[], help="a row each")
     add("--channels-last", action="store_true")
     add("--compile", action="store_true")
     add("--each", action="store_true", help="a plain row, and one for every switch alone")
     add("--no-naive", action="store_true", help="leave out the naive order of computation")
     add("-t", "--tta", choices=TTA_NAMES, default="d4", help="of 'testing'")
-    add("--repeats", type=int, help="rounds (default 16; patches 5, testing 3)")
+    add("--repeats", type=int, help="rounds (default 16; patches 5, testing 6)")
     add("--threads", type=int, help="of torch (default: all cores)")
     add("--device", default="auto", help="cpu, cuda, ... (default auto)")
     add("--json", type=Path, metavar="FILE", help="write the figures there, too")
@@ -126,8 +129,8 @@ def parse_args() -> argparse.Namespace:
         args.subject = "model"
     if args.subject not in SUBJECTS:
         raise InputError(f"'{args.subject}': cannot be measured; known: {', '.join(SUBJECTS)}")
-    for flag, values in (("size", args.size), ("batch", args.batch)):
-        if min(values) < 1:
+    for flag, values in (("size", args.size), ("batch", args.batch), ("classes", args.classes)):
+        if values and min(values) < 1:
             raise InputError(f"--{flag} {min(values)}: must be at least 1")
     for flag, value in (("repeats", args.repeats), ("threads", args.threads)):
         if value is not None and value < 1:
@@ -162,8 +165,27 @@ def experiments(args: argparse.Namespace) -> list[tuple[Experiment, str]]:
         if "model.drop_path" in settings(experiment):
             # Stochastic depth leaves out other blocks in every step.
             experiment = load_experiment(config, [*args.overrides, *switches, "model.drop_path=0"])
-        found.append((experiment, " ".join(s.partition(".")[2] for s in switches)))
+        text = " ".join(switch.partition(".")[2] for switch in switches)
+        found += [
+            (with_classes(experiment, count), f"{text} classes={count}".strip())
+            for count in args.classes
+        ] or [(experiment, text)]
     return found
+
+
+def with_classes(experiment: Experiment, count: int) -> Experiment:
+    """The experiment for another number of classes."""
+    if not isinstance(experiment.model, partial) or not isinstance(experiment.loss, partial):
+        raise InputError(f"--classes: {experiment.config} fixes its model's class count")
+    shades = tuple((number % 256, number // 256, 0) for number in range(count))
+    names = tuple(map(str, range(count)))
+    info = replace(experiment.dataset, classes=names, palette=shades, ignore_index=count, scored=())
+    return replace(
+        experiment,
+        dataset=info,
+        model=partial(experiment.model.func, count, **experiment.model.keywords),
+        loss=partial(experiment.loss.func, count, **experiment.loss.keywords),
+    )
 
 
 def model_rows(args: argparse.Namespace) -> list[dict]:
@@ -220,7 +242,7 @@ def testing_rows(args: argparse.Namespace) -> list[dict]:
             tta=args.tta,
             size=size,
             batch_size=batch,
-            repeats=args.repeats or 3,
+            repeats=args.repeats or 6,
             device=find_device(args.device),
         )
         for (experiment, _), size, batch in product(experiments(args), args.size, args.batch)

@@ -14,7 +14,7 @@ from network.datasets.info import VAIHINGEN, patch_splits
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 
-DEMO = replace(VAIHINGEN, name="demo", root="data/demo", splits=patch_splits(256))
+DEMO = replace(VAIHINGEN, name="demo", root="data/demo", splits=patch_splits(256), tile_splits={})
 
 experiment = Experiment(
     dataset=DEMO,

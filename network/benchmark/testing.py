@@ -1,11 +1,13 @@
 """A whole test against the floor: a plain forward pass of as many pixels as all views have."""
 
+import statistics
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
-from network.benchmark.timing import interleave, median, ratio
+from network.benchmark.timing import interleave, median
 from network.config import Experiment
 from network.datasets.files import write_image
 from network.datasets.scenes import make_scene
@@ -28,21 +30,22 @@ def benchmark_testing(
 ) -> dict:
     """Time of loading, predicting, turning back, scoring and writing synthetic images.
 
-    ``ratio`` is that time divided by (pixels of all views) x (time of a plain forward pass for
-    one pixel), the median over rounds.
+    ``ratio`` is that time divided by that of plain forward passes, one for each view at its size;
+    ``ratio_by_pixels`` by (pixels of all views) x (time of a forward pass at ``size``, a pixel),
+    which also holds what a pixel of a large view costs more. Medians over rounds.
     """
     info, compute = experiment.dataset, experiment.compute
     torch.manual_seed(0)
     model = prepare(experiment.build_model(pretrained=False).to(device).eval(), compute)
     views = build_views(tta, info)
-    images_per_view = sum(
-        round(size * scale) ** 2 * len(views.symmetries) for scale in views.scales
-    ) / (size**2)
-    image = arrange(torch.randn(batch_size, 3, size, size, device=device), compute)
+    sides = [round(size * scale) for scale in views.scales]
+    steps = -(-images // batch_size)
 
-    def forward() -> None:
+    def forward(side: int) -> None:
+        image = arrange(torch.randn(batch_size, 3, side, side, device=device), compute)
         with torch.inference_mode(), autocast(compute, device):
-            model(image)
+            for _ in range(len(views.symmetries) * steps):
+                model(image)
 
     with TemporaryDirectory() as folder:
         samples = _samples(Path(folder), images, size)
@@ -53,15 +56,21 @@ def benchmark_testing(
         def test() -> None:
             predict(experiment, model, samples, output, matrices, **options)
 
-        times = interleave({"forward": forward, "test": test}, repeats, device=device)
-    floor = images / batch_size * images_per_view
+        functions = {f"forward {side}": partial(forward, side) for side in {*sides, size}}
+        times = interleave({**functions, "test": test}, repeats, device=device)
+    rounds = range(repeats)
+    by_size = [sum(times[f"forward {side}"][i] for side in sides) for i in rounds]
+    pixels = sum(side**2 for side in sides) / size**2
+    by_pixels = [pixels * times[f"forward {size}"][i] for i in rounds]
     return {
         "tta": tta,
         "views": len(views),
         "size": size,
         "images_per_s": 1000 * images / median(times["test"]),
-        "floor_images_per_s": 1000 * images / (floor * median(times["forward"])),
-        "ratio": ratio(times, "test", "forward") / floor,
+        "ratio": statistics.median(t / f for t, f in zip(times["test"], by_size, strict=True)),
+        "ratio_by_pixels": statistics.median(
+            t / f for t, f in zip(times["test"], by_pixels, strict=True)
+        ),
     }
 
 

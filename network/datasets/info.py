@@ -5,7 +5,8 @@ Sources: ISPRS 2D semantic labeling contest (Vaihingen, Potsdam), LoveDA (Wang e
 Palettes are RGB.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -69,6 +70,9 @@ class DatasetInfo:
         scored: labels in the mean scores; all classes by default.
         d4: views of the test-time augmentation called ``d4``.
         tiles: names of whole tiles, for data sets that are cut into patches.
+        tile_splits: whole tiles of each split, as the field uses them.
+        left_out: whole tiles that no split uses since they are mislabeled.
+        image_counts: number of images in each split, for data sets of single images.
     """
 
     name: str
@@ -80,6 +84,9 @@ class DatasetInfo:
     scored: tuple[int, ...] = ()
     d4: D4Views = D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
     tiles: TileNames | None = None
+    tile_splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    image_counts: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.palette) != len(self.classes):
@@ -206,6 +213,15 @@ _ISPRS_PALETTE = (
     (255, 0, 0),
 )
 
+
+def _areas(*numbers: int) -> tuple[str, ...]:
+    return tuple(f"top_mosaic_09cm_area{number}" for number in numbers)
+
+
+def _potsdam_tiles(*names: str) -> tuple[str, ...]:
+    return tuple(f"top_potsdam_{name}" for name in names)
+
+
 VAIHINGEN = DatasetInfo(
     name="vaihingen",
     root="data/vaihingen",
@@ -216,6 +232,11 @@ VAIHINGEN = DatasetInfo(
     scored=(0, 1, 2, 3, 4),
     d4=D4Views(vertical_flip=True, rotations=(0, 90), scales=(0.5, 0.75, 1.0, 1.25, 1.5)),
     tiles=TileNames(image=".tif", mask=".tif", eroded_mask="_noBoundary.tif"),
+    tile_splits={
+        "train": _areas(1, 3, 5, 7, 11, 13, 15, 17, 21, 23, 26, 28, 32, 34, 37),
+        "val": _areas(30),
+        "test": _areas(2, 4, 6, 8, 10, 12, 14, 16, 20, 22, 24, 27, 29, 31, 33, 35, 38),
+    },
 )
 
 POTSDAM = DatasetInfo(
@@ -233,6 +254,19 @@ POTSDAM = DatasetInfo(
         mask="_label.tif",
         eroded_mask="_label_noBoundary.tif",
     ),
+    tile_splits={
+        "train": _potsdam_tiles(
+            *("2_11", "2_12", "3_10", "3_11", "3_12", "4_10", "4_11", "4_12"),
+            *("5_10", "5_11", "5_12", "6_7", "6_8", "6_9", "6_10", "6_11", "6_12"),
+            *("7_7", "7_8", "7_9", "7_11", "7_12"),
+        ),
+        "val": _potsdam_tiles("2_10"),
+        "test": _potsdam_tiles(
+            *("2_13", "2_14", "3_13", "3_14", "4_13", "4_14", "4_15"),
+            *("5_13", "5_14", "5_15", "6_13", "6_14", "6_15", "7_13"),
+        ),
+    },
+    left_out=_potsdam_tiles("7_10"),
 )
 
 LOVEDA = DatasetInfo(
@@ -255,4 +289,5 @@ LOVEDA = DatasetInfo(
         "train_val": _loveda("Train") + _loveda("Val"),
         "test": tuple(Folder(images=f"Test/{domain}/images_png") for domain in ("Rural", "Urban")),
     },
+    image_counts={"train": 2522, "val": 1669, "test": 1796},
 )

@@ -55,6 +55,15 @@ def convert_masks(mask_dir: Path, output_dir: Path, *, workers: int = 1) -> int:
     return len(masks)
 
 
+def is_converted(mask_dir: Path, output_dir: Path) -> bool:
+    """Whether ``output_dir`` holds the converted masks of ``mask_dir``, each by its name."""
+    outputs = (output_dir, rgb_folder(output_dir))
+    if not all(folder.is_dir() for folder in outputs):
+        return False
+    names = {f"{stem}.png" for stem in list_images(mask_dir)}
+    return all({path.name for path in folder.iterdir()} == names for folder in outputs)
+
+
 def rgb_folder(output_dir: Path) -> Path:
     """The folder of RGB masks that belongs to a folder of index masks."""
     return output_dir.parent / f"{output_dir.name}_rgb"

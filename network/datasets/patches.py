@@ -200,6 +200,22 @@ def read_provenance(folder: Path) -> dict[str, Any] | None:
     return provenance
 
 
+def is_cut(split: PatchSplit) -> bool:
+    """Whether the output folders hold what :func:`split_tiles` would write, by their provenance.
+
+    Raises:
+        InputError: tiles that cannot be used, or a damaged provenance.
+    """
+    images, masks = map(read_provenance, (split.output_img_dir, split.output_mask_dir))
+    if images is None or masks is None:
+        return False
+    expected = _provenance(split, find_tiles(split), masks.get("patches", 0))
+    # The images may have been written again, together with other masks of the same tiles.
+    of_masks = {"label_kind", "gt", "pad_policy", "unknown_color"}
+    same_images = all(images.get(k) == v for k, v in expected.items() if k not in of_masks)
+    return masks == expected and same_images
+
+
 # Tiles ------------------------------------------------------------------------------------------
 
 
@@ -424,7 +440,13 @@ def _padding_share(tiles: list[Tile], split: PatchSplit) -> float:
 
 
 # GeoSeg's tools write the same names, without the provenance file.
-_PATCH_NAME = re.compile(r".+_[012]_\d+(_[0-3])?")
+_PATCH_NAME = re.compile(r"(.+?)_[012]_\d+(_[0-3])?")
+
+
+def tile_of_patch(name: str) -> str | None:
+    """The tile that a patch was cut from, by its name without suffix; None for other names."""
+    match = _PATCH_NAME.fullmatch(name)
+    return match[1] if match else None
 
 
 def _is_image_patch(path: Path) -> bool:

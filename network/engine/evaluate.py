@@ -116,7 +116,8 @@ def predict(
     info, compute = experiment.dataset, experiment.compute
     dtype = next(model.parameters()).dtype
     normalize = Normalize(experiment.data.mean, experiment.data.std).to(device)
-    workers = min(experiment.data.workers, len(samples))
+    # Beside a network on the CPU decoding is nothing, and after a fork both copy what they write.
+    workers = min(experiment.data.workers, len(samples)) if device.type != "cpu" else 0
     loader = evaluation_loader(experiment, samples, batch_size, num_workers=workers)
     views = build_views(tta, info)
 

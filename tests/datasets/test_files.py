@@ -141,3 +141,14 @@ def test_replacing(tmp_path):
         fail()
     assert path.read_text() == "one"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_written_images_are_compressed_without_loss(tmp_path, suffix):
+    image = np.kron(np.random.default_rng(0).integers(0, 256, (8, 8, 3)), np.ones((8, 8, 1)))
+    image = image.astype(np.uint8)
+    write_image(tmp_path / f"image{suffix}", image)
+    np.testing.assert_array_equal(read_image(tmp_path / f"image{suffix}"), image)
+    assert (tmp_path / f"image{suffix}").stat().st_size < image.nbytes / 2
+    with Image.open(tmp_path / f"image{suffix}") as file:
+        assert file.info.get("compression") in (None, "tiff_lzw")

@@ -1,0 +1,153 @@
+"""Files in archives and in folders, found alike and put in place once."""
+
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from network.datasets.files import replacing
+from network.errors import InputError
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file inside a zip archive, or in an unpacked folder (``archive`` is None).
+
+    Attributes:
+        path: where it is: below the searched folder, or inside the archive.
+        size: in bytes, unpacked.
+    """
+
+    archive: Path | None
+    path: PurePosixPath
+    size: int
+    folder: Path
+
+    @property
+    def text(self) -> str:
+        """Everything that its names tell, in lower case."""
+        archive = f"{self.archive.name}/" if self.archive else ""
+        return f"{archive}{self.path}".lower()
+
+    def __str__(self) -> str:
+        return f"{self.archive}:{self.path}" if self.archive else str(self.folder / self.path)
+
+
+def find_sources(folder: Path) -> list[Source]:
+    """All files below ``folder``, those in zip archives too, in name order.
+
+    Raises:
+        InputError: no such folder, it is empty, or an archive is damaged.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the one that holds the archives")
+    found: list[Source] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.suffix.lower() == ".zip":
+            found += _members(path, folder)
+        else:
+            relative = PurePosixPath(path.relative_to(folder).as_posix())
+            found.append(Source(None, relative, path.stat().st_size, folder))
+    if not found:
+        raise InputError(f"{folder}: empty; give the folder that holds the archives")
+    return found
+
+
+def _members(path: Path, folder: Path) -> list[Source]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(
+            f"{path}: damaged or truncated archive ({error}); download it again"
+        ) from error
+    inner = [entry.filename for entry in entries if entry.filename.lower().endswith(".zip")]
+    if inner:
+        raise InputError(
+            f"{path}: holds further archives ({inner[0]}); unpack it once, and give the folder "
+            "with its archives"
+        )
+    entries.sort(key=lambda entry: entry.filename)
+    return [Source(path, PurePosixPath(e.filename), e.file_size, folder) for e in entries]
+
+
+def place(files: Sequence[tuple[Source, Path]]) -> int:
+    """Put each source under its target path; the number of those that were not there yet.
+
+    A target that is there with the size of its source is left alone, so that an interrupted
+    run goes on. Files of folders are linked where the disk allows, and copied otherwise.
+
+    Raises:
+        InputError: an archive is damaged, the disk is full, or a target holds another file.
+    """
+    missing = [(source, target) for source, target in files if not _is_there(source, target)]
+    by_archive: dict[Path | None, list[tuple[Source, Path]]] = {}
+    for source, target in missing:
+        by_archive.setdefault(source.archive, []).append((source, target))
+    total = sum(source.size for source, _ in missing)
+    with tqdm(total=total, unit="B", unit_scale=True, desc="Unpacking", disable=not total) as bar:
+        for archive, some in by_archive.items():
+            if archive is None:
+                for source, target in some:
+                    _link(source, target)
+                    bar.update(source.size)
+            else:
+                _extract(archive, some, bar)
+    return len(missing)
+
+
+def _is_there(source: Source, target: Path) -> bool:
+    if not target.exists():
+        return False
+    if target.stat().st_size != source.size:
+        raise InputError(
+            f"{target}: another file than {source} (its size differs); move it away, or choose "
+            "another --output"
+        )
+    return True
+
+
+def _link(source: Source, target: Path) -> None:
+    original = source.folder / source.path
+    with replacing(target) as partial:
+        try:
+            os.link(original.resolve(), partial)
+        except OSError:  # another disk, or a file system without links
+            shutil.copyfile(original, partial)
+
+
+def _extract(path: Path, files: Iterable[tuple[Source, Path]], bar: tqdm) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for source, target in files:
+                with (
+                    replacing(target) as partial,
+                    partial.open("wb") as file,
+                    archive.open(str(source.path)) as member,
+                ):
+                    while chunk := member.read(CHUNK):
+                        file.write(chunk)
+                        bar.update(len(chunk))
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise InputError(
+            f"{path}: damaged or truncated archive ({error}); download it again"
+        ) from error
+
+
+def check_disk_space(folder: Path, needed: int) -> None:
+    """Raise an :class:`InputError` if the disk of ``folder`` has fewer than ``needed`` bytes."""
+    above = (folder.absolute(), *folder.absolute().parents)
+    existing = next(path for path in above if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise InputError(
+            f"{folder}: needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room "
+            "or choose another --output"
+        )

@@ -1,0 +1,70 @@
+"""A diagnosis as one HTML page without external parts: findings, classes, a contact sheet."""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jinja2 import Environment, FileSystemLoader
+
+from network.datasets.doctor import Diagnosis, Examined
+from network.datasets.files import read_image, read_mask, replacing
+from network.errors import InputError
+
+THUMBNAIL = 128
+IMAGES_PER_SPLIT = 48
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def write_contact_sheet(diagnosis: Diagnosis, splits: Sequence[str], path: Path) -> None:
+    """Write the page; of each split it shows every image with findings and some of the others.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    info = diagnosis.info
+    sections = []
+    for split in splits:
+        images = diagnosis.of_split(split)
+        counts = diagnosis.pixels(split)
+        valid = max(1, counts[:-1].sum())
+        classes = [
+            {"name": name, "color": "#{:02x}{:02x}{:02x}".format(*color), "share": 100 * n / valid}
+            for name, color, n in zip(info.classes, info.palette, counts, strict=False)
+        ]
+        shown = [_card(diagnosis, image) for image in _selection(images)]
+        sections.append({"name": split, "count": len(images), "classes": classes, "shown": shown})
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    page = environment.get_template("contact_sheet.html").render(
+        title=f"{info.name} in {diagnosis.root}", findings=diagnosis.findings, sections=sections
+    )
+    with replacing(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def _selection(images: Sequence[Examined]) -> list[Examined]:
+    """Images with findings, and others evenly spread over the split."""
+    step = max(1, len(images) // IMAGES_PER_SPLIT)
+    return [image for i, image in enumerate(images) if image.findings or i % step == 0]
+
+
+def _card(diagnosis: Diagnosis, image: Examined) -> dict:
+    pictures = []
+    try:
+        pictures.append(_encode(read_image(image.image), cv2.INTER_AREA))
+        for path in list(image.masks.values())[:1]:
+            colored = diagnosis.info.to_rgb(read_mask(path, diagnosis.info))
+            pictures.append(_encode(colored, cv2.INTER_NEAREST_EXACT))
+    except InputError:
+        pass  # already among its findings
+    return {"name": image.image.name, "pictures": pictures, "findings": image.findings}
+
+
+def _encode(pixels: np.ndarray, interpolation: int) -> str:
+    height, width = pixels.shape[:2]
+    scale = THUMBNAIL / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(pixels, size, interpolation=interpolation)
+    png = cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
+    return base64.b64encode(png.tobytes()).decode()

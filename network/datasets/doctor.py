@@ -1,0 +1,276 @@
+"""The data-set doctor: every file of every split examined, and all findings at once.
+
+Training and testing stop at the first thing that they cannot use. This reads on, and also looks
+for what they cannot see: images that two splits share, tiles in the wrong split, color tables
+that say other classes, and classes that training never shows.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from network.datasets.files import image_size, list_images, read_image, read_mask
+from network.datasets.folder_jobs import map_parallel
+from network.datasets.info import DatasetInfo, Folder
+from network.datasets.patches import read_provenance, tile_of_patch
+from network.errors import InputError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: where, what, and what to do about it."""
+
+    where: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image and its masks by label kind, to be examined."""
+
+    split: str
+    image: Path
+    masks: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was seen of one image.
+
+    Attributes:
+        masks: by label kind.
+        pixels: of the first readable mask by label, the ignored ones last; empty without masks.
+        content: hash of the decoded pixels; empty if they cannot be decoded.
+    """
+
+    split: str
+    image: Path
+    masks: dict[str, Path]
+    findings: tuple[Finding, ...]
+    size: tuple[int, int] | None = None
+    pixels: tuple[int, ...] = ()
+    content: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Of a whole data set: what was examined, and what was found."""
+
+    info: DatasetInfo
+    root: Path
+    images: tuple[Examined, ...]
+    findings: tuple[Finding, ...] = field(default=())
+
+    def of_split(self, split: str) -> list[Examined]:
+        return [image for image in self.images if image.split == split]
+
+    def pixels(self, split: str) -> np.ndarray:
+        """Pixels of a split by label, the ignored ones last."""
+        counts = [image.pixels for image in self.of_split(split) if image.pixels]
+        return np.sum(counts, axis=0) if counts else np.zeros(self.info.num_classes + 1, int)
+
+
+def examine(
+    info: DatasetInfo, root: Path, splits: Sequence[str] = SPLITS, *, workers: int = 1
+) -> Diagnosis:
+    """Examine every image and mask of ``splits``.
+
+    Raises:
+        InputError: the folder of the data set does not exist.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give data.root=PATH")
+    findings: list[Finding] = []
+    jobs = [
+        job
+        for split in splits
+        for folder in info.splits[split]
+        for job in _jobs(root, split, folder, findings)
+    ]
+    images = map_parallel(_Examination(info), jobs, workers=workers, unit="image") if jobs else []
+    for image in images:
+        findings += image.findings
+    findings += _shared_images(images)
+    for split in splits:
+        names = [image.image.stem for image in images if image.split == split]
+        findings += _tile_findings(info, split, names) if info.tile_splits else []
+        findings += _count_findings(info, split, names)
+    diagnosis = Diagnosis(info, root, tuple(images))
+    findings += _class_findings(diagnosis, splits)
+    return Diagnosis(info, root, tuple(images), tuple(findings))
+
+
+def _finding(error: InputError) -> Finding:
+    """An error's line in its three parts: ``where: problem; remedy``."""
+    where, _, rest = str(error).partition(": ")
+    problem, _, remedy = rest.rpartition("; ")
+    return Finding(where, problem or remedy, remedy if problem else "correct or remove the file")
+
+
+def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> list[Job]:
+    """The images of one folder with the masks that they have; the rest becomes findings."""
+    try:
+        images = list_images(root / folder.images)
+    except InputError as error:
+        findings.append(_finding(error))
+        return []
+    masks: dict[str, dict[str, Path]] = {}
+    for mask_folder in folder.masks:
+        path = root / mask_folder.folder
+        if mask_folder.optional and not path.is_dir():
+            continue
+        try:
+            kind = (read_provenance(path) or {}).get("label_kind", mask_folder.kind)
+            masks[kind] = list_images(path)
+        except InputError as error:
+            findings.append(_finding(error))
+            continue
+        for name in sorted(images.keys() - masks[kind].keys()):
+            findings.append(
+                Finding(str(images[name]), f"no mask of this name in {path}", "add or remove it")
+            )
+        for name in sorted(masks[kind].keys() - images.keys()):
+            where = str(masks[kind][name])
+            problem = f"no image of this name in {root / folder.images}"
+            findings.append(Finding(where, problem, "add or remove it"))
+    return [
+        Job(split, path, {kind: paths[name] for kind, paths in masks.items() if name in paths})
+        for name, path in images.items()
+    ]
+
+
+@dataclass(frozen=True)
+class _Examination:
+    """Reads one image and its masks; runs in a worker."""
+
+    info: DatasetInfo
+
+    def __call__(self, job: Job) -> Examined:
+        findings: list[Finding] = []
+        try:
+            size = image_size(job.image)
+            image = read_image(job.image)
+        except InputError as error:
+            return Examined(job.split, job.image, job.masks, (_finding(error),))
+        findings += _band_findings(job.image)
+        pixels: tuple[int, ...] = ()
+        for path in job.masks.values():
+            try:
+                labels = read_mask(path, self.info)
+            except InputError as error:
+                findings.append(_finding(error))
+                continue
+            findings += self._mask_findings(path, labels, size)
+            counts = np.bincount(labels.ravel(), minlength=256)
+            kept = (*counts[: self.info.num_classes], counts[self.info.ignore_index])
+            pixels = pixels or tuple(int(count) for count in kept)
+        content = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
+        return Examined(job.split, job.image, job.masks, tuple(findings), size, pixels, content)
+
+    def _mask_findings(
+        self, path: Path, labels: np.ndarray, size: tuple[int, int]
+    ) -> list[Finding]:
+        findings = []
+        if labels.shape != size:
+            text = f"{labels.shape[0]} x {labels.shape[1]} pixels, its image {size[0]} x {size[1]}"
+            findings.append(Finding(str(path), text, "both must have one size"))
+        with Image.open(path) as mask:
+            table = mask.getpalette() if mask.mode == "P" else None
+        if table is not None:
+            table = np.array(table).reshape(-1, 3)
+            used = [label for label in np.unique(labels) if label < self.info.num_classes]
+            other = [n for n in used if n < len(table) and tuple(table[n]) != self.info.palette[n]]
+            # A gray ramp says nothing about classes.
+            if other and any(len(set(table[n])) > 1 for n in other):
+                name = self.info.classes[other[0]]
+                shown = tuple(table[other[0]].tolist())
+                problem = (
+                    f"its color table shows label {other[0]} as {shown}, "
+                    f"{self.info.name} has {name} as {self.info.palette[other[0]]}"
+                )
+                findings.append(Finding(str(path), problem, "check that the labels mean the same"))
+        return findings
+
+
+def _band_findings(path: Path) -> list[Finding]:
+    with Image.open(path) as image:
+        bands = len(image.getbands())
+        mode = image.mode
+    if mode == "RGB":
+        return []
+    problem = f"{bands} band{'s' * (bands > 1)} (mode {mode}), expected 3"
+    return [Finding(str(path), problem, "it is read as RGB; convert it if that is not meant")]
+
+
+def _shared_images(images: Sequence[Examined]) -> list[Finding]:
+    """Images whose pixels are those of another one: leakage between splits, or a copy."""
+    by_content = defaultdict(list)
+    for image in images:
+        if image.content:
+            by_content[image.content].append(image)
+    findings = []
+    for same in by_content.values():
+        for other in same[1:]:
+            first = same[0]
+            leak = first.split != other.split
+            where = f"the {first.split} image {first.image}"
+            problem = f"the same pixels as {where}" + (" (leakage)" if leak else "")
+            remedy = "remove it from one of the splits" if leak else "remove one of them"
+            findings.append(Finding(str(other.image), problem, remedy))
+    return findings
+
+
+def _tile_findings(info: DatasetInfo, split: str, names: Sequence[str]) -> list[Finding]:
+    """Patches of tiles that the field has in another split, or in none; tiles without patches."""
+    official = {tile: name for name, tiles in info.tile_splits.items() for tile in tiles}
+    tiles = {tile_of_patch(name) for name in names} - {None}
+    findings = []
+    for tile in sorted(tiles):
+        if tile in info.left_out:
+            problem = f"in the {split} split, but mislabeled and in no official split"
+            findings.append(Finding(tile, problem, "leave this tile out"))
+        elif official.get(tile, split) != split:
+            problem = f"in the {split} split, officially a {official[tile]} tile"
+            findings.append(Finding(tile, problem, f"move it to {official[tile]}"))
+    missing = [tile for tile in info.tile_splits[split] if tile not in tiles] if names else []
+    if missing:
+        problem = f"{len(missing)} of {len(info.tile_splits[split])} official tiles have no patch"
+        findings.append(
+            Finding(f"{split} split", f"{problem}, the first is {missing[0]}", "add them")
+        )
+    return findings
+
+
+def _count_findings(info: DatasetInfo, split: str, names: Sequence[str]) -> list[Finding]:
+    expected = info.image_counts.get(split)
+    if expected is None or not names or len(names) == expected:
+        return []
+    problem = f"{len(names)} images, officially {expected}"
+    return [
+        Finding(f"{split} split", problem, "add what is missing, or remove what does not belong")
+    ]
+
+
+def _class_findings(diagnosis: Diagnosis, splits: Sequence[str]) -> list[Finding]:
+    info, findings = diagnosis.info, []
+    for split in splits:
+        counts = diagnosis.pixels(split)
+        if not any(image.pixels for image in diagnosis.of_split(split)):
+            continue
+        absent = [name for name, n in zip(info.classes, counts, strict=False) if n == 0]
+        if absent:
+            problem = f"no pixel of {', '.join(absent)}"
+            remedy = "nothing can be learned of it" if split == "train" else "it gets no score"
+            findings.append(Finding(f"{split} split", problem, remedy))
+    return findings

@@ -1,0 +1,300 @@
+"""From the official archives to the folders that the configs read.
+
+Whole ISPRS tiles go to ``<root>/{train,val,test}_images`` and ``_masks`` (test also
+``_masks_eroded``) and are cut into patches; LoveDA's images and masks go to its own folders and
+the masks are converted. What is there already stays: an interrupted run goes on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from network.datasets.archives import Source, check_disk_space, find_sources, place
+from network.datasets.files import read_mask
+from network.datasets.folder_jobs import map_parallel
+from network.datasets.info import DatasetInfo
+from network.datasets.loveda import convert_masks, is_converted
+from network.datasets.patches import PatchSplit, is_cut, split_tiles
+from network.datasets.segmentation import find_samples
+from network.errors import InputError
+
+SPLITS = ("train", "val", "test")
+# Bytes of patches for each byte of their tiles: LZW saves about two fifths; train has 3 variants.
+PATCH_SHARE = {"train": 3 * 0.7, "val": 0.7, "test": 0.7}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What to prepare and how.
+
+    Args:
+        info: facts of the data set.
+        archives: folder with the official zip files, or with what was in them.
+        output: root of the prepared data.
+        split_size: side of the patches, pixels.
+        train_stride: between training patches, pixels.
+        car_zoom: see :class:`PatchSplit`.
+        infrared: of a data set with both, the infrared images instead of the RGB ones.
+        pad_policy: see :class:`PatchSplit`.
+        partial: go on although tiles or images of the official splits are missing.
+        workers: processes.
+    """
+
+    info: DatasetInfo
+    archives: Path
+    output: Path
+    split_size: int = 1024
+    train_stride: int = 1024
+    car_zoom: bool = False
+    infrared: bool = False
+    pad_policy: str = "ignore"
+    partial: bool = False
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """What a split has in the end; ``pixels`` by label, the last one ignored."""
+
+    split: str
+    sources: int
+    images: int
+    pixels: tuple[int, ...]
+
+
+def prepare(preparation: Preparation) -> list[SplitSummary]:
+    """Unpack, cut or convert, and count.
+
+    Raises:
+        InputError: archives that are damaged, of another data set or incomplete; a full disk.
+    """
+    prepare_kind = _prepare_tiles if preparation.info.tiles else _prepare_images
+    return prepare_kind(preparation)
+
+
+# Data sets of whole tiles -----------------------------------------------------------------------
+
+
+def _prepare_tiles(preparation: Preparation) -> list[SplitSummary]:
+    info, output = preparation.info, preparation.output
+    files = _tile_files(preparation, find_sources(preparation.archives))
+    tiles = {split: _tiles_of(preparation, split, files) for split in SPLITS}
+    wanted = {
+        (kind, tile): (source, output / f"{_split_of(info, tile)}_{kind}" / source.path.name)
+        for (kind, tile), source in files.items()
+        if any(tile in names for names in tiles.values())
+        and (kind != "masks_eroded" or tile in tiles["test"])
+    }
+    _check_space(preparation, wanted, tiles)
+    placed = place(list(wanted.values()))
+    print(f"{placed} files unpacked, {len(wanted) - placed} were there")
+    summaries = []
+    for split in SPLITS:
+        if not tiles[split]:
+            continue
+        for part in _patch_splits(preparation, split, files):
+            if is_cut(part):
+                print(f"{part.output_mask_dir}: cut already")
+            else:
+                print(f"{part.output_mask_dir}: cutting {len(tiles[split])} tiles")
+                split_tiles(part, workers=preparation.workers)
+        summaries.append(_summary(preparation, split, len(tiles[split])))
+    return summaries
+
+
+def _tile_files(
+    preparation: Preparation, sources: Sequence[Source]
+) -> dict[tuple[str, str], Source]:
+    """The file of each kind (images, masks, masks_eroded) of each tile, the first found."""
+    files: dict[tuple[str, str], Source] = {}
+    for source in sources:
+        found = _identify(preparation, source)
+        if found:
+            files.setdefault(found, source)
+    if not files:
+        raise InputError(
+            f"{preparation.archives}: no tile of {preparation.info.name} among {len(sources)} "
+            f"files (such as {sources[0]}); give the folder with its official archives"
+        )
+    return files
+
+
+def _identify(preparation: Preparation, source: Source) -> tuple[str, str] | None:
+    """(kind, tile) of a file; None if the data set has no use for it."""
+    info, names = preparation.info, preparation.info.tiles
+    image = names.infrared_image if preparation.infrared else names.image
+    endings = {names.eroded_mask: "masks_eroded", names.mask: "masks", image: "images"}
+    official = {tile for tiles in info.tile_splits.values() for tile in tiles}
+    for ending, kind in endings.items():
+        tile = source.path.name.removesuffix(ending)
+        if not source.path.name.endswith(ending) or tile not in official:
+            continue
+        if names.mask == names.image and kind != "masks_eroded":
+            # Vaihingen's images and masks have the same names; the folders tell them apart.
+            if "dsm" in source.text:
+                return None
+            is_mask = any(word in source.text for word in ("gts_", "ground_truth", "mask"))
+            kind = "masks" if is_mask else "images"
+        return kind, tile
+    return None
+
+
+def _split_of(info: DatasetInfo, tile: str) -> str:
+    return next(split for split, tiles in info.tile_splits.items() if tile in tiles)
+
+
+def _tiles_of(
+    preparation: Preparation, split: str, files: dict[tuple[str, str], Source]
+) -> list[str]:
+    """Tiles of a split with image and mask; eroded masks are either there for all, or for none."""
+    info = preparation.info
+    needed = {"images": "image", "masks": "mask"}
+    if split == "test" and any(kind == "masks_eroded" for kind, _ in files):
+        needed["masks_eroded"] = "eroded mask"
+    tiles = info.tile_splits[split]
+    for kind, word in needed.items():
+        missing = [tile for tile in tiles if (kind, tile) not in files]
+        if missing and not preparation.partial:
+            raise InputError(
+                f"{preparation.archives}: {len(missing)} of the {len(tiles)} {split} tiles of "
+                f"{info.name} have no {word}, the first is {missing[0]}; add the archive that "
+                "holds them, or --partial goes on without them"
+            )
+    return [tile for tile in tiles if all((kind, tile) in files for kind in needed)]
+
+
+def _check_space(
+    preparation: Preparation,
+    wanted: dict[tuple[str, str], tuple[Source, Path]],
+    tiles: dict[str, list[str]],
+) -> None:
+    needed = sum(source.size for source, target in wanted.values() if not target.exists())
+    overlap = (preparation.split_size / preparation.train_stride) ** 2
+    for split, names in tiles.items():
+        size = sum(wanted["images", tile][0].size for tile in names)
+        folder = preparation.output / preparation.info.splits[split][0].images
+        if not folder.is_dir():
+            needed += size * PATCH_SHARE[split] * (overlap if split == "train" else 1)
+    check_disk_space(preparation.output, int(needed))
+
+
+def _patch_splits(
+    preparation: Preparation, split: str, files: dict[tuple[str, str], Source]
+) -> list[PatchSplit]:
+    """The runs of the patch tool that a split needs, in the README's order."""
+    info, output = preparation.info, preparation.output
+    folder = info.splits[split][0]
+    common = {
+        "info": info,
+        "img_dir": output / f"{split}_images",
+        "output_img_dir": output / folder.images,
+        "mode": "train" if split == "train" else "val",
+        "split_size": preparation.split_size,
+        "stride": preparation.train_stride if split == "train" else preparation.split_size,
+        "car_zoom": preparation.car_zoom and split == "train",
+        "rgb_image": not preparation.infrared,
+        "pad_policy": preparation.pad_policy,
+    }
+    masks = {mask.kind: output / mask.folder for mask in folder.masks}
+    full = {"mask_dir": output / f"{split}_masks"}
+    if split != "test":
+        return [PatchSplit(**common, **full, output_mask_dir=masks["full"])]
+    if not any(kind == "masks_eroded" for kind, _ in files):
+        # Full masks then stand where tests look first; their provenance tells what they are.
+        return [PatchSplit(**common, **full, output_mask_dir=masks["eroded"])]
+    eroded = {"mask_dir": output / "test_masks_eroded", "eroded": True}
+    return [
+        PatchSplit(**common, **eroded, output_mask_dir=masks["eroded"]),
+        PatchSplit(**common, **full, output_mask_dir=masks["full"], gt=True),
+    ]
+
+
+# Data sets of single images ---------------------------------------------------------------------
+
+
+def _prepare_images(preparation: Preparation) -> list[SplitSummary]:
+    info, output = preparation.info, preparation.output
+    sources = find_sources(preparation.archives)
+    wanted = [
+        (source, output / path)
+        for source in sources
+        if (path := _path_in_data_set(info, source)) is not None
+    ]
+    if not wanted:
+        raise InputError(
+            f"{preparation.archives}: nothing of {info.name} among {len(sources)} files (such as "
+            f"{sources[0]}); give the folder with its official archives"
+        )
+    _check_counts(preparation, [target for _, target in wanted])
+    check_disk_space(output, sum(s.size for s, target in wanted if not target.exists()))
+    placed = place(wanted)
+    print(f"{placed} files unpacked, {len(wanted) - placed} were there")
+    for folder in _mask_folders(info):
+        raw = output / folder.removesuffix("_convert")
+        if not raw.is_dir():
+            continue
+        if is_converted(raw, output / folder):
+            print(f"{output / folder}: converted already")
+        else:
+            convert_masks(raw, output / folder, workers=preparation.workers)
+    return [
+        _summary(preparation, split, info.image_counts[split])
+        for split in SPLITS
+        if any((output / folder.images).is_dir() for folder in info.splits[split])
+    ]
+
+
+def _mask_folders(info: DatasetInfo) -> list[str]:
+    """Folders of converted masks, each once."""
+    folders = [folder for split in SPLITS for folder in info.splits[split]]
+    return [mask.folder for folder in folders for mask in folder.masks]
+
+
+def _path_in_data_set(info: DatasetInfo, source: Source) -> PurePosixPath | None:
+    """The path from the split's folder on; None for files that are neither image nor mask."""
+    known = {folder.images for split in SPLITS for folder in info.splits[split]}
+    known |= {folder.removesuffix("_convert") for folder in _mask_folders(info)}
+    parts = source.path.parts
+    for start in range(len(parts) - 1):
+        path = PurePosixPath(*parts[start:])
+        if str(path.parent) in known and path.suffix.lower() == ".png":
+            return path
+    return None
+
+
+def _check_counts(preparation: Preparation, targets: Sequence[Path]) -> None:
+    info = preparation.info
+    for split in SPLITS:
+        folders = [preparation.output / folder.images for folder in info.splits[split]]
+        count, expected = sum(t.parent in folders for t in targets), info.image_counts[split]
+        if count != expected and not preparation.partial:
+            raise InputError(
+                f"{preparation.archives}: {count} {split} images of {info.name} instead of "
+                f"{expected}; add the archive that holds the others, or --partial goes on without"
+            )
+
+
+# Summary ----------------------------------------------------------------------------------------
+
+
+def _summary(preparation: Preparation, split: str, sources: int) -> SplitSummary:
+    info = preparation.info
+    samples = find_samples(info, preparation.output, split)
+    masks = [path for sample in samples for path in list(sample.masks.values())[-1:]]
+    count = _CountPixels(info)
+    pixels = map_parallel(count, masks, workers=preparation.workers, unit="mask") if masks else []
+    total = np.sum(pixels, axis=0, dtype=np.int64) if pixels else np.zeros(info.num_classes + 1)
+    return SplitSummary(split, sources, len(samples), tuple(int(n) for n in total))
+
+
+@dataclass(frozen=True)
+class _CountPixels:
+    """Pixels by label of one mask, the ignored ones last; runs in a worker."""
+
+    info: DatasetInfo
+
+    def __call__(self, path: Path) -> np.ndarray:
+        counts = np.bincount(read_mask(path, self.info).ravel(), minlength=256)
+        return np.append(counts[: self.info.num_classes], counts[self.info.ignore_index])

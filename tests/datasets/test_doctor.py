@@ -1,0 +1,211 @@
+"""Each fault is planted in a sound data set, and found with its file."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from network.datasets.contact_sheet import write_contact_sheet
+from network.datasets.doctor import examine
+from network.datasets.files import read_mask, write_image
+from network.datasets.info import VAIHINGEN, DatasetInfo, Folder, MaskFolder
+from network.datasets.patches import tile_of_patch
+from network.errors import InputError
+from tests.scenes import make_dataset
+
+INFO = DatasetInfo(
+    name="town",
+    root="data/town",
+    classes=("road", "house", "tree"),
+    palette=((255, 255, 255), (0, 0, 255), (0, 255, 0)),
+    ignore_index=255,
+    splits={
+        split: (Folder(images=f"{split}/images", masks=(MaskFolder(folder=f"{split}/masks"),)),)
+        for split in ("train", "val", "test")
+    },
+)
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    return make_dataset(tmp_path / "town", INFO, {"train": 4, "val": 2, "test": 2}, ((96, 96),))
+
+
+def findings(root: Path, info: DatasetInfo = INFO) -> list[str]:
+    return [str(finding) for finding in examine(info, root).findings]
+
+
+def test_a_sound_data_set(root):
+    diagnosis = examine(INFO, root)
+    assert diagnosis.findings == ()
+    assert [len(diagnosis.of_split(split)) for split in INFO.splits] == [4, 2, 2]
+    masks = [read_mask(path, INFO) for path in sorted((root / "train/masks").iterdir())]
+    labels = np.concatenate([mask.ravel() for mask in masks])
+    expected = [np.sum(labels == label) for label in (0, 1, 2, 255)]
+    assert diagnosis.pixels("train").tolist() == expected
+
+
+def test_number_of_workers_does_not_matter(root):
+    (root / "val/images/val_0_0.png").write_bytes(b"no image")
+    assert examine(INFO, root, workers=2) == examine(INFO, root, workers=1)
+
+
+def lose_mask(root: Path) -> None:
+    (root / "train/masks/train_0_1.png").unlink()
+
+
+def lose_image(root: Path) -> None:
+    (root / "train/images/train_0_1.png").unlink()
+
+
+def truncate_image(root: Path) -> None:
+    path = root / "train/images/train_0_1.png"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def truncate_mask(root: Path) -> None:
+    path = root / "train/masks/train_0_1.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def change_size(root: Path) -> None:
+    write_image(root / "train/masks/train_0_1.png", np.zeros((96, 64), np.uint8))
+
+
+def wrong_label(root: Path) -> None:
+    labels = np.zeros((96, 96), np.uint8)
+    labels[5, 7] = 9
+    write_image(root / "train/masks/train_0_1.png", labels)
+
+
+def wrong_color(root: Path) -> None:
+    rgb = np.zeros((96, 96, 3), np.uint8)
+    rgb[5, 7] = (1, 2, 3)
+    write_image(root / "train/masks/train_0_1.png", rgb)
+
+
+def fourth_band(root: Path) -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (96, 96, 4), dtype=np.uint8)
+    Image.fromarray(rgba, "RGBA").save(root / "train/images/train_0_1.png")
+
+
+def other_color_table(root: Path) -> None:
+    path = root / "train/masks/train_0_1.png"
+    mask = Image.fromarray(read_mask(path, INFO), "P")
+    # houses and trees change their colors
+    mask.putpalette([255, 255, 255, 0, 255, 0, 0, 0, 255] + 759 * [0])
+    mask.save(path)
+
+
+def leak(root: Path) -> None:
+    for kind in ("images", "masks"):
+        shutil.copy(root / f"train/{kind}/train_0_1.png", root / f"test/{kind}/leaked.png")
+
+
+def copy_within_split(root: Path) -> None:
+    for kind in ("images", "masks"):
+        shutil.copy(root / f"train/{kind}/train_0_1.png", root / f"train/{kind}/zz_copy.png")
+
+
+def lose_class(root: Path) -> None:
+    for path in (root / "train/masks").iterdir():
+        labels = read_mask(path, INFO)
+        write_image(path, np.where(labels == 2, 0, labels).astype(np.uint8))
+
+
+def empty_folder(root: Path) -> None:
+    shutil.rmtree(root / "val/masks")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lose_mask, ["train_0_1.png", "no mask of this name", "add or remove it"]),
+        (lose_image, ["masks/train_0_1.png", "no image of this name"]),
+        (truncate_image, ["images/train_0_1.png", "truncated"]),
+        (truncate_mask, ["masks/train_0_1.png", "truncated"]),
+        (change_size, ["masks/train_0_1.png", "96 x 64", "96 x 96"]),
+        (wrong_label, ["masks/train_0_1.png", "label 9 at row 5, column 7"]),
+        (wrong_color, ["masks/train_0_1.png", "(1, 2, 3)", "row 5, column 7"]),
+        (fourth_band, ["images/train_0_1.png", "4 bands (mode RGBA)"]),
+        (other_color_table, ["masks/train_0_1.png", "color table", "label 1", "house"]),
+        (leak, ["test/images/leaked.png", "train/images/train_0_1.png", "(leakage)"]),
+        (copy_within_split, ["zz_copy.png", "the same pixels", "remove one of them"]),
+        (lose_class, ["train split", "no pixel of tree", "nothing can be learned"]),
+        (empty_folder, ["val/masks", "no such folder"]),
+    ],
+)
+def test_planted_fault(root, fault, words):
+    fault(root)
+    found = findings(root)
+    assert len(found) == 1, found
+    assert all(word in found[0] for word in words), found
+
+
+def test_all_faults_at_once(root):
+    """The first does not hide the others."""
+    for fault in (wrong_label, leak, empty_folder):
+        fault(root)
+    assert len(findings(root)) == 3 + 1  # the leaked mask has the wrong label, too
+
+
+def test_patches_of_tiles_in_the_wrong_split(tmp_path):
+    folders = VAIHINGEN.splits
+    make_dataset(tmp_path, VAIHINGEN, {"train": 1, "val": 1, "test": 1}, ((96, 96),))
+    tiles = {"train": "area2", "val": "area30", "test": "area4"}
+    for split, area in tiles.items():
+        folder = folders[split][0]
+        for part in (folder.images, *(mask.folder for mask in folder.masks)):
+            (path,) = (tmp_path / part).iterdir()
+            path.rename(path.with_name(f"top_mosaic_09cm_{area}_0_0.png"))
+    found = findings(tmp_path, VAIHINGEN)
+    wrong = "top_mosaic_09cm_area2: in the train split, officially a test tile; move it to test"
+    assert wrong in found
+    assert any(f.startswith("train split: 15 of 15 official tiles have no patch") for f in found)
+    assert any(f.startswith("test split: 16 of 17 official tiles have no patch") for f in found)
+    assert not any(f.startswith("val split: 1 of") for f in found)
+    left_out = replace(VAIHINGEN, left_out=("top_mosaic_09cm_area4",))
+    assert any(
+        "area4: in the test split, but mislabeled" in f for f in findings(tmp_path, left_out)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "tile"),
+    [
+        ("top_mosaic_09cm_area1_0_5", "top_mosaic_09cm_area1"),
+        ("top_mosaic_09cm_area1_2_0_3", "top_mosaic_09cm_area1"),
+        ("top_mosaic_09cm_area1_0_1_2", "top_mosaic_09cm_area1"),
+        ("top_potsdam_2_10_0_5", "top_potsdam_2_10"),
+        ("top_potsdam_2_10_2_11", "top_potsdam_2_10"),
+        ("house", None),
+    ],
+)
+def test_tile_of_patch(name, tile):
+    assert tile_of_patch(name) == tile
+
+
+def test_official_counts(root):
+    info = replace(INFO, image_counts={"train": 4, "val": 3})
+    assert findings(root, info) == [
+        "val split: 2 images, officially 3; add what is missing, or remove what does not belong"
+    ]
+
+
+def test_contact_sheet(root, tmp_path):
+    wrong_label(root)
+    page = tmp_path / "page.html"
+    write_contact_sheet(examine(INFO, root), ["train", "val"], page)
+    html = page.read_text()
+    assert "label 9 at row 5, column 7" in html
+    assert html.count("data:image/png;base64,") == 2 * 6 - 1  # the wrong mask has no picture
+    assert "test: 2 images" not in html
+    assert "http" not in html.replace("http-equiv", "")
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere: no such folder; give data\.root=PATH"):
+        examine(INFO, tmp_path / "nowhere")

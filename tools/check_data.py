@@ -1,0 +1,84 @@
+"""The data-set doctor: examine every image and mask of a config's splits, and list what is wrong.
+
+python tools/check_data.py -c config/vaihingen/bicor.py --html fig_results/vaihingen_data.html
+python tools/check_data.py -c config/drone/bicor.py data.root=PATH --splits train val
+
+Exit code 0 without findings, 1 with findings, 2 if it could not look.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from rich.console import Console
+from rich.table import Table
+
+from network.config import load_experiment
+from network.datasets.contact_sheet import write_contact_sheet
+from network.datasets.doctor import SPLITS, Diagnosis, examine
+from network.datasets.folder_jobs import available_cores
+from network.errors import InputError, nearest, run_command
+
+
+def main() -> None:
+    """Examine what the command line names."""
+    args = parse_args()
+    experiment = load_experiment(args.config, args.overrides)
+    info = experiment.dataset
+    for split in args.splits:
+        if split not in info.splits:
+            raise InputError(f"--splits {split}: no such split{nearest(split, info.splits)}")
+    diagnosis = examine(info, experiment.root, args.splits, workers=args.workers)
+    print_splits(diagnosis, args.splits)
+    for finding in diagnosis.findings:
+        print(finding)
+    print(f"{len(diagnosis.findings)} findings in {len(diagnosis.images)} images")
+    if args.html:
+        write_contact_sheet(diagnosis, args.splits, args.html)
+        print(args.html)
+    if diagnosis.findings:
+        sys.exit(1)
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("-c", "--config", type=Path, required=True, help="config/.../x.py")
+    add("--splits", nargs="+", default=list(SPLITS), help="default: train val test")
+    add("--html", type=Path, metavar="FILE", help="also write a page with a contact sheet")
+    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    add("overrides", nargs="*", metavar="key=value", help="e.g. data.root=PATH")
+    args = parser.parse_intermixed_args()
+    # `--splits train data.root=PATH`: the override is not a split
+    args.overrides += [word for word in args.splits if "=" in word]
+    args.splits = [word for word in args.splits if "=" not in word]
+    return args
+
+
+def print_splits(diagnosis: Diagnosis, splits: list[str]) -> None:
+    """Images, sizes and classes of each split."""
+    info = diagnosis.info
+    table = Table(title=f"{info.name}: share of the classes in the valid pixels, %")
+    for heading in ("split", "images", "sizes", *info.classes, "ignored, of all"):
+        table.add_column(heading, justify="right")
+    for split in splits:
+        images = diagnosis.of_split(split)
+        sizes = sorted({image.size for image in images if image.size})
+        text = f"{sizes[0][0]} x {sizes[0][1]}" if sizes else "-"
+        text += f" ... {sizes[-1][0]} x {sizes[-1][1]}" if len(sizes) > 1 else ""
+        *classes, ignored = diagnosis.pixels(split).tolist()
+        valid = sum(classes)
+        shares = [f"{100 * n / valid:.2f}" if valid else "-" for n in classes]
+        whole = valid + ignored
+        last = f"{100 * ignored / whole:.2f}" if whole else "-"
+        table.add_row(split, str(len(images)), text, *shares, last)
+    Console(width=max(140, Console().width)).print(table)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,97 @@
+"""From the official archives to the folders that the configs read, in one command.
+
+python tools/prepare_data.py vaihingen --archives ~/downloads/vaihingen
+python tools/prepare_data.py potsdam --archives ~/downloads/potsdam
+python tools/prepare_data.py loveda --archives ~/downloads/loveda
+
+ISPRS   Vaihingen: ISPRS_semantic_labeling_Vaihingen.zip and the two ..._COMPLETE.zip; Potsdam:
+        2_Ortho_RGB.zip, 5_Labels_all.zip and 5_Labels_for_all_no_Boundary.zip. Whole tiles are
+        put into the field's splits and cut as by the patch tools
+LoveDA  Train.zip, Val.zip, Test.zip: masks are converted; train_val is read from Train and Val
+
+Unpacked folders do as well. A rerun goes on where the last one stopped.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from rich.console import Console
+from rich.table import Table
+
+from network.datasets.folder_jobs import available_cores
+from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
+from network.datasets.patches import PAD_POLICIES
+from network.datasets.prepare import Preparation, SplitSummary, prepare
+from network.errors import InputError, run_command
+
+# As the patch tools' own defaults and the README's commands.
+DATA_SETS = {
+    "vaihingen": (VAIHINGEN, {"train_stride": 512, "car_zoom": True}),
+    "potsdam": (POTSDAM, {"train_stride": 1024}),
+    "loveda": (LOVEDA, {}),
+}
+
+
+def main() -> None:
+    """Prepare the data set that the command line names."""
+    args = parse_args()
+    info, defaults = DATA_SETS[args.dataset]
+    if args.infrared and (info.tiles is None or info.tiles.infrared_image is None):
+        raise InputError(f"--infrared: {info.name} has one kind of images; leave it out")
+    preparation = Preparation(
+        info=info,
+        archives=args.archives,
+        output=args.output or Path(info.root),
+        infrared=args.infrared,
+        pad_policy=args.pad_policy,
+        partial=args.partial,
+        workers=args.workers,
+        **defaults,
+    )
+    print_summaries(info, prepare(preparation))
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("dataset", choices=DATA_SETS)
+    add("--archives", type=Path, required=True, help="folder of the zip files, or of their content")
+    add("--output", type=Path, help="folder to make (default: the one that the configs read)")
+    add("--infrared", action="store_true", help="Potsdam's IRRG images instead of the RGB ones")
+    add("--pad-policy", choices=PAD_POLICIES, default="ignore", help="see the patch tools")
+    add("--partial", action="store_true", help="go on although tiles or images are missing")
+    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    return parser.parse_args()
+
+
+def print_summaries(info: DatasetInfo, summaries: list[SplitSummary]) -> None:
+    """What each split holds; classes in percent of its valid pixels."""
+    table = Table(title=f"{info.name}: share of the classes in the valid pixels, %")
+    for heading in ("split", "tiles" if info.tiles else "official", "images", "megapixels"):
+        table.add_column(heading, justify="right")
+    for name in (*info.classes, "ignored, of all"):
+        table.add_column(name, justify="right")
+    for summary in summaries:
+        *classes, ignored = summary.pixels
+        valid = sum(classes)
+        shares = [f"{100 * n / valid:.2f}" if valid else "-" for n in classes]
+        everything = valid + ignored
+        table.add_row(
+            summary.split,
+            str(summary.sources),
+            str(summary.images),
+            f"{everything / 1e6:.1f}",
+            *shares,
+            f"{100 * ignored / everything:.2f}" if everything else "-",
+        )
+    Console(width=max(140, Console().width)).print(table)
+
+
+if __name__ == "__main__":
+    run_command(main)
