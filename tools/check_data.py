@@ -12,13 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rich.console import Console
-from rich.table import Table
-
 from network.config import load_experiment
 from network.datasets.contact_sheet import write_contact_sheet
 from network.datasets.doctor import SPLITS, Diagnosis, examine
 from network.datasets.folder_jobs import available_cores
+from network.datasets.shares import print_shares
 from network.errors import InputError, nearest, run_command
 
 
@@ -62,22 +60,14 @@ def parse_args() -> argparse.Namespace:
 
 def print_splits(diagnosis: Diagnosis, splits: list[str]) -> None:
     """Images, sizes and classes of each split."""
-    info = diagnosis.info
-    table = Table(title=f"{info.name}: share of the classes in the valid pixels, %")
-    for heading in ("split", "images", "sizes", *info.classes, "ignored, of all"):
-        table.add_column(heading, justify="right")
+    rows = []
     for split in splits:
         images = diagnosis.of_split(split)
         sizes = sorted({image.size for image in images if image.size})
-        text = f"{sizes[0][0]} x {sizes[0][1]}" if sizes else "-"
-        text += f" ... {sizes[-1][0]} x {sizes[-1][1]}" if len(sizes) > 1 else ""
-        *classes, ignored = diagnosis.pixels(split).tolist()
-        valid = sum(classes)
-        shares = [f"{100 * n / valid:.2f}" if valid else "-" for n in classes]
-        whole = valid + ignored
-        last = f"{100 * ignored / whole:.2f}" if whole else "-"
-        table.add_row(split, str(len(images)), text, *shares, last)
-    Console(width=max(140, Console().width)).print(table)
+        ends = sizes if len(sizes) < 2 else (sizes[0], sizes[-1])
+        text = " to ".join(f"{height} x {width}" for height, width in ends)
+        rows.append(((split, str(len(images)), text or "-"), diagnosis.pixels(split).tolist()))
+    print_shares(diagnosis.info, ("split", "images", "sizes"), rows)
 
 
 if __name__ == "__main__":

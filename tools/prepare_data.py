@@ -18,13 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rich.console import Console
-from rich.table import Table
-
 from network.datasets.folder_jobs import available_cores
 from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
 from network.datasets.patches import PAD_POLICIES
 from network.datasets.prepare import Preparation, SplitSummary, prepare
+from network.datasets.shares import print_shares
 from network.errors import InputError, run_command
 
 # As the patch tools' own defaults and the README's commands.
@@ -71,26 +69,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def print_summaries(info: DatasetInfo, summaries: list[SplitSummary]) -> None:
-    """What each split holds; classes in percent of its valid pixels."""
-    table = Table(title=f"{info.name}: share of the classes in the valid pixels, %")
-    for heading in ("split", "tiles" if info.tiles else "official", "images", "megapixels"):
-        table.add_column(heading, justify="right")
-    for name in (*info.classes, "ignored, of all"):
-        table.add_column(name, justify="right")
+    """What each split holds in the end."""
+    rows = []
     for summary in summaries:
-        *classes, ignored = summary.pixels
-        valid = sum(classes)
-        shares = [f"{100 * n / valid:.2f}" if valid else "-" for n in classes]
-        everything = valid + ignored
-        table.add_row(
-            summary.split,
-            str(summary.sources),
-            str(summary.images),
-            f"{everything / 1e6:.1f}",
-            *shares,
-            f"{100 * ignored / everything:.2f}" if everything else "-",
-        )
-    Console(width=max(140, Console().width)).print(table)
+        megapixels = f"{sum(summary.pixels) / 1e6:.1f}"
+        counts = str(summary.sources), str(summary.images)
+        rows.append(((summary.split, *counts, megapixels), summary.pixels))
+    kind = "tiles" if info.tiles else "official"
+    print_shares(info, ("split", kind, "images", "megapixels"), rows)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Memory: what autograd keeps, the most that tensors take at once, and the process's own peak."""
 
+import ctypes
+import gc
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -81,6 +83,11 @@ def process_peak(step: Callable[[], object], device: torch.device) -> float | No
         torch.cuda.reset_peak_memory_stats(device)
         step()
         return torch.cuda.max_memory_allocated(device)
+    gc.collect()
+    # The C library keeps what was freed: without this, an earlier peak would be seen again.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
     try:
         Path("/proc/self/clear_refs").write_text("5")  # forget the highest value so far
         step()

@@ -1,0 +1,111 @@
+"""Scores of class boundaries: boundary IoU and boundary F1, pooled over images.
+
+Sources: boundary IoU, Cheng et al., "Boundary IoU", CVPR 2021; boundary F1, Csurka et al., "What is
+a good evaluation measure for semantic segmentation?", BMVC 2013. Both distances are in pixels and
+are those of a square neighborhood, as in Cheng's own erosion.
+"""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+
+@dataclass
+class BoundaryCounts:
+    """Pixels counted by class; counts of several images add up.
+
+    Args:
+        num_classes: k.
+        ignore_index: label of the pixels that count nowhere; beside them is no boundary.
+        width: of the band inside a class that boundary IoU compares.
+        tolerance: how far apart the boundaries that F1 matches may lie.
+    """
+
+    num_classes: int
+    ignore_index: int
+    width: int
+    tolerance: int
+    counts: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Rows: band intersection and union; predicted boundary, of these matched; true, matched.
+        self.counts = np.zeros((6, self.num_classes), np.int64)
+
+    def update(self, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Count one image; its own counts (6, k).
+
+        Args:
+            prediction: (h, w) labels 0 to k-1.
+            labels: (h, w) labels 0 to k-1 or ``ignore_index``.
+        """
+        valid = labels != self.ignore_index
+        maps = [np.where(valid, one.astype(np.uint8) + 1, 0) for one in (prediction, labels)]
+        counts = np.stack([*self._bands(*maps), *self._matches(*maps)])
+        self.counts += counts
+        return counts
+
+    def _bands(self, prediction: np.ndarray, truth: np.ndarray) -> list[np.ndarray]:
+        # The image's edge ends a class, as in Cheng's implementation.
+        bands = [one * _is_near_other(one, self.width, edge=True) for one in (prediction, truth)]
+        both = self._count(bands[0][bands[0] == bands[1]])
+        return [both, self._count(bands[0]) + self._count(bands[1]) - both]
+
+    def _matches(self, prediction: np.ndarray, truth: np.ndarray) -> list[np.ndarray]:
+        lines = [one * _is_near_other(one, 1, edge=False) for one in (prediction, truth)]
+        result = []
+        for line, other in (lines, lines[::-1]):
+            matched = np.zeros(self.num_classes, np.int64)
+            for label in np.unique(line[line > 0]):
+                near = cv2.dilate((other == label).astype(np.uint8), _square(self.tolerance))
+                matched[label - 1] = np.count_nonzero(near[line == label])
+            result += [self._count(line), matched]
+        return result
+
+    def _count(self, coded: np.ndarray) -> np.ndarray:
+        """Pixels of each class in a map of labels + 1, where 0 is none."""
+        return np.bincount(coded.ravel(), minlength=self.num_classes + 1)[1:]
+
+    def iou(self) -> list[float | None]:
+        """Boundary IoU by class; None where no image has or predicts it."""
+        return _ratios(self.counts[0], self.counts[1])
+
+    def f1(self) -> list[float | None]:
+        """Boundary F1 by class; None where neither truth nor prediction has a boundary of it."""
+        predicted, precise, true, recalled = self.counts[2:]
+        scores = []
+        for p, tp, t, tr in zip(predicted, precise, true, recalled, strict=True):
+            precision, recall = tp / max(p, 1), tr / max(t, 1)
+            total = precision + recall
+            scores.append(None if p + t == 0 else 2 * precision * recall / total if total else 0.0)
+        return scores
+
+
+def band_width(height: int, width: int, share: float = 0.02) -> int:
+    """Cheng's width of the band: a share of the image's diagonal, at least a pixel."""
+    return max(1, round(share * float(np.hypot(height, width))))
+
+
+def _is_near_other(coded: np.ndarray, distance: int, edge: bool) -> np.ndarray:
+    """Whether another class, or the image's edge, is within ``distance``; 0 is no class at all.
+
+    A pixel's square holds another class if its lowest and highest label differ: one erosion and
+    one dilation for all classes.
+    """
+    square = _square(distance)
+    nothing = coded == 0
+    lowest = cv2.erode(np.where(nothing, 255, coded).astype(np.uint8), square)
+    highest = cv2.dilate(coded, square)
+    near = lowest != highest
+    if edge:
+        near[:distance] = near[-distance:] = True
+        near[:, :distance] = near[:, -distance:] = True
+    return near & ~nothing
+
+
+def _square(distance: int) -> np.ndarray:
+    return np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
+
+
+def _ratios(part: np.ndarray, whole: np.ndarray) -> list[float | None]:
+    return [p / w if w else None for p, w in zip(part.tolist(), whole.tolist(), strict=True)]

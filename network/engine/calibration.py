@@ -1,0 +1,51 @@
+"""How often a network is right where it is this sure of itself.
+
+Source: expected calibration error, Guo et al., "On calibration of modern neural networks",
+ICML 2017.
+"""
+
+import torch
+from torch import Tensor
+
+BINS = 15
+
+
+class Calibration:
+    """Pixels by the confidence of their prediction, in bins of equal width.
+
+    Attributes:
+        counts: (3, bins) float64: pixels, the sum of their confidences, how many are right.
+    """
+
+    def __init__(self, bins: int = BINS):
+        self.counts = torch.zeros(3, bins, dtype=torch.float64)
+
+    def update(self, confidence: Tensor, correct: Tensor, valid: Tensor) -> Tensor:
+        """Count pixels and return their own counts (3, bins), on the CPU.
+
+        Args:
+            confidence: (...) highest probability, 0 to 1.
+            correct: (...) whether the prediction is the truth.
+            valid: (...) whether the pixel counts.
+        """
+        bins = self.counts.shape[1]
+        # Bins are open below and closed above, as in the paper.
+        index = (torch.ceil(confidence.float() * bins) - 1).clamp(0, bins - 1).long()
+        index = index.where(valid, bins).flatten()  # one more bin for what does not count
+        ones = torch.ones_like(index, dtype=torch.float64)
+        values = torch.stack([ones, confidence.double().flatten(), correct.double().flatten()])
+        counts = values.new_zeros(3, bins + 1).index_add_(1, index, values)[:, :bins].cpu()
+        self.counts += counts
+        return counts
+
+    def error(self) -> float | None:
+        """Expected calibration error, 0 to 1: the mean gap of confidence and accuracy."""
+        return expected_calibration_error(self.counts)
+
+
+def expected_calibration_error(counts: Tensor) -> float | None:
+    """Of (3, bins) counts as in :class:`Calibration`; None without pixels."""
+    pixels, confidence, correct = counts
+    if not pixels.sum():
+        return None
+    return ((confidence - correct).abs().sum() / pixels.sum()).item()
