@@ -8,7 +8,7 @@ python train.py -c config/vaihingen/bicor.py --resume
 import argparse
 from pathlib import Path
 
-from network.config import load_experiment
+from network.config import load_experiment, parse_with_overrides
 from network.engine.compute import add_compute_flags, compute_overrides
 from network.engine.train import LATEST, STRATEGIES, train
 from network.errors import run_command
@@ -54,13 +54,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--fast-dev-run", action="store_true", help="one batch of each kind; nothing is written"
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optim.lr=1e-4")
-    args = parser.parse_intermixed_args()
-    if args.resume and "=" in args.resume and not Path(args.resume).exists():
-        # `--resume key=value`: the override is not a checkpoint
-        args.overrides.append(args.resume)
-        args.resume = LATEST
-    return args
+    return parse_with_overrides(parser)
 
 
 def flag_overrides(args: argparse.Namespace) -> list[str]:

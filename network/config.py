@@ -5,11 +5,13 @@ A config is a Python file that defines ``experiment``. Its model and loss are fa
 keyword parameter, which ``model.key=value`` and ``loss.key=value`` change on the command line.
 """
 
+import argparse
 import ast
 import dataclasses
 import importlib.util
 import inspect
 import re
+import sys
 import traceback
 import typing
 from collections.abc import Callable, Sequence
@@ -175,6 +177,8 @@ class Experiment:
         return self.model(weights=None) if has_weights and not pretrained else self.model()
 
 
+_OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
+
 _PLAIN = ("data", "optim", "compute")
 """Sections of plain values."""
 
@@ -196,6 +200,23 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
         experiment, config=path.as_posix(), name=experiment.name or _default_name(path)
     )
     return _override(experiment, overrides)
+
+
+def parse_with_overrides(
+    parser: argparse.ArgumentParser, words: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Parse a command line; its ``key=value`` words may stand anywhere, and become ``overrides``.
+
+    Args:
+        words: of the command line; by default the process's own.
+    """
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. data.root=PATH")
+    words = sys.argv[1:] if words is None else words
+    # Taken out first: an option with several values would swallow what follows it.
+    overrides = [word for word in words if _OVERRIDE.match(word)]
+    args = parser.parse_intermixed_args([word for word in words if word not in overrides])
+    args.overrides = overrides + args.overrides
+    return args
 
 
 def settings(experiment: Experiment) -> dict[str, Any]:

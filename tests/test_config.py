@@ -1,12 +1,20 @@
 """Configs: loading, overriding, and what is said of a wrong one."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from network.config import Data, Optim, describe, load_experiment, settings
+from network.config import (
+    Data,
+    Optim,
+    describe,
+    load_experiment,
+    parse_with_overrides,
+    settings,
+)
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from tests.conftest import ROOT
@@ -130,6 +138,26 @@ def test_importing_a_config_builds_and_opens_nothing():
         f"c.load_experiment({str(ROOT / 'config/loveda/bicor.py')!r})\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+def test_overrides_anywhere_on_the_command_line():
+    def parse(line: str):
+        parser = argparse.ArgumentParser()
+        parser.add_argument("-c", nargs="+")
+        parser.add_argument("--resume", nargs="?", const="latest")
+        parser.add_argument("--size", type=int, nargs="+")
+        return parse_with_overrides(parser, line.split())
+
+    for line in (
+        "model.dim=32 -c a b --size 1 2 --resume",
+        "-c a b model.dim=32 --resume --size 1 2",
+        "--resume model.dim=32 --size 1 2 -c a b",
+        "--resume --size 1 2 model.dim=32 -c a b",
+    ):
+        args = parse(line)
+        assert (args.c, args.size, args.resume) == (["a", "b"], [1, 2], "latest")
+        assert args.overrides == ["model.dim=32"]
+    assert parse("seed=1 --resume last.ckpt").resume == "last.ckpt"
 
 
 @pytest.mark.parametrize(

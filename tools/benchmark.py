@@ -34,7 +34,13 @@ from network.benchmark.model import Case, benchmark_model
 from network.benchmark.parts import measure_parts
 from network.benchmark.patches import benchmark_patches
 from network.benchmark.testing import benchmark_testing
-from network.config import PRECISIONS, Experiment, load_experiment, settings
+from network.config import (
+    PRECISIONS,
+    Experiment,
+    load_experiment,
+    parse_with_overrides,
+    settings,
+)
 from network.datasets.files import replacing
 from network.datasets.info import POTSDAM
 from network.engine.evaluate import find_device
@@ -122,11 +128,7 @@ def parse_args() -> argparse.Namespace:
     add("--threads", type=int, help="of torch (default: all cores)")
     add("--device", default="auto", help="cpu, cuda, ... (default auto)")
     add("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    add("overrides", nargs="*", metavar="key=value", help="e.g. model.encoder=resnet18.a1_in1k")
-    args = parser.parse_intermixed_args()
-    if "=" in args.subject:
-        args.overrides.insert(0, args.subject)
-        args.subject = "model"
+    args = parse_with_overrides(parser)
     if args.subject not in SUBJECTS:
         raise InputError(f"'{args.subject}': cannot be measured; known: {', '.join(SUBJECTS)}")
     for flag, values in (("size", args.size), ("batch", args.batch), ("classes", args.classes)):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.config import load_experiment
+from network.config import load_experiment, parse_with_overrides
 from network.datasets.contact_sheet import write_contact_sheet
 from network.datasets.doctor import SPLITS, Diagnosis, examine
 from network.datasets.folder_jobs import available_cores
@@ -50,12 +50,7 @@ def parse_args() -> argparse.Namespace:
     add("--splits", nargs="+", default=list(SPLITS), help="default: train val test")
     add("--html", type=Path, metavar="FILE", help="also write a page with a contact sheet")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    add("overrides", nargs="*", metavar="key=value", help="e.g. data.root=PATH")
-    args = parser.parse_intermixed_args()
-    # `--splits train data.root=PATH`: the override is not a split
-    args.overrides += [word for word in args.splits if "=" in word]
-    args.splits = [word for word in args.splits if "=" not in word]
-    return args
+    return parse_with_overrides(parser)
 
 
 def print_splits(diagnosis: Diagnosis, splits: list[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.config import load_experiment
+from network.config import load_experiment, parse_with_overrides
 from network.datasets.segmentation import find_samples
 from network.engine.figures import write_panel
 from network.errors import InputError, run_command
@@ -27,8 +27,7 @@ def main() -> None:
     add("-o", "--output", type=Path, required=True, help="PNG to write")
     add("--val", action="store_true", help="the val split, not the test split")
     add("--count", type=int, default=4, help="images, evenly spread over the split")
-    add("overrides", nargs="*", metavar="key=value", help="e.g. data.root=PATH")
-    args = parser.parse_intermixed_args()
+    args = parse_with_overrides(parser)
     if args.count < 1:
         raise InputError(f"--count {args.count}: expected 1 or more")
     if args.output.suffix.lower() != ".png":

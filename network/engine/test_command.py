@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from network.config import load_experiment
+from network.config import load_experiment, parse_with_overrides
 from network.datasets.info import DatasetInfo
 from network.engine.compute import add_compute_flags, compute_overrides
 from network.engine.evaluate import evaluate
@@ -19,7 +19,7 @@ def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
         description: of the script.
         dataset: whose classes and tiles the config must have; None for any data set.
     """
-    args = _parser(description).parse_intermixed_args()
+    args = parse_with_overrides(_parser(description))
     experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
     ours = experiment.dataset
     if dataset and (ours.classes, ours.tiles) != (dataset.classes, dataset.tiles):
@@ -67,5 +67,4 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
     add_compute_flags(parser)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. data.root=PATH")
     return parser
