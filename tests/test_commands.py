@@ -104,6 +104,11 @@ def test_masks_are_the_scored_ones(trained, tested):
         named = [scores["classes"][name]["IoU"] for name in VAIHINGEN.classes]
         assert named == pytest.approx(iou.tolist())
         assert scores["mIoU"] == pytest.approx(iou[:5].mean())
+        low, high = scores["intervals_95"]["mIoU"]
+        assert low <= scores["mIoU"] <= high
+        assert {image["name"] for image in scores["worst_images"]} == set(names)
+        assert 0 < scores["calibration_error"] < 1
+        assert (tested / f"figures/reliability_{kind}.png").is_file()
 
 
 def test_results_carry_their_protocol(tested):
@@ -135,15 +140,24 @@ def test_rgb_masks_are_the_label_masks_in_color(trained, tested):
         assert (VAIHINGEN.to_rgb(labels) == rgb).all(axis=2).mean() > 0.999
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files but the records, whose order is that of prediction."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".jsonl"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
 def test_an_interrupted_test_goes_on(trained, tested):
     """Masks that are there stay, the others and the scores come anew, and are the same."""
-    before = {path.name: path.read_bytes() for path in tested.iterdir()}
+    before = contents(tested)
     (tested / "scores.json").unlink()
     (tested / "test_0_1.png").unlink()
+    records = (tested / "images.jsonl").read_text().splitlines()
+    # The last record is cut off, as by a process that was killed.
+    (tested / "images.jsonl").write_text("\n".join(records[:2]) + "\n" + records[2][:40])
     kept = (tested / "test_0_0.png").stat().st_mtime_ns
     args = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/labels", "-t", "dihedral", *OVERRIDES]
     succeed("test_vaihingen.py", *args, cwd=trained)
-    assert {path.name: path.read_bytes() for path in tested.iterdir()} == before
+    assert contents(tested) == before
     assert (tested / "test_0_0.png").stat().st_mtime_ns == kept
 
 
@@ -198,7 +212,7 @@ def test_loveda(tmp_path):
     succeed("train.py", *train_args, cwd=tmp_path)
     args = ["-c", LOVEDA_CONFIG, "-t", "d4", *OVERRIDES]
     succeed("test_loveda.py", *args, "-o", "out", cwd=tmp_path)
-    names = {path.name for path in (tmp_path / "out").iterdir()}
+    names = {path.name for path in (tmp_path / "out").iterdir()} - {"images.jsonl"}
     assert names == {"test_0_0.png", "test_1_0.png", "protocol.json"}
     with Image.open(tmp_path / "out/test_0_0.png") as mask:
         assert (mask.mode, mask.size) == ("L", (64, 64))

@@ -14,7 +14,6 @@ from network.datasets.scenes import make_scene
 from network.datasets.segmentation import Sample
 from network.engine.compute import arrange, autocast, prepare
 from network.engine.evaluate import predict
-from network.engine.metrics import ConfusionMatrix
 from network.engine.tta import build_views
 
 
@@ -49,12 +48,11 @@ def benchmark_testing(
 
     with TemporaryDirectory() as folder:
         samples = _samples(Path(folder), images, size)
-        matrices = {"full": ConfusionMatrix(info.num_classes)}
         output = Path(folder) / "output"
         options = {"tta": tta, "rgb": True, "batch_size": batch_size, "device": device}
 
         def test() -> None:
-            predict(experiment, model, samples, output, matrices, **options)
+            predict(experiment, model, samples, output, **options)
 
         functions = {f"forward {side}": partial(forward, side) for side in {*sides, size}}
         times = interleave({**functions, "test": test}, repeats, device=device)

@@ -1,4 +1,4 @@
-"""Figures of results: image, truth and prediction side by side."""
+"""Figures of results: image, truth and prediction side by side; reliability diagrams."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,3 +56,34 @@ def _row(sample: Sample, predictions: Path, info: DatasetInfo) -> list[np.ndarra
     if labels[-1].shape != sample.size:
         raise InputError(f"{path}: {labels[-1].shape} pixels, its image has {sample.size}")
     return [read_image(sample.image), *(info.to_rgb(mask) for mask in labels)]
+
+
+def write_reliability(
+    calibration: np.ndarray, error: float | None, output: Path, title: str
+) -> None:
+    """Accuracy against confidence, above the share of the pixels in each bin.
+
+    Args:
+        calibration: (3, bins): pixels, the sum of their confidences, how many are right.
+        error: expected calibration error, 0 to 1.
+        output: PNG to write.
+    """
+    pixels, confidence, correct = calibration
+    filled = pixels > 0
+    width = 1 / len(pixels)
+    centers = (np.arange(len(pixels)) + 0.5) * width
+    figure = Figure(figsize=(4.4, 5.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], color="gray", linewidth=1, label="as sure as right")
+    accuracy = correct[filled] / pixels[filled]
+    upper.bar(centers[filled], accuracy, width, alpha=0.35, edgecolor="white")
+    upper.plot(confidence[filled] / pixels[filled], accuracy, "o-", label="measured")
+    upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    upper.legend(loc="upper left", frameon=False)
+    upper.set_title(
+        title if error is None else f"{title}\ncalibration error {100 * error:.2f} %", fontsize=10
+    )
+    lower.bar(centers, 100 * pixels / max(1, pixels.sum()), width, edgecolor="white")
+    lower.set(xlabel="confidence", ylabel="% of pixels")
+    with replacing(output) as partial:
+        figure.savefig(partial, format="png", dpi=110)

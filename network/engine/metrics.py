@@ -43,20 +43,20 @@ class Scores:
     @property
     def miou(self) -> float | None:
         """Mean IoU over the scored classes."""
-        return _mean([self.iou[label] for label in self.scored])
+        return mean_of_present([self.iou[label] for label in self.scored])
 
     @property
     def mf1(self) -> float | None:
         """Mean F1 over the scored classes."""
-        return _mean([self.f1[label] for label in self.scored])
+        return mean_of_present([self.f1[label] for label in self.scored])
 
     @property
     def miou_all(self) -> float | None:
-        return _mean(self.iou)
+        return mean_of_present(self.iou)
 
     @property
     def mf1_all(self) -> float | None:
-        return _mean(self.f1)
+        return mean_of_present(self.f1)
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -82,6 +82,7 @@ def _ratios(numerator: np.ndarray, denominator: np.ndarray) -> tuple[float | Non
     return tuple(float(n / d) if d else None for n, d in zip(numerator, denominator, strict=True))
 
 
-def _mean(values: tuple[float | None, ...] | list[float | None]) -> float | None:
+def mean_of_present(values: tuple[float | None, ...] | list[float | None]) -> float | None:
+    """Mean of the values that are not None; None if there is none."""
     present = [value for value in values if value is not None]
     return sum(present) / len(present) if present else None

@@ -121,6 +121,7 @@ def stamp(
     training: dict | None,
     tta: str,
     views: int,
+    boundary_tolerance: int,
 ) -> dict:
     """Everything that a reader needs to know which numbers these can be compared with.
 
@@ -140,6 +141,7 @@ def stamp(
         "classes_in_mean": [info.classes[label] for label in info.scored],
         "tta": tta,
         "views": views,
+        "boundary_tolerance": boundary_tolerance,
         "checkpoint": checkpoint.as_posix(),
         "checkpoint_sha256": file_hash(checkpoint),
         "config": experiment.config,

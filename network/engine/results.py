@@ -1,4 +1,4 @@
-"""Scores as a table, JSON and CSV."""
+"""What a test has measured as a table, JSON, CSV and figures."""
 
 import csv
 import io
@@ -9,35 +9,46 @@ from rich.console import Console
 from rich.table import Table
 
 from network.datasets.files import replacing
-from network.engine.metrics import Scores
+from network.engine.figures import write_reliability
+from network.engine.metrics import Scores, mean_of_present
+from network.engine.summary import Summary
 
-_COLUMNS = ("IoU", "F1", "precision", "recall")
+_COLUMNS = ("IoU", "F1", "precision", "recall", "boundary_IoU", "boundary_F1")
 # What of the protocol stands in every row of the CSV; the JSON has all of it.
 _STAMP = ("data_set", "split", "trained_on", "tta", "views", "checkpoint_sha256")
+FIGURES = "figures"
 
 
-def write_results(folder: Path, protocol: dict, scores: dict[str, Scores]) -> None:
-    """``scores.json`` and ``scores.csv``: scores by label kind, with the protocol."""
+def write_results(folder: Path, protocol: dict, summaries: dict[str, Summary]) -> None:
+    """Write scores by label kind, with the protocol, and a reliability diagram of each.
+
+    ``scores.json``, ``scores.csv`` and ``figures/reliability_<kind>.png``.
+    """
     document = {
         "protocol": protocol,
-        "scores": {kind: _as_dict(s) for kind, s in scores.items()},
+        "scores": {kind: _as_dict(summary) for kind, summary in summaries.items()},
     }
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
     writer.writerow([*_STAMP, "labels", "padding", "class", "in_mean", *_COLUMNS, "OA"])
-    for kind, s in scores.items():
+    for kind, summary in summaries.items():
+        s = summary.scores
         stamp = [*(protocol[key] for key in _STAMP), kind, _padding(protocol, kind)]
-        for label, values in enumerate(_rows(s)):
+        for label, values in enumerate(_rows(summary)):
             writer.writerow([*stamp, s.classes[label], label in s.scored, *values, None])
         for name, iou, f1 in _means(s):
-            writer.writerow([*stamp, name, None, iou, f1, None, None, s.oa])
+            writer.writerow([*stamp, name, None, iou, f1, None, None, None, None, s.oa])
+        title = f"{protocol['data_set']} {protocol['split']}, {kind} masks"
+        figure = folder / FIGURES / f"reliability_{kind}.png"
+        write_reliability(summary.calibration, summary.calibration_error, figure, title)
     _write_text(folder / "scores.csv", rows.getvalue())
     _write_text(folder / "scores.json", json.dumps(document, indent=2) + "\n")
 
 
-def print_results(protocol: dict, scores: dict[str, Scores]) -> None:
+def print_results(protocol: dict, summaries: dict[str, Summary]) -> None:
     """A table for each label kind, titled with what it measures."""
-    for kind, s in scores.items():
+    for kind, summary in summaries.items():
+        s = summary.scores
         seen = {True: " (TRAINED ON)", False: "", None: " (unknown if trained on)"}
         title = (
             f"{protocol['data_set']} {protocol['split']}"
@@ -48,15 +59,25 @@ def print_results(protocol: dict, scores: dict[str, Scores]) -> None:
         table = Table(title=title, title_justify="left")
         table.add_column("class")
         for column in _COLUMNS:
-            table.add_column(column, justify="right")
-        for label, values in enumerate(_rows(s)):
+            table.add_column(column.replace("_", " "), justify="right")
+        for label, values in enumerate(_rows(summary)):
             mark = "" if label in s.scored else " (not in mean)"
             table.add_row(s.classes[label] + mark, *map(_percent, values))
         table.add_section()
         for name, iou, f1 in _means(s):
-            table.add_row(name, _percent(iou), _percent(f1), "", "")
-        table.add_row("OA", _percent(s.oa), "", "", "")
-        Console().print(table)
+            table.add_row(name, _percent(iou), _percent(f1))
+        table.add_row("OA", _percent(s.oa))
+        # In a narrow terminal whole lines wrap: the cells of a table stay in one piece.
+        Console(width=max(110, Console().width)).print(table)
+        for name, (low, high) in summary.intervals.items():
+            print(f"{name} {_percent(low)} to {_percent(high)} (95 % interval over images)")
+        print(
+            f"calibration error {_percent(summary.calibration_error)}; boundary F1 within "
+            f"{protocol['boundary_tolerance']} pixels"
+        )
+        if summary.other_padding:
+            o = summary.other_padding
+            print(f"{_other_padding(protocol, kind)}: mIoU {_percent(o.miou)}, OA {_percent(o.oa)}")
         if s.absent:
             print(f"left out, neither in truth nor in prediction: {', '.join(s.absent)}")
 
@@ -65,8 +86,17 @@ def _padding(protocol: dict, kind: str) -> str:
     return protocol["masks"][kind]["padding_policy"]
 
 
-def _rows(s: Scores) -> list[tuple[float | None, ...]]:
-    return list(zip(s.iou, s.f1, s.precision, s.recall, strict=True))
+def _other_padding(protocol: dict, kind: str) -> str:
+    """What the scores under the other policy are."""
+    if _padding(protocol, kind) == "ignore":
+        return "with padding scored as the first class, as in many published rows"
+    return "without padding"
+
+
+def _rows(summary: Summary) -> list[tuple[float | None, ...]]:
+    s = summary.scores
+    columns = s.iou, s.f1, s.precision, s.recall, summary.boundary_iou, summary.boundary_f1
+    return list(zip(*columns, strict=True))
 
 
 def _means(s: Scores) -> list[tuple[str, float | None, float | None]]:
@@ -78,18 +108,32 @@ def _means(s: Scores) -> list[tuple[str, float | None, float | None]]:
     return means
 
 
-def _as_dict(s: Scores) -> dict:
-    names = dict(zip(s.classes, _rows(s), strict=True))
+def _as_dict(summary: Summary) -> dict:
+    s, other = summary.scores, summary.other_padding
+    names = dict(zip(s.classes, _rows(summary), strict=True))
+    scored = list(s.scored)
+    return {
+        **_mean_scores(s),
+        "mean_boundary_IoU": mean_of_present([summary.boundary_iou[n] for n in scored]),
+        "mean_boundary_F1": mean_of_present([summary.boundary_f1[n] for n in scored]),
+        "calibration_error": summary.calibration_error,
+        "intervals_95": {name: list(ends) for name, ends in summary.intervals.items()},
+        "classes": {
+            name: dict(zip(_COLUMNS, values, strict=True)) for name, values in names.items()
+        },
+        "absent": list(s.absent),
+        "other_padding": None if other is None else _mean_scores(other),
+        "worst_images": [{"name": name, "mIoU": miou} for name, miou in summary.worst],
+    }
+
+
+def _mean_scores(s: Scores) -> dict[str, float | None]:
     return {
         "mIoU": s.miou,
         "mF1": s.mf1,
         "OA": s.oa,
         "mIoU_all_classes": s.miou_all,
         "mF1_all_classes": s.mf1_all,
-        "classes": {
-            name: dict(zip(_COLUMNS, values, strict=True)) for name, values in names.items()
-        },
-        "absent": list(s.absent),
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.info import DatasetInfo
 from network.engine.compute import add_compute_flags, compute_overrides
-from network.engine.evaluate import evaluate
+from network.engine.evaluate import BOUNDARY_TOLERANCE, evaluate
 from network.engine.runs import find_checkpoint
 from network.engine.tta import TTA_NAMES
 from network.errors import InputError
@@ -29,6 +29,8 @@ def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
         )
     if args.batch_size < 1:
         raise InputError(f"--batch-size {args.batch_size}: must be at least 1")
+    if args.boundary_tolerance < 0:
+        raise InputError(f"--boundary-tolerance {args.boundary_tolerance}: must be at least 0")
     # Without a held-out split no best checkpoint is chosen.
     names = ("best.ckpt", "last.ckpt") if experiment.data.val else ("last.ckpt",)
     split = "val" if args.val else experiment.data.test
@@ -45,6 +47,7 @@ def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
         rgb=args.rgb,
         batch_size=args.batch_size,
         device=args.device,
+        boundary_tolerance=args.boundary_tolerance,
     )
     print(f"masks and scores in {args.output}")
 
@@ -66,5 +69,11 @@ def _parser(description: str) -> argparse.ArgumentParser:
         help="images a step (default 1); views are batched up to as many pixels",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
+    parser.add_argument(
+        "--boundary-tolerance",
+        type=int,
+        default=BOUNDARY_TOLERANCE,
+        help="pixels, of boundary F1 (default %(default)s)",
+    )
     add_compute_flags(parser)
     return parser

@@ -1,0 +1,138 @@
+"""What each predicted image counts for: written beside the masks as they are made.
+
+All scores of a test come from these counts, so that an interrupted one goes on, and images,
+intervals and pairs of models can be looked at afterwards.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from network.datasets.info import DatasetInfo
+from network.engine.boundary import BoundaryCounts, band_width
+from network.engine.calibration import Calibration
+
+RECORDS_FILE = "images.jsonl"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts of one image for one kind of labels.
+
+    Attributes:
+        matrix: (k, k) pixels, rows = truth, padding left out.
+        boundary: (6, k), see :class:`BoundaryCounts`.
+        calibration: (3, bins), see :class:`Calibration`.
+        padding_matrix: (k, k) pixels of the padding, as far as the labels give it a class.
+        padding: (k,) predictions on all padding.
+    """
+
+    matrix: np.ndarray
+    boundary: np.ndarray
+    calibration: np.ndarray
+    padding_matrix: np.ndarray
+    padding: np.ndarray
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image and its counts by label kind."""
+
+    name: str
+    counts: dict[str, Counts]
+
+    def to_json(self) -> str:
+        """One line of text."""
+        kinds = {
+            kind: {key: value.tolist() for key, value in vars(counts).items()}
+            for kind, counts in self.counts.items()
+        }
+        return json.dumps({"name": self.name, "counts": kinds})
+
+
+def read_records(folder: Path) -> dict[str, ImageRecord]:
+    """Records of a test's folder by image name; a line cut off by an interruption is left out."""
+    path = folder / RECORDS_FILE
+    records: dict[str, ImageRecord] = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        counts = {
+            kind: Counts(**{key: np.array(value) for key, value in arrays.items()})
+            for kind, arrays in entry["counts"].items()
+        }
+        records[entry["name"]] = ImageRecord(entry["name"], counts)
+    return records
+
+
+def add_record(folder: Path, record: ImageRecord) -> None:
+    """Append one record; a line that an interruption cut off before it is closed first."""
+    with (folder / RECORDS_FILE).open("a+b") as file:
+        if file.tell():
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(record.to_json().encode() + b"\n")
+
+
+def padding_margin(image: np.ndarray) -> tuple[int, int]:
+    """(rows, columns) of the black margin at the top and left of an RGB image (h, w, 3).
+
+    The patch tools pad there; a patch of nothing else is all margin.
+    """
+    has_color = image.any(axis=2)
+    rows, columns = has_color.any(axis=1), has_color.any(axis=0)
+    height, width = has_color.shape
+    return (int(rows.argmax()), int(columns.argmax())) if rows.any() else (height, width)
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Counts images.
+
+    Args:
+        info: facts of the data set.
+        tolerance: of boundary F1, pixels.
+    """
+
+    info: DatasetInfo
+    tolerance: int
+
+    def count(
+        self, confidence: Tensor, prediction: Tensor, labels: Tensor, margin: tuple[int, int]
+    ) -> Counts:
+        """Counts of one image, all on the CPU.
+
+        Args:
+            confidence: (h, w) probability of the prediction.
+            prediction: (h, w) labels 0 to k-1, int64.
+            labels: (h, w) uint8.
+            margin: rows and columns of padding, see :func:`padding_margin`.
+        """
+        k, ignored = self.info.num_classes, self.info.ignore_index
+        labels = labels.long()
+        padding = torch.zeros_like(labels, dtype=torch.bool)
+        padding[: margin[0]] = True
+        padding[:, : margin[1]] = True
+        inside = labels.masked_fill(padding, ignored)
+        boundary = BoundaryCounts(k, ignored, band_width(*labels.shape), self.tolerance)
+        return Counts(
+            matrix=self._matrix(prediction, inside),
+            boundary=boundary.update(prediction.numpy(), inside.numpy()),
+            calibration=Calibration().update(confidence, prediction == inside, inside < k).numpy(),
+            padding_matrix=self._matrix(prediction[padding], labels[padding]),
+            padding=torch.bincount(prediction[padding], minlength=k).numpy(),
+        )
+
+    def _matrix(self, prediction: Tensor, labels: Tensor) -> np.ndarray:
+        k = self.info.num_classes
+        return multiclass_confusion_matrix(
+            prediction, labels.clamp(max=k), k, ignore_index=k, validate_args=False
+        ).numpy()
