@@ -24,7 +24,8 @@ class Summary:
         scores: as the labels say, on padding too.
         other_padding: without the padding where labels give it a class, else with all of it as
             the first class, as published rows have it; None where there is no padding.
-        boundary_iou, boundary_f1: by class; None where there is nothing to score.
+        boundary_iou, boundary_f1: by class; None where there is nothing to score, as on eroded
+            masks, which ignore the boundaries.
         calibration_error: 0 to 1.
         calibration: (3, bins), see :class:`Calibration`.
         intervals: 95 % bootstrap intervals over images of mIoU and OA; empty below two images.
@@ -51,7 +52,8 @@ def summarize(records: Sequence[ImageRecord], kind: str, info: DatasetInfo) -> S
     if not labeled_padding.any():
         other[:, 0] += np.stack([c.padding for c in counts])
     boundary = BoundaryCounts(info.num_classes, info.ignore_index, 1, 1)
-    boundary.counts = np.sum([c.boundary for c in counts], axis=0)
+    if kind != "eroded":
+        boundary.counts = np.sum([c.boundary for c in counts], axis=0)
     calibration = np.sum([c.calibration for c in counts], axis=0)
     has_padding = any(c.padding.any() for c in counts)
     return Summary(

@@ -109,6 +109,15 @@ def test_both_padding_policies(labeled):
     assert (summary.scores, summary.other_padding) == expected
 
 
+def test_eroded_masks_have_no_boundaries():
+    """They ignore them: what is left at the image's edge would say nothing."""
+    record = ImageRecord("x", {"full": random_counts(0), "eroded": random_counts(0)})
+    full, eroded = (summarize([record], kind, INFO) for kind in ("full", "eroded"))
+    assert None not in full.boundary_f1 + full.boundary_iou
+    assert set(eroded.boundary_f1 + eroded.boundary_iou) == {None}
+    assert eroded.scores == full.scores
+
+
 def test_one_image_has_no_interval():
     summary = summarize([ImageRecord("x", {"full": random_counts(0)})], "full", INFO)
     assert summary.intervals == {}
