@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.contact_sheet import write_contact_sheet
-from network.datasets.doctor import SPLITS, Diagnosis, examine
+from network.datasets.doctor import Diagnosis, examine
 from network.datasets.folder_jobs import available_cores
+from network.datasets.info import SPLITS
 from network.datasets.shares import print_shares
 from network.errors import InputError, nearest, run_command
 

@@ -18,11 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from network.datasets.files import write_image
 from network.datasets.folder_jobs import available_cores, map_parallel, replacing_folders
-from network.datasets.info import VAIHINGEN
+from network.datasets.info import SPLITS, VAIHINGEN
 from network.datasets.scenes import MIN_SIZE, erode_labels, make_scene
 from network.errors import InputError, run_command
 
-SPLITS = ("train", "val", "test")
 # Names what this tool made, so that a rerun never replaces real data of the same names.
 MANIFEST = "made_by_make_demo_data.txt"
 # More scenes than a split can have: no seed of one split, or of another --seed, comes twice.

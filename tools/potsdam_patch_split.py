@@ -19,11 +19,11 @@ from network.errors import run_command
 
 def main() -> None:
     """Cut the tiles that the command line names."""
-    parser = split_parser(__doc__, stride=1024)
+    parser = split_parser(__doc__, stride=POTSDAM.train_stride)
     parser.add_argument(
         "--rgb-image", action="store_true", help="images end in _RGB.tif, otherwise _IRRG.tif"
     )
-    run_split(POTSDAM, parser.parse_args(), car_zoom=False)
+    run_split(POTSDAM, parser.parse_args(), car_zoom=POTSDAM.car_zoom)
 
 
 if __name__ == "__main__":

@@ -25,18 +25,13 @@ from network.datasets.prepare import Preparation, SplitSummary, prepare
 from network.datasets.shares import print_shares
 from network.errors import InputError, run_command
 
-# As the patch tools' own defaults and the README's commands.
-DATA_SETS = {
-    "vaihingen": (VAIHINGEN, {"train_stride": 512, "car_zoom": True}),
-    "potsdam": (POTSDAM, {"train_stride": 1024}),
-    "loveda": (LOVEDA, {}),
-}
+DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA)}
 
 
 def main() -> None:
     """Prepare the data set that the command line names."""
     args = parse_args()
-    info, defaults = DATA_SETS[args.dataset]
+    info = DATA_SETS[args.dataset]
     if args.infrared and (info.tiles is None or info.tiles.infrared_image is None):
         raise InputError(f"--infrared: {info.name} has one kind of images; leave it out")
     preparation = Preparation(
@@ -47,7 +42,6 @@ def main() -> None:
         pad_policy=args.pad_policy,
         partial=args.partial,
         workers=args.workers,
-        **defaults,
     )
     print_summaries(info, prepare(preparation))
 

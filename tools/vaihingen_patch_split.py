@@ -21,8 +21,8 @@ from network.errors import run_command
 
 def main() -> None:
     """Cut the tiles that the command line names."""
-    parser = split_parser(__doc__, stride=512)
-    run_split(VAIHINGEN, parser.parse_args(), car_zoom=True)
+    parser = split_parser(__doc__, stride=VAIHINGEN.train_stride)
+    run_split(VAIHINGEN, parser.parse_args(), car_zoom=VAIHINGEN.car_zoom)
 
 
 if __name__ == "__main__":

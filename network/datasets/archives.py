@@ -135,7 +135,11 @@ def _extract(path: Path, files: Iterable[tuple[Source, Path]], bar: tqdm) -> Non
                     while chunk := member.read(CHUNK):
                         file.write(chunk)
                         bar.update(len(chunk))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (NotImplementedError, RuntimeError) as error:  # another compression, a password
+        raise InputError(
+            f"{path}: cannot be unpacked here ({error}); unpack it by hand, and give its folder"
+        ) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(
             f"{path}: damaged or truncated archive ({error}); download it again"
         ) from error

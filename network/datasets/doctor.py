@@ -16,11 +16,9 @@ from PIL import Image
 
 from network.datasets.files import image_size, list_images, read_image, read_mask
 from network.datasets.folder_jobs import map_parallel
-from network.datasets.info import DatasetInfo, Folder
+from network.datasets.info import SPLITS, DatasetInfo, Folder
 from network.datasets.patches import read_provenance, tile_of_patch
 from network.errors import InputError
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from network.errors import InputError
 
 RGB = tuple[int, int, int]
 
+SPLITS = ("train", "val", "test")
+"""The disjoint splits that every labeled data set has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFolder:
@@ -72,6 +75,8 @@ class DatasetInfo:
         tiles: names of whole tiles, for data sets that are cut into patches.
         tile_splits: whole tiles of each split, as the field uses them.
         left_out: whole tiles that no split uses since they are mislabeled.
+        train_stride: pixels between the field's training patches of 1024.
+        car_zoom: whether training patches on cars are enlarged.
         image_counts: number of images in each split, for data sets of single images.
     """
 
@@ -86,6 +91,8 @@ class DatasetInfo:
     tiles: TileNames | None = None
     tile_splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    train_stride: int = 1024
+    car_zoom: bool = False
     image_counts: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -237,6 +244,8 @@ VAIHINGEN = DatasetInfo(
         "val": _areas(30),
         "test": _areas(2, 4, 6, 8, 10, 12, 14, 16, 20, 22, 24, 27, 29, 31, 33, 35, 38),
     },
+    train_stride=512,
+    car_zoom=True,
 )
 
 POTSDAM = DatasetInfo(

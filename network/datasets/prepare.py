@@ -14,13 +14,12 @@ import numpy as np
 from network.datasets.archives import Source, check_disk_space, find_sources, place
 from network.datasets.files import read_mask
 from network.datasets.folder_jobs import map_parallel
-from network.datasets.info import DatasetInfo
+from network.datasets.info import SPLITS, DatasetInfo
 from network.datasets.loveda import convert_masks, is_converted
 from network.datasets.patches import PatchSplit, is_cut, split_tiles
 from network.datasets.segmentation import find_samples
 from network.errors import InputError
 
-SPLITS = ("train", "val", "test")
 # Bytes of patches for each byte of their tiles: LZW saves about two fifths; train has 3 variants.
 PATCH_SHARE = {"train": 3 * 0.7, "val": 0.7, "test": 0.7}
 
@@ -34,8 +33,7 @@ class Preparation:
         archives: folder with the official zip files, or with what was in them.
         output: root of the prepared data.
         split_size: side of the patches, pixels.
-        train_stride: between training patches, pixels.
-        car_zoom: see :class:`PatchSplit`.
+        train_stride: between training patches, pixels; by default the data set's.
         infrared: of a data set with both, the infrared images instead of the RGB ones.
         pad_policy: see :class:`PatchSplit`.
         partial: go on although tiles or images of the official splits are missing.
@@ -46,12 +44,15 @@ class Preparation:
     archives: Path
     output: Path
     split_size: int = 1024
-    train_stride: int = 1024
-    car_zoom: bool = False
+    train_stride: int | None = None
     infrared: bool = False
     pad_policy: str = "ignore"
     partial: bool = False
     workers: int = 1
+
+    @property
+    def stride(self) -> int:
+        return self.train_stride or self.info.train_stride
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _check_space(
     tiles: dict[str, list[str]],
 ) -> None:
     needed = sum(source.size for source, target in wanted.values() if not target.exists())
-    overlap = (preparation.split_size / preparation.train_stride) ** 2
+    overlap = (preparation.split_size / preparation.stride) ** 2
     for split, names in tiles.items():
         size = sum(wanted["images", tile][0].size for tile in names)
         folder = preparation.output / preparation.info.splits[split][0].images
@@ -192,8 +193,8 @@ def _patch_splits(
         "output_img_dir": output / folder.images,
         "mode": "train" if split == "train" else "val",
         "split_size": preparation.split_size,
-        "stride": preparation.train_stride if split == "train" else preparation.split_size,
-        "car_zoom": preparation.car_zoom and split == "train",
+        "stride": preparation.stride if split == "train" else preparation.split_size,
+        "car_zoom": info.car_zoom and split == "train",
         "rgb_image": not preparation.infrared,
         "pad_policy": preparation.pad_policy,
     }
