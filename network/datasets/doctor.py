@@ -136,12 +136,16 @@ def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> li
             continue
         for name in sorted(images.keys() - masks[kind].keys()):
             findings.append(
-                Finding(str(images[name]), f"no mask of this name in {path}", "add or remove it")
+                Finding(
+                    str(images[name]),
+                    f"no mask of this name in {path}",
+                    "add it, or remove this file",
+                )
             )
         for name in sorted(masks[kind].keys() - images.keys()):
             where = str(masks[kind][name])
             problem = f"no image of this name in {root / folder.images}"
-            findings.append(Finding(where, problem, "add or remove it"))
+            findings.append(Finding(where, problem, "add it, or remove this file"))
     return [
         Job(split, path, {kind: paths[name] for kind, paths in masks.items() if name in paths})
         for name, path in images.items()

@@ -123,7 +123,7 @@ def empty_folder(root: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (lose_mask, ["train_0_1.png", "no mask of this name", "add or remove it"]),
+        (lose_mask, ["train_0_1.png", "no mask of this name", "add it, or remove this file"]),
         (lose_image, ["masks/train_0_1.png", "no image of this name"]),
         (truncate_image, ["images/train_0_1.png", "truncated"]),
         (truncate_mask, ["masks/train_0_1.png", "truncated"]),
