@@ -176,10 +176,18 @@ def test_precision(trained, tested):
 
 
 def test_val_split(trained):
+    """The test script's scores of the val split are those that training logged."""
     args = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/val", "--val", *OVERRIDES]
-    succeed("test_vaihingen.py", *args, cwd=trained)
-    protocol = json.loads((trained / "fig_results/val/scores.json").read_text())["protocol"]
+    out = succeed("test_vaihingen.py", *args, cwd=trained)
+    assert "val (CHECKPOINT CHOSEN ON)" in out
+    document = json.loads((trained / "fig_results/val/scores.json").read_text())
+    protocol, scores = document["protocol"], document["scores"]["full"]
     assert (protocol["split"], protocol["label_kinds"]) == ("val", ["full"])
+    log = trained / "lightning_logs/vaihingen/bicor/version_0/metrics.csv"
+    with log.open() as file:
+        logged = next(row for row in csv.DictReader(file) if row["val/mIoU"])
+    for name in ("mIoU", "mF1", "OA"):
+        assert scores[name] == pytest.approx(float(logged[f"val/{name}"]), abs=1e-5)
 
 
 def test_metrics_are_those_of_all_processes(tmp_path):

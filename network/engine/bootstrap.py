@@ -53,14 +53,23 @@ def interval(
 
 
 def paired_difference(
-    one: np.ndarray, other: np.ndarray, score: Score, seed: int = 0, draws: int = DRAWS
+    one: Sequence[np.ndarray],
+    other: Sequence[np.ndarray],
+    score: Score,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> tuple[float, float]:
     """95 % interval of ``score(other) - score(one)``, both on the same draws of the images.
 
     Args:
-        one, other: confusion matrices (n, k, k) of two models on the same images in one order.
+        one, other: confusion matrices (n, k, k) of two models on the same images in one order,
+            one for each run of the model; the scores of a model are averaged over its runs.
     """
-    return _percentiles(score(draw(other, seed, draws)) - score(draw(one, seed, draws)))
+    means = [
+        np.mean([score(draw(matrices, seed, draws)) for matrices in runs], axis=0)
+        for runs in (one, other)
+    ]
+    return _percentiles(means[1] - means[0])
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:

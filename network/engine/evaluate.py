@@ -27,7 +27,7 @@ from network.engine.records import (
     padding_margin,
     read_records,
 )
-from network.engine.results import print_results, write_results
+from network.engine.results import print_results, write_figures, write_results
 from network.engine.summary import Summary, summarize
 from network.engine.tta import build_views, mean_logits
 from network.errors import InputError
@@ -111,6 +111,7 @@ def evaluate(
     summaries = {kind: summarize(records, kind, info) for kind in kinds}
     if summaries:
         write_results(output, protocol, summaries)
+        write_figures(output, protocol, summaries)
         print_results(protocol, summaries)
     return summaries
 

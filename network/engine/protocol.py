@@ -55,15 +55,19 @@ def _one_mask_protocol(info: DatasetInfo, record: dict | None) -> dict:
     }
 
 
-def is_trained_on(info: DatasetInfo, training: dict | None, split: str) -> bool | None:
-    """Whether ``split`` shares a folder with what the checkpoint was trained on; None: unknown.
+def has_seen(info: DatasetInfo, training: dict | None, used: str, split: str) -> bool | None:
+    """Whether ``split`` shares a folder with one that a run has used; None: unknown.
 
     Args:
         training: settings of the run that wrote the checkpoint.
+        used: ``"data.train"``, or ``"data.val"``, by which the checkpoint is chosen.
     """
-    if not training or training.get("data.train") not in info.splits:
+    name = (training or {}).get(used, "unknown")
+    if name is None:  # nothing was held out to choose by
+        return False
+    if name not in info.splits:
         return None
-    return bool(set(info.splits[split]) & set(info.splits[training["data.train"]]))
+    return bool(set(info.splits[split]) & set(info.splits[name]))
 
 
 # What a resumed run may change: neither its weights nor its choice of the best depend on it.
@@ -133,7 +137,8 @@ def stamp(
     return {
         "data_set": info.name,
         "split": split,
-        "trained_on": is_trained_on(info, training, split),
+        "trained_on": has_seen(info, training, "data.train", split),
+        "chosen_on": has_seen(info, training, "data.val", split),
         "images": images,
         "label_kinds": label_kinds,
         "masks": {kind: masks[kind] for kind in label_kinds},
@@ -151,4 +156,35 @@ def stamp(
         "precision": experiment.compute.precision,
         "software": {"python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
+    }
+
+
+def comparability(protocol: dict, kind: str) -> dict[str, str]:
+    """What two results must share to stand in one table, by its name.
+
+    Args:
+        protocol: a stamp.
+        kind: of the labels.
+
+    Raises:
+        KeyError: the stamp is not of :func:`stamp`.
+    """
+    masks = protocol["masks"][kind]
+    split, views = protocol["split"], protocol["views"]
+    for key, seen in (("trained_on", "TRAINED ON"), ("chosen_on", "CHECKPOINT CHOSEN ON")):
+        unknown = f" (unknown if {seen.lower()})"
+        split += {True: f" ({seen})", False: "", None: unknown}[protocol[key]]
+    return {
+        "data set": protocol["data_set"],
+        "split": split,
+        "images": str(protocol["images"]),
+        "masks": kind,
+        "padding": masks["padding_policy"],
+        "tiling": masks["tiling"],
+        "bands": masks.get("patches", {}).get("image_ending", "as stored"),
+        "TTA": f"{protocol['tta']} ({views} view{'s' * (views != 1)})",
+        "classes": ", ".join(protocol["classes"]),
+        "mean over": ", ".join(protocol["classes_in_mean"]),
+        "trained on": (protocol["training"] or {}).get("data.train", "unknown"),
+        "boundary tolerance": f"{protocol['boundary_tolerance']} pixels",
     }

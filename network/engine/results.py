@@ -1,8 +1,9 @@
-"""What a test has measured as a table, JSON, CSV and figures."""
+"""What a test has measured as a table, JSON, CSV and figures, and read again."""
 
 import csv
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -11,19 +12,55 @@ from rich.table import Table
 from network.datasets.files import replacing
 from network.engine.figures import write_reliability
 from network.engine.metrics import Scores, mean_of_present
+from network.engine.protocol import comparability
 from network.engine.summary import Summary
+from network.errors import InputError
 
 _COLUMNS = ("IoU", "F1", "precision", "recall", "boundary_IoU", "boundary_F1")
 # What of the protocol stands in every row of the CSV; the JSON has all of it.
 _STAMP = ("data_set", "split", "trained_on", "tta", "views", "checkpoint_sha256")
+SCORES_FILE = "scores.json"
 FIGURES = "figures"
 
 
-def write_results(folder: Path, protocol: dict, summaries: dict[str, Summary]) -> None:
-    """Write scores by label kind, with the protocol, and a reliability diagram of each.
+@dataclass(frozen=True)
+class Result:
+    """What ``scores.json`` holds.
 
-    ``scores.json``, ``scores.csv`` and ``figures/reliability_<kind>.png``.
+    Attributes:
+        protocol: the stamp, see :func:`network.engine.protocol.stamp`.
+        scores: by label kind.
     """
+
+    folder: Path
+    protocol: dict
+    scores: dict[str, dict]
+
+
+def read_result(folder: Path) -> Result:
+    """The result that a test script left in ``folder``.
+
+    Raises:
+        InputError: there is none, or it does not say how it was measured.
+    """
+    path = folder / SCORES_FILE
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a folder that a test script has scored")
+    try:
+        document = json.loads(path.read_text())
+        result = Result(folder, document["protocol"], document["scores"])
+        for kind in result.scores:
+            comparability(result.protocol, kind)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: no complete protocol stamp, nobody can tell what these scores may be "
+            "compared with; run the test script again"
+        ) from error
+    return result
+
+
+def write_results(folder: Path, protocol: dict, summaries: dict[str, Summary]) -> None:
+    """Write scores by label kind, with the protocol: ``scores.json`` and ``scores.csv``."""
     document = {
         "protocol": protocol,
         "scores": {kind: _as_dict(summary) for kind, summary in summaries.items()},
@@ -38,23 +75,26 @@ def write_results(folder: Path, protocol: dict, summaries: dict[str, Summary]) -
             writer.writerow([*stamp, s.classes[label], label in s.scored, *values, None])
         for name, iou, f1 in _means(s):
             writer.writerow([*stamp, name, None, iou, f1, None, None, None, None, s.oa])
+    _write_text(folder / "scores.csv", rows.getvalue())
+    _write_text(folder / SCORES_FILE, json.dumps(document, indent=2) + "\n")
+
+
+def write_figures(folder: Path, protocol: dict, summaries: dict[str, Summary]) -> None:
+    """Write ``figures/reliability_<kind>.png`` for each kind of labels."""
+    for kind, summary in summaries.items():
         title = f"{protocol['data_set']} {protocol['split']}, {kind} masks"
         figure = folder / FIGURES / f"reliability_{kind}.png"
         write_reliability(summary.calibration, summary.calibration_error, figure, title)
-    _write_text(folder / "scores.csv", rows.getvalue())
-    _write_text(folder / "scores.json", json.dumps(document, indent=2) + "\n")
 
 
 def print_results(protocol: dict, summaries: dict[str, Summary]) -> None:
     """A table for each label kind, titled with what it measures."""
     for kind, summary in summaries.items():
         s = summary.scores
-        seen = {True: " (TRAINED ON)", False: "", None: " (unknown if trained on)"}
+        stated = comparability(protocol, kind)
         title = (
-            f"{protocol['data_set']} {protocol['split']}"
-            f"{seen[protocol['trained_on']]}, {kind} masks, "
-            f"{protocol['images']} images, TTA {protocol['tta']} ({protocol['views']} views), "
-            f"padding: {_padding(protocol, kind)}"
+            f"{stated['data set']} {stated['split']}, {kind} masks, {stated['images']} images, "
+            f"TTA {stated['TTA']}, padding: {stated['padding']}"
         )
         table = Table(title=title, title_justify="left")
         table.add_column("class")

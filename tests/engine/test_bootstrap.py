@@ -60,5 +60,12 @@ def test_pairs_see_what_single_intervals_hide():
     other = one + np.eye(4)
     singles = [interval(data, overall_accuracy) for data in (one, other)]
     assert singles[0][1] > singles[1][0]
-    assert paired_difference(one, other, overall_accuracy)[0] > 0
-    assert paired_difference(one, one, overall_accuracy) == (0, 0)
+    assert paired_difference([one], [other], overall_accuracy)[0] > 0
+    assert paired_difference([one], [one], overall_accuracy) == (0, 0)
+
+
+def test_runs_of_a_model_are_averaged():
+    """Two runs, one as much better as the other is worse, are no better than the first model."""
+    one = [np.array([[[50, 50], [50, 50]]])] * 2
+    other = [one[0] + d * np.array([[1, -1], [-1, 1]]) for d in (10, -10)]
+    assert paired_difference(one, other, overall_accuracy) == pytest.approx((0, 0))

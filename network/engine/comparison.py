@@ -1,0 +1,259 @@
+"""Results of several runs in one table: what may stand side by side, and how far it is apart.
+
+Runs of one model that differ by their seed alone make one row, mean and standard deviation.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from network.engine import bootstrap
+from network.engine.protocol import changes_training, comparability
+from network.engine.records import read_records
+from network.engine.results import SCORES_FILE, Result, read_result
+from network.errors import InputError
+
+MEANS = ("mIoU", "mF1", "OA", "mean_boundary_IoU", "mean_boundary_F1", "calibration_error")
+_LOWER_IS_BETTER = {"calibration_error"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """The runs of one model, at least one."""
+
+    name: str
+    runs: tuple[Result, ...]
+
+    @property
+    def seeds(self) -> list[int | None]:
+        return [run.protocol["seed"] for run in self.runs]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Mean and sample standard deviation over runs; None where a run has no such score, and
+    where there is one run.
+    """
+
+    mean: float | None
+    std: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One table, of one kind of labels.
+
+    Attributes:
+        protocol: what all rows share, by name.
+        differences: what they do not share: by name, what each model has.
+        columns: names of the scores.
+        cells: one row a model.
+        best: per column the row of the best mean; None where rows are not comparable.
+    """
+
+    kind: str
+    models: tuple[Model, ...]
+    protocol: dict[str, str]
+    differences: dict[str, list[str]]
+    columns: tuple[str, ...]
+    cells: list[list[Cell]]
+    best: list[int | None]
+
+
+def read_models(words: Sequence[str]) -> list[Model]:
+    """Models from ``FOLDER`` or ``NAME=FOLDER`` words; runs of one name are one model.
+
+    A folder without a name takes that of its experiment.
+
+    Raises:
+        InputError: a folder has no result, a checkpoint comes twice, or runs of one name differ
+            by more than their seed.
+    """
+    named: dict[str, list[Result]] = {}
+    for word in words:
+        name, equals, folder = word.rpartition("=")
+        result = read_result(Path(folder))
+        name = name if equals else result.protocol["settings"]["name"]
+        for other in named.setdefault(name, []):
+            _check_runs_of_one_model(other, result)
+        named[name].append(result)
+    return [Model(name, tuple(results)) for name, results in named.items()]
+
+
+def _check_runs_of_one_model(one: Result, other: Result) -> None:
+    where, apart = f"{other.folder}", f"name them apart, e.g. OTHER={other.folder}"
+    if one.protocol["checkpoint_sha256"] == other.protocol["checkpoint_sha256"]:
+        # Twice the same would only make the standard deviation smaller.
+        raise InputError(
+            f"{where}: of the same checkpoint as {one.folder}; leave it out or {apart}"
+        )
+    settings = [result.protocol["training"] or {} for result in (one, other)]
+    settings = [
+        {k: v for k, v in s.items() if k != "seed" and changes_training(k)} for s in settings
+    ]
+    stated = [
+        {
+            f"{key} ({kind})": value
+            for kind in one.scores.keys() & other.scores.keys()
+            for key, value in comparability(result.protocol, kind).items()
+        }
+        for result in (one, other)
+    ]
+    for a, b in (settings, stated):
+        for key in a.keys() & b.keys():
+            if a[key] != b[key]:
+                raise InputError(
+                    f"{where}: {key} is {b[key]}, in {one.folder} {a[key]}: not runs of one model "
+                    f"under one protocol; {apart}"
+                )
+
+
+def common_kinds(models: Sequence[Model]) -> list[str]:
+    """Label kinds that all runs were scored on.
+
+    Raises:
+        InputError: there is none.
+    """
+    results = [run for model in models for run in model.runs]
+    kinds = [kind for kind in results[0].scores if all(kind in r.scores for r in results)]
+    if not kinds:
+        held = "; ".join(f"{r.folder}: {', '.join(r.scores) or 'none'}" for r in results)
+        raise InputError(f"no kind of labels that all runs were scored on ({held})")
+    return kinds
+
+
+def compare(
+    models: Sequence[Model], kind: str, per_class: str | None = None, mixed: bool = False
+) -> Comparison:
+    """Put the scores of ``models`` into one table.
+
+    Args:
+        kind: of the labels.
+        per_class: a score of each class, e.g. ``"IoU"``, as more columns.
+        mixed: allow results of different protocols; the table then says what differs.
+
+    Raises:
+        InputError: the protocols differ.
+    """
+    stated = [comparability(model.runs[0].protocol, kind) for model in models]
+    by_name = {key: [one[key] for one in stated] for key in stated[0]}
+    shared = {key: values[0] for key, values in by_name.items() if len(set(values)) == 1}
+    differences = {key: values for key, values in by_name.items() if key not in shared}
+    if differences and not mixed:
+        folders = [model.runs[0].folder / SCORES_FILE for model in models]
+        key, values = next(iter(differences.items()))
+        listed = "; ".join(f"{f}: {v}" for f, v in zip(folders, values, strict=True))
+        raise InputError(
+            f"different protocols, these scores cannot be compared: {key} ({listed})"
+            + (f", and {', '.join(list(differences)[1:])}" if len(differences) > 1 else "")
+            + "; test all runs alike, or give --mix-protocols for a table that says so"
+        )
+    # Of other classes the columns of the first would be missing.
+    classes = models[0].runs[0].protocol["classes"] if per_class else []
+    columns = [*MEANS, *(f"{per_class} {name}" for name in classes)]
+    rows = []
+    for model in models:
+        values = [_values(run.scores[kind], per_class, classes) for run in model.runs]
+        rows.append([_cell(column) for column in zip(*values, strict=True)])
+    kept = [n for n in range(len(columns)) if any(row[n].mean is not None for row in rows)]
+    best = [None if differences else _best(columns[n], [row[n] for row in rows]) for n in kept]
+    return Comparison(
+        kind=kind,
+        models=tuple(models),
+        protocol=shared,
+        differences=differences,
+        columns=tuple(columns[n] for n in kept),
+        cells=[[row[n] for n in kept] for row in rows],
+        best=best,
+    )
+
+
+def _values(scores: dict, per_class: str | None, classes: Sequence[str]) -> list[float | None]:
+    of_classes = [scores["classes"].get(name, {}).get(per_class) for name in classes]
+    return [*(scores[key] for key in MEANS), *of_classes]
+
+
+def _cell(values: Sequence[float | None]) -> Cell:
+    # A mean over those runs that have the score would be one over other classes.
+    if None in values:
+        return Cell(None, None)
+    return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def _best(column: str, cells: Sequence[Cell]) -> int | None:
+    found = [(cell.mean, row) for row, cell in enumerate(cells) if cell.mean is not None]
+    if len(found) < 2:
+        return None
+    return (min if column in _LOWER_IS_BETTER else max)(found)[1]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much ``other`` is ahead of ``one``, 0 to 1, with its 95 % interval over images."""
+
+    one: str
+    other: str
+    score: str
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether all of the interval is on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
+    """Each further model against the first, both on the same draws of the images.
+
+    Seeds of a model are averaged within each draw: the interval is that of other test images,
+    not of other trainings.
+
+    Raises:
+        InputError: the images or the truth of two runs are not the same.
+    """
+    first = models[0].runs[0]
+    names, truth = None, None
+    stacks: list[list[np.ndarray]] = []
+    for model in models:
+        stacks.append([])
+        for run in model.runs:
+            found = read_records(run.folder)
+            if len(found) != run.protocol["images"]:
+                raise InputError(
+                    f"{run.folder}: counts of {len(found)} images, the result is of "
+                    f"{run.protocol['images']}; run the test script again"
+                )
+            names = names or sorted(found)
+            if sorted(found) != names:
+                raise InputError(
+                    f"{run.folder}: other images than in {first.folder}; test both on one split"
+                )
+            counts = [found[name].counts[kind] for name in names]
+            matrices = np.stack([c.matrix + c.padding_matrix for c in counts])
+            pixels = matrices.sum(axis=2)  # of each class in the truth of each image
+            truth = pixels if truth is None else truth
+            if pixels.shape != truth.shape or (pixels != truth).any():
+                raise InputError(
+                    f"{run.folder}: other {kind} masks than in {first.folder}; test both on the "
+                    "same masks"
+                )
+            stacks[-1].append(matrices)
+    classes = first.protocol["classes"]
+    scored = [classes.index(name) for name in first.protocol["classes_in_mean"]]
+    scores = {"mIoU": bootstrap.mean_iou(scored), "OA": bootstrap.overall_accuracy}
+    differences = []
+    for model, stack in zip(models[1:], stacks[1:], strict=True):
+        for name, score in scores.items():
+            measured = [np.mean([score(m.sum(0)[None])[0] for m in s]) for s in (stacks[0], stack)]
+            low, high = bootstrap.paired_difference(stacks[0], stack, score)
+            differences.append(
+                Difference(
+                    models[0].name, model.name, name, float(measured[1] - measured[0]), low, high
+                )
+            )
+    return differences

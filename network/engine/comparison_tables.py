@@ -1,0 +1,135 @@
+"""A comparison as text: Markdown, LaTeX (booktabs), CSV, and for the terminal."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from network.engine.comparison import Cell, Comparison, Difference
+
+_HEADINGS = {
+    "mean_boundary_IoU": "boundary IoU",
+    "mean_boundary_F1": "boundary F1",
+    "calibration_error": "ECE",
+}
+_CSV_COLUMNS = (
+    *("model", "runs", "seeds", "labels", "comparable"),
+    *("score", "mean", "std", "protocol"),
+)
+
+
+def caption(comparison: Comparison) -> str:
+    """The protocol that the rows share; a warning where they do not share all of it."""
+    # "classes" only matters where it differs: "mean over" names those that count.
+    shared = [f"{key}: {v}" for key, v in comparison.protocol.items() if key != "classes"]
+    text = f"{'; '.join(shared)}. Percent, mean ± sample standard deviation over runs."
+    if comparison.differences:
+        names = ", ".join(comparison.differences)
+        text += f" ROWS ARE NOT COMPARABLE, their protocols differ: {names}."
+    return text
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """To the terminal."""
+    table = Table(title=caption(comparison), title_justify="left")
+    headings, rows = _text_rows(comparison, escape, lambda text: f"[bold]{text}[/bold]")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for row in rows:
+        table.add_row(*row)
+    # In a narrow terminal whole lines wrap: the cells of a table stay in one piece.
+    Console(width=500).print(table)
+
+
+def difference_lines(differences: Sequence[Difference], images: int) -> list[str]:
+    """What the paired bootstrap says, a sentence for each difference."""
+    return [
+        f"{d.other} - {d.one}: {d.score} {100 * d.difference:+.2f} points, 95 % interval over "
+        f"{images} images {100 * d.low:+.2f} to {100 * d.high:+.2f}"
+        + ("." if d.is_clear else ": no clear difference.")
+        for d in differences
+    ]
+
+
+def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
+    """A table with its caption above and ``notes`` below."""
+
+    headings, rows = _text_rows(
+        comparison, lambda text: text.replace("|", "\\|"), lambda text: f"**{text}**"
+    )
+    rule = ["---", *["---:"] * (len(headings) - 1)]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (headings, rule, *rows)]
+    return "\n".join([caption(comparison), "", *lines, "", *(f"- {note}" for note in notes)]) + "\n"
+
+
+def to_latex(comparison: Comparison, notes: Sequence[str] = ()) -> str:
+    """A ``table`` environment; needs the package booktabs."""
+    headings, rows = _text_rows(comparison, _escape_latex, lambda text: f"\\textbf{{{text}}}")
+    lines = [
+        "\\begin{table}",
+        f"\\caption{{{_escape_latex(' '.join([caption(comparison), *notes]))}}}",
+        f"\\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
+        "\\toprule",
+        " & ".join(headings) + " \\\\",
+        "\\midrule",
+        *(" & ".join(row) + " \\\\" for row in rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(comparisons: Sequence[Comparison]) -> str:
+    """All label kinds in one file: scores from 0 to 1, with their protocol."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(_CSV_COLUMNS)
+    for comparison in comparisons:
+        for row, model in enumerate(comparison.models):
+            own = {key: values[row] for key, values in comparison.differences.items()}
+            protocol = "; ".join(f"{k}: {v}" for k, v in {**comparison.protocol, **own}.items())
+            seeds = " ".join(str(seed) for seed in model.seeds)
+            head = [model.name, len(model.runs), seeds, comparison.kind]
+            head.append(not comparison.differences)
+            for column, cell in zip(comparison.columns, comparison.cells[row], strict=True):
+                writer.writerow([*head, column, cell.mean, cell.std, protocol])
+    return file.getvalue()
+
+
+def _text_rows(
+    comparison: Comparison, escape: Callable[[str], str], bold: Callable[[str], str]
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of cells; the best mean of each column is bold."""
+    headings = ["model", "runs", *(_HEADINGS.get(c, c) for c in comparison.columns)]
+    headings += comparison.differences
+    rows = []
+    for number, (model, cells) in enumerate(zip(comparison.models, comparison.cells, strict=True)):
+        scores = [escape(_number(cell)) for cell in cells]
+        scores = [
+            bold(score) if best == number else score
+            for score, best in zip(scores, comparison.best, strict=True)
+        ]
+        own = [escape(values[number]) for values in comparison.differences.values()]
+        rows.append([escape(model.name), str(len(model.runs)), *scores, *own])
+    return [escape(heading) for heading in headings], rows
+
+
+def _number(cell: Cell) -> str:
+    if cell.mean is None:
+        return "-"
+    mean = f"{100 * cell.mean:.2f}"
+    return mean if cell.std is None else f"{mean} ± {100 * cell.std:.2f}"
+
+
+def _escape_latex(text: str) -> str:
+    special = {c: f"\\{c}" for c in "&%$#_{}"} | {
+        "\\": "\\textbackslash{}",
+        "~": "\\textasciitilde{}",
+        "^": "\\textasciicircum{}",
+        "±": "$\\pm$",
+    }
+    return "".join(special.get(character, character) for character in text)
