@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,12 @@ def test_loveda(tmp_path):
     with Image.open(tmp_path / "out/test_0_0.png") as mask:
         assert (mask.mode, mask.size) == ("L", (64, 64))
         assert max(mask.getdata()) <= 6
+    submit = ["loveda", "out", "-o", "loveda.zip", "--data-root", "data"]
+    message = error_of("tools/make_submission.py", *submit, cwd=tmp_path)
+    assert "2 test images, loveda has 1796" in message
+    succeed("tools/make_submission.py", *submit, "--any-count", cwd=tmp_path)
+    with zipfile.ZipFile(tmp_path / "loveda.zip") as archive:
+        assert sorted(archive.namelist()) == ["test_0_0.png", "test_1_0.png"]
     succeed("test_loveda.py", *args, "-o", "val", "--val", cwd=tmp_path)
     protocol = json.loads((tmp_path / "val/scores.json").read_text())["protocol"]
     assert protocol["views"] == 8

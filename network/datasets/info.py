@@ -1,8 +1,8 @@
 """The facts of each data set, once: classes, palette, ignore label, files, splits, d4 views.
 
 Sources: ISPRS 2D semantic labeling contest (Vaihingen, Potsdam), LoveDA (Wang et al., NeurIPS
-2021 Datasets and Benchmarks), and GeoSeg's folder names, which the field's commands rely on.
-Palettes are RGB.
+2021 Datasets and Benchmarks), UAVid (Lyu et al., ISPRS Journal 2020), and GeoSeg's folder names,
+which the field's commands rely on. Palettes are RGB.
 """
 
 from collections.abc import Mapping
@@ -299,4 +299,33 @@ LOVEDA = DatasetInfo(
         "test": tuple(Folder(images=f"Test/{domain}/images_png") for domain in ("Rural", "Urban")),
     },
     image_counts={"train": 2522, "val": 1669, "test": 1796},
+)
+
+UAVID = DatasetInfo(
+    name="uavid",
+    root="data/uavid",
+    classes=("Building", "Road", "Tree", "LowVeg", "Moving_Car", "Static_Car", "Human", "Clutter"),
+    palette=(
+        (128, 0, 0),
+        (128, 64, 128),
+        (0, 128, 0),
+        (128, 128, 0),
+        (64, 0, 128),
+        (192, 0, 192),
+        (64, 64, 0),
+        (0, 0, 0),
+    ),
+    ignore_index=255,
+    splits={
+        split: tuple(
+            Folder(images=f"{part}/images", masks=(MaskFolder(folder=f"{part}/masks"),))
+            for part in parts
+        )
+        for split, parts in {
+            "train": ("train",),
+            "val": ("val",),
+            "train_val": ("train", "val"),
+        }.items()
+    },
+    d4=D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5, 1.75)),
 )
