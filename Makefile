@@ -1,6 +1,7 @@
 # make env    create .venv with the pinned requirements
 # make demo   make scenes, cut, train, test: fig_results/demo
-# make test   lint and all tests
+# make test   lint and all tests but those of the report in a browser
+# make test-browser   these; needs Debian's package chromium
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +11,7 @@ DEMO_CONFIG := config/demo/bicor.py
 DEMO_DATA := data/demo
 DEMO_RESULTS := fig_results/demo
 
-.PHONY: env demo test
+.PHONY: env demo test test-browser
 
 env: .venv/installed
 
@@ -23,6 +24,9 @@ test: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest
+
+test-browser: env
+	$(BIN)/pytest -m browser
 
 # $(call demo_split,SPLIT,MODE,MASKS,FLAGS)
 define demo_split
@@ -39,5 +43,5 @@ demo: env
 	$(call demo_split,test,val,masks_eroded,--eroded) --output-mask-dir $(DEMO_DATA)/test/masks_256
 	$(RUN) train.py -c $(DEMO_CONFIG)
 	rm -rf $(DEMO_RESULTS)
-	$(RUN) test_vaihingen.py -c $(DEMO_CONFIG) -o $(DEMO_RESULTS) -t d4 --rgb --batch-size 3
+	$(RUN) test_vaihingen.py -c $(DEMO_CONFIG) -o $(DEMO_RESULTS) -t d4 --rgb --batch-size 3 --report
 	$(RUN) tools/make_panel.py -c $(DEMO_CONFIG) -i $(DEMO_RESULTS) -o $(DEMO_RESULTS)/figures/panel.png

@@ -80,7 +80,7 @@ def test_train(trained):
 @pytest.fixture(scope="module")
 def tested(trained) -> Path:
     args = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/labels", "-t", "dihedral", *OVERRIDES]
-    out = succeed("test_vaihingen.py", *args, cwd=trained)
+    out = succeed("test_vaihingen.py", *args, "--report", cwd=trained)
     assert "mean of 5" in out
     assert "mean of all 6" in out
     return trained / "fig_results/labels"
@@ -110,6 +110,17 @@ def test_masks_are_the_scored_ones(trained, tested):
         assert {image["name"] for image in scores["worst_images"]} == set(names)
         assert 0 < scores["calibration_error"] < 1
         assert (tested / f"figures/reliability_{kind}.png").is_file()
+
+
+def test_report(trained, tested):
+    """The flag and the tool write the same page, the tool from what the test has recorded."""
+    page = (tested / "report.html").read_text()
+    assert page.count('class="stage"') == 3
+    assert "Loss and its weighted parts" in page  # curves of the training
+    assert 'class="heat"' in page
+    args = ["fig_results/labels", "-o", "pages/again.html"]
+    succeed("tools/make_report.py", *args, cwd=trained)
+    assert (trained / "pages/again.html").read_text() == page
 
 
 def test_results_carry_their_protocol(tested):

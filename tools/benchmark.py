@@ -43,7 +43,7 @@ from network.config import (
 )
 from network.datasets.files import replacing
 from network.datasets.info import POTSDAM
-from network.engine.evaluate import find_device
+from network.engine.compute import find_device
 from network.engine.tta import TTA_NAMES
 from network.errors import InputError, run_command
 

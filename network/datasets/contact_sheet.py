@@ -1,15 +1,13 @@
 """A diagnosis as one HTML page without external parts: findings, classes, a contact sheet."""
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
 from jinja2 import Environment, FileSystemLoader
 
 from network.datasets.doctor import Diagnosis, Examined
 from network.datasets.files import read_image, read_mask, replacing
+from network.datasets.thumbnails import mask_uri, photo_uri
 from network.errors import InputError
 
 THUMBNAIL = 128
@@ -52,19 +50,10 @@ def _selection(images: Sequence[Examined]) -> list[Examined]:
 def _card(diagnosis: Diagnosis, image: Examined) -> dict:
     pictures = []
     try:
-        pictures.append(_encode(read_image(image.image), cv2.INTER_AREA))
+        pictures.append(photo_uri(read_image(image.image), THUMBNAIL))
         for path in list(image.masks.values())[:1]:
             colored = diagnosis.info.to_rgb(read_mask(path, diagnosis.info))
-            pictures.append(_encode(colored, cv2.INTER_NEAREST_EXACT))
+            pictures.append(mask_uri(colored, THUMBNAIL))
     except InputError:
         pass  # already among its findings
     return {"name": image.image.name, "pictures": pictures, "findings": image.findings}
-
-
-def _encode(pixels: np.ndarray, interpolation: int) -> str:
-    height, width = pixels.shape[:2]
-    scale = THUMBNAIL / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(pixels, size, interpolation=interpolation)
-    png = cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
-    return base64.b64encode(png.tobytes()).decode()

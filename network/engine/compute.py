@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from network.config import PRECISIONS, Compute
+from network.errors import InputError
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -30,6 +31,22 @@ def autocast(compute: Compute, device: torch.device) -> AbstractContextManager:
     """What a forward pass runs in; Lightning has its own for training."""
     dtype = _AUTOCAST.get(compute.precision)
     return torch.autocast(device.type, dtype) if dtype else nullcontext()
+
+
+def find_device(name: str) -> torch.device:
+    """``auto``: the GPU if there is one.
+
+    Raises:
+        InputError: torch cannot use it here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: torch cannot use it here; give cpu or cuda") from error
+    return device
 
 
 def add_compute_flags(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from network.config import Experiment
 from network.datasets.files import replacing, write_image
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.transforms import Normalize
-from network.engine.compute import arrange, autocast, prepare
+from network.engine.compute import arrange, autocast, find_device, prepare
 from network.engine.data import evaluation_loader
 from network.engine.protocol import changes_predictions, check_same_settings, stamp
 from network.engine.records import (
@@ -27,13 +27,20 @@ from network.engine.records import (
     padding_margin,
     read_records,
 )
-from network.engine.results import print_results, write_figures, write_results
+from network.engine.results import (
+    PROTOCOL_FILE,
+    REPORT_FILE,
+    SCORES_FILE,
+    SCORES_TABLE,
+    print_results,
+    write_figures,
+    write_results,
+)
 from network.engine.summary import Summary, summarize
 from network.engine.tta import build_views, mean_logits
 from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
 
-RUN_FILE = "protocol.json"
 BOUNDARY_TOLERANCE = 3
 """Pixels that boundaries may lie apart: 15 cm on the ground in Potsdam, 90 cm in LoveDA."""
 
@@ -194,7 +201,7 @@ def _start(output: Path, samples: list[Sample], protocol: dict, rgb: bool) -> se
     record = json.loads(json.dumps({**protocol, "rgb": rgb}))  # as it will be read back
     names = {f"{sample.name}.png" for sample in samples}
     present = {path.name for path in output.glob("*.png")} if output.is_dir() else set()
-    run_file = output / RUN_FILE
+    run_file = output / PROTOCOL_FILE
     # Without its record a folder is not of this script: it may hold images, or the truth.
     foreign = sorted(present - names if run_file.is_file() else present)
     if foreign:
@@ -206,7 +213,7 @@ def _start(output: Path, samples: list[Sample], protocol: dict, rgb: bool) -> se
         raise InputError(f"{output}: is a file; choose another -o")
     is_same = run_file.is_file() and _read_json(run_file) == record
     if not is_same:
-        for name in ("scores.json", "scores.csv", RECORDS_FILE, *present):
+        for name in (SCORES_FILE, SCORES_TABLE, RECORDS_FILE, REPORT_FILE, *present):
             (output / name).unlink(missing_ok=True)
         with replacing(run_file) as partial:
             partial.write_text(json.dumps(record, indent=2) + "\n")
@@ -220,19 +227,3 @@ def _read_json(path: Path) -> dict | None:
         return json.loads(path.read_text())
     except ValueError:
         return None
-
-
-def find_device(name: str) -> torch.device:
-    """``auto``: the GPU if there is one.
-
-    Raises:
-        InputError: torch cannot use it here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: torch cannot use it here; give cpu or cuda") from error
-    return device

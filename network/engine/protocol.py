@@ -181,7 +181,7 @@ def comparability(protocol: dict, kind: str) -> dict[str, str]:
         "masks": kind,
         "padding": masks["padding_policy"],
         "tiling": masks["tiling"],
-        "bands": masks.get("patches", {}).get("image_ending", "as stored"),
+        "image files": masks.get("patches", {}).get("image_ending", "as stored"),
         "TTA": f"{protocol['tta']} ({views} view{'s' * (views != 1)})",
         "classes": ", ".join(protocol["classes"]),
         "mean over": ", ".join(protocol["classes_in_mean"]),

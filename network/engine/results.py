@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +22,8 @@ from network.errors import InputError
 _COLUMNS = ("IoU", "F1", "precision", "recall", "boundary_IoU", "boundary_F1")
 # What of the protocol stands in every row of the CSV; the JSON has all of it.
 _STAMP = ("data_set", "split", "trained_on", "tta", "views", "checkpoint_sha256")
-SCORES_FILE = "scores.json"
+PROTOCOL_FILE, SCORES_FILE, SCORES_TABLE = "protocol.json", "scores.json", "scores.csv"
+REPORT_FILE = "report.html"
 FIGURES = "figures"
 
 
@@ -43,20 +47,37 @@ def read_result(folder: Path) -> Result:
     Raises:
         InputError: there is none, or it does not say how it was measured.
     """
-    path = folder / SCORES_FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a folder that a test script has scored")
-    try:
-        document = json.loads(path.read_text())
+    with _stamped(folder / SCORES_FILE) as document:
         result = Result(folder, document["protocol"], document["scores"])
         for kind in result.scores:
             comparability(result.protocol, kind)
+    return result
+
+
+def read_protocol(folder: Path) -> dict:
+    """The stamp of a test that may have no scores, or not yet.
+
+    Raises:
+        InputError: there is none, or it is not complete.
+    """
+    with _stamped(folder / PROTOCOL_FILE) as protocol:
+        for kind in protocol["label_kinds"]:
+            comparability(protocol, kind)
+    return protocol
+
+
+@contextmanager
+def _stamped(path: Path) -> Iterator[Any]:
+    """What a JSON file holds, for a block that fails where the stamp in it is not complete."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a folder that a test script wrote")
+    try:
+        yield json.loads(path.read_text())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: no complete protocol stamp, nobody can tell what these scores may be "
             "compared with; run the test script again"
         ) from error
-    return result
 
 
 def write_results(folder: Path, protocol: dict, summaries: dict[str, Summary]) -> None:
@@ -75,7 +96,7 @@ def write_results(folder: Path, protocol: dict, summaries: dict[str, Summary]) -
             writer.writerow([*stamp, s.classes[label], label in s.scored, *values, None])
         for name, iou, f1 in _means(s):
             writer.writerow([*stamp, name, None, iou, f1, None, None, None, None, s.oa])
-    _write_text(folder / "scores.csv", rows.getvalue())
+    _write_text(folder / SCORES_TABLE, rows.getvalue())
     _write_text(folder / SCORES_FILE, json.dumps(document, indent=2) + "\n")
 
 
@@ -117,7 +138,7 @@ def print_results(protocol: dict, summaries: dict[str, Summary]) -> None:
         )
         if summary.other_padding:
             o = summary.other_padding
-            print(f"{_other_padding(protocol, kind)}: mIoU {_percent(o.miou)}, OA {_percent(o.oa)}")
+            print(f"{other_padding(protocol, kind)}: mIoU {_percent(o.miou)}, OA {_percent(o.oa)}")
         if s.absent:
             print(f"left out, neither in truth nor in prediction: {', '.join(s.absent)}")
 
@@ -126,7 +147,7 @@ def _padding(protocol: dict, kind: str) -> str:
     return protocol["masks"][kind]["padding_policy"]
 
 
-def _other_padding(protocol: dict, kind: str) -> str:
+def other_padding(protocol: dict, kind: str) -> str:
     """What the scores under the other policy are."""
     if _padding(protocol, kind) == "ignore":
         return "with padding scored as the first class, as in many published rows"

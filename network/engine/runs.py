@@ -1,5 +1,6 @@
-"""Where runs leave their checkpoints: model_weights/<experiment>/version_<n>/."""
+"""Where runs leave checkpoints and logs: <experiment>/version_<n>/ in a folder for each."""
 
+import csv
 from pathlib import Path
 
 from network.config import Experiment
@@ -37,6 +38,30 @@ def find_checkpoint(experiment: Experiment, names: tuple[str, ...]) -> Path:
         f"{WEIGHTS_DIR / experiment.name}: no {' or '.join(names)} of this experiment; train it "
         f"first (python train.py -c {experiment.config}), or name a checkpoint"
     )
+
+
+def read_curves(checkpoint: Path) -> dict[str, list[tuple[int, float]]]:
+    """What the run of a checkpoint has logged: (epoch, value) by name; empty without its logs.
+
+    A resumed run goes on in a folder of its own; what it trained again counts.
+    """
+    run = checkpoint.parent
+    if run.parts[:1] != WEIGHTS_DIR.parts:
+        return {}
+    logs = LOGS_DIR / run.relative_to(WEIGHTS_DIR)
+    resumed = logs.parent.glob(f"{logs.name}_resumed_*/metrics.csv")
+    by_number = sorted(resumed, key=lambda path: int(path.parent.name.rpartition("_")[2]))
+    values: dict[str, dict[int, float]] = {}
+    for path in (logs / "metrics.csv", *by_number):
+        if not path.is_file():
+            continue
+        with path.open() as file:
+            for row in csv.DictReader(file):
+                epoch = row.pop("epoch", None)
+                for name, value in row.items():
+                    if epoch and value and name != "step":
+                        values.setdefault(name, {})[int(epoch)] = float(value)
+    return {name: sorted(points.items()) for name, points in values.items()}
 
 
 def _number(run: Path) -> int:

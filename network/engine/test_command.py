@@ -7,6 +7,8 @@ from network.config import load_experiment, parse_with_overrides
 from network.datasets.info import DatasetInfo
 from network.engine.compute import add_compute_flags, compute_overrides
 from network.engine.evaluate import BOUNDARY_TOLERANCE, evaluate
+from network.engine.report.page import write_report
+from network.engine.results import REPORT_FILE
 from network.engine.runs import find_checkpoint
 from network.engine.tta import TTA_NAMES
 from network.errors import InputError
@@ -50,6 +52,10 @@ def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
         boundary_tolerance=args.boundary_tolerance,
     )
     print(f"masks and scores in {args.output}")
+    if args.report:
+        page = args.output / REPORT_FILE
+        write_report(experiment, args.output, page, device=args.device)
+        print(page)
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -74,6 +80,9 @@ def _parser(description: str) -> argparse.ArgumentParser:
         type=int,
         default=BOUNDARY_TOLERANCE,
         help="pixels, of boundary F1 (default %(default)s)",
+    )
+    parser.add_argument(
+        "--report", action="store_true", help=f"also write {REPORT_FILE}; see tools/make_report.py"
     )
     add_compute_flags(parser)
     return parser

@@ -201,7 +201,7 @@ def test_contact_sheet(root, tmp_path):
     write_contact_sheet(examine(INFO, root), ["train", "val"], page)
     html = page.read_text()
     assert "label 9 at row 5, column 7" in html
-    assert html.count("data:image/png;base64,") == 2 * 6 - 1  # the wrong mask has no picture
+    assert html.count("data:image/webp;base64,") == 2 * 6 - 1  # the wrong mask has no picture
     assert "test: 2 images" not in html
     assert "http" not in html.replace("http-equiv", "")
 

@@ -1,0 +1,261 @@
+"""The report of a test: one HTML page that needs nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from tqdm import tqdm
+
+from network.config import Experiment
+from network.datasets.files import replacing
+from network.datasets.info import DatasetInfo
+from network.datasets.segmentation import Sample, find_samples
+from network.engine.compute import find_device
+from network.engine.metrics import compute_scores
+from network.engine.protocol import comparability, file_hash
+from network.engine.records import ImageRecord, read_records
+from network.engine.report import charts
+from network.engine.report.pictures import draw_heatmaps, draw_layers
+from network.engine.report.published import PUBLISHED
+from network.engine.results import other_padding, read_protocol
+from network.engine.runs import read_curves
+from network.engine.summary import Summary, summarize
+from network.errors import InputError
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+MAX_BYTES = 15 * 10**6
+SIDES = (512, 384, 256, 192, 128)
+"""Pixels of the longer side of a picture: the largest with which the page is small enough."""
+
+_SCORE_CURVES = ("mIoU", "mF1", "OA")
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """One row of the table of images; scores are None where an image has no labels."""
+
+    name: str
+    miou: float | None
+    oa: float | None
+    pixels: int
+
+
+def write_report(
+    experiment: Experiment,
+    folder: Path,
+    output: Path,
+    *,
+    images: int = 20,
+    heatmaps: int = 4,
+    device: str = "auto",
+) -> None:
+    """Write the page of a finished test.
+
+    Args:
+        folder: that the test script wrote.
+        output: HTML file.
+        images: how many to show: the worst, the best, half of each.
+        heatmaps: how many of these get their class heatmaps, if the checkpoint is still there.
+
+    Raises:
+        InputError: the test is not finished, or its files do not fit the data.
+    """
+    info = experiment.dataset
+    protocol = read_protocol(folder)
+    samples = {s.name: s for s in find_samples(info, experiment.root, protocol["split"])}
+    found = read_records(folder)
+    missing = sorted(samples.keys() - found.keys())
+    if missing:
+        raise InputError(
+            f"{folder}: no counts of {missing[0]} ({len(missing)} of {len(samples)} images); run "
+            "the test script again to finish it"
+        )
+    records = [found[name] for name in samples]
+    kinds = protocol["label_kinds"]
+    # Full masks show more, and where there are only eroded ones, these.
+    shown_kind = next((k for k in ("full", *kinds) if k in kinds), None)
+    scored = [_scored_image(record, shown_kind, info) for record in records]
+    worst, best = _selection(scored, images)
+    chosen = [image.name for image in (*worst, *best)]
+    heat, no_heat = _heatmaps(experiment, protocol, samples, worst, best, heatmaps, device)
+    curves = read_curves(Path(protocol["checkpoint"]))
+    context = {
+        "protocol": protocol,
+        "info": info,
+        "colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in info.palette],
+        "kinds": [_kind_section(records, kind, protocol, info) for kind in kinds],
+        "stated": _stated(protocol),
+        "published": _published(protocol),
+        "curves": _curve_charts(curves),
+        "images": sorted(scored, key=_by_miou),
+        "groups": [g for g in (("Worst images", worst), ("Best images", best)) if g[1]],
+        "shown_kind": shown_kind,
+        "heatmaps": heat,
+        "no_heatmaps": no_heat,
+        "geometry": charts,
+    }
+    for side in SIDES:
+        layers = {
+            name: draw_layers(samples[name], shown_kind, folder / f"{name}.png", info, side)
+            for name in tqdm(chosen, desc=f"Drawing at {side} pixels", unit="image", leave=False)
+        }
+        page = _render(layers=layers, **context)
+        if len(page.encode()) < MAX_BYTES:
+            break
+    else:
+        raise InputError(f"--images {images}: the page gets larger than 15 MB; show fewer")
+    with replacing(output) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def _render(**context: object) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = _percent
+    return environment.get_template("report.html").render(**context)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f}"  # noqa: RUF001
+
+
+def _scored_image(record: ImageRecord, kind: str | None, info: DatasetInfo) -> ScoredImage:
+    if kind is None:
+        return ScoredImage(record.name, None, None, 0)
+    counts = record.counts[kind]
+    matrix = counts.matrix + counts.padding_matrix
+    scores = compute_scores(matrix, info)
+    return ScoredImage(record.name, scores.miou, scores.oa, int(matrix.sum()))
+
+
+def _by_miou(image: ScoredImage) -> tuple[bool, float, str]:
+    return image.miou is None, image.miou or 0, image.name
+
+
+def _selection(
+    scored: Sequence[ScoredImage], count: int
+) -> tuple[list[ScoredImage], list[ScoredImage]]:
+    """The worst, worst first, and the best, best first; without scores, the first images."""
+    ranked = sorted((image for image in scored if image.miou is not None), key=_by_miou)
+    if not ranked:
+        return list(scored[:count]), []
+    count = min(count, len(ranked))
+    worst = ranked[: count - count // 2]
+    return worst, ranked[len(ranked) - count // 2 :][::-1]
+
+
+def _stated(protocol: dict) -> list[tuple[str, str]]:
+    """Rows of the protocol table."""
+    kinds = protocol["label_kinds"]
+    by_kind = {kind: comparability(protocol, kind) for kind in kinds}
+    rows = []
+    for key in next(iter(by_kind.values()), {}):
+        values = {kind: stated[key] for kind, stated in by_kind.items()}
+        if key == "masks":
+            rows.append((key, ", ".join(kinds)))
+        elif len(set(values.values())) == 1:
+            rows.append((key, values[kinds[0]]))
+        else:
+            rows.append((key, "; ".join(f"{kind}: {value}" for kind, value in values.items())))
+    if not kinds:
+        rows += [("data set", protocol["data_set"]), ("split", protocol["split"])]
+        rows += [("masks", "none: the labels of this split are held by a server")]
+        rows += [("TTA", f"{protocol['tta']} ({protocol['views']} views)")]
+    software = ", ".join(f"{name} {number}" for name, number in protocol["software"].items())
+    seed = protocol["seed"]
+    return [
+        *rows,
+        ("config", protocol["config"]),
+        ("seed", "unknown" if seed is None else str(seed)),
+        ("precision", protocol["precision"]),
+        ("checkpoint", protocol["checkpoint"]),
+        ("checkpoint, SHA-256", protocol["checkpoint_sha256"]),
+        ("software", software),
+    ]
+
+
+def _kind_section(
+    records: Sequence[ImageRecord], kind: str, protocol: dict, info: DatasetInfo
+) -> dict:
+    summary = summarize(records, kind, info)
+    counts = [record.counts[kind] for record in records]
+    matrix = np.sum([c.matrix + c.padding_matrix for c in counts], axis=0)
+    return {
+        "name": kind,
+        "summary": summary,
+        "padding": protocol["masks"][kind]["padding_policy"],
+        "other_padding": other_padding(protocol, kind),
+        "matrix": matrix.tolist(),
+        "shares": (matrix.sum(1) / max(1, matrix.sum())).tolist(),
+        "bins": _bins(summary),
+    }
+
+
+def _bins(summary: Summary) -> list[dict]:
+    """Bars of the reliability diagram; the page draws 15."""
+    pixels, confidence, correct = summary.calibration
+    total = max(1, pixels.sum())
+    return [
+        {
+            "low": n / len(pixels),
+            "share": pixels[n] / total,
+            "accuracy": correct[n] / pixels[n],
+            "confidence": confidence[n] / pixels[n],
+        }
+        for n in range(len(pixels))
+        if pixels[n]
+    ]
+
+
+def _published(protocol: dict) -> dict | None:
+    """Published rows, and whether this test is of the same split and masks."""
+    published = PUBLISHED.get(protocol["data_set"])
+    if published is None:
+        return None
+    same = protocol["split"] == published.split and published.kind in protocol["label_kinds"]
+    return {"table": published, "is_same_split": same}
+
+
+def _curve_charts(curves: dict) -> list[charts.Chart]:
+    def select(names: Sequence[str], factor: float = 1) -> dict:
+        return {n: [(x, factor * y) for x, y in curves[n]] for n in names if n in curves}
+
+    scores = [f"{split}/{name}" for name in _SCORE_CURVES for split in ("train", "val")]
+    classes = [name for name in curves if name.startswith("val/IoU/")]
+    parts = [n for n in curves if n.startswith("train/") and n not in scores]
+    found = [
+        charts.line_chart("Scores, percent", select(scores, 100)),
+        charts.line_chart("Loss and its weighted parts", select([*parts, "val/loss"])),
+        charts.line_chart("IoU of each class on val, percent", select(classes, 100)),
+        charts.line_chart("Learning rate", select([n for n in curves if n == "lr"])),
+    ]
+    return [chart for chart in found if chart]
+
+
+def _heatmaps(
+    experiment: Experiment,
+    protocol: dict,
+    samples: dict[str, Sample],
+    worst: Sequence[ScoredImage],
+    best: Sequence[ScoredImage],
+    count: int,
+    device: str,
+) -> tuple[dict, str]:
+    """Heatmaps of the first of the worst and of the best; else why there are none."""
+    chosen = [*worst[: count - count // 2], *best[: count // 2]]
+    checkpoint = Path(protocol["checkpoint"])
+    if not chosen:
+        return {}, "None were asked for."
+    if not checkpoint.is_file() or file_hash(checkpoint) != protocol["checkpoint_sha256"]:
+        return {}, f"None: {checkpoint} is no longer the checkpoint that was tested."
+    names = [samples[image.name] for image in chosen]
+    heat = draw_heatmaps(experiment, checkpoint, names, find_device(device))
+    return heat, "" if heat else "This model has no class heatmaps."

@@ -1,0 +1,97 @@
+"""Pictures of single images: image, truth, prediction, errors, and the heatmaps of each layer."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+
+from network.config import Experiment
+from network.datasets.files import read_image, read_mask
+from network.datasets.info import DatasetInfo
+from network.datasets.segmentation import Sample
+from network.datasets.thumbnails import mask_uri, photo_uri
+from network.datasets.transforms import Normalize
+from network.errors import InputError
+from network.models.checkpoint import load_weights
+
+HEATMAP_SIDE = 128
+RIGHT, WRONG, IGNORED = (225, 228, 232), (200, 30, 80), (120, 126, 134)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Data URIs of one image by layer: ``image``, ``prediction``, and with labels ``truth`` and
+    ``errors``; and its size in pixels.
+    """
+
+    uris: dict[str, str]
+    height: int
+    width: int
+
+    @property
+    def size(self) -> int:
+        """Bytes in the page."""
+        return sum(len(uri) for uri in self.uris.values())
+
+
+def draw_layers(sample: Sample, kind: str | None, mask: Path, info: DatasetInfo, side: int):
+    """The layers of one image.
+
+    Args:
+        kind: of the labels; None where there are none.
+        mask: what was predicted, labels or colors.
+        side: of the pictures, at most, in pixels.
+
+    Raises:
+        InputError: a file is missing, or has not the size of its image.
+    """
+    if not mask.is_file():
+        raise InputError(f"{mask}: no prediction of this image; run the test script again")
+    image, prediction = read_image(sample.image), read_mask(mask, info)
+    if prediction.shape != image.shape[:2]:
+        raise InputError(
+            f"{mask}: {prediction.shape} pixels, its image {sample.image} has {image.shape[:2]}; "
+            "run the test script again"
+        )
+    uris = {"image": photo_uri(image, side)}
+    if kind:
+        truth = read_mask(sample.masks[kind], info)
+        uris["truth"] = mask_uri(info.to_rgb(truth), side)
+    uris["prediction"] = mask_uri(info.to_rgb(prediction), side)
+    if kind:
+        colors = np.array([RIGHT, WRONG, IGNORED], np.uint8)
+        state = np.where(truth == info.ignore_index, 2, prediction != truth)
+        uris["errors"] = mask_uri(colors[state], side)
+    return Layers(uris, *prediction.shape)
+
+
+def draw_heatmaps(
+    experiment: Experiment, checkpoint: Path, samples: Sequence[Sample], device: torch.device
+) -> dict[str, list[list[str]]]:
+    """How strongly each layer sees each class: data URIs by sample, layer and class.
+
+    Softmax over the classes, from 0 (dark) to 1. Nothing for a model without heatmaps.
+    """
+    model = experiment.build_model(pretrained=False)
+    if "details" not in inspect.signature(model.forward).parameters:
+        return {}
+    load_weights(model, checkpoint)
+    model.to(device).eval()
+    normalize = Normalize(experiment.data.mean, experiment.data.std).to(device)
+    found = {}
+    for sample in samples:
+        image = torch.from_numpy(read_image(sample.image)).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            heatmaps = model(normalize(image.to(device)), details=True).heatmaps or []
+        maps = [layer[0].float().softmax(0).cpu().numpy() for layer in heatmaps]
+        found[sample.name] = [[_heat_uri(one) for one in layer] for layer in maps]
+    return found
+
+
+def _heat_uri(heat: np.ndarray) -> str:
+    colors = matplotlib.colormaps["viridis"](heat, bytes=True)[..., :3]
+    return photo_uri(np.ascontiguousarray(colors), HEATMAP_SIDE)

@@ -1,0 +1,90 @@
+"""Published scores of the field, to stand beside measured ones.
+
+Sources: the papers named; BiCoR-Seg: arXiv 2512.20255, tables 1 to 3; D2LS: ICCV 2025; the rows of
+UNetFormer and FT-UNetFormer are GeoSeg's own runs. What is known of how they were measured is in
+docs/protocol.md.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """Percent, as printed; None where the paper has no number.
+
+    Attributes:
+        first_class_f1: F1 of ImSurf, which tells how padding was probably scored.
+    """
+
+    method: str
+    miou: float | None
+    mf1: float | None = None
+    oa: float | None = None
+    first_class_f1: float | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """Rows of one data set and the protocol that they state."""
+
+    split: str
+    kind: str
+    protocol: str
+    rows: tuple[PublishedRow, ...]
+
+
+PUBLISHED = {
+    "vaihingen": Published(
+        split="test",
+        kind="eroded",
+        protocol="17 test areas, eroded masks, mean over 5 classes; padding not stated: rows "
+        "whose ImSurf F1 is near 97 probably score it as ImSurf",
+        rows=(
+            PublishedRow("UNetFormer", 82.54, 90.30, 91.10),
+            PublishedRow("FT-UNetFormer", 83.98, 91.17, 91.74),
+            PublishedRow("LSKNet-S", 85.1, 91.8, 93.6),
+            PublishedRow("SFA-Net", 84.06, 91.2),
+            PublishedRow("AFENet", 84.55, 91.54, 91.67),
+            PublishedRow("D2LS", 85.27, 91.9, None, 97.1),
+            PublishedRow("BiCoR-Seg", 85.38, 91.94, 92.10, 97.36),
+        ),
+    ),
+    "potsdam": Published(
+        split="test",
+        kind="eroded",
+        protocol="14 test tiles, eroded masks, mean over 5 classes; padding not stated",
+        rows=(
+            PublishedRow("UNetFormer", 86.52, 92.64, 91.19),
+            PublishedRow("FT-UNetFormer", 87.50, 93.22, 91.87),
+            PublishedRow("LSKNet-S", 87.2, 93.1, 92.0),
+            PublishedRow("SFA-Net", 87.60, 93.5),
+            PublishedRow("AFENet", 87.50, 93.24, 92.00),
+            PublishedRow("D2LS", None, 94.7, None, 96.1),
+            PublishedRow("BiCoR-Seg", 89.87, 94.59, 92.10, 94.82),
+        ),
+    ),
+    "loveda": Published(
+        split="test",
+        kind="full",
+        protocol="test split, scored by the server; mean over 7 classes",
+        rows=(
+            PublishedRow("UNetFormer", 52.97),
+            PublishedRow("LSKNet-S", 54.0),
+            PublishedRow("SFA-Net", 54.9),
+            PublishedRow("AFENet", 54.8),
+            PublishedRow("D2LS", 55.3),
+            PublishedRow("BiCoR-Seg", 55.5),
+        ),
+    ),
+    "uavid": Published(
+        split="test",
+        kind="full",
+        protocol="test split, scored by the server; mean over 8 classes",
+        rows=(
+            PublishedRow("UNetFormer", 67.63),
+            PublishedRow("LSKNet-S", 70.0),
+            PublishedRow("SFA-Net", 70.4),
+            PublishedRow("D2LS", 70.9),
+        ),
+    ),
+}

@@ -1,0 +1,206 @@
+"""The report's page: complete, self-contained, small enough, and right in its numbers."""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from network.config import Experiment, load_experiment, settings
+from network.datasets.info import LOVEDA, VAIHINGEN, DatasetInfo
+from network.engine.evaluate import evaluate
+from network.engine.report import page
+from network.engine.report.charts import HEIGHT, TOP, line_chart
+from network.engine.report.published import PUBLISHED
+from network.engine.runs import read_curves
+from network.errors import InputError
+from network.models.checkpoint import SETTINGS_KEY
+from network.models.output import SegOutput
+from tests.conftest import ROOT
+from tests.scenes import make_dataset
+
+SETTINGS = ["model.encoder=test_convnext", "model.weights=None", "model.drop_path=0"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A test that has been run."""
+
+    experiment: Experiment
+    folder: Path
+
+    def write(self, output: Path, **options) -> Path:
+        page.write_report(self.experiment, self.folder, output, device="cpu", **options)
+        return output
+
+
+def make_test(cwd: Path, images: int = 3, info: DatasetInfo = VAIHINGEN) -> Finished:
+    """Random weights on random scenes, evaluated."""
+    make_dataset(cwd / "data", info, {"test": images}, ((64, 64), (64, 96)))
+    path = ROOT / f"config/{info.name}/bicor.py"
+    experiment = load_experiment(path, [*SETTINGS, f"data.root={cwd / 'data'}"])
+    torch.manual_seed(3)
+    weights = experiment.build_model(pretrained=False).state_dict()
+    state = {f"model.{name}": value for name, value in weights.items()}
+    torch.save({"state_dict": state, SETTINGS_KEY: settings(experiment)}, cwd / "best.ckpt")
+    evaluate(
+        experiment,
+        checkpoint=cwd / "best.ckpt",
+        output=cwd / "out",
+        split="test",
+        device="cpu",
+    )
+    return Finished(experiment, cwd / "out")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Finished:
+    return make_test(tmp_path_factory.mktemp("vaihingen"))
+
+
+@pytest.fixture(scope="module")
+def html(finished, tmp_path_factory) -> str:
+    return finished.write(tmp_path_factory.mktemp("page") / "report.html").read_text()
+
+
+def test_needs_nothing_else(html):
+    """No address but data URIs and places in the page itself."""
+    addresses = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')>\s]+)""", html)
+    assert len(addresses) > 20
+    assert all(address.startswith(("data:image/webp;base64,", "#")) for address in addresses)
+    assert "http" not in html.replace("data:image", "")
+    assert "@import" not in html
+
+
+def test_says_what_was_measured(finished, html):
+    document = json.loads((finished.folder / "scores.json").read_text())
+    assert document["protocol"]["checkpoint_sha256"] in html
+    for kind in ("eroded", "full"):
+        scores = document["scores"][kind]
+        wanted = [scores["mIoU"], scores["mF1"], scores["OA"], scores["calibration_error"]]
+        wanted += [c[s] for c in scores["classes"].values() for s in ("IoU", "F1", "recall")]
+        for value in wanted:
+            assert f"{100 * value:.2f}" in html
+    assert all(row.method in html for row in PUBLISHED["vaihingen"].rows)
+
+
+def test_confusion_matrix_has_all_pixels(finished, html):
+    pixels = [int(n) for n in re.findall(r'title="(\d+) pixels"', html)]
+    labeled = 2 * 62 * 64 + 62 * 96  # two rows of each are ignored
+    assert len(pixels) == 2 * 36
+    assert sum(pixels) == 2 * labeled
+
+
+def test_worst_and_best_are_in_order(finished, html):
+    mious = [float(v) for v in re.findall(r"</div>\s*<figcaption>\S+ <b>mIoU ([\d.]+)", html)]
+    assert len(mious) == 3  # two worst, worst first, and the best
+    assert mious == sorted(mious)
+
+
+def test_fewer_images_and_no_heatmaps(finished, tmp_path):
+    text = finished.write(tmp_path / "a.html", images=1, heatmaps=0).read_text()
+    assert text.count('class="stage"') == 1
+    assert "None were asked for." in text
+
+
+def test_another_checkpoint_draws_no_heatmaps(finished, tmp_path):
+    folder = shutil.copytree(finished.folder, tmp_path / "out")
+    protocol = json.loads((folder / "protocol.json").read_text())
+    protocol["checkpoint_sha256"] = 64 * "0"
+    (folder / "protocol.json").write_text(json.dumps(protocol))
+    text = replace(finished, folder=folder).write(tmp_path / "a.html").read_text()
+    assert "is no longer the checkpoint that was tested" in text
+    assert '<table class="heat">' not in text
+
+
+class NoHeatmaps(torch.nn.Module):
+    """A model that has only logits."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> SegOutput:
+        return self.model(image)
+
+
+def test_a_model_without_heatmaps(finished, tmp_path):
+    model = partial(lambda build: NoHeatmaps(build(weights=None)), finished.experiment.model)
+    other = replace(finished, experiment=replace(finished.experiment, model=model))
+    assert "This model has no class heatmaps." in other.write(tmp_path / "a.html").read_text()
+
+
+def test_the_largest_pictures_that_fit(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "SIDES", (96, 48, 24, 8))
+    large = finished.write(tmp_path / "large.html", heatmaps=0).stat().st_size
+    monkeypatch.setattr(page, "MAX_BYTES", large - 1)
+    assert finished.write(tmp_path / "small.html", heatmaps=0).stat().st_size < large
+    monkeypatch.setattr(page, "MAX_BYTES", 1000)
+    with pytest.raises(InputError, match="--images 20: the page gets larger"):
+        finished.write(tmp_path / "none.html")
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_labels_that_a_server_holds(tmp_path):
+    """Without scores the page still has its protocol and pictures."""
+    finished = make_test(tmp_path, images=1, info=LOVEDA)
+    text = finished.write(tmp_path / "report.html").read_text()
+    assert "held by a server" in text
+    assert text.count('class="stage"') == 2
+    assert 'data-layer="truth"' not in text
+    assert 'id="scores"' not in text
+
+
+def test_unfinished_or_changed(finished, tmp_path):
+    folder = shutil.copytree(finished.folder, tmp_path / "out")
+    broken = replace(finished, folder=folder)
+    masks = sorted(folder.glob("*.png"))
+    masks[0].replace(folder / "kept")
+    with pytest.raises(InputError, match="no prediction of this image"):
+        broken.write(tmp_path / "a.html")
+    shutil.copy(masks[1], masks[0])  # the second image is wider
+    with pytest.raises(InputError, match=r"test_0_0\.png: \(64, 96\) pixels, its image"):
+        broken.write(tmp_path / "a.html")
+    (folder / "images.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"no counts of test_0_0 \(3 of 3 images\)"):
+        broken.write(tmp_path / "a.html")
+    (folder / "protocol.json").write_text("{}")
+    with pytest.raises(InputError, match="no complete protocol stamp"):
+        broken.write(tmp_path / "a.html")
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_curves_of_a_resumed_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    logs = Path("lightning_logs/a/b")
+    for name, rows in {
+        "version_0": ["0,1,,0.1", "0,1,2.5,", "1,2,2.0,0.2", "2,3,1.9,0.3"],
+        "version_0_resumed_1": ["2,3,1.5,0.5"],
+        "version_0_resumed_2": ["3,4,1.0,0.6"],
+        "version_1": ["9,9,9,9"],
+    }.items():
+        (logs / name).mkdir(parents=True)
+        text = "\n".join(["epoch,step,train/loss,val/mIoU", *rows])
+        (logs / name / "metrics.csv").write_text(text)
+    curves = read_curves(Path("model_weights/a/b/version_0/best.ckpt"))
+    assert curves["train/loss"] == [(0, 2.5), (1, 2.0), (2, 1.5), (3, 1.0)]
+    assert curves["val/mIoU"] == [(0, 0.1), (1, 0.2), (2, 0.5), (3, 0.6)]
+    assert "step" not in curves
+    assert read_curves(Path("elsewhere/best.ckpt")) == {}
+
+
+def test_line_chart():
+    chart = line_chart("title", {"a": [(0, 1.0), (2, 3.0), (4, 2.0)], "b": []})
+    assert list(chart.lines) == ["a"]
+    heights = [point.y for point in chart.lines["a"]]
+    assert heights[1] < heights[2] < heights[0]  # down is positive in SVG
+    assert min(heights) >= TOP
+    assert max(heights) <= HEIGHT
+    assert [tick.label for tick in chart.x_ticks] == ["0", "1", "2", "3", "4"]
+    assert line_chart("title", {"a": []}) is None
+    single = line_chart("title", {"a": [(0, 1.0)]})
+    assert len(single.lines["a"]) == 1
