@@ -9,34 +9,22 @@ Cost     about 1 s per scene and core
 
 import argparse
 import sys
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.datasets.files import write_image
 from network.datasets.folder_jobs import available_cores, map_parallel, replacing_folders
-from network.datasets.info import SPLITS, VAIHINGEN
-from network.datasets.scenes import MIN_SIZE, erode_labels, make_scene
+from network.datasets.info import SPLITS
+from network.datasets.scene_files import SceneTile, write_scene
+from network.datasets.scenes import MIN_SIZE
 from network.errors import InputError, run_command
 
 # Names what this tool made, so that a rerun never replaces real data of the same names.
 MANIFEST = "made_by_make_demo_data.txt"
 # More scenes than a split can have: no seed of one split, or of another --seed, comes twice.
 SEEDS_PER_SPLIT = 1_000_000
-
-
-@dataclass(frozen=True)
-class Task:
-    """One scene to make."""
-
-    split: str
-    area: int
-    seed: int
-    height: int
-    width: int
 
 
 def parse_args() -> argparse.Namespace:
@@ -89,30 +77,14 @@ def check_output(output: Path) -> None:
             )
 
 
-def plan(args: argparse.Namespace) -> list[Task]:
+def plan(args: argparse.Namespace) -> list[SceneTile]:
     """All scenes; area numbers run on over the splits, seeds depend on split and position."""
-    tasks: list[Task] = []
+    tasks: list[SceneTile] = []
     for index, split in enumerate(SPLITS):
         first_seed = (args.seed * len(SPLITS) + index) * SEEDS_PER_SPLIT
         for i in range(getattr(args, f"scenes_{split}")):
-            tasks.append(Task(split, len(tasks) + 1, first_seed + i, *args.size))
+            tasks.append(SceneTile(split, len(tasks) + 1, first_seed + i, *args.size))
     return tasks
-
-
-def make_files(folder: Path, task: Task) -> list[str]:
-    """Write image, mask and eroded mask of one scene; their paths relative to ``folder``."""
-    image, labels = make_scene(task.seed, task.height, task.width)
-    stem, tiles = f"top_mosaic_09cm_area{task.area}", VAIHINGEN.tiles
-    files = {
-        f"{task.split}_images/{stem}{tiles.image}": image,
-        f"{task.split}_masks/{stem}{tiles.mask}": VAIHINGEN.to_rgb(labels),
-        f"{task.split}_masks_eroded/{stem}{tiles.eroded_mask}": VAIHINGEN.to_rgb(
-            erode_labels(labels, ignore_index=VAIHINGEN.ignore_index)
-        ),
-    }
-    for name, pixels in files.items():
-        write_image(folder / name, pixels)
-    return list(files)
 
 
 def main() -> None:
@@ -123,7 +95,7 @@ def main() -> None:
     check_output(output)
     tasks = plan(args)
     with replacing_folders(output) as (folder,):
-        make = partial(make_files, folder)
+        make = partial(write_scene, folder)
         made = map_parallel(make, tasks, workers=available_cores(), unit="scene")
         manifest = "\n".join(sorted(chain.from_iterable(made))) + "\n"
         (folder / MANIFEST).write_text(manifest)

@@ -1,0 +1,293 @@
+"""What it does to the scores whether padding is ignored or is ImSurf, in training and in test.
+
+The tiles of ISPRS Vaihingen and Potsdam are padded to whole patches. GeoSeg's tools label that
+padding ImSurf; ours ignore it (docs/protocol.md). One model is trained under each policy, and each
+model is scored under both.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from network.config import Experiment, load_experiment, settings
+from network.datasets.files import replacing
+from network.datasets.folder_jobs import available_cores, map_parallel, replacing_folders
+from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
+from network.datasets.patches import (
+    PAD_POLICIES,
+    PatchSplit,
+    is_cut,
+    padding,
+    read_provenance,
+    split_tiles,
+)
+from network.datasets.scene_files import SceneTile, write_scene
+from network.engine.evaluate import evaluate
+from network.engine.metrics import Scores
+from network.engine.protocol import changes_training
+from network.engine.records import read_records
+from network.engine.runs import runs
+from network.engine.summary import Summary
+from network.engine.train import train
+from network.errors import InputError
+from network.models.checkpoint import SETTINGS_KEY, read_checkpoint
+
+PATCH = 1024
+
+TEST_TILES = {
+    "vaihingen": {
+        2: (2767, 2428),
+        4: (2557, 1887),
+        6: (2557, 1887),
+        8: (2557, 1887),
+        10: (2557, 1887),
+        12: (2575, 1922),
+        14: (2565, 1919),
+        16: (2565, 1919),
+        20: (2315, 1866),
+        22: (2546, 1903),
+        24: (2546, 1903),
+        27: (3313, 1917),
+        29: (2563, 1917),
+        31: (2555, 1980),
+        33: (2555, 1581),
+        35: (1884, 2805),
+        38: (2550, 3816),
+    },
+    "potsdam": dict.fromkeys(range(14), (6000, 6000)),
+}
+"""Height and width of the official test tiles, pixels."""
+
+SCENES = (
+    *(("train", area, (2557, 1887)) for area in (1, 3, 5)),
+    ("val", 30, (2563, 1934)),
+    *(("test", area, TEST_TILES["vaihingen"][area]) for area in (4, 12, 24, 35)),
+)
+"""Split, area and size of the synthetic tiles."""
+
+CROP_PATCH = 288
+"""Patch size for crops of 512 pixels: padded to 576, a share of padding like Vaihingen's.
+
+Their folders bear the names of patches of 1024, which the config knows; the stamp says which size.
+"""
+
+
+def padding_share(sizes: Sequence[tuple[int, int]], patch: int = PATCH) -> float:
+    """Share of padding in all pixels of the padded tiles, 0 to 1; stride = patch."""
+    total = sum(math.prod(side + padding(side, patch, patch) for side in size) for size in sizes)
+    return 1 - sum(math.prod(size) for size in sizes) / total
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on one test set.
+
+    Attributes:
+        trained: policy in training.
+        ignored, scored: scores without padding, and with padding as ImSurf.
+        share: of padding in all pixels of the test set.
+        called_first: share of the padding that the model calls ImSurf.
+    """
+
+    data: str
+    trained: str
+    ignored: Scores
+    scored: Scores
+    share: float
+    called_first: float
+
+
+def run_study(work: Path, config: Path, real: Path | None, overrides: Sequence[str]) -> list[Row]:
+    """Make, cut, train and test, each only where that is not done; on eroded masks.
+
+    Args:
+        work: folder for tiles, patches and masks.
+        config: of the study.
+        real: folder with real crops, ``{vaihingen,potsdam}/{images,masks_eroded}``; or None.
+        overrides: of the config.
+    """
+    make_tiles(work / "tiles")
+    test_sets = {"synthetic tiles": work / "ignore"}
+    for policy in PAD_POLICIES:
+        for split in ("train", "val", "test"):
+            _cut_tiles(work, split, policy)
+    if real:
+        for info in (VAIHINGEN, POTSDAM):
+            root = work / f"{info.name}_crop"
+            _cut_crop(real / info.name, root, info)
+            test_sets[f"real {info.name.capitalize()} crop"] = root
+    rows = []
+    for policy in PAD_POLICIES:
+        own = [f"name=padding_study/{policy}", f"data.root={work / policy}"]
+        experiment = load_experiment(config, [*overrides, *own])
+        checkpoint = train_once(experiment) / "best.ckpt"
+        for name, root in test_sets.items():
+            other = replace(experiment, data=replace(experiment.data, root=str(root)))
+            output = work / "results" / f"{policy}_on_{root.name}"
+            print(f"{name}, trained with padding policy '{policy}'")
+            found = evaluate(other, checkpoint=checkpoint, output=output, split="test")
+            rows.append(_row(name, policy, other, output, found["eroded"]))
+    return rows
+
+
+def make_tiles(folder: Path) -> None:
+    """Write the synthetic tiles, all or none; nothing where they are there."""
+    tiles = [SceneTile(split, area, area, *size) for split, area, size in SCENES]
+    names = {name for tile in tiles for name in tile.names.values()}
+    if all((folder / name).is_file() for name in names):
+        return
+    if folder.exists():
+        raise InputError(f"{folder}: holds other files than the study's; choose another --work")
+    with replacing_folders(folder) as (partial_folder,):
+        write = partial(write_scene, partial_folder)
+        map_parallel(write, tiles, workers=available_cores(), unit="scene")
+
+
+def _cut_tiles(work: Path, split: str, policy: str) -> None:
+    is_train, is_test = split == "train", split == "test"
+    folder = VAIHINGEN.splits[split][0]
+    _cut(
+        PatchSplit(
+            info=VAIHINGEN,
+            img_dir=work / "tiles" / f"{split}_images",
+            mask_dir=work / "tiles" / (f"{split}_masks_eroded" if is_test else f"{split}_masks"),
+            output_img_dir=work / policy / folder.images,
+            output_mask_dir=work / policy / folder.masks[0].folder,
+            mode="train" if is_train else "val",
+            split_size=PATCH,
+            stride=PATCH // 2 if is_train else PATCH,
+            eroded=is_test,
+            pad_policy=policy,
+        )
+    )
+
+
+def _cut_crop(source: Path, root: Path, info: DatasetInfo) -> None:
+    folder = info.splits["test"][0]
+    _cut(
+        PatchSplit(
+            info=info,
+            img_dir=source / "images",
+            mask_dir=source / "masks_eroded",
+            output_img_dir=root / folder.images,
+            output_mask_dir=root / folder.masks[0].folder,
+            mode="val",
+            split_size=CROP_PATCH,
+            stride=CROP_PATCH,
+            eroded=True,
+            rgb_image=info is POTSDAM,
+        )
+    )
+
+
+def _cut(split: PatchSplit) -> None:
+    if not is_cut(split):
+        split_tiles(split, workers=available_cores())
+
+
+def train_once(experiment: Experiment) -> Path:
+    """The folder of a finished run of this experiment: an old one, gone on with, or a new one."""
+    for run in reversed(runs(experiment)):
+        last = run / "last.ckpt"
+        if not last.is_file():
+            continue
+        checkpoint, own = read_checkpoint(last), settings(experiment)
+        trained = checkpoint.get(SETTINGS_KEY, {})
+        if any(changes_training(key) and trained.get(key) != own[key] for key in own):
+            continue
+        if checkpoint["epoch"] + 1 >= experiment.optim.epochs:
+            return run
+        return train(experiment, resume=str(last))
+    return train(experiment)
+
+
+def _row(data: str, trained: str, experiment: Experiment, output: Path, summary: Summary) -> Row:
+    counts = [record.counts["eroded"] for record in read_records(output).values()]
+    called = np.sum([c.padding for c in counts], axis=0)
+    mask_folder = experiment.dataset.splits["test"][0].masks[0].folder
+    return Row(
+        data=data,
+        trained=trained,
+        ignored=summary.scores,
+        scored=summary.other_padding or summary.scores,
+        share=read_provenance(experiment.root / mask_folder)["padding_share"],
+        called_first=float(called[0] / max(1, called.sum())),
+    )
+
+
+def geometry_table() -> str:
+    """Share of padding in the official test tiles, as Markdown."""
+    lines = [
+        "| test tiles | patches of 1024 | padding, % of their pixels |",
+        "| --- | ---: | ---: |",
+    ]
+    for name, tiles in TEST_TILES.items():
+        sizes = list(tiles.values())
+        patches = sum(math.prod(math.ceil(side / PATCH) for side in size) for size in sizes)
+        share = 100 * padding_share(sizes)
+        lines.append(f"| {len(sizes)} of {name.capitalize()} | {patches} | {share:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def results_table(rows: Sequence[Row]) -> str:
+    """Every model on every test set under both policies, as Markdown; percent."""
+    lines = [
+        "| test set (padding) | padding in training | in test | mIoU | mF1 | OA | ImSurf F1 | "
+        "padding called ImSurf |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        for test, scores in (("ignored", row.ignored), ("ImSurf", row.scored)):
+            means = [scores.miou, scores.mf1, scores.oa, scores.f1[0]]
+            cells = " | ".join(f"{100 * value:.1f}" for value in means)
+            lines.append(
+                f"| {row.data} ({100 * row.share:.1f} %) | {_TRAINED[row.trained]} | {test} | "
+                f"{cells} | {100 * row.called_first:.1f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+_TRAINED = {"ignore": "ignored", "geoseg": "ImSurf"}
+
+
+def write_study(rows: Sequence[Row], folder: Path) -> None:
+    """Write ``padding_study.md`` and ``padding_study.png``."""
+    with replacing(folder / "padding_study.md") as file:
+        file.write_text(f"{geometry_table()}\n{results_table(rows)}", encoding="utf-8")
+    tests = list(dict.fromkeys(row.data for row in rows))
+    figure = Figure(figsize=(4.2 * len(tests), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(tests), sharey=True, squeeze=False)[0]
+    scores = {
+        "mIoU": lambda s: s.miou,
+        "OA": lambda s: s.oa,
+        "ImSurf F1": lambda s: s.f1[0],
+    }
+    for axis, test in zip(axes, tests, strict=True):
+        bars = [
+            (row.trained, scored, values)
+            for row in rows
+            if row.data == test
+            for scored, values in (("ignored", row.ignored), ("ImSurf", row.scored))
+        ]
+        for number, (trained, scored, values) in enumerate(bars):
+            axis.bar(
+                np.arange(len(scores)) + (number - 1.5) * 0.2,
+                [100 * score(values) for score in scores.values()],
+                width=0.19,
+                color="tab:blue" if trained == "ignore" else "tab:orange",
+                alpha=0.45 if scored == "ignored" else 1,
+                label=f"trained: {_TRAINED[trained]}; scored: {scored}",
+            )
+        share = next(100 * row.share for row in rows if row.data == test)
+        axis.set_title(f"{test}\n{share:.1f} % padding", fontsize=10)
+        axis.set_xticks(range(len(scores)), scores)
+    axes[0].set(ylabel="percent", ylim=(0, 100))
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, title="padding")
+    with replacing(folder / "padding_study.png") as file:
+        figure.savefig(file, format="png", dpi=110)

@@ -1,0 +1,80 @@
+"""The padding study: its geometry and formula by known numbers, and the whole of it in small."""
+
+import pytest
+
+from network.config import load_experiment
+from network.datasets.info import VAIHINGEN
+from network.engine import padding_study
+from network.engine.padding_study import (
+    TEST_TILES,
+    padding_share,
+    results_table,
+    run_study,
+    train_once,
+    write_study,
+)
+from network.errors import InputError
+from tests.conftest import ROOT
+
+CONFIG = ROOT / "config/padding_study/bicor.py"
+SETTINGS = [
+    *("model.encoder=test_convnext", "model.dim=32", "data.crop=32", "data.scales=(1.0,)"),
+    *("data.workers=0", "optim.epochs=1"),
+]
+
+
+def test_share_of_padding():
+    """The figures that follow from the sizes of the official tiles."""
+    assert tuple(TEST_TILES) == ("vaihingen", "potsdam")
+    names = {f"top_mosaic_09cm_area{area}" for area in TEST_TILES["vaihingen"]}
+    assert names == set(VAIHINGEN.tile_splits["test"])
+    assert padding_share(TEST_TILES["vaihingen"].values()) == pytest.approx(0.239, abs=5e-4)
+    assert padding_share(TEST_TILES["potsdam"].values()) == pytest.approx(1 - (6000 / 6144) ** 2)
+    assert padding_share([(64, 128)], 64) == 0
+    assert padding_share([(1, 64)], 64) == pytest.approx(63 / 64)
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Two tiles of 160 x 144, patches of 128: 65 % of them are padding."""
+    scenes = tuple((split, area, (160, 144)) for area, split in enumerate(("train", "val", "test")))
+    monkeypatch.setattr(padding_study, "SCENES", scenes)
+    monkeypatch.setattr(padding_study, "PATCH", 128)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_whole_study(small):
+    rows = run_study(small / "work", CONFIG, None, SETTINGS)
+    assert [row.trained for row in rows] == ["ignore", "geoseg"]
+    for row in rows:
+        assert row.share == pytest.approx(1 - 160 * 144 / 256**2, abs=1e-6)
+        # The padding adds to the score what of it the model calls ImSurf.
+        is_gain = row.called_first > row.ignored.oa
+        assert (row.scored.oa > row.ignored.oa) == is_gain
+    write_study(rows, small / "out")
+    assert results_table(rows) in (small / "out/padding_study.md").read_text()
+    assert (small / "out/padding_study.png").stat().st_size > 10_000
+
+    files = [p for p in small.rglob("*") if p.suffix in (".ckpt", ".tif", ".png")]
+    before = {
+        path: path.stat().st_mtime_ns for path in files if not {"out", "figures"} & {*path.parts}
+    }
+    again = run_study(small / "work", CONFIG, None, SETTINGS)
+    assert results_table(again) == results_table(rows)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_another_setting_trains_anew(small):
+    run_study(small / "work", CONFIG, None, SETTINGS)
+    own = [*SETTINGS, "name=padding_study/ignore", f"data.root={small / 'work/ignore'}"]
+    assert train_once(load_experiment(CONFIG, own)).name == "version_0"
+    longer = load_experiment(CONFIG, [*own, "optim.epochs=2"])
+    assert train_once(longer).name == "version_1"
+    assert train_once(longer).name == "version_1"
+
+
+def test_foreign_tiles_are_left_alone(small):
+    (small / "work/tiles").mkdir(parents=True)
+    with pytest.raises(InputError, match="tiles: holds other files"):
+        run_study(small / "work", CONFIG, None, SETTINGS)
