@@ -18,7 +18,12 @@ from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.transforms import Normalize
 from network.engine.compute import arrange, autocast, find_device, prepare
 from network.engine.data import evaluation_loader
-from network.engine.protocol import changes_predictions, check_same_settings, stamp
+from network.engine.protocol import (
+    changes_predictions,
+    check_same_settings,
+    file_hash,
+    stamp,
+)
 from network.engine.records import (
     RECORDS_FILE,
     Counter,
@@ -91,7 +96,8 @@ def evaluate(
         split=split,
         label_kinds=kinds,
         images=len(samples),
-        checkpoint=checkpoint,
+        checkpoint=checkpoint.as_posix(),
+        sha256=file_hash(checkpoint),
         training=training,
         tta=tta,
         views=len(build_views(tta, info)),

@@ -121,16 +121,20 @@ def stamp(
     split: str,
     label_kinds: list[str],
     images: int,
-    checkpoint: Path,
+    checkpoint: str,
+    sha256: str,
     training: dict | None,
     tta: str,
-    views: int,
+    views: int | None,
     boundary_tolerance: int,
 ) -> dict:
     """Everything that a reader needs to know which numbers these can be compared with.
 
     Args:
+        checkpoint: its path, or where else the predictions come from.
+        sha256: of the checkpoint, or of these predictions.
         training: settings of the run that wrote the checkpoint; None where it does not say.
+        views: of the test-time augmentation; None where that is not known.
     """
     info = experiment.dataset
     masks = mask_protocol(info, experiment.root, split)
@@ -147,8 +151,8 @@ def stamp(
         "tta": tta,
         "views": views,
         "boundary_tolerance": boundary_tolerance,
-        "checkpoint": checkpoint.as_posix(),
-        "checkpoint_sha256": file_hash(checkpoint),
+        "checkpoint": checkpoint,
+        "checkpoint_sha256": sha256,
         "config": experiment.config,
         "settings": settings(experiment),
         "training": training,
@@ -182,7 +186,7 @@ def comparability(protocol: dict, kind: str) -> dict[str, str]:
         "padding": masks["padding_policy"],
         "tiling": masks["tiling"],
         "image files": masks.get("patches", {}).get("image_ending", "as stored"),
-        "TTA": f"{protocol['tta']} ({views} view{'s' * (views != 1)})",
+        "TTA": protocol["tta"] + (f" ({views} view{'s' * (views != 1)})" if views else ""),
         "classes": ", ".join(protocol["classes"]),
         "mean over": ", ".join(protocol["classes_in_mean"]),
         "trained on": (protocol["training"] or {}).get("data.train", "unknown"),

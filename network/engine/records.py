@@ -106,12 +106,16 @@ class Counter:
     tolerance: int
 
     def count(
-        self, confidence: Tensor, prediction: Tensor, labels: Tensor, margin: tuple[int, int]
+        self,
+        confidence: Tensor | None,
+        prediction: Tensor,
+        labels: Tensor,
+        margin: tuple[int, int],
     ) -> Counts:
         """Counts of one image, all on the CPU.
 
         Args:
-            confidence: (h, w) probability of the prediction.
+            confidence: (h, w) probability of the prediction; None leaves calibration empty.
             prediction: (h, w) labels 0 to k-1, int64.
             labels: (h, w) uint8.
             margin: rows and columns of padding, see :func:`padding_margin`.
@@ -122,11 +126,14 @@ class Counter:
         padding[: margin[0]] = True
         padding[:, : margin[1]] = True
         inside = labels.masked_fill(padding, ignored)
+        calibration = Calibration()
+        if confidence is not None:
+            calibration.update(confidence, prediction == inside, inside < k)
         boundary = BoundaryCounts(k, ignored, band_width(*labels.shape), self.tolerance)
         return Counts(
             matrix=self._matrix(prediction, inside),
             boundary=boundary.update(prediction.numpy(), inside.numpy()),
-            calibration=Calibration().update(confidence, prediction == inside, inside < k).numpy(),
+            calibration=calibration.counts.numpy(),
             padding_matrix=self._matrix(prediction[padding], labels[padding]),
             padding=torch.bincount(prediction[padding], minlength=k).numpy(),
         )

@@ -60,7 +60,9 @@ def read_protocol(folder: Path) -> dict:
     Raises:
         InputError: there is none, or it is not complete.
     """
-    with _stamped(folder / PROTOCOL_FILE) as protocol:
+    path = folder / PROTOCOL_FILE
+    with _stamped(path if path.is_file() else folder / SCORES_FILE) as document:
+        protocol = document.get("protocol", document)
         for kind in protocol["label_kinds"]:
             comparability(protocol, kind)
     return protocol
@@ -103,6 +105,8 @@ def write_results(folder: Path, protocol: dict, summaries: dict[str, Summary]) -
 def write_figures(folder: Path, protocol: dict, summaries: dict[str, Summary]) -> None:
     """Write ``figures/reliability_<kind>.png`` for each kind of labels."""
     for kind, summary in summaries.items():
+        if summary.calibration_error is None:
+            continue
         title = f"{protocol['data_set']} {protocol['split']}, {kind} masks"
         figure = folder / FIGURES / f"reliability_{kind}.png"
         write_reliability(summary.calibration, summary.calibration_error, figure, title)

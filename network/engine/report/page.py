@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tqdm import tqdm
 
 from network.config import Experiment
-from network.datasets.files import replacing
+from network.datasets.files import list_images, replacing
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.engine.compute import find_device
@@ -55,7 +55,7 @@ def write_report(
     """Write the page of a finished test.
 
     Args:
-        folder: that the test script wrote.
+        folder: that the test script wrote, or the scores of other masks.
         output: HTML file.
         images: how many to show: the worst, the best, half of each.
         heatmaps: how many of these get their class heatmaps, if the checkpoint is still there.
@@ -74,6 +74,7 @@ def write_report(
             "the test script again to finish it"
         )
     records = [found[name] for name in samples]
+    masks = list_images(Path(protocol.get("predictions", folder)))
     kinds = protocol["label_kinds"]
     # Full masks show more, and where there are only eroded ones, these.
     shown_kind = next((k for k in ("full", *kinds) if k in kinds), None)
@@ -99,7 +100,7 @@ def write_report(
     }
     for side in SIDES:
         layers = {
-            name: draw_layers(samples[name], shown_kind, folder / f"{name}.png", info, side)
+            name: draw_layers(samples[name], shown_kind, masks.get(name), info, side)
             for name in tqdm(chosen, desc=f"Drawing at {side} pixels", unit="image", leave=False)
         }
         page = _render(layers=layers, **context)
@@ -168,7 +169,7 @@ def _stated(protocol: dict) -> list[tuple[str, str]]:
     if not kinds:
         rows += [("data set", protocol["data_set"]), ("split", protocol["split"])]
         rows += [("masks", "none: the labels of this split are held by a server")]
-        rows += [("TTA", f"{protocol['tta']} ({protocol['views']} views)")]
+        rows += [("TTA", protocol["tta"])]
     software = ", ".join(f"{name} {number}" for name, number in protocol["software"].items())
     seed = protocol["seed"]
     return [
@@ -255,7 +256,7 @@ def _heatmaps(
     if not chosen:
         return {}, "None were asked for."
     if not checkpoint.is_file() or file_hash(checkpoint) != protocol["checkpoint_sha256"]:
-        return {}, f"None: {checkpoint} is no longer the checkpoint that was tested."
+        return {}, f"None: {checkpoint} is not, or no longer, what was tested."
     names = [samples[image.name] for image in chosen]
     heat = draw_heatmaps(experiment, checkpoint, names, find_device(device))
     return heat, "" if heat else "This model has no class heatmaps."

@@ -38,19 +38,21 @@ class Layers:
         return sum(len(uri) for uri in self.uris.values())
 
 
-def draw_layers(sample: Sample, kind: str | None, mask: Path, info: DatasetInfo, side: int):
+def draw_layers(
+    sample: Sample, kind: str | None, mask: Path | None, info: DatasetInfo, side: int
+) -> Layers:
     """The layers of one image.
 
     Args:
         kind: of the labels; None where there are none.
-        mask: what was predicted, labels or colors.
+        mask: what was predicted, labels or colors; None where there is nothing.
         side: of the pictures, at most, in pixels.
 
     Raises:
         InputError: a file is missing, or has not the size of its image.
     """
-    if not mask.is_file():
-        raise InputError(f"{mask}: no prediction of this image; run the test script again")
+    if mask is None:
+        raise InputError(f"{sample.image}: no prediction of this image; run the test script again")
     image, prediction = read_image(sample.image), read_mask(mask, info)
     if prediction.shape != image.shape[:2]:
         raise InputError(

@@ -1,0 +1,116 @@
+"""Scores of masks that other code has predicted, by the same counts and under the same stamp."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from network.config import Experiment
+from network.datasets.files import list_images, read_image, read_mask
+from network.datasets.segmentation import Sample, check_samples, find_samples
+from network.engine.evaluate import BOUNDARY_TOLERANCE
+from network.engine.protocol import file_hash, stamp
+from network.engine.records import RECORDS_FILE, Counter, ImageRecord, add_record, padding_margin
+from network.engine.results import PROTOCOL_FILE, print_results, write_results
+from network.engine.summary import Summary, summarize
+from network.errors import InputError, nearest
+
+
+def score_masks(
+    experiment: Experiment,
+    masks: Path,
+    output: Path,
+    *,
+    split: str,
+    tta: str = "unknown",
+    boundary_tolerance: int = BOUNDARY_TOLERANCE,
+) -> dict[str, Summary]:
+    """Score the masks (labels or colors) in ``masks``, named like the images of ``split``.
+
+    Args:
+        experiment: names data set and root; its model is not used.
+        output: folder of the scores; may be ``masks``.
+        tta: as their author says.
+
+    Returns:
+        What was measured by label kind; nothing of it on calibration.
+
+    Raises:
+        InputError: the split has no labels; a mask is missing, of another size, damaged, or has
+            pixels without a class; ``output`` is that of a test script.
+    """
+    info = experiment.dataset
+    if (output / PROTOCOL_FILE).exists():
+        raise InputError(f"{output}: holds the results of a test script; choose another -o")
+    if split not in info.splits:
+        raise InputError(f"{info.name}: no split '{split}'{nearest(split, info.splits)}")
+    samples = find_samples(info, experiment.root, split)
+    kinds = list(samples[0].masks)
+    if not kinds:
+        raise InputError(f"{info.name}: the labels of '{split}' are held by a server; try --val")
+    paths = _paired(samples, masks)
+    check_samples(samples, info, split)
+    counter = Counter(info, boundary_tolerance)
+    records = [
+        _record(sample, paths[sample.name], counter)
+        for sample in tqdm(samples, desc="Scoring masks", unit="mask")
+    ]
+    files = "".join(f"{sample.name} {file_hash(paths[sample.name])}\n" for sample in samples)
+    protocol = stamp(
+        experiment,
+        split=split,
+        label_kinds=kinds,
+        images=len(samples),
+        checkpoint=f"masks in {masks.as_posix()}",
+        sha256=hashlib.sha256(files.encode()).hexdigest(),
+        training=None,
+        tta=tta,
+        views=None,
+        boundary_tolerance=boundary_tolerance,
+    )
+    # Of the config, the data alone was used.
+    used = {k: v for k, v in protocol["settings"].items() if k == "name" or k.startswith("data.")}
+    protocol |= {"settings": used, "precision": "unknown", "predictions": masks.as_posix()}
+    output.mkdir(parents=True, exist_ok=True)
+    (output / RECORDS_FILE).unlink(missing_ok=True)
+    for record in records:
+        add_record(output, record)
+    summaries = {kind: summarize(records, kind, info) for kind in kinds}
+    write_results(output, protocol, summaries)
+    print_results(protocol, summaries)
+    return summaries
+
+
+def _paired(samples: list[Sample], folder: Path) -> dict[str, Path]:
+    paths = list_images(folder)
+    missing = [sample.name for sample in samples if sample.name not in paths]
+    if missing:
+        raise InputError(
+            f"{folder}: no mask of {missing[0]} ({len(missing)} of {len(samples)} images have "
+            "none); name the masks like the images"
+        )
+    return paths
+
+
+def _record(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
+    info = counter.info
+    mask = read_mask(path, info)
+    if mask.shape != sample.size:
+        raise InputError(
+            f"{path}: {mask.shape[0]} x {mask.shape[1]} pixels, its image {sample.image} has "
+            f"{sample.size[0]} x {sample.size[1]}; predict at full size"
+        )
+    ignored = int((mask == info.ignore_index).sum())
+    if ignored:
+        raise InputError(
+            f"{path}: {ignored} pixels have no class; leaving pixels out would be another "
+            "protocol: predict one everywhere"
+        )
+    margin = padding_margin(read_image(sample.image)) if info.tiles else (0, 0)
+    prediction = torch.from_numpy(mask).long()
+    counts = {
+        kind: counter.count(None, prediction, torch.from_numpy(read_mask(truth, info)), margin)
+        for kind, truth in sample.masks.items()
+    }
+    return ImageRecord(sample.name, counts)

@@ -1,0 +1,115 @@
+"""Masks of other code: the same counts as a test script's, and wrong folders refused."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from network.datasets.files import read_mask, write_image
+from network.datasets.info import VAIHINGEN
+from network.engine.comparison import compare, read_models
+from network.engine.records import read_records
+from network.engine.report.page import write_report
+from network.engine.score_masks import score_masks
+from network.errors import InputError
+from tests.engine.test_report import Finished, make_test
+from tools import score_masks as command
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Finished:
+    return make_test(tmp_path_factory.mktemp("vaihingen"))
+
+
+@pytest.fixture
+def masks(finished, tmp_path) -> Path:
+    """The same predictions as someone else would hand them over: in color."""
+    for path in finished.folder.glob("*.png"):
+        write_image(tmp_path / "masks" / path.name, VAIHINGEN.to_rgb(read_mask(path, VAIHINGEN)))
+    return tmp_path / "masks"
+
+
+def test_scores_are_those_of_the_test_script(finished, masks, tmp_path):
+    score_masks(finished.experiment, masks, tmp_path / "out", split="test", tta="none")
+    ours, theirs = (
+        json.loads((folder / "scores.json").read_text())
+        for folder in (finished.folder, tmp_path / "out")
+    )
+    for kind, scores in theirs["scores"].items():
+        assert scores["calibration_error"] is None  # nobody knows how sure they were
+        expected = ours["scores"][kind] | {"calibration_error": None}
+        assert scores == expected
+    protocol = theirs["protocol"]
+    assert (protocol["trained_on"], protocol["training"], protocol["seed"]) == (None, None, None)
+    assert not any(key.startswith("model.") for key in protocol["settings"])
+    assert read_records(tmp_path / "out").keys() == read_records(finished.folder).keys()
+
+
+def test_the_stamp_says_what_nobody_knows(finished, masks, tmp_path):
+    score_masks(finished.experiment, masks, tmp_path / "out", split="test")
+    models = read_models([f"ours={finished.folder}", f"theirs={tmp_path / 'out'}"])
+    with pytest.raises(InputError, match="different protocols"):
+        compare(models, "full")
+    differences = compare(models, "full", mixed=True).differences
+    assert differences["trained on"] == ["train", "unknown"]
+    assert differences["TTA"] == ["none (1 view)", "unknown"]
+
+
+def test_command_line(finished, masks, tmp_path, monkeypatch, capsys):
+    args = ["-c", finished.experiment.config, "-i", str(masks), "-o", str(tmp_path / "out")]
+    data = f"data.root={finished.experiment.root}"
+    monkeypatch.setattr(sys, "argv", ["score_masks.py", *args, "--name", "theirs", data])
+    command.main()
+    assert "mean of 5" in capsys.readouterr().out
+    document = json.loads((tmp_path / "out/scores.json").read_text())
+    assert document["protocol"]["settings"]["name"] == "theirs"
+
+
+def test_report(finished, masks, tmp_path):
+    score_masks(finished.experiment, masks, tmp_path / "out", split="test")
+    page = tmp_path / "report.html"
+    write_report(finished.experiment, tmp_path / "out", page, device="cpu")
+    text = page.read_text()
+    assert text.count('class="stage"') == 3
+    assert "These masks came without confidences." in text
+
+
+def test_scored_again(finished, masks, tmp_path):
+    """Counts are not added to those of an earlier call."""
+    for _ in range(2):
+        score_masks(finished.experiment, masks, masks, split="test")
+    assert len((masks / "images.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda m: (m / "test_0_1.png").rename(m / "pred_1.png"), "no mask of test_0_1 .1 of 3"),
+        (
+            lambda m: write_image(m / "test_0_1.png", np.zeros((8, 8), np.uint8)),
+            "test_0_1.png: 8 x 8 pixels, its image .* has 64 x 96",
+        ),
+        (
+            lambda m: write_image(m / "test_0_1.png", np.full((64, 96), 6, np.uint8)),
+            "test_0_1.png: 6144 pixels have no class",
+        ),
+        (
+            lambda m: write_image(m / "test_0_1.png", np.full((64, 96), 9, np.uint8)),
+            "test_0_1.png: label 9",
+        ),
+        (lambda m: shutil.rmtree(m), "no such folder"),
+    ],
+)
+def test_wrong_masks(finished, masks, tmp_path, spoil, words):
+    spoil(masks)
+    with pytest.raises(InputError, match=words):
+        score_masks(finished.experiment, masks, tmp_path / "out", split="test")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_test_scripts_folder_is_left_alone(finished, masks):
+    with pytest.raises(InputError, match="holds the results of a test script"):
+        score_masks(finished.experiment, masks, finished.folder, split="test")
