@@ -69,7 +69,36 @@ class NaiveDecoder(nn.Module):
         self.static_classifier = nn.Linear(dim, dim // 16, bias=False)
 
 
-class NaiveBiCoR(nn.Module):
+class NaiveAggregation(nn.Module):
+    """The aggregator under the names ``projections`` and ``fuse``."""
+
+    def __init__(self, projections: str, fuse: str, channels: list[int], dim: int):
+        super().__init__()
+        self.names = projections, fuse
+        layers = nn.ModuleList()
+        for c in channels:
+            projection = nn.Module()
+            projection.proj = nn.Linear(c, dim)
+            layers.append(projection)
+        setattr(self, projections, layers)
+        setattr(self, fuse, nn.Conv2d(dim * len(channels), dim, 1, bias=False))
+
+    def aggregate(self, stages: list[Tensor]) -> Tensor:
+        layers, fuse = (getattr(self, name) for name in self.names)
+        size = stages[0].shape[-2:]
+        maps = [
+            nnf.interpolate(
+                layer.proj(stage.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+                size=size,
+                mode="bilinear",
+                align_corners=False,
+            )
+            for layer, stage in zip(layers, stages, strict=True)
+        ]
+        return fuse(torch.cat(maps[::-1], dim=1))
+
+
+class NaiveBiCoR(NaiveAggregation):
     """image (b, 3, H, W) -> what BiCoRSeg gives, with its details."""
 
     def __init__(
@@ -80,14 +109,8 @@ class NaiveBiCoR(nn.Module):
         dim: int,
         ratios: list[float],
     ):
-        super().__init__()
+        super().__init__("proj_layers", "feature_aggregator", channels, dim)
         self.encoder = nn.Sequential(features)
-        self.proj_layers = nn.ModuleList()
-        for c in channels:
-            projection = nn.Module()
-            projection.proj = nn.Linear(c, dim)
-            self.proj_layers.append(projection)
-        self.feature_aggregator = nn.Conv2d(dim * len(channels), dim, 1, bias=False)
         self.decoder = NaiveDecoder(num_classes, dim, ratios)
 
     def encode(self, image: Tensor) -> list[Tensor]:
@@ -97,19 +120,6 @@ class NaiveBiCoR(nn.Module):
             if index % 2:
                 stages.append(image)
         return stages
-
-    def aggregate(self, stages: list[Tensor]) -> Tensor:
-        size = stages[0].shape[-2:]
-        maps = [
-            nnf.interpolate(
-                layer.proj(stage.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
-                size=size,
-                mode="bilinear",
-                align_corners=False,
-            )
-            for layer, stage in zip(self.proj_layers, stages, strict=True)
-        ]
-        return self.feature_aggregator(torch.cat(maps[::-1], dim=1))
 
     def forward(self, image: Tensor) -> SegOutput:
         return self.decode(self.encode(image))

@@ -7,19 +7,15 @@ softmax of the logits) this follows the code, whose parameter counts and cost ar
 Notation: b batch, k classes, d channels, (h, w) a quarter of the image, s = h * w pixels.
 """
 
-from collections.abc import Callable
-
 import torch
-import torch.nn.functional as nnf
-import torch.utils.checkpoint
 from torch import Tensor, nn
 
-from network.errors import InputError
 from network.models.aggregator import Aggregator
-from network.models.encoder import STRIDES, Encoder
+from network.models.encoder import Encoder
 from network.models.head import UPSCALING, PixelShuffleHead
 from network.models.output import SegOutput
 from network.models.precision import at_least_float32
+from network.models.segmenter import Segmenter, check_setting
 
 MIN_SELECTED = 64
 EPSILON = 1e-6
@@ -125,7 +121,7 @@ def _mlp(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, outputs), nn.GELU(), nn.Linear(outputs, outputs))
 
 
-class BiCoRSeg(nn.Module):
+class BiCoRSeg(Segmenter):
     """Encoder, aggregator, cascaded HBIS layers, head.
 
     Args:
@@ -161,12 +157,12 @@ class BiCoRSeg(nn.Module):
         checkpoint_encoder: bool = False,
         checkpoint_decoder: bool = False,
     ):
-        super().__init__()
-        _check("layers", layers, layers >= 1, "at least 1")
-        _check("topk_ratio", topk_ratio, 0 < topk_ratio <= 1, "above 0 and at most 1")
-        _check("tau", tau, tau > 0, "above 0")
-        _check("dim", dim, dim > 0 and dim % UPSCALING**2 == 0, f"a multiple of {UPSCALING**2}")
-        self.checkpoint_decoder = checkpoint_decoder
+        super().__init__(checkpoint_decoder)
+        check_setting("layers", layers, layers >= 1, "at least 1")
+        check_setting("topk_ratio", topk_ratio, 0 < topk_ratio <= 1, "above 0 and at most 1")
+        check_setting("tau", tau, tau > 0, "above 0")
+        is_dim = dim > 0 and dim % UPSCALING**2 == 0
+        check_setting("dim", dim, is_dim, f"a multiple of {UPSCALING**2}")
         self.encoder = Encoder(encoder, weights, drop_path, checkpoint_encoder)
         self.aggregator = Aggregator(self.encoder.channels, dim)
         self.class_embeddings = nn.Parameter(torch.empty(num_classes, dim))
@@ -177,25 +173,6 @@ class BiCoRSeg(nn.Module):
         self.head = PixelShuffleHead(dim)
         self.aux_classifier = nn.Linear(dim, dim // UPSCALING**2, bias=False) if aux else None
 
-    def forward(self, image: Tensor, details: bool = False) -> SegOutput:
-        """Segment normalized images of any size.
-
-        Args:
-            image: (b, 3, H, W) float, normalized.
-            details: also return heatmaps and class embeddings, as in training.
-        """
-        height, width = image.shape[-2:]
-        output = self.decode(self.encoder(_pad(image, STRIDES[-1])), details)
-        heatmap_size = -(-height // STRIDES[0]), -(-width // STRIDES[0])
-        return SegOutput(
-            logits=_crop(output.logits, height, width),
-            aux_logits=None
-            if output.aux_logits is None
-            else _crop(output.aux_logits, height, width),
-            heatmaps=output.heatmaps and [_crop(h, *heatmap_size) for h in output.heatmaps],
-            class_embeddings=output.class_embeddings,
-        )
-
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
         """Stages, each (b, c_i, h_i, w_i) -> output at four times the first stage's size."""
         fused = self.aggregator(stages)  # (b, h, w, d)
@@ -204,10 +181,10 @@ class BiCoRSeg(nn.Module):
         features = fused.reshape(b, h * w, d)
         heatmaps, class_embeddings = [], []
         for layer in self.layers:
-            classes, features, heatmap = self._run(layer, classes, features)
+            classes, features, heatmap = self.run(layer, classes, features)
             heatmaps.append(heatmap.unflatten(-1, (h, w)))
             class_embeddings.append(classes)
-        logits = self._run(self.head, features.view(b, h, w, d), classes)
+        logits = self.run(self.head, features.view(b, h, w, d), classes)
         if not (self.training or details):
             return SegOutput(logits)
         aux_logits = self._aux(fused) if self.training and self.aux_classifier else None
@@ -216,26 +193,4 @@ class BiCoRSeg(nn.Module):
     def _aux(self, fused: Tensor) -> Tensor:
         """Unrefined features against the learned start of the embeddings, which it leaves alone."""
         vectors = self.aux_classifier(self.class_embeddings.detach())[None]
-        return self._run(self.head.segment, fused, vectors)
-
-    def _run(self, part: Callable, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """``part`` of ``inputs``, with or without what its backward pass needs kept."""
-        if self.checkpoint_decoder and self.training:
-            return torch.utils.checkpoint.checkpoint(part, *inputs, use_reentrant=False)
-        return part(*inputs)
-
-
-def _check(name: str, value: float, is_right: bool, expected: str) -> None:
-    if not is_right:
-        raise InputError(f"model.{name}={value}: must be {expected}")
-
-
-def _pad(image: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until both sides are multiples."""
-    height, width = image.shape[-2:]
-    bottom, right = -height % multiple, -width % multiple
-    return nnf.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
-
-
-def _crop(maps: Tensor, height: int, width: int) -> Tensor:
-    return maps[..., :height, :width]
+        return self.run(self.head.segment, fused, vectors)

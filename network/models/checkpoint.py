@@ -1,4 +1,4 @@
-"""Reading checkpoints: our own and those of the released BiCoR-Seg code."""
+"""Reading checkpoints: our own and those of the released BiCoR-Seg and D2LS code."""
 
 import pickle
 from collections.abc import Mapping
@@ -73,7 +73,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a checkpoint of ours or of the released BiCoR-Seg code into ``model``.
+    """Load a checkpoint of ours or of released BiCoR-Seg or D2LS code into ``model``.
 
     Raises:
         InputError: as :func:`read_tensors`, or the weights are another model's: other names,

@@ -19,14 +19,16 @@ class PixelShuffleHead(nn.Module):
 
     Args:
         dim: d, channels of the features and of the class embeddings; a multiple of 16.
+        classifier: class embeddings (b, k, d) to class vectors (b, k, d / 16); by default one
+            Linear without bias.
     """
 
-    def __init__(self, dim: int):
+    def __init__(self, dim: int, classifier: nn.Module | None = None):
         super().__init__()
         if dim % UPSCALING**2:
             raise ValueError(f"dim {dim} is not a multiple of {UPSCALING**2}")
         self.norm = nn.LayerNorm(dim // 4, eps=1e-6)
-        self.classifier = nn.Linear(dim, dim // UPSCALING**2, bias=False)
+        self.classifier = classifier or nn.Linear(dim, dim // UPSCALING**2, bias=False)
 
     def forward(self, features: Tensor, class_embeddings: Tensor) -> Tensor:
         """features (b, h, w, d), class_embeddings (b, k, d) -> logits (b, k, 4h, 4w)."""

@@ -1,9 +1,10 @@
-"""Names of the released BiCoR-Seg code and of torchvision's ConvNeXt, translated to ours.
+"""Names of the released BiCoR-Seg and D2LS code and of torchvision's ConvNeXt, translated to ours.
 
 A checkpoint of the released code is a Lightning file whose names begin with ``net.``; its encoder
 is ``torchvision.models.convnext_base().features`` under ``net.encoder.0.``.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 
@@ -21,8 +22,25 @@ _BLOCK_PARTS = {
     "block.5": "mlp.fc2",
 }
 
-# Names of the released decoder, and ours; {} stands for the number of a stage or layer.
+# Names of the released decoders, and ours; {} stands for the number of a stage or layer.
 _DECODER = {
+    "linear_c.{}.proj": "aggregator.projections.{}",
+    "aggregator": "aggregator.fuse",
+    "pe_layer.positional_encoding_gaussian_matrix": "position.frequencies",
+    "decoder.token.basic_queries.weight": "class_embeddings",
+    "decoder.token.token_mlp": "generator.candidates",
+    "decoder.feature_modulator.mlp1.proj": "generator.projection",
+    "decoder.feature_modulator.gmp_branch.1": "generator.maximum",
+    "decoder.feature_modulator.gap_branch.1": "generator.average",
+    "decoder.feature_modulator.mlp2.0": "generator.mixture.layers.0",
+    "decoder.feature_modulator.mlp2.2": "generator.mixture.layers.1",
+    "decoder.interactor.layers.{}.cross_attn_token_to_image": "layers.{}.read_pixels",
+    "decoder.interactor.layers.{}.norm2": "layers.{}.class_norm",
+    "decoder.interactor.layers.{}.cross_attn_image_to_token": "layers.{}.read_classes",
+    "decoder.interactor.layers.{}.norm4": "layers.{}.feature_norm",
+    "decoder.interactor.final_attn_token_to_image": "last_read",
+    "decoder.interactor.norm_final_attn": "last_norm",
+    "decoder.output_hypernetwork_mlps.layers.{}": "head.classifier.layers.{}",
     "proj_layers.{}.proj": "aggregator.projections.{}",
     "feature_aggregator": "aggregator.fuse",
     "decoder.class_dict.class_embed.weight": "class_embeddings",
@@ -38,6 +56,18 @@ _DECODER = {
     "decoder.classifier_proj": "head.classifier",
     "decoder.static_classifier": "aux_classifier",
 }
+
+_ATTENTION_PARTS = {
+    "q_proj": "query",
+    "k_proj": "key",
+    "v_proj": "value",
+    "out_proj": "output",
+}
+
+# D2LS has weights that it never uses: of blocks that it constructs and does not call.
+_DEAD = re.compile(r"decoder\.interactor\.layers\.\d+\.(self_attn|mlp|norm1|norm3)\.")
+
+_log = logging.getLogger(__name__)
 
 
 def is_torchvision_convnext(state: Mapping[str, Tensor]) -> bool:
@@ -74,16 +104,21 @@ def _without_unit_axes(name: str, value: Tensor) -> Tensor:
 
 def is_reference(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the weights of the released code, with or without ``net.``."""
-    return any("decoder.bicor_stack." in name for name in state)
+    return any("decoder.bicor_stack." in name or "decoder.interactor." in name for name in state)
 
 
 def from_reference(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Weights of the released code under the names of ``model``, a :class:`BiCoRSeg`.
+    """Weights of the released code under the names of ``model``, a BiCoRSeg or D2LS.
 
-    The released code mixes with a constant alpha of 0.5, where our alpha starts. Names that
-    have no counterpart are kept, so that loading can name them.
+    The released BiCoR-Seg mixes with a constant alpha of 0.5, where our alpha starts. Weights that
+    the released D2LS never uses are dropped, with a line in the log. Other names that have no
+    counterpart are kept, so that loading can name them.
     """
     state = {name.removeprefix(_PREFIX): value for name, value in state.items()}
+    dead = sorted(name for name in state if _DEAD.match(name))
+    if dead:
+        _log.warning("dropped %d weights that D2LS never uses: %s", len(dead), ", ".join(dead))
+        state = {name: value for name, value in state.items() if name not in dead}
     encoder = {
         "features." + name.removeprefix(_ENCODER): value
         for name, value in state.items()
@@ -112,5 +147,8 @@ def _our_name(name: str) -> str:
     for theirs, ours in _DECODER.items():
         match = re.match(re.escape(theirs).replace(r"\{\}", r"(\d+)") + r"(?=\.|$)", name)
         if match:
-            return ours.format(*match.groups()) + name[match.end() :]
+            rest = name[match.end() :]
+            for part, our_part in _ATTENTION_PARTS.items():
+                rest = rest.replace(f".{part}.", f".{our_part}.")
+            return ours.format(*match.groups()) + rest
     return name

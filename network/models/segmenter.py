@@ -1,0 +1,73 @@
+"""What the networks with a pyramid encoder share: images of any size, and recomputation."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as nnf
+import torch.utils.checkpoint
+from torch import Tensor, nn
+
+from network.errors import InputError
+from network.models.encoder import STRIDES
+from network.models.output import SegOutput
+
+
+class Segmenter(nn.Module):
+    """An ``encoder`` and, by :meth:`decode`, everything after it.
+
+    Args:
+        checkpoint_decoder: in training, compute what :meth:`run` is given again in the backward
+            pass instead of keeping its activations.
+    """
+
+    encoder: nn.Module
+
+    def __init__(self, checkpoint_decoder: bool = False):
+        super().__init__()
+        self.checkpoint_decoder = checkpoint_decoder
+
+    def forward(self, image: Tensor, details: bool = False) -> SegOutput:
+        """Segment normalized images of any size.
+
+        Args:
+            image: (b, 3, H, W) float, normalized.
+            details: also return what a figure may want, as in training.
+        """
+        height, width = image.shape[-2:]
+        output = self.decode(self.encoder(pad(image, STRIDES[-1])), details)
+        heatmap_size = -(-height // STRIDES[0]), -(-width // STRIDES[0])
+        aux = output.aux_logits
+        return SegOutput(
+            logits=crop(output.logits, height, width),
+            aux_logits=None if aux is None else crop(aux, height, width),
+            heatmaps=output.heatmaps and [crop(h, *heatmap_size) for h in output.heatmaps],
+            class_embeddings=output.class_embeddings,
+        )
+
+    def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
+        """Stages, each (b, c_i, h_i, w_i) -> output at four times the first stage's size."""
+        raise NotImplementedError
+
+    def run(self, part: Callable, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """``part`` of ``inputs``, with or without what its backward pass needs kept."""
+        if self.checkpoint_decoder and self.training:
+            return torch.utils.checkpoint.checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
+
+
+def check_setting(name: str, value: float, is_right: bool, expected: str) -> None:
+    """Raise an :class:`InputError` that names the setting of a model."""
+    if not is_right:
+        raise InputError(f"model.{name}={value}: must be {expected}")
+
+
+def pad(image: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until both sides are multiples."""
+    height, width = image.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    return nnf.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
+
+
+def crop(maps: Tensor, height: int, width: int) -> Tensor:
+    """The top left of (..., H, W)."""
+    return maps[..., :height, :width]
