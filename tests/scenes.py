@@ -24,7 +24,7 @@ def make_dataset(
     for split, count in counts.items():
         for number, folder in enumerate(info.splits[split]):
             for index in range(count):
-                name = f"{split}_{number}_{index}"
+                name = f"{split}-{number}-{index}"  # not like a patch of a tile
                 height, width = sizes[index % len(sizes)]
                 image, labels = make_pair(info, zlib.crc32(name.encode()), height, width)
                 write_image(root / folder.images / f"{name}.png", image)

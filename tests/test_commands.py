@@ -89,7 +89,7 @@ def tested(trained) -> Path:
 def test_masks_are_the_scored_ones(trained, tested):
     """Scores of the written masks, by scikit-learn, are those in scores.json."""
     document = json.loads((tested / "scores.json").read_text())
-    names = [f"test_0_{i}" for i in range(3)]
+    names = [f"test-0-{i}" for i in range(3)]
     masks = [read_mask(tested / f"{name}.png", VAIHINGEN) for name in names]
     assert [m.shape for m in masks] == [(64, 64), (32, 64), (64, 64)]
     for kind, folder in (("eroded", "masks_1024"), ("full", "masks_1024_rgb")):
@@ -162,15 +162,15 @@ def test_an_interrupted_test_goes_on(trained, tested):
     """Masks that are there stay, the others and the scores come anew, and are the same."""
     before = contents(tested)
     (tested / "scores.json").unlink()
-    (tested / "test_0_1.png").unlink()
+    (tested / "test-0-1.png").unlink()
     records = (tested / "images.jsonl").read_text().splitlines()
     # The last record is cut off, as by a process that was killed.
     (tested / "images.jsonl").write_text("\n".join(records[:2]) + "\n" + records[2][:40])
-    kept = (tested / "test_0_0.png").stat().st_mtime_ns
+    kept = (tested / "test-0-0.png").stat().st_mtime_ns
     args = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/labels", "-t", "dihedral", *OVERRIDES]
     succeed("test_vaihingen.py", *args, cwd=trained)
     assert contents(tested) == before
-    assert (tested / "test_0_0.png").stat().st_mtime_ns == kept
+    assert (tested / "test-0-0.png").stat().st_mtime_ns == kept
 
 
 def test_precision(trained, tested):
@@ -233,8 +233,8 @@ def test_loveda(tmp_path):
     args = ["-c", LOVEDA_CONFIG, "-t", "d4", *OVERRIDES]
     succeed("test_loveda.py", *args, "-o", "out", cwd=tmp_path)
     names = {path.name for path in (tmp_path / "out").iterdir()} - {"images.jsonl"}
-    assert names == {"test_0_0.png", "test_1_0.png", "protocol.json"}
-    with Image.open(tmp_path / "out/test_0_0.png") as mask:
+    assert names == {"test-0-0.png", "test-1-0.png", "protocol.json"}
+    with Image.open(tmp_path / "out/test-0-0.png") as mask:
         assert (mask.mode, mask.size) == ("L", (64, 64))
         assert np.asarray(mask).max() <= 6
     submit = ["loveda", "out", "-o", "loveda.zip", "--data-root", "data"]
@@ -242,7 +242,7 @@ def test_loveda(tmp_path):
     assert "2 test images, loveda has 1796" in message
     succeed("tools/make_submission.py", *submit, "--any-count", cwd=tmp_path)
     with zipfile.ZipFile(tmp_path / "loveda.zip") as archive:
-        assert sorted(archive.namelist()) == ["test_0_0.png", "test_1_0.png"]
+        assert sorted(archive.namelist()) == ["test-0-0.png", "test-1-0.png"]
     succeed("test_loveda.py", *args, "-o", "val", "--val", cwd=tmp_path)
     protocol = json.loads((tmp_path / "val/scores.json").read_text())["protocol"]
     assert protocol["views"] == 8
@@ -290,7 +290,7 @@ def test_wrong_training_input(trained, args, words):
 def test_damage_found_while_training_is_one_line(trained, tmp_path):
     """A PNG that has its end but not its middle is only found when a worker decodes it."""
     data = make_dataset(tmp_path / "data", VAIHINGEN, {"train": 2, "val": 1})
-    image = data / "train/images_1024/train_0_0.png"
+    image = data / "train/images_1024/train-0-0.png"
     content = bytearray(image.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 400] = bytes(400)
     image.write_bytes(content)
@@ -308,7 +308,7 @@ def test_damage_found_while_training_is_one_line(trained, tmp_path):
     ("args", "words"),
     [
         (["--checkpoint", "none.ckpt"], ["none.ckpt", "no such checkpoint"]),
-        (["--checkpoint", "data/test/masks_1024/test_0_0.png"], ["test_0_0.png"]),
+        (["--checkpoint", "data/test/masks_1024/test-0-0.png"], ["test-0-0.png"]),
         (["model.encoder=test_resnet"], ["best.ckpt", "another model"]),
         (["model.topk_ratio=1"], ["best.ckpt", "trained with model.topk_ratio=0.02, not 1.0"]),
         (["name=never/trained"], ["never/trained", "train it first"]),

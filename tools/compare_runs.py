@@ -4,7 +4,8 @@ python tools/compare_runs.py fig_results/seed1 fig_results/seed2 fig_results/see
 python tools/compare_runs.py ours=fig_results/a theirs=fig_results/b --paired -o table.tex
 
 Runs of one name (by default that of the experiment) are seeds of one model: mean and standard
-deviation. --paired compares each further model with the first on the same draws of the images.
+deviation. --paired compares each further model with the first on the same draws of the tiles or
+images.
 """
 
 import argparse
@@ -48,16 +49,14 @@ def main() -> None:
             f"--paired: all runs are named '{models[0].name}'; name two models, e.g. A=FOLDER"
         )
     comparisons = [compare(models, kind, args.per_class, args.mix_protocols) for kind in kinds]
-    notes = []
-    for kind in kinds:
-        differences = paired_differences(models, kind) if args.paired else []
-        notes.append(difference_lines(differences, models[0].runs[0].protocol["images"]))
+    differences = [paired_differences(models, kind) if args.paired else [] for kind in kinds]
+    notes = [difference_lines(found) for found in differences]
     for comparison, lines in zip(comparisons, notes, strict=True):
         print_comparison(comparison)
         print("\n".join(lines), end="\n" * bool(lines))
     for path in args.output:
         if path.suffix == ".csv":
-            text = to_csv(comparisons)
+            text = to_csv(comparisons, differences)
         else:
             write = TEXT_FORMATS[path.suffix]
             text = "\n".join(map(write, comparisons, notes))

@@ -1,4 +1,4 @@
-"""The zip that LoveDA's server takes, or UAVid's folder, from the masks of a test script.
+"""The zip that LoveDA's server takes, or UAVid's zip or folder, from predicted masks.
 
 python tools/make_submission.py loveda fig_results/loveda/bicor_test -o fig_results/loveda.zip
 python tools/make_submission.py uavid fig_results/uavid/bicor -o fig_results/uavid.zip
@@ -37,7 +37,9 @@ def parse_args() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("data_set", choices=SERVERS)
-    add("predictions", type=Path, nargs="?", help="folder that the test script wrote")
+    add(
+        "predictions", type=Path, nargs="?", help="folder of the masks; for uavid with seqN/Labels/"
+    )
     add("-o", "--output", type=Path, help="zip to write; for uavid also a new folder")
     add("--check", type=Path, metavar="ZIP", help="check this zip, write nothing")
     add("--data-root", type=Path, help="of the data set (default: data/LoveDA, data/uavid)")

@@ -74,6 +74,7 @@ class DatasetInfo:
         d4: views of the test-time augmentation called ``d4``.
         tiles: names of whole tiles, for data sets that are cut into patches.
         tile_splits: whole tiles of each split, as the field uses them.
+        tile_sizes: height and width of the whole test tiles, pixels.
         left_out: whole tiles that no split uses since they are mislabeled.
         train_stride: pixels between the field's training patches of 1024.
         car_zoom: whether training patches on cars are enlarged.
@@ -90,6 +91,7 @@ class DatasetInfo:
     d4: D4Views = D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
     tiles: TileNames | None = None
     tile_splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tile_sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     train_stride: int = 1024
     car_zoom: bool = False
@@ -244,8 +246,30 @@ VAIHINGEN = DatasetInfo(
         "val": _areas(30),
         "test": _areas(2, 4, 6, 8, 10, 12, 14, 16, 20, 22, 24, 27, 29, 31, 33, 35, 38),
     },
+    tile_sizes={
+        f"top_mosaic_09cm_area{area}": size
+        for area, size in {
+            2: (2767, 2428),
+            **dict.fromkeys((4, 6, 8, 10), (2557, 1887)),
+            12: (2575, 1922),
+            **dict.fromkeys((14, 16), (2565, 1919)),
+            20: (2315, 1866),
+            **dict.fromkeys((22, 24), (2546, 1903)),
+            27: (3313, 1917),
+            29: (2563, 1917),
+            31: (2555, 1980),
+            33: (2555, 1581),
+            35: (1884, 2805),
+            38: (2550, 3816),
+        }.items()
+    },
     train_stride=512,
     car_zoom=True,
+)
+
+_POTSDAM_TEST = _potsdam_tiles(
+    *("2_13", "2_14", "3_13", "3_14", "4_13", "4_14", "4_15"),
+    *("5_13", "5_14", "5_15", "6_13", "6_14", "6_15", "7_13"),
 )
 
 POTSDAM = DatasetInfo(
@@ -270,11 +294,9 @@ POTSDAM = DatasetInfo(
             *("7_7", "7_8", "7_9", "7_11", "7_12"),
         ),
         "val": _potsdam_tiles("2_10"),
-        "test": _potsdam_tiles(
-            *("2_13", "2_14", "3_13", "3_14", "4_13", "4_14", "4_15"),
-            *("5_13", "5_14", "5_15", "6_13", "6_14", "6_15", "7_13"),
-        ),
+        "test": _POTSDAM_TEST,
     },
+    tile_sizes=dict.fromkeys(_POTSDAM_TEST, (6000, 6000)),
     left_out=_potsdam_tiles("7_10"),
 )
 

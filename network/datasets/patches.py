@@ -439,6 +439,17 @@ def _padding_share(tiles: list[Tile], split: PatchSplit) -> float:
     return 1 - sum(tile.height * tile.width for tile in tiles) / total
 
 
+def padding_margin(image: np.ndarray) -> tuple[int, int]:
+    """(rows, columns) of the black margin at the top and left of an RGB image (h, w, 3).
+
+    The patch tools pad there; a patch of nothing else is all margin.
+    """
+    has_color = image.any(axis=2)
+    rows, columns = has_color.any(axis=1), has_color.any(axis=0)
+    height, width = has_color.shape
+    return (int(rows.argmax()), int(columns.argmax())) if rows.any() else (height, width)
+
+
 # GeoSeg's tools write the same names, without the provenance file.
 _PATCH_NAME = re.compile(r"(.+?)_[012]_\d+(_[0-3])?")
 

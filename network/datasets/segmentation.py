@@ -1,5 +1,6 @@
 """Samples of a split, and the one Dataset that reads them."""
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -93,25 +94,38 @@ def _sample(name: str, images: dict[str, Path], masks: dict[str, dict[str, Path]
     return Sample(name=name, image=images[name], size=size, masks=own)
 
 
-def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> None:
+def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> dict[str, str]:
     """Read every mask once, so that a wrong label ends a run before it has begun.
+
+    Returns:
+        By label kind a digest (SHA-256) of all names and labels: whose digests are equal, they
+        were scored on the same truth.
 
     Raises:
         InputError: a mask cannot be read, holds a label or color that is no class, or no pixel
             of the whole split has a class.
     """
 
-    def has_class(sample: Sample) -> bool:
-        valid = [read_mask(path, info) != info.ignore_index for path in sample.masks.values()]
-        return any(mask.any() for mask in valid)
+    def check(sample: Sample) -> tuple[bool, dict[str, str]]:
+        masks = {kind: read_mask(path, info) for kind, path in sample.masks.items()}
+        has_class = any((mask != info.ignore_index).any() for mask in masks.values())
+        # The shape too: the same pixels in other rows are another mask.
+        lines = {
+            kind: f"{sample.name} {mask.shape} {hashlib.sha256(mask.tobytes()).hexdigest()}\n"
+            for kind, mask in masks.items()
+        }
+        return has_class, lines
 
     with ThreadPoolExecutor() as pool:
-        checks = pool.map(has_class, samples)
+        checks = pool.map(check, samples)
         progress = tqdm(checks, f"Checking {split} masks", len(samples), leave=False, unit="mask")
-        if not any(list(progress)):
-            raise InputError(
-                f"{info.name}: no pixel of the {split} masks has a class; wrong masks?"
-            )
+        found = list(progress)
+    if not any(has_class for has_class, _ in found):
+        raise InputError(f"{info.name}: no pixel of the {split} masks has a class; wrong masks?")
+    return {
+        kind: hashlib.sha256("".join(sorted(ls[kind] for _, ls in found)).encode()).hexdigest()
+        for kind in samples[0].masks
+    }
 
 
 class SegmentationDataset(Dataset):

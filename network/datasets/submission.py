@@ -8,6 +8,7 @@ names, all in the root of the zip); UAVid (RGB PNG of the frames' size under seq
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,13 +33,13 @@ class Server:
 
     Args:
         info: of the data set.
-        images: how many test images there are; None where that is not known.
+        images: how many test images there are.
         mode: of the masks, Pillow's: ``"L"`` for labels, ``"RGB"`` for colors.
         zip_only: whether only a zip is taken, and no folder.
     """
 
     info: DatasetInfo
-    images: int | None
+    images: int
     mode: str
     zip_only: bool
 
@@ -59,13 +60,13 @@ class Server:
             return {f"{stem}.png": path for stem, path in list_images(folder).items()}
         found = {p.relative_to(folder).as_posix(): p for p in folder.glob("seq*/Labels/*.png")}
         if not found:
-            raise InputError(f"{folder}: no seqN/Labels/*.png; give the folder of test_uavid.py")
+            raise InputError(f"{folder}: no seqN/Labels/*.png; give the folder with the sequences")
         return found
 
 
 SERVERS = {
     "loveda": Server(LOVEDA, LOVEDA.image_counts["test"], "L", zip_only=True),
-    "uavid": Server(UAVID, None, "RGB", zip_only=False),
+    "uavid": Server(UAVID, 150, "RGB", zip_only=False),
 }
 
 
@@ -123,6 +124,7 @@ def write_submission(
         return len(masks)
     with replacing_folders(output) as (partial,):
         for name, content in files:
+            _check_mask(server, content, expected[name], name)
             path = partial / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -142,7 +144,7 @@ def check_submission(server: Server, root: Path, path: Path, any_count: bool = F
 
 def _expected(server: Server, root: Path, any_count: bool) -> dict[str, Path]:
     expected = server.expected(root)
-    if server.images and len(expected) != server.images and not any_count:
+    if len(expected) != server.images and not any_count:
         raise InputError(
             f"{root}: {len(expected)} test images, {server.info.name} has {server.images}; "
             "complete the Test folder, or give --any-count"
@@ -199,7 +201,8 @@ def _check_zip(server: Server, expected: Mapping[str, Path], path: Path, shown: 
             contents = ((name, archive.read(name)) for name in names)
             for name, content in tqdm(contents, total=len(names), desc="Checking", unit="mask"):
                 _check_mask(server, content, expected[name], f"{shown}: {name}")
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        # Also encrypted, or packed by a method that Python does not have: no server reads these.
         raise InputError(f"{shown}: not a zip, or damaged ({error}); write it again") from error
     return len(names)
 

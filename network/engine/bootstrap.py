@@ -2,12 +2,14 @@
 
 Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993: percentile intervals. The
 images of a test set are drawn with replacement; the scores of a draw come from its pooled
-confusion matrix.
+confusion matrix. Patches of one tile resemble and may overlap each other: tiles are drawn whole.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from network.datasets.patches import tile_of_patch
 
 DRAWS = 1000
 LEVEL = 0.95
@@ -35,6 +37,21 @@ def overall_accuracy(matrices: np.ndarray) -> np.ndarray:
         return np.trace(matrices, axis1=1, axis2=2) / matrices.sum((1, 2))
 
 
+def units(names: Sequence[str], matrices: np.ndarray, is_cut: bool) -> np.ndarray:
+    """Confusion matrices (u, k, k) of what is drawn, from those of images (n, k, k).
+
+    Args:
+        is_cut: the images are patches, to be pooled by the tiles that their names tell.
+    """
+    by_unit: dict[str, np.ndarray] = {}
+    for name, matrix in zip(names, matrices, strict=True):
+        unit = (is_cut and tile_of_patch(name)) or name
+        by_unit[unit] = by_unit.get(unit, 0) + matrix
+    # What has no labels says nothing.
+    found = [matrix for matrix in by_unit.values() if matrix.any()]
+    return np.stack(found) if found else np.zeros((0, *matrices.shape[1:]), matrices.dtype)
+
+
 def draw(matrices: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
     """Pooled confusion matrices (draws, k, k) of images drawn again from (n, k, k)."""
     count = len(matrices)
@@ -46,7 +63,7 @@ def draw(matrices: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
 def interval(
     matrices: np.ndarray, score: Score, seed: int = 0, draws: int = DRAWS
 ) -> tuple[float, float] | None:
-    """95 % interval of a score; None with fewer than two images, of which nothing can be said."""
+    """95 % interval of a score; None with fewer than two units, of which nothing can be said."""
     if len(matrices) < 2:
         return None
     return _percentiles(score(draw(matrices, seed, draws)))
@@ -58,13 +75,15 @@ def paired_difference(
     score: Score,
     seed: int = 0,
     draws: int = DRAWS,
-) -> tuple[float, float]:
-    """95 % interval of ``score(other) - score(one)``, both on the same draws of the images.
+) -> tuple[float, float] | None:
+    """95 % interval of ``score(other) - score(one)``, both on the same draws; None as above.
 
     Args:
-        one, other: confusion matrices (n, k, k) of two models on the same images in one order,
+        one, other: confusion matrices (u, k, k) of two models on the same units in one order,
             one for each run of the model; the scores of a model are averaged over its runs.
     """
+    if len(one[0]) < 2:
+        return None
     means = [
         np.mean([score(draw(matrices, seed, draws)) for matrices in runs], axis=0)
         for runs in (one, other)

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from network.engine import bootstrap
-from network.engine.protocol import changes_training, comparability
+from network.engine.protocol import UNKNOWN, changes_training, comparability
 from network.engine.records import read_records
-from network.engine.results import SCORES_FILE, Result, read_result
+from network.engine.results import SCORES_FILE, Result, read_result, unit
 from network.errors import InputError
 
 MEANS = ("mIoU", "mF1", "OA", "mean_boundary_IoU", "mean_boundary_F1", "calibration_error")
@@ -74,9 +74,11 @@ def read_models(words: Sequence[str]) -> list[Model]:
     """
     named: dict[str, list[Result]] = {}
     for word in words:
-        name, equals, folder = word.rpartition("=")
+        name, equals, folder = word.partition("=")
+        if Path(word).is_dir() or not equals:
+            name, folder = "", word
         result = read_result(Path(folder))
-        name = name if equals else result.protocol["settings"]["name"]
+        name = name or result.protocol["settings"]["name"]
         for other in named.setdefault(name, []):
             _check_runs_of_one_model(other, result)
         named[name].append(result)
@@ -85,14 +87,25 @@ def read_models(words: Sequence[str]) -> list[Model]:
 
 def _check_runs_of_one_model(one: Result, other: Result) -> None:
     where, apart = f"{other.folder}", f"name them apart, e.g. OTHER={other.folder}"
+    trainings = [result.protocol["training"] for result in (one, other)]
     if one.protocol["checkpoint_sha256"] == other.protocol["checkpoint_sha256"]:
-        # Twice the same would only make the standard deviation smaller.
         raise InputError(
             f"{where}: of the same checkpoint as {one.folder}; leave it out or {apart}"
         )
-    settings = [result.protocol["training"] or {} for result in (one, other)]
+    if not all(trainings):
+        raise InputError(
+            f"{where}: nothing says how it and {one.folder} were trained, whether they are runs of "
+            f"one model; {apart}"
+        )
+    if one.protocol["seed"] == other.protocol["seed"]:
+        # Twice the same would only make the standard deviation smaller.
+        raise InputError(
+            f"{where}: of the same seed {one.protocol['seed']} as {one.folder}; leave it out or "
+            f"{apart}"
+        )
     settings = [
-        {k: v for k, v in s.items() if k != "seed" and changes_training(k)} for s in settings
+        {key: value for key, value in training.items() if key != "seed" and changes_training(key)}
+        for training in trainings
     ]
     stated = [
         {
@@ -103,11 +116,11 @@ def _check_runs_of_one_model(one: Result, other: Result) -> None:
         for result in (one, other)
     ]
     for a, b in (settings, stated):
-        for key in a.keys() & b.keys():
-            if a[key] != b[key]:
+        for key in sorted(a.keys() | b.keys()):
+            if a.get(key) != b.get(key):
                 raise InputError(
-                    f"{where}: {key} is {b[key]}, in {one.folder} {a[key]}: not runs of one model "
-                    f"under one protocol; {apart}"
+                    f"{where}: {key} is {b.get(key)}, in {one.folder} {a.get(key)}: not runs of "
+                    f"one model under one protocol; {apart}"
                 )
 
 
@@ -138,9 +151,17 @@ def compare(
     Raises:
         InputError: the protocols differ.
     """
-    stated = [comparability(model.runs[0].protocol, kind) for model in models]
+    stated = [
+        comparability(model.runs[0].protocol, kind) | {"without": _left_out(model, kind)}
+        for model in models
+    ]
     by_name = {key: [one[key] for one in stated] for key in stated[0]}
-    shared = {key: values[0] for key, values in by_name.items() if len(set(values)) == 1}
+    # What nobody knows of two results is not the same.
+    shared = {
+        key: values[0]
+        for key, values in by_name.items()
+        if len(set(values)) == 1 and UNKNOWN not in values[0]
+    }
     differences = {key: values for key, values in by_name.items() if key not in shared}
     if differences and not mixed:
         folders = [model.runs[0].folder / SCORES_FILE for model in models]
@@ -171,6 +192,13 @@ def compare(
     )
 
 
+def _left_out(model: Model, kind: str) -> str:
+    """Classes that are in neither truth nor prediction, and so not in the mean."""
+    names = set(model.runs[0].protocol["classes_in_mean"])
+    by_run = [names & set(run.scores[kind]["absent"]) for run in model.runs]
+    return " / ".join(sorted({", ".join(sorted(absent)) or "nothing" for absent in by_run}))
+
+
 def _values(scores: dict, per_class: str | None, classes: Sequence[str]) -> list[float | None]:
     of_classes = [scores["classes"].get(name, {}).get(per_class) for name in classes]
     return [*(scores[key] for key in MEANS), *of_classes]
@@ -192,23 +220,30 @@ def _best(column: str, cells: Sequence[Cell]) -> int | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much ``other`` is ahead of ``one``, 0 to 1, with its 95 % interval over images."""
+    """By how much ``other`` is ahead of ``one``, 0 to 1.
+
+    Attributes:
+        interval: 95 %, over tiles or images; None where there are fewer than two.
+        count: how many there are.
+        unit: ``"tiles"`` or ``"images"``.
+    """
 
     one: str
     other: str
     score: str
     difference: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
+    count: int
+    unit: str
 
     @property
     def is_clear(self) -> bool:
         """Whether all of the interval is on one side of zero."""
-        return self.low > 0 or self.high < 0
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
 def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
-    """Each further model against the first, both on the same draws of the images.
+    """Each further model against the first, both on the same draws of the tiles or images.
 
     Seeds of a model are averaged within each draw: the interval is that of other test images,
     not of other trainings.
@@ -217,7 +252,7 @@ def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
         InputError: the images or the truth of two runs are not the same.
     """
     first = models[0].runs[0]
-    names, truth = None, None
+    names, truth, over = None, None, unit(first.protocol)
     stacks: list[list[np.ndarray]] = []
     for model in models:
         stacks.append([])
@@ -242,7 +277,7 @@ def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
                     f"{run.folder}: other {kind} masks than in {first.folder}; test both on the "
                     "same masks"
                 )
-            stacks[-1].append(matrices)
+            stacks[-1].append(bootstrap.units(names, matrices, is_cut=over == "tiles"))
     classes = first.protocol["classes"]
     scored = [classes.index(name) for name in first.protocol["classes_in_mean"]]
     scores = {"mIoU": bootstrap.mean_iou(scored), "OA": bootstrap.overall_accuracy}
@@ -250,10 +285,15 @@ def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
     for model, stack in zip(models[1:], stacks[1:], strict=True):
         for name, score in scores.items():
             measured = [np.mean([score(m.sum(0)[None])[0] for m in s]) for s in (stacks[0], stack)]
-            low, high = bootstrap.paired_difference(stacks[0], stack, score)
             differences.append(
                 Difference(
-                    models[0].name, model.name, name, float(measured[1] - measured[0]), low, high
+                    one=models[0].name,
+                    other=model.name,
+                    score=name,
+                    difference=float(measured[1] - measured[0]),
+                    interval=bootstrap.paired_difference(stacks[0], stack, score),
+                    count=len(stack[0]),
+                    unit=over,
                 )
             )
     return differences

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +18,7 @@ _HEADINGS = {
 }
 _CSV_COLUMNS = (
     *("model", "runs", "seeds", "labels", "comparable"),
-    *("score", "mean", "std", "protocol"),
+    *("score", "mean", "std", "low_95", "high_95", "protocol"),
 )
 
 
@@ -34,7 +35,7 @@ def caption(comparison: Comparison) -> str:
 
 def print_comparison(comparison: Comparison) -> None:
     """To the terminal."""
-    table = Table(title=caption(comparison), title_justify="left")
+    table = Table(title=escape(caption(comparison)), title_justify="left")
     headings, rows = _text_rows(comparison, escape, lambda text: f"[bold]{text}[/bold]")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "model" else "right")
@@ -44,14 +45,21 @@ def print_comparison(comparison: Comparison) -> None:
     Console(width=500).print(table)
 
 
-def difference_lines(differences: Sequence[Difference], images: int) -> list[str]:
+def difference_lines(differences: Sequence[Difference]) -> list[str]:
     """What the paired bootstrap says, a sentence for each difference."""
     return [
-        f"{d.other} - {d.one}: {d.score} {100 * d.difference:+.2f} points, 95 % interval over "
-        f"{images} images {100 * d.low:+.2f} to {100 * d.high:+.2f}"
+        f"{d.other} - {d.one}: {d.score} {100 * d.difference:+.2f} points, {_interval(d)}"
         + ("." if d.is_clear else ": no clear difference.")
         for d in differences
     ]
+
+
+def _interval(difference: Difference) -> str:
+    if difference.interval is None:
+        return f"of {difference.count} {difference.unit} there is no interval"
+    low, high = difference.interval
+    over = f"95 % interval over {difference.count} {difference.unit}"
+    return f"{over} {100 * low:+.2f} to {100 * high:+.2f}"
 
 
 def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
@@ -83,12 +91,18 @@ def to_latex(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_csv(comparisons: Sequence[Comparison]) -> str:
-    """All label kinds in one file: scores from 0 to 1, with their protocol."""
+def to_csv(
+    comparisons: Sequence[Comparison], differences: Sequence[Sequence[Difference]] = ()
+) -> str:
+    """All label kinds in one file: scores from 0 to 1, with their protocol.
+
+    Args:
+        differences: of each comparison, as more rows: ``mIoU - first`` and its interval's ends.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
-    for comparison in comparisons:
+    for comparison, found in zip_longest(comparisons, differences, fillvalue=()):
         for row, model in enumerate(comparison.models):
             own = {key: values[row] for key, values in comparison.differences.items()}
             protocol = "; ".join(f"{k}: {v}" for k, v in {**comparison.protocol, **own}.items())
@@ -96,7 +110,12 @@ def to_csv(comparisons: Sequence[Comparison]) -> str:
             head = [model.name, len(model.runs), seeds, comparison.kind]
             head.append(not comparison.differences)
             for column, cell in zip(comparison.columns, comparison.cells[row], strict=True):
-                writer.writerow([*head, column, cell.mean, cell.std, protocol])
+                writer.writerow([*head, column, cell.mean, cell.std, None, None, protocol])
+            for d in found:
+                if d.other == model.name:
+                    ends = d.interval or (None, None)
+                    score = f"{d.score} - {d.one}"
+                    writer.writerow([*head, score, d.difference, None, *ends, protocol])
     return file.getvalue()
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from network.config import Experiment
 from network.datasets.files import replacing, write_image
+from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.transforms import Normalize
 from network.engine.compute import arrange, autocast, find_device, prepare
@@ -29,7 +30,6 @@ from network.engine.records import (
     Counter,
     ImageRecord,
     add_record,
-    padding_margin,
     read_records,
 )
 from network.engine.results import (
@@ -89,13 +89,12 @@ def evaluate(
     training = read_checkpoint(checkpoint).get(SETTINGS_KEY)
     if training:
         check_same_settings(training, experiment, checkpoint, changes_predictions)
-    if kinds:
-        check_samples(samples, info, split)
+    digests = check_samples(samples, info, split) if kinds else {}
     protocol = stamp(
         experiment,
         split=split,
-        label_kinds=kinds,
-        images=len(samples),
+        samples=samples,
+        digests=digests,
         checkpoint=checkpoint.as_posix(),
         sha256=file_hash(checkpoint),
         training=training,

@@ -39,34 +39,12 @@ from network.models.checkpoint import SETTINGS_KEY, read_checkpoint
 
 PATCH = 1024
 
-TEST_TILES = {
-    "vaihingen": {
-        2: (2767, 2428),
-        4: (2557, 1887),
-        6: (2557, 1887),
-        8: (2557, 1887),
-        10: (2557, 1887),
-        12: (2575, 1922),
-        14: (2565, 1919),
-        16: (2565, 1919),
-        20: (2315, 1866),
-        22: (2546, 1903),
-        24: (2546, 1903),
-        27: (3313, 1917),
-        29: (2563, 1917),
-        31: (2555, 1980),
-        33: (2555, 1581),
-        35: (1884, 2805),
-        38: (2550, 3816),
-    },
-    "potsdam": dict.fromkeys(range(14), (6000, 6000)),
-}
-"""Height and width of the official test tiles, pixels."""
+_AREA = "top_mosaic_09cm_area{}"
 
 SCENES = (
     *(("train", area, (2557, 1887)) for area in (1, 3, 5)),
     ("val", 30, (2563, 1934)),
-    *(("test", area, TEST_TILES["vaihingen"][area]) for area in (4, 12, 24, 35)),
+    *(("test", n, VAIHINGEN.tile_sizes[_AREA.format(n)]) for n in (4, 12, 24, 35)),
 )
 """Split, area and size of the synthetic tiles."""
 
@@ -226,11 +204,11 @@ def geometry_table() -> str:
         "| test tiles | patches of 1024 | padding, % of their pixels |",
         "| --- | ---: | ---: |",
     ]
-    for name, tiles in TEST_TILES.items():
-        sizes = list(tiles.values())
+    for info in (VAIHINGEN, POTSDAM):
+        sizes = list(info.tile_sizes.values())
         patches = sum(math.prod(math.ceil(side / PATCH) for side in size) for size in sizes)
         share = 100 * padding_share(sizes)
-        lines.append(f"| {len(sizes)} of {name.capitalize()} | {patches} | {share:.1f} |")
+        lines.append(f"| {len(sizes)} of {info.name.capitalize()} | {patches} | {share:.1f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -2,13 +2,17 @@
 
 import hashlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from network.config import Experiment, settings
+from network.datasets.files import read_image, read_mask
 from network.datasets.info import DatasetInfo
-from network.datasets.patches import read_provenance
+from network.datasets.patches import padding_margin, read_provenance
+from network.datasets.segmentation import Sample
 from network.errors import InputError
 
 _PACKAGES = (
@@ -21,38 +25,75 @@ _PACKAGES = (
 )
 
 
+UNKNOWN = "unknown"
+"""What nobody can tell of a result; it equals nothing, not even itself."""
+
+PADDING_KEY = "data.padding"
+"""Among the settings in a checkpoint: the padding policy of the masks that it was trained on."""
+
+
+def training_settings(experiment: Experiment, samples: Sequence[Sample]) -> dict:
+    """What a checkpoint remembers of its run: the settings, and how its masks were padded."""
+    masks = mask_protocol(experiment.dataset, samples).values()
+    return settings(experiment) | {PADDING_KEY: next(iter(masks))["padding_policy"]}
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def mask_protocol(info: DatasetInfo, root: Path, split: str) -> dict[str, dict]:
-    """How the masks of a split came about, by label kind: padding policy and tiling.
+def mask_protocol(info: DatasetInfo, samples: Sequence[Sample]) -> dict[str, dict]:
+    """How the masks came about, by label kind: padding policy and tiling.
 
-    The patch tools write it beside the masks. Masks cut by other tools have no such record,
-    and their padding may be labeled as a class: ``unknown``.
+    The patch tools write it beside the masks. Masks cut by other tools have no such record: what
+    their padding is labeled tells its policy.
     """
-    protocols: dict[str, dict] = {}
-    for folder in info.splits[split]:
-        for masks in folder.masks:
-            record = read_provenance(root / masks.folder)
-            kind = (record or {}).get("label_kind", masks.kind)
-            protocols.setdefault(kind, _one_mask_protocol(info, record))
-    return protocols
+    return {kind: _one_mask_protocol(info, samples, kind) for kind in samples[0].masks}
 
 
-def _one_mask_protocol(info: DatasetInfo, record: dict | None) -> dict:
+def _one_mask_protocol(info: DatasetInfo, samples: Sequence[Sample], kind: str) -> dict:
     if info.tiles is None:
         return {"padding_policy": "none", "tiling": "whole images"}
+    folders: dict[Path, list[Sample]] = {}
+    for sample in samples:
+        folders.setdefault(sample.masks[kind].parent, []).append(sample)
+    found = [_of_folder(info, inside, kind, folder) for folder, inside in folders.items()]
+    both = {
+        key: " and ".join(dict.fromkeys(one[key] for one in found))
+        for key in ("padding_policy", "tiling")
+    }
+    return {**found[0], **both}
+
+
+def _of_folder(info: DatasetInfo, samples: Sequence[Sample], kind: str, folder: Path) -> dict:
+    record = read_provenance(folder)
     if record is None:
-        return {"padding_policy": "unknown", "tiling": "patches, unknown"}
+        sizes = sorted({f"{height} x {width}" for height, width in (s.size for s in samples)})
+        return {
+            "padding_policy": _policy_by_labels(info, samples, kind),
+            "tiling": f"patches of {', '.join(sizes)}, cut elsewhere",
+        }
     size, stride = record.get("split_size"), record.get("stride")
     return {
-        "padding_policy": record.get("pad_policy", "unknown"),
+        "padding_policy": record.get("pad_policy", UNKNOWN),
         "tiling": f"patches of {size}, stride {stride}",
         "patches": record,
     }
+
+
+def _policy_by_labels(info: DatasetInfo, samples: Sequence[Sample], kind: str) -> str:
+    """By the first patch with a black margin."""
+    for sample in samples:
+        top, left = padding_margin(read_image(sample.image))
+        if top or left:
+            labels = read_mask(sample.masks[kind], info)
+            margin = np.concatenate([labels[:top].ravel(), labels[:, :left].ravel()])
+            if (margin == info.ignore_index).all():
+                return "ignore"
+            return "geoseg" if (margin == 0).all() else UNKNOWN
+    return "none"
 
 
 def has_seen(info: DatasetInfo, training: dict | None, used: str, split: str) -> bool | None:
@@ -62,7 +103,7 @@ def has_seen(info: DatasetInfo, training: dict | None, used: str, split: str) ->
         training: settings of the run that wrote the checkpoint.
         used: ``"data.train"``, or ``"data.val"``, by which the checkpoint is chosen.
     """
-    name = (training or {}).get(used, "unknown")
+    name = (training or {}).get(used, UNKNOWN)
     if name is None:  # nothing was held out to choose by
         return False
     if name not in info.splits:
@@ -119,8 +160,8 @@ def stamp(
     experiment: Experiment,
     *,
     split: str,
-    label_kinds: list[str],
-    images: int,
+    samples: Sequence[Sample],
+    digests: dict[str, str],
     checkpoint: str,
     sha256: str,
     training: dict | None,
@@ -131,21 +172,23 @@ def stamp(
     """Everything that a reader needs to know which numbers these can be compared with.
 
     Args:
+        samples: of the split.
+        digests: of their labels, see :func:`check_samples`.
         checkpoint: its path, or where else the predictions come from.
         sha256: of the checkpoint, or of these predictions.
         training: settings of the run that wrote the checkpoint; None where it does not say.
         views: of the test-time augmentation; None where that is not known.
     """
     info = experiment.dataset
-    masks = mask_protocol(info, experiment.root, split)
     return {
         "data_set": info.name,
         "split": split,
         "trained_on": has_seen(info, training, "data.train", split),
         "chosen_on": has_seen(info, training, "data.val", split),
-        "images": images,
-        "label_kinds": label_kinds,
-        "masks": {kind: masks[kind] for kind in label_kinds},
+        "images": len(samples),
+        "label_kinds": list(digests),
+        "masks": mask_protocol(info, samples) if digests else {},
+        "labels_sha256": digests,
         "classes": list(info.classes),
         "classes_in_mean": [info.classes[label] for label in info.scored],
         "tta": tta,
@@ -156,7 +199,7 @@ def stamp(
         "config": experiment.config,
         "settings": settings(experiment),
         "training": training,
-        "seed": training["seed"] if training else None,
+        "seed": (training or {}).get("seed"),
         "precision": experiment.compute.precision,
         "software": {"python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
@@ -173,7 +216,7 @@ def comparability(protocol: dict, kind: str) -> dict[str, str]:
     Raises:
         KeyError: the stamp is not of :func:`stamp`.
     """
-    masks = protocol["masks"][kind]
+    masks, training = protocol["masks"][kind], protocol["training"] or {}
     split, views = protocol["split"], protocol["views"]
     for key, seen in (("trained_on", "TRAINED ON"), ("chosen_on", "CHECKPOINT CHOSEN ON")):
         unknown = f" (unknown if {seen.lower()})"
@@ -183,12 +226,14 @@ def comparability(protocol: dict, kind: str) -> dict[str, str]:
         "split": split,
         "images": str(protocol["images"]),
         "masks": kind,
+        "labels": protocol["labels_sha256"][kind][:12],
         "padding": masks["padding_policy"],
         "tiling": masks["tiling"],
         "image files": masks.get("patches", {}).get("image_ending", "as stored"),
         "TTA": protocol["tta"] + (f" ({views} view{'s' * (views != 1)})" if views else ""),
         "classes": ", ".join(protocol["classes"]),
         "mean over": ", ".join(protocol["classes_in_mean"]),
-        "trained on": (protocol["training"] or {}).get("data.train", "unknown"),
+        "trained on": training.get("data.train", UNKNOWN),
+        "padding in training": training.get(PADDING_KEY, UNKNOWN),
         "boundary tolerance": f"{protocol['boundary_tolerance']} pixels",
     }

@@ -82,17 +82,6 @@ def add_record(folder: Path, record: ImageRecord) -> None:
         file.write(record.to_json().encode() + b"\n")
 
 
-def padding_margin(image: np.ndarray) -> tuple[int, int]:
-    """(rows, columns) of the black margin at the top and left of an RGB image (h, w, 3).
-
-    The patch tools pad there; a patch of nothing else is all margin.
-    """
-    has_color = image.any(axis=2)
-    rows, columns = has_color.any(axis=1), has_color.any(axis=0)
-    height, width = has_color.shape
-    return (int(rows.argmax()), int(columns.argmax())) if rows.any() else (height, width)
-
-
 @dataclass(frozen=True)
 class Counter:
     """Counts images.
@@ -118,7 +107,7 @@ class Counter:
             confidence: (h, w) probability of the prediction; None leaves calibration empty.
             prediction: (h, w) labels 0 to k-1, int64.
             labels: (h, w) uint8.
-            margin: rows and columns of padding, see :func:`padding_margin`.
+            margin: rows and columns of padding at the top and left.
         """
         k, ignored = self.info.num_classes, self.info.ignore_index
         labels = labels.long()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from network.datasets.files import replacing
@@ -121,13 +122,13 @@ def print_results(protocol: dict, summaries: dict[str, Summary]) -> None:
             f"{stated['data set']} {stated['split']}, {kind} masks, {stated['images']} images, "
             f"TTA {stated['TTA']}, padding: {stated['padding']}"
         )
-        table = Table(title=title, title_justify="left")
+        table = Table(title=escape(title), title_justify="left")
         table.add_column("class")
         for column in _COLUMNS:
             table.add_column(column.replace("_", " "), justify="right")
         for label, values in enumerate(_rows(summary)):
             mark = "" if label in s.scored else " (not in mean)"
-            table.add_row(s.classes[label] + mark, *map(_percent, values))
+            table.add_row(escape(s.classes[label] + mark), *map(_percent, values))
         table.add_section()
         for name, iou, f1 in _means(s):
             table.add_row(name, _percent(iou), _percent(f1))
@@ -135,14 +136,16 @@ def print_results(protocol: dict, summaries: dict[str, Summary]) -> None:
         # In a narrow terminal whole lines wrap: the cells of a table stay in one piece.
         Console(width=max(110, Console().width)).print(table)
         for name, (low, high) in summary.intervals.items():
-            print(f"{name} {_percent(low)} to {_percent(high)} (95 % interval over images)")
+            print(
+                f"{name} {_percent(low)} to {_percent(high)} (95 % interval over {unit(protocol)})"
+            )
         print(
             f"calibration error {_percent(summary.calibration_error)}; boundary F1 within "
             f"{protocol['boundary_tolerance']} pixels"
         )
         if summary.other_padding:
             o = summary.other_padding
-            print(f"{other_padding(protocol, kind)}: mIoU {_percent(o.miou)}, OA {_percent(o.oa)}")
+            print(f"{other_padding(summary)}: mIoU {_percent(o.miou)}, OA {_percent(o.oa)}")
         if s.absent:
             print(f"left out, neither in truth nor in prediction: {', '.join(s.absent)}")
 
@@ -151,11 +154,17 @@ def _padding(protocol: dict, kind: str) -> str:
     return protocol["masks"][kind]["padding_policy"]
 
 
-def other_padding(protocol: dict, kind: str) -> str:
+def other_padding(summary: Summary) -> str:
     """What the scores under the other policy are."""
-    if _padding(protocol, kind) == "ignore":
-        return "with padding scored as the first class, as in many published rows"
-    return "without padding"
+    if summary.padding_is_labeled:
+        return "without padding"
+    return "with padding scored as the first class, as in many published rows"
+
+
+def unit(protocol: dict) -> str:
+    """What bootstrap intervals are over."""
+    is_cut = any(masks["tiling"].startswith("patches") for masks in protocol["masks"].values())
+    return "tiles" if is_cut else "images"
 
 
 def _rows(summary: Summary) -> list[tuple[float | None, ...]]:
@@ -187,6 +196,7 @@ def _as_dict(summary: Summary) -> dict:
             name: dict(zip(_COLUMNS, values, strict=True)) for name, values in names.items()
         },
         "absent": list(s.absent),
+        "padding_is_labeled": summary.padding_is_labeled,
         "other_padding": None if other is None else _mean_scores(other),
         "worst_images": [{"name": name, "mIoU": miou} for name, miou in summary.worst],
     }

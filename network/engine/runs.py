@@ -45,10 +45,10 @@ def read_curves(checkpoint: Path) -> dict[str, list[tuple[int, float]]]:
 
     A resumed run goes on in a folder of its own; what it trained again counts.
     """
-    run = checkpoint.parent
-    if run.parts[:1] != WEIGHTS_DIR.parts:
+    run, weights = checkpoint.parent.resolve(), WEIGHTS_DIR.resolve()
+    if not run.is_relative_to(weights):
         return {}
-    logs = LOGS_DIR / run.relative_to(WEIGHTS_DIR)
+    logs = LOGS_DIR / run.relative_to(weights)
     resumed = logs.parent.glob(f"{logs.name}_resumed_*/metrics.csv")
     by_number = sorted(resumed, key=lambda path: int(path.parent.name.rpartition("_")[2]))
     values: dict[str, dict[int, float]] = {}

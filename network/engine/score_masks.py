@@ -7,13 +7,23 @@ import torch
 from tqdm import tqdm
 
 from network.config import Experiment
-from network.datasets.files import list_images, read_image, read_mask
+from network.datasets.files import list_images, read_image, read_mask, replacing
+from network.datasets.info import DatasetInfo
+from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.engine.evaluate import BOUNDARY_TOLERANCE
-from network.engine.protocol import file_hash, stamp
-from network.engine.records import RECORDS_FILE, Counter, ImageRecord, add_record, padding_margin
-from network.engine.results import PROTOCOL_FILE, print_results, write_results
+from network.engine.protocol import PADDING_KEY, UNKNOWN, file_hash, stamp
+from network.engine.records import RECORDS_FILE, Counter, ImageRecord
+from network.engine.results import (
+    PROTOCOL_FILE,
+    REPORT_FILE,
+    SCORES_FILE,
+    SCORES_TABLE,
+    print_results,
+    write_results,
+)
 from network.engine.summary import Summary, summarize
+from network.engine.tta import TTA_NAMES, build_views
 from network.errors import InputError, nearest
 
 
@@ -23,7 +33,10 @@ def score_masks(
     output: Path,
     *,
     split: str,
-    tta: str = "unknown",
+    tta: str = UNKNOWN,
+    trained_on: str = UNKNOWN,
+    chosen_on: str = UNKNOWN,
+    trained_padding: str = UNKNOWN,
     boundary_tolerance: int = BOUNDARY_TOLERANCE,
 ) -> dict[str, Summary]:
     """Score the masks (labels or colors) in ``masks``, named like the images of ``split``.
@@ -31,7 +44,9 @@ def score_masks(
     Args:
         experiment: names data set and root; its model is not used.
         output: folder of the scores; may be ``masks``.
-        tta: as their author says.
+        tta, trained_on, chosen_on, trained_padding: as their author says: the test-time
+            augmentation, the splits of training and model selection (``"none"``: the last epoch),
+            and the padding policy of the training masks.
 
     Returns:
         What was measured by label kind; nothing of it on calibration.
@@ -50,7 +65,7 @@ def score_masks(
     if not kinds:
         raise InputError(f"{info.name}: the labels of '{split}' are held by a server; try --val")
     paths = _paired(samples, masks)
-    check_samples(samples, info, split)
+    digests = check_samples(samples, info, split)
     counter = Counter(info, boundary_tolerance)
     records = [
         _record(sample, paths[sample.name], counter)
@@ -60,26 +75,41 @@ def score_masks(
     protocol = stamp(
         experiment,
         split=split,
-        label_kinds=kinds,
-        images=len(samples),
+        samples=samples,
+        digests=digests,
         checkpoint=f"masks in {masks.as_posix()}",
         sha256=hashlib.sha256(files.encode()).hexdigest(),
-        training=None,
+        training=_stated_training(info, trained_on, chosen_on, trained_padding),
         tta=tta,
-        views=None,
+        views=len(build_views(tta, info)) if tta in TTA_NAMES else None,
         boundary_tolerance=boundary_tolerance,
     )
     # Of the config, the data alone was used.
     used = {k: v for k, v in protocol["settings"].items() if k == "name" or k.startswith("data.")}
     protocol |= {"settings": used, "precision": "unknown", "predictions": masks.as_posix()}
-    output.mkdir(parents=True, exist_ok=True)
-    (output / RECORDS_FILE).unlink(missing_ok=True)
-    for record in records:
-        add_record(output, record)
+    # Scores and counts of other masks never stand side by side.
+    for name in (SCORES_FILE, SCORES_TABLE, REPORT_FILE):
+        (output / name).unlink(missing_ok=True)
+    with replacing(output / RECORDS_FILE) as partial:
+        partial.write_text("".join(record.to_json() + "\n" for record in records))
     summaries = {kind: summarize(records, kind, info) for kind in kinds}
     write_results(output, protocol, summaries)
     print_results(protocol, summaries)
     return summaries
+
+
+def _stated_training(
+    info: DatasetInfo, trained_on: str, chosen_on: str, padding: str
+) -> dict | None:
+    """What a checkpoint would say of its training, as far as it is known."""
+    for split in (trained_on, chosen_on):
+        if split not in (UNKNOWN, "none", *info.splits):
+            raise InputError(f"{info.name}: no split '{split}'{nearest(split, info.splits)}")
+    stated = {"data.train": trained_on, "data.val": chosen_on, PADDING_KEY: padding}
+    known = {key: value for key, value in stated.items() if value != UNKNOWN}
+    if known.get("data.val") == "none":
+        known["data.val"] = None
+    return known or None
 
 
 def _paired(samples: list[Sample], folder: Path) -> dict[str, Path]:

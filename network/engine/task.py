@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from network.config import Experiment, settings
+from network.config import Experiment
 from network.datasets.transforms import Normalize
 from network.engine.compute import arrange, prepare
 from network.engine.metrics import ConfusionMatrix, Scores, compute_scores
 from network.engine.optim import build_optimizer
+from network.engine.protocol import training_settings
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
 
@@ -42,7 +43,8 @@ class SegmentationTask(pl.LightningModule):
         return [optimizer], [scheduler]
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint[SETTINGS_KEY] = settings(self.experiment)
+        samples = self.trainer.datamodule.train_samples
+        checkpoint[SETTINGS_KEY] = training_settings(self.experiment, samples)
 
     def on_train_epoch_start(self) -> None:
         self._log_shared({"lr": self.optimizers().param_groups[0]["lr"]})

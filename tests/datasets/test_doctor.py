@@ -49,51 +49,51 @@ def test_a_sound_data_set(root):
 
 
 def test_number_of_workers_does_not_matter(root):
-    (root / "val/images/val_0_0.png").write_bytes(b"no image")
+    (root / "val/images/val-0-0.png").write_bytes(b"no image")
     assert examine(INFO, root, workers=2) == examine(INFO, root, workers=1)
 
 
 def lose_mask(root: Path) -> None:
-    (root / "train/masks/train_0_1.png").unlink()
+    (root / "train/masks/train-0-1.png").unlink()
 
 
 def lose_image(root: Path) -> None:
-    (root / "train/images/train_0_1.png").unlink()
+    (root / "train/images/train-0-1.png").unlink()
 
 
 def truncate_image(root: Path) -> None:
-    path = root / "train/images/train_0_1.png"
+    path = root / "train/images/train-0-1.png"
     path.write_bytes(path.read_bytes()[:200])
 
 
 def truncate_mask(root: Path) -> None:
-    path = root / "train/masks/train_0_1.png"
+    path = root / "train/masks/train-0-1.png"
     path.write_bytes(path.read_bytes()[:60])
 
 
 def change_size(root: Path) -> None:
-    write_image(root / "train/masks/train_0_1.png", np.zeros((96, 64), np.uint8))
+    write_image(root / "train/masks/train-0-1.png", np.zeros((96, 64), np.uint8))
 
 
 def wrong_label(root: Path) -> None:
     labels = np.zeros((96, 96), np.uint8)
     labels[5, 7] = 9
-    write_image(root / "train/masks/train_0_1.png", labels)
+    write_image(root / "train/masks/train-0-1.png", labels)
 
 
 def wrong_color(root: Path) -> None:
     rgb = np.zeros((96, 96, 3), np.uint8)
     rgb[5, 7] = (1, 2, 3)
-    write_image(root / "train/masks/train_0_1.png", rgb)
+    write_image(root / "train/masks/train-0-1.png", rgb)
 
 
 def fourth_band(root: Path) -> None:
     rgba = np.random.default_rng(0).integers(0, 256, (96, 96, 4), dtype=np.uint8)
-    Image.fromarray(rgba, "RGBA").save(root / "train/images/train_0_1.png")
+    Image.fromarray(rgba, "RGBA").save(root / "train/images/train-0-1.png")
 
 
 def other_color_table(root: Path) -> None:
-    path = root / "train/masks/train_0_1.png"
+    path = root / "train/masks/train-0-1.png"
     mask = Image.fromarray(read_mask(path, INFO), "P")
     # houses and trees change their colors
     mask.putpalette([255, 255, 255, 0, 255, 0, 0, 0, 255] + 759 * [0])
@@ -102,12 +102,12 @@ def other_color_table(root: Path) -> None:
 
 def leak(root: Path) -> None:
     for kind in ("images", "masks"):
-        shutil.copy(root / f"train/{kind}/train_0_1.png", root / f"test/{kind}/leaked.png")
+        shutil.copy(root / f"train/{kind}/train-0-1.png", root / f"test/{kind}/leaked.png")
 
 
 def copy_within_split(root: Path) -> None:
     for kind in ("images", "masks"):
-        shutil.copy(root / f"train/{kind}/train_0_1.png", root / f"train/{kind}/zz_copy.png")
+        shutil.copy(root / f"train/{kind}/train-0-1.png", root / f"train/{kind}/zz_copy.png")
 
 
 def lose_class(root: Path) -> None:
@@ -123,16 +123,16 @@ def empty_folder(root: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (lose_mask, ["train_0_1.png", "no mask of this name", "add it, or remove this file"]),
-        (lose_image, ["masks/train_0_1.png", "no image of this name"]),
-        (truncate_image, ["images/train_0_1.png", "truncated"]),
-        (truncate_mask, ["masks/train_0_1.png", "truncated"]),
-        (change_size, ["masks/train_0_1.png", "96 x 64", "96 x 96"]),
-        (wrong_label, ["masks/train_0_1.png", "label 9 at row 5, column 7"]),
-        (wrong_color, ["masks/train_0_1.png", "(1, 2, 3)", "row 5, column 7"]),
-        (fourth_band, ["images/train_0_1.png", "4 bands (mode RGBA)"]),
-        (other_color_table, ["masks/train_0_1.png", "color table", "label 1", "house"]),
-        (leak, ["test/images/leaked.png", "train/images/train_0_1.png", "(leakage)"]),
+        (lose_mask, ["train-0-1.png", "no mask of this name", "add it, or remove this file"]),
+        (lose_image, ["masks/train-0-1.png", "no image of this name"]),
+        (truncate_image, ["images/train-0-1.png", "truncated"]),
+        (truncate_mask, ["masks/train-0-1.png", "truncated"]),
+        (change_size, ["masks/train-0-1.png", "96 x 64", "96 x 96"]),
+        (wrong_label, ["masks/train-0-1.png", "label 9 at row 5, column 7"]),
+        (wrong_color, ["masks/train-0-1.png", "(1, 2, 3)", "row 5, column 7"]),
+        (fourth_band, ["images/train-0-1.png", "4 bands (mode RGBA)"]),
+        (other_color_table, ["masks/train-0-1.png", "color table", "label 1", "house"]),
+        (leak, ["test/images/leaked.png", "train/images/train-0-1.png", "(leakage)"]),
         (copy_within_split, ["zz_copy.png", "the same pixels", "remove one of them"]),
         (lose_class, ["train split", "no pixel of tree", "nothing can be learned"]),
         (empty_folder, ["val/masks", "no such folder"]),

@@ -20,7 +20,7 @@ def root(tmp_path):
 
 def test_samples(root):
     samples = find_samples(VAIHINGEN, root, "train")
-    assert [s.name for s in samples] == ["train_0_0", "train_0_1", "train_0_2"]
+    assert [s.name for s in samples] == ["train-0-0", "train-0-1", "train-0-2"]
     assert [s.size for s in samples] == [(64, 64), (48, 80), (64, 64)]
     assert samples[0].masks.keys() == {"full"}
     check_samples(samples, VAIHINGEN, "train")
@@ -46,16 +46,16 @@ def test_loveda_folders(tmp_path):
     [
         ("missing folder", r"images_1024: no such folder"),
         ("empty folder", r"images_1024: no image in this folder"),
-        ("missing mask", r"train_0_1\.png: no mask of this name in .*masks_1024 \(1 of 3"),
-        ("missing image", r"masks_1024/train_0_1\.png: no image of this name in .*images_1024"),
-        ("another size", r"train_0_1\.png: 10 x 20 pixels, its image .* has 48 x 80"),
-        ("truncated", r"images_1024/train_0_1\.png: truncated image"),
-        ("not an image", r"images_1024/train_0_1\.png: not an image"),
+        ("missing mask", r"train-0-1\.png: no mask of this name in .*masks_1024 \(1 of 3"),
+        ("missing image", r"masks_1024/train-0-1\.png: no image of this name in .*images_1024"),
+        ("another size", r"train-0-1\.png: 10 x 20 pixels, its image .* has 48 x 80"),
+        ("truncated", r"images_1024/train-0-1\.png: truncated image"),
+        ("not an image", r"images_1024/train-0-1\.png: not an image"),
     ],
 )
 def test_damaged_split(root, damage, words):
     images, masks = root / "train/images_1024", root / "train/masks_1024"
-    image, mask = images / "train_0_1.png", masks / "train_0_1.png"
+    image, mask = images / "train-0-1.png", masks / "train-0-1.png"
     if damage == "missing folder":
         images.rename(root / "elsewhere")
     elif damage == "empty folder":
@@ -76,12 +76,12 @@ def test_damaged_split(root, damage, words):
 
 
 def test_wrong_labels(root):
-    mask = root / "train/masks_1024/train_0_1.png"
+    mask = root / "train/masks_1024/train-0-1.png"
     labels = read_mask(mask, VAIHINGEN).copy()
     labels[5, 6] = 200
     write_image(mask, labels)
     samples = find_samples(VAIHINGEN, root, "train")
-    with pytest.raises(InputError, match=r"train_0_1\.png: label 200 at row 5, column 6"):
+    with pytest.raises(InputError, match=r"train-0-1\.png: label 200 at row 5, column 6"):
         check_samples(samples, VAIHINGEN, "train")
 
 
@@ -97,7 +97,7 @@ def test_same_name_twice(tmp_path):
     make_dataset(tmp_path, LOVEDA, {"train": 1})
     for kind in ("images_png", "masks_png_convert"):
         folder = tmp_path / "Train/Urban" / kind
-        (folder / "train_1_0.png").rename(folder / "train_0_0.png")
+        (folder / "train-1-0.png").rename(folder / "train-0-0.png")
     with pytest.raises(InputError, match="same name as"):
         find_samples(LOVEDA, tmp_path, "train")
 

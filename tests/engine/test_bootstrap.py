@@ -10,6 +10,7 @@ from network.engine.bootstrap import (
     mean_iou,
     overall_accuracy,
     paired_difference,
+    units,
 )
 
 
@@ -66,6 +67,18 @@ def test_pairs_see_what_single_intervals_hide():
 
 def test_runs_of_a_model_are_averaged():
     """Two runs, one as much better as the other is worse, are no better than the first model."""
-    one = [np.array([[[50, 50], [50, 50]]])] * 2
+    one = [np.array([[[50, 50], [50, 50]]] * 3)] * 2
     other = [one[0] + d * np.array([[1, -1], [-1, 1]]) for d in (10, -10)]
     assert paired_difference(one, other, overall_accuracy) == pytest.approx((0, 0))
+    one_unit = [matrices[:1] for matrices in one]
+    assert paired_difference(one_unit, one_unit, overall_accuracy) is None
+
+
+def test_patches_are_drawn_by_tile():
+    """Patches of a tile are one unit; what has no labels is none."""
+    names = ["area1_0_0", "area1_0_1", "area2_0_0_3", "area10_1_0", "other", "area3_0_0"]
+    patches = np.stack([np.eye(2, dtype=int) * n for n in (1, 2, 4, 8, 16, 0)])
+    assert units(names, patches, is_cut=True)[:, 0, 0].tolist() == [3, 4, 8, 16]
+    assert units(names, patches, is_cut=False)[:, 0, 0].tolist() == [1, 2, 4, 8, 16]
+    assert units(names[-1:], patches[-1:], is_cut=True).shape == (0, 2, 2)
+    assert interval(units(names[:2], patches[:2], is_cut=True), overall_accuracy) is None

@@ -10,11 +10,13 @@ import torch
 
 from network.datasets.info import VAIHINGEN
 from network.engine.comparison import common_kinds, compare, paired_differences, read_models
-from network.engine.comparison_tables import to_csv, to_latex, to_markdown
+from network.engine.comparison_tables import difference_lines, to_csv, to_latex, to_markdown
+from network.engine.protocol import comparability
 from network.engine.records import Counter, ImageRecord, add_record
 from network.engine.results import write_results
 from network.engine.summary import summarize
 from network.errors import InputError
+from tests.engine.test_report import make_test
 
 STAMP = {
     "data_set": "vaihingen",
@@ -29,16 +31,17 @@ STAMP = {
     "views": 1,
     "boundary_tolerance": 3,
 }
+TRAINING = {"data.train": "train", "data.padding": "ignore", "optim.lr": 1.0}
 
 
 def make_result(folder: Path, seed: int = 1, skill: float = 0.5, truth: int = 0, **changes) -> Path:
     """A folder as a test script leaves it, of a model that is right on ``skill`` of the pixels."""
-    training = {"data.train": "train", "optim.lr": 1.0, "seed": seed}
     protocol = STAMP | {
         "checkpoint_sha256": f"{seed}/{skill}",
+        "labels_sha256": {kind: f"{kind} {truth}" for kind in STAMP["masks"]},
         "seed": seed,
         "settings": {"name": "ours"},
-        "training": training,
+        "training": TRAINING | {"seed": seed},
     }
     protocol |= changes
     folder.mkdir(parents=True)
@@ -93,21 +96,34 @@ def test_one_run_has_no_deviation(tmp_path, three):
     assert "NOT COMPARABLE" not in markdown
 
 
+def test_the_stamp_of_these_tests_is_a_real_one(tmp_path):
+    protocol = json.loads((make_test(tmp_path).folder / "scores.json").read_text())["protocol"]
+    made = json.loads((make_result(tmp_path / "made") / "scores.json").read_text())["protocol"]
+    assert made.keys() <= protocol.keys()
+    for kind in ("eroded", "full"):
+        assert made["masks"][kind].keys() <= protocol["masks"][kind].keys()
+        assert comparability(made, kind).keys() == comparability(protocol, kind).keys()
+        assert len(protocol["labels_sha256"][kind]) == 64
+
+
 @pytest.mark.parametrize(
-    ("change", "name"),
+    ("change", "names"),
     [
-        ({"tta": "d4", "views": 40}, "TTA"),
-        ({"split": "val"}, "split"),
-        ({"trained_on": True}, "split"),
-        ({"chosen_on": None}, "split"),
-        ({"classes_in_mean": list(VAIHINGEN.classes)}, "mean over"),
-        ({"training": {"data.train": "train_val", "seed": 1}}, "trained on"),
-        ({"training": None}, "trained on"),
-        ({"boundary_tolerance": 5}, "boundary tolerance"),
-        ({"masks": {"full": {"padding_policy": "geoseg", "tiling": "all"}}}, "padding"),
+        ({"tta": "d4", "views": 40}, ["TTA"]),
+        ({"split": "val"}, ["split"]),
+        ({"trained_on": True}, ["split"]),
+        ({"chosen_on": None}, ["split"]),
+        ({"classes_in_mean": list(VAIHINGEN.classes)}, ["mean over"]),
+        ({"training": TRAINING | {"data.train": "train_val"}}, ["trained on"]),
+        ({"training": TRAINING | {"data.padding": "geoseg"}}, ["padding in training"]),
+        ({"training": None}, ["trained on", "padding in training"]),
+        ({"boundary_tolerance": 5}, ["boundary tolerance"]),
+        ({"masks": {"full": {"padding_policy": "geoseg", "tiling": "all"}}}, ["padding"]),
+        ({"labels_sha256": {"full": "other", "eroded": "other"}}, ["labels"]),
     ],
 )
-def test_other_protocols_are_refused_or_named(tmp_path, change, name):
+def test_other_protocols_are_refused_or_named(tmp_path, change, names):
+    name = names[0]
     one = make_result(tmp_path / "one")
     other = make_result(tmp_path / "other", skill=0.7, **change)
     models = read_models([str(one), f"100% & more={other}"])
@@ -115,7 +131,7 @@ def test_other_protocols_are_refused_or_named(tmp_path, change, name):
     with pytest.raises(InputError, match=f"different protocols.*{name} .*--mix-protocols"):
         compare(models, "full")
     comparison = compare(models, "full", mixed=True)
-    assert list(comparison.differences) == [name]
+    assert list(comparison.differences) == names
     assert set(comparison.best) == {None}  # nothing is best among what cannot be compared
     for text in (to_markdown(comparison), to_latex(comparison)):
         assert "ROWS ARE NOT COMPARABLE" in text
@@ -126,8 +142,7 @@ def test_other_protocols_are_refused_or_named(tmp_path, change, name):
 
 def test_runs_of_one_model_must_be(tmp_path):
     one = make_result(tmp_path / "one")
-    training = {"data.train": "train", "optim.lr": 2.0, "seed": 2}
-    other = make_result(tmp_path / "other", seed=2, training=training)
+    other = make_result(tmp_path / "other", seed=2, training=TRAINING | {"optim.lr": 2.0})
     with pytest.raises(InputError, match=r"other: optim.lr is 2.0, in .*one 1.0.*name them apart"):
         read_models([str(one), str(other)])
     assert len(read_models([str(one), f"fast={other}"])) == 2
@@ -136,6 +151,50 @@ def test_runs_of_one_model_must_be(tmp_path):
         read_models([str(one), str(tta)])
     with pytest.raises(InputError, match="same checkpoint"):
         read_models([str(one), str(one)])
+    last = make_result(tmp_path / "last", checkpoint_sha256="last.ckpt")
+    with pytest.raises(InputError, match="same seed 1"):
+        read_models([str(one), str(last)])
+    encoder = make_result(tmp_path / "net", seed=2, training=TRAINING | {"model.encoder": "x"})
+    with pytest.raises(InputError, match=r"model.encoder is x, in .*one None"):
+        read_models([str(one), str(encoder)])
+    padded = make_result(tmp_path / "pad", seed=2, training=TRAINING | {"data.padding": "geoseg"})
+    with pytest.raises(InputError, match=r"data\.padding is geoseg"):
+        read_models([str(one), str(padded)])
+
+
+def test_unknown_training_is_no_seed(tmp_path):
+    folders = [str(make_result(tmp_path / f"masks{n}", seed=n, training=None)) for n in (1, 2)]
+    with pytest.raises(InputError, match=r"nothing says how it and .* were trained"):
+        read_models(folders)
+
+
+def test_unknown_equals_nothing(tmp_path):
+    """Two results of which nobody knows how they were trained are not under one protocol."""
+    folders = [make_result(tmp_path / f"masks{n}", seed=n, training=None) for n in (1, 2)]
+    models = read_models([f"{folder.name}={folder}" for folder in folders])
+    with pytest.raises(InputError, match="different protocols"):
+        compare(models, "full")
+    differences = compare(models, "full", mixed=True).differences
+    assert differences["trained on"] == ["unknown", "unknown"]
+
+
+def test_means_over_other_classes_are_not_compared(tmp_path):
+    """A class that only one model predicts is in its mean alone."""
+    folders = [make_result(tmp_path / name) for name in ("one", "other")]
+    path = folders[1] / "scores.json"
+    document = json.loads(path.read_text())
+    document["scores"]["full"]["absent"] = ["Car"]
+    document["protocol"]["checkpoint_sha256"] = "other"
+    path.write_text(json.dumps(document))
+    models = read_models([f"{folder.name}={folder}" for folder in folders])
+    differences = compare(models, "full", mixed=True).differences
+    assert differences == {"without": ["nothing", "Car"]}
+
+
+def test_folders_with_an_equals_sign(tmp_path):
+    folder = make_result(tmp_path / "lr=0.1")
+    assert read_models([str(folder)])[0].name == "ours"
+    assert read_models([f"a={folder}"])[0].name == "a"
 
 
 def test_results_without_a_stamp(tmp_path):
@@ -165,11 +224,32 @@ def test_paired_differences(tmp_path, three):
         d = found["better", score]
         expected = scores[1]["scores"]["full"][score] - scores[0]["scores"]["full"][score]
         assert d.difference == pytest.approx(expected)
-        assert d.low < d.difference < d.high
-        assert d.is_clear
+        low, high = d.interval
+        assert low < d.difference < high
+        assert (d.is_clear, d.count, d.unit) == (True, 6, "images")
         d = found["same", score]
-        assert (d.difference, d.low, d.high) == (0, 0, 0)
+        assert (d.difference, *d.interval) == (0, 0, 0)
         assert not d.is_clear
+
+
+def test_patches_are_paired_by_tile(tmp_path):
+    """Six images, which the stamp calls patches and whose names tell no tile: six tiles."""
+    masks = {"full": {"padding_policy": "ignore", "tiling": "patches of 16, stride 16"}}
+    one = make_result(tmp_path / "one", masks=masks)
+    other = make_result(tmp_path / "other", skill=0.9, masks=masks)
+    models = read_models([f"a={one}", f"b={other}"])
+    found = paired_differences(models, "full")
+    assert {(d.count, d.unit) for d in found} == {(6, "tiles")}
+    assert "95 % interval over 6 tiles" in difference_lines(found)[0]
+    rows = to_csv([compare(models, "full")], [found]).splitlines()
+    assert sum(",mIoU - a," in row for row in rows) == 1
+
+
+def test_a_single_image_has_no_interval(tmp_path):
+    one, other = (make_result(tmp_path / str(s), skill=s, images=1) for s in (0.5, 0.9))
+    found = paired_differences(read_models([f"a={one}", f"b={other}"]), "full")
+    assert not any(d.is_clear for d in found)
+    assert "of 1 images there is no interval" in difference_lines(found)[0]
 
 
 def test_pairs_need_the_same_truth(tmp_path):

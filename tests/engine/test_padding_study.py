@@ -3,10 +3,9 @@
 import pytest
 
 from network.config import load_experiment
-from network.datasets.info import VAIHINGEN
+from network.datasets.info import POTSDAM, VAIHINGEN
 from network.engine import padding_study
 from network.engine.padding_study import (
-    TEST_TILES,
     padding_share,
     results_table,
     run_study,
@@ -25,11 +24,10 @@ SETTINGS = [
 
 def test_share_of_padding():
     """The figures that follow from the sizes of the official tiles."""
-    assert tuple(TEST_TILES) == ("vaihingen", "potsdam")
-    names = {f"top_mosaic_09cm_area{area}" for area in TEST_TILES["vaihingen"]}
-    assert names == set(VAIHINGEN.tile_splits["test"])
-    assert padding_share(TEST_TILES["vaihingen"].values()) == pytest.approx(0.239, abs=5e-4)
-    assert padding_share(TEST_TILES["potsdam"].values()) == pytest.approx(1 - (6000 / 6144) ** 2)
+    for info in (VAIHINGEN, POTSDAM):
+        assert info.tile_sizes.keys() == set(info.tile_splits["test"])
+    assert padding_share(VAIHINGEN.tile_sizes.values()) == pytest.approx(0.239, abs=5e-4)
+    assert padding_share(POTSDAM.tile_sizes.values()) == pytest.approx(1 - (6000 / 6144) ** 2)
     assert padding_share([(64, 128)], 64) == 0
     assert padding_share([(1, 64)], 64) == pytest.approx(63 / 64)
 

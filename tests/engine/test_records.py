@@ -8,13 +8,13 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from network.datasets.info import VAIHINGEN
+from network.datasets.patches import padding_margin
 from network.engine.metrics import compute_scores
 from network.engine.records import (
     RECORDS_FILE,
     Counter,
     ImageRecord,
     add_record,
-    padding_margin,
     read_records,
 )
 from network.engine.summary import summarize

@@ -1,6 +1,7 @@
 """The report's page: complete, self-contained, small enough, and right in its numbers."""
 
 import json
+import math
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import torch
 from network.config import Experiment, load_experiment, settings
 from network.datasets.info import LOVEDA, VAIHINGEN, DatasetInfo
 from network.engine.evaluate import evaluate
+from network.engine.padding_study import geometry_table
 from network.engine.report import page
 from network.engine.report.charts import HEIGHT, TOP, line_chart
 from network.engine.report.published import PUBLISHED
@@ -72,20 +74,45 @@ def test_needs_nothing_else(html):
     addresses = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')>\s]+)""", html)
     assert len(addresses) > 20
     assert all(address.startswith(("data:image/webp;base64,", "#")) for address in addresses)
-    assert "http" not in html.replace("data:image", "")
+    assert "http" not in re.sub(r"base64,[\w+/=]+", "", html)
     assert "@import" not in html
 
 
 def test_says_what_was_measured(finished, html):
     document = json.loads((finished.folder / "scores.json").read_text())
     assert document["protocol"]["checkpoint_sha256"] in html
-    for kind in ("eroded", "full"):
+    tiles = re.findall(r"<dt>([\w ]+)</dt><dd>([\d.]+)", html)
+    section = html.partition('<section id="scores">')[2].partition("<h3>Published")[0]
+    tables = re.findall(r"<tbody>(.*?)</tbody>", section, re.DOTALL)
+    for number, kind in enumerate(("eroded", "full")):
         scores = document["scores"][kind]
-        wanted = [scores["mIoU"], scores["mF1"], scores["OA"], scores["calibration_error"]]
-        wanted += [c[s] for c in scores["classes"].values() for s in ("IoU", "F1", "recall")]
-        for value in wanted:
-            assert f"{100 * value:.2f}" in html
-    assert all(row.method in html for row in PUBLISHED["vaihingen"].rows)
+        keys = ("mIoU", "mF1", "OA", "calibration_error")
+        assert tiles[4 * number : 4 * number + 4] == [
+            (name, f"{100 * scores[key]:.2f}")
+            for name, key in zip(("mIoU", "mF1", "OA", "Calibration error"), keys, strict=True)
+        ]
+        rows = re.findall(r"<tr>(.*?)</tr>", tables[number], re.DOTALL)
+        for row, (name, values) in zip(rows, scores["classes"].items(), strict=True):
+            head, *cells = re.split(r"</t[hd]>", row)
+            assert name in head
+            shown = [re.sub(r"<.*?>", "", cell, flags=re.DOTALL).strip() for cell in cells[:6]]
+            assert shown == [page._percent(value) for value in values.values()]
+    for row in PUBLISHED["vaihingen"].rows:
+        assert re.search(rf">{row.method}</th><td>{row.miou:.2f}</td>", html)
+
+
+def test_names_are_text(finished, tmp_path):
+    """What a user names is shown, never run."""
+    evil = "<script>alert(1)</script>"
+    info = replace(finished.experiment.dataset, classes=(evil, *VAIHINGEN.classes[1:]))
+    folder = shutil.copytree(finished.folder, tmp_path / "out")
+    protocol = json.loads((folder / "protocol.json").read_text())
+    protocol["settings"]["name"] = protocol["tta"] = evil
+    (folder / "protocol.json").write_text(json.dumps(protocol))
+    other = Finished(replace(finished.experiment, dataset=info), folder)
+    text = other.write(tmp_path / "a.html").read_text()
+    assert evil not in text
+    assert text.count("&lt;script&gt;alert(1)") > 5
 
 
 def test_confusion_matrix_has_all_pixels(finished, html):
@@ -95,7 +122,19 @@ def test_confusion_matrix_has_all_pixels(finished, html):
     assert sum(pixels) == 2 * labeled
 
 
-def test_worst_and_best_are_in_order(finished, html):
+def test_worst_and_best_are_in_order():
+    mious = [0.3, 0.1, None, 0.5, 0.2, 0.4]
+    scored = [page.ScoredImage(f"{miou}", miou, miou, 9) for miou in mious]
+    worst, best = page._selection(scored, 4)
+    assert [image.name for image in worst] == ["0.1", "0.2"]
+    assert [image.name for image in best] == ["0.5", "0.4"]
+    worst, best = page._selection(scored, 99)  # nothing twice, nothing without a score
+    assert [image.name for image in worst + best[::-1]] == ["0.1", "0.2", "0.3", "0.4", "0.5"]
+    unlabeled = [page.ScoredImage(str(n), None, None, 0) for n in range(3)]
+    assert page._selection(unlabeled, 2) == (unlabeled[:2], [])
+
+
+def test_the_page_has_them_in_order(html):
     mious = [float(v) for v in re.findall(r"</div>\s*<figcaption>\S+ <b>mIoU ([\d.]+)", html)]
     assert len(mious) == 3  # two worst, worst first, and the best
     assert mious == sorted(mious)
@@ -151,6 +190,7 @@ def test_labels_that_a_server_holds(tmp_path):
     text = finished.write(tmp_path / "report.html").read_text()
     assert "held by a server" in text
     assert text.count('class="stage"') == 2
+    assert text.count('<th scope="row">layer 1') == 2  # none is best: all are from the first
     assert 'data-layer="truth"' not in text
     assert 'id="scores"' not in text
 
@@ -163,15 +203,37 @@ def test_unfinished_or_changed(finished, tmp_path):
     with pytest.raises(InputError, match="no prediction of this image"):
         broken.write(tmp_path / "a.html")
     shutil.copy(masks[1], masks[0])  # the second image is wider
-    with pytest.raises(InputError, match=r"test_0_0\.png: \(64, 96\) pixels, its image"):
+    with pytest.raises(InputError, match=r"test-0-0\.png: \(64, 96\) pixels, its image"):
         broken.write(tmp_path / "a.html")
     (folder / "images.jsonl").write_text("")
-    with pytest.raises(InputError, match=r"no counts of test_0_0 \(3 of 3 images\)"):
+    with pytest.raises(InputError, match=r"no counts of test-0-0 \(3 of 3 images\)"):
         broken.write(tmp_path / "a.html")
     (folder / "protocol.json").write_text("{}")
     with pytest.raises(InputError, match="no complete protocol stamp"):
         broken.write(tmp_path / "a.html")
     assert not (tmp_path / "a.html").exists()
+
+
+def test_data_that_has_changed(tmp_path):
+    finished = make_test(tmp_path)
+    data = tmp_path / "data/test"
+    shutil.move(data / "masks_1024_rgb", tmp_path / "gone")
+    with pytest.raises(InputError, match="scored on full masks that the data no longer has"):
+        finished.write(tmp_path / "a.html")
+    shutil.move(tmp_path / "gone", data / "masks_1024_rgb")
+    for folder in ("images_1024", "masks_1024", "masks_1024_rgb"):
+        (data / folder / "test-0-1.png").unlink()
+    with pytest.raises(InputError, match=r"of 3 images, the data has 2 now \(without test-0-1\)"):
+        finished.write(tmp_path / "a.html")
+
+
+def test_published_rows_stand_in_the_docs():
+    text = (ROOT / "docs/protocol.md").read_text()
+    for row in PUBLISHED["vaihingen"].rows:
+        line = next(line for line in text.splitlines() if line.startswith(f"| {row.method}"))
+        assert f"| {row.miou} |" in line
+        assert f"| {row.first_class_f1 or '-'} |" in line
+    assert geometry_table() in text
 
 
 def test_curves_of_a_resumed_run(tmp_path, monkeypatch):
@@ -190,6 +252,7 @@ def test_curves_of_a_resumed_run(tmp_path, monkeypatch):
     assert curves["train/loss"] == [(0, 2.5), (1, 2.0), (2, 1.5), (3, 1.0)]
     assert curves["val/mIoU"] == [(0, 0.1), (1, 0.2), (2, 0.5), (3, 0.6)]
     assert "step" not in curves
+    assert read_curves(Path("model_weights/a/b/version_0/best.ckpt").resolve()) == curves
     assert read_curves(Path("elsewhere/best.ckpt")) == {}
 
 
@@ -202,5 +265,7 @@ def test_line_chart():
     assert max(heights) <= HEIGHT
     assert [tick.label for tick in chart.x_ticks] == ["0", "1", "2", "3", "4"]
     assert line_chart("title", {"a": []}) is None
+    broken = line_chart("title", {"a": [(0, math.nan), (1, 2.0), (2, math.inf)]})
+    assert [point.label for point in broken.lines["a"]] == ["a, epoch 1: 2"]
     single = line_chart("title", {"a": [(0, 1.0)]})
     assert len(single.lines["a"]) == 1

@@ -68,6 +68,28 @@ def test_command_line(finished, masks, tmp_path, monkeypatch, capsys):
     assert document["protocol"]["settings"]["name"] == "theirs"
 
 
+def test_what_their_author_says(finished, masks, tmp_path):
+    """With all of it stated, the masks stand in one table with ours."""
+    score_masks(
+        finished.experiment,
+        masks,
+        tmp_path / "out",
+        split="test",
+        tta="none",
+        trained_on="train",
+        chosen_on="val",
+        trained_padding="ignore",
+    )
+    protocol = json.loads((finished.folder / "scores.json").read_text())["protocol"]
+    assert protocol["masks"]["full"]["padding_policy"] == "none"  # no patch has a black margin
+    models = read_models([f"ours={finished.folder}", f"theirs={tmp_path / 'out'}"])
+    comparison = compare(models, "full", mixed=True)
+    # Random weights were never trained: of what, their checkpoint does not say.
+    assert comparison.differences == {"padding in training": ["unknown", "ignore"]}
+    with pytest.raises(InputError, match="no split 'trian'; did you mean 'train'"):
+        score_masks(finished.experiment, masks, masks, split="test", trained_on="trian")
+
+
 def test_report(finished, masks, tmp_path):
     score_masks(finished.experiment, masks, tmp_path / "out", split="test")
     page = tmp_path / "report.html"
@@ -87,18 +109,18 @@ def test_scored_again(finished, masks, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda m: (m / "test_0_1.png").rename(m / "pred_1.png"), "no mask of test_0_1 .1 of 3"),
+        (lambda m: (m / "test-0-1.png").rename(m / "pred_1.png"), "no mask of test-0-1 .1 of 3"),
         (
-            lambda m: write_image(m / "test_0_1.png", np.zeros((8, 8), np.uint8)),
-            "test_0_1.png: 8 x 8 pixels, its image .* has 64 x 96",
+            lambda m: write_image(m / "test-0-1.png", np.zeros((8, 8), np.uint8)),
+            "test-0-1.png: 8 x 8 pixels, its image .* has 64 x 96",
         ),
         (
-            lambda m: write_image(m / "test_0_1.png", np.full((64, 96), 6, np.uint8)),
-            "test_0_1.png: 6144 pixels have no class",
+            lambda m: write_image(m / "test-0-1.png", np.full((64, 96), 6, np.uint8)),
+            "test-0-1.png: 6144 pixels have no class",
         ),
         (
-            lambda m: write_image(m / "test_0_1.png", np.full((64, 96), 9, np.uint8)),
-            "test_0_1.png: label 9",
+            lambda m: write_image(m / "test-0-1.png", np.full((64, 96), 9, np.uint8)),
+            "test-0-1.png: label 9",
         ),
         (lambda m: shutil.rmtree(m), "no such folder"),
     ],

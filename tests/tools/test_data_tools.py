@@ -27,7 +27,7 @@ def test_check_data(tmp_path):
     sound = run("check_data.py", *args, "--workers", "1")
     assert (sound.returncode, sound.stdout.splitlines()[-1]) == (0, "0 findings in 4 images")
 
-    (tmp_path / "data/val/masks_256/val_0_0.png").unlink()
+    (tmp_path / "data/val/masks_256/val-0-0.png").unlink()
     write_image(tmp_path / "data/val/masks_256/other.png", np.zeros((8, 8), np.uint8))
     found = run("check_data.py", *args, "--html", tmp_path / "page.html")
     assert found.returncode == 1

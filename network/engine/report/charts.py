@@ -1,5 +1,6 @@
 """Geometry of the page's line charts, which its template draws as SVG in the page's own colors."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,9 +35,10 @@ def line_chart(title: str, series: Series, unit: str = "epoch") -> Chart | None:
     """Lines over one axis of whole numbers; None where there is nothing to draw.
 
     Args:
-        series: (x, y) of each line.
+        series: (x, y) of each line; what is not finite is left out.
         unit: of the axis, for the labels.
     """
+    series = {name: [(x, y) for x, y in line if math.isfinite(y)] for name, line in series.items()}
     points = [point for line in series.values() for point in line]
     if not points:
         return None

@@ -19,7 +19,7 @@ from network.engine.records import ImageRecord, read_records
 from network.engine.report import charts
 from network.engine.report.pictures import draw_heatmaps, draw_layers
 from network.engine.report.published import PUBLISHED
-from network.engine.results import other_padding, read_protocol
+from network.engine.results import other_padding, read_protocol, unit
 from network.engine.runs import read_curves
 from network.engine.summary import Summary, summarize
 from network.errors import InputError
@@ -67,12 +67,7 @@ def write_report(
     protocol = read_protocol(folder)
     samples = {s.name: s for s in find_samples(info, experiment.root, protocol["split"])}
     found = read_records(folder)
-    missing = sorted(samples.keys() - found.keys())
-    if missing:
-        raise InputError(
-            f"{folder}: no counts of {missing[0]} ({len(missing)} of {len(samples)} images); run "
-            "the test script again to finish it"
-        )
+    _check_same_data(folder, protocol, samples, found)
     records = [found[name] for name in samples]
     masks = list_images(Path(protocol.get("predictions", folder)))
     kinds = protocol["label_kinds"]
@@ -85,6 +80,7 @@ def write_report(
     curves = read_curves(Path(protocol["checkpoint"]))
     context = {
         "protocol": protocol,
+        "unit": unit(protocol),
         "info": info,
         "colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in info.palette],
         "kinds": [_kind_section(records, kind, protocol, info) for kind in kinds],
@@ -110,6 +106,30 @@ def write_report(
         raise InputError(f"--images {images}: the page gets larger than 15 MB; show fewer")
     with replacing(output) as partial:
         partial.write_text(page, encoding="utf-8")
+
+
+def _check_same_data(
+    folder: Path, protocol: dict, samples: dict[str, Sample], found: dict[str, ImageRecord]
+) -> None:
+    missing = sorted(samples.keys() - found.keys())
+    if missing:
+        raise InputError(
+            f"{folder}: no counts of {missing[0]} ({len(missing)} of {len(samples)} images); run "
+            "the test script again to finish it"
+        )
+    gone = sorted(found.keys() - samples.keys())
+    if gone or len(samples) != protocol["images"]:
+        raise InputError(
+            f"{folder}: of {protocol['images']} images, the data has {len(samples)} now"
+            + (f" (without {gone[0]})" if gone else "")
+            + "; give data.root=PATH of what was tested, or test again"
+        )
+    kinds = set(protocol["label_kinds"]) - next(iter(samples.values())).masks.keys()
+    if kinds:
+        raise InputError(
+            f"{folder}: scored on {', '.join(sorted(kinds))} masks that the data no longer has; "
+            "put them back, or test again"
+        )
 
 
 def _render(**context: object) -> str:
@@ -193,7 +213,7 @@ def _kind_section(
         "name": kind,
         "summary": summary,
         "padding": protocol["masks"][kind]["padding_policy"],
-        "other_padding": other_padding(protocol, kind),
+        "other_padding": other_padding(summary),
         "matrix": matrix.tolist(),
         "shares": (matrix.sum(1) / max(1, matrix.sum())).tolist(),
         "bins": _bins(summary),
@@ -251,7 +271,8 @@ def _heatmaps(
     device: str,
 ) -> tuple[dict, str]:
     """Heatmaps of the first of the worst and of the best; else why there are none."""
-    chosen = [*worst[: count - count // 2], *best[: count // 2]]
+    from_best = min(count // 2, len(best))
+    chosen = [*worst[: count - from_best], *best[:from_best]]
     checkpoint = Path(protocol["checkpoint"])
     if not chosen:
         return {}, "None were asked for."

@@ -32,11 +32,6 @@ class Layers:
     height: int
     width: int
 
-    @property
-    def size(self) -> int:
-        """Bytes in the page."""
-        return sum(len(uri) for uri in self.uris.values())
-
 
 def draw_layers(
     sample: Sample, kind: str | None, mask: Path | None, info: DatasetInfo, side: int
@@ -88,7 +83,9 @@ def draw_heatmaps(
     for sample in samples:
         image = torch.from_numpy(read_image(sample.image)).permute(2, 0, 1)[None]
         with torch.inference_mode():
-            heatmaps = model(normalize(image.to(device)), details=True).heatmaps or []
+            heatmaps = model(normalize(image.to(device)), details=True).heatmaps
+        if not heatmaps:
+            return {}
         maps = [layer[0].float().softmax(0).cpu().numpy() for layer in heatmaps]
         found[sample.name] = [[_heat_uri(one) for one in layer] for layer in maps]
     return found

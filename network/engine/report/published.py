@@ -66,7 +66,7 @@ PUBLISHED = {
     "loveda": Published(
         split="test",
         kind="full",
-        protocol="test split, scored by the server; mean over 7 classes",
+        protocol="Test split, scored by the server; mean over 7 classes",
         rows=(
             PublishedRow("UNetFormer", 52.97),
             PublishedRow("LSKNet-S", 54.0),
@@ -79,7 +79,7 @@ PUBLISHED = {
     "uavid": Published(
         split="test",
         kind="full",
-        protocol="test split, scored by the server; mean over 8 classes",
+        protocol="Test split, scored by the server; mean over 8 classes",
         rows=(
             PublishedRow("UNetFormer", 67.63),
             PublishedRow("LSKNet-S", 70.0),

@@ -1,0 +1,79 @@
+"""What a stamp says of masks: from their record, or from the labels themselves."""
+
+import numpy as np
+import pytest
+import torch
+
+from network.datasets.files import write_image
+from network.datasets.info import VAIHINGEN
+from network.datasets.segmentation import check_samples, find_samples
+from network.engine.protocol import mask_protocol
+from network.engine.records import Counter, ImageRecord
+from network.engine.results import other_padding
+from network.engine.summary import summarize
+from tests.scenes import make_dataset
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_dataset(tmp_path, VAIHINGEN, {"test": 3})
+
+
+def pad(root, label: int) -> None:
+    """Make the top of the second test image black, with ``label``."""
+    folder = VAIHINGEN.splits["test"][0]
+    image = np.full((64, 64, 3), 90, np.uint8)
+    image[:8] = 0
+    write_image(root / folder.images / "test-0-1.png", image)
+    labels = np.ones((64, 64), np.uint8)
+    labels[:8] = label
+    for masks in folder.masks:
+        pixels = VAIHINGEN.to_rgb(labels) if masks.folder.endswith("_rgb") else labels
+        write_image(root / masks.folder / "test-0-1.png", pixels)
+
+
+@pytest.mark.parametrize(
+    ("label", "policy", "caption"),
+    [
+        (6, "ignore", "with padding scored as the first class"),
+        (0, "geoseg", "without padding"),
+        (3, "unknown", "without padding"),
+        (None, "none", None),
+    ],
+)
+def test_padding_of_masks_without_a_record(root, label, policy, caption):
+    """The policy, and what the scores under the other one are called, follow from the labels."""
+    if label is not None:
+        pad(root, label)
+    samples = find_samples(VAIHINGEN, root, "test")
+    for kind, masks in mask_protocol(VAIHINGEN, samples).items():
+        assert masks["padding_policy"] == policy, kind
+        assert masks["tiling"] == "patches of 64 x 64, cut elsewhere"
+    if label is not None:
+        labels = np.ones((64, 64), np.uint8)
+        labels[:8] = label
+        prediction = np.zeros((64, 64), np.int64)
+        counts = Counter(VAIHINGEN, 3).count(
+            None, torch.from_numpy(prediction), torch.from_numpy(labels), (8, 0)
+        )
+        summary = summarize([ImageRecord("a", {"full": counts})], "full", VAIHINGEN)
+        assert other_padding(summary).startswith(caption)
+
+
+def test_digests_tell_labels_apart(root):
+    """Of names and labels, whatever their files' encoding; one pixel is enough."""
+    samples = find_samples(VAIHINGEN, root, "test")
+    before = check_samples(samples, VAIHINGEN, "test")
+    assert before.keys() == {"eroded", "full"}
+    folder = VAIHINGEN.splits["test"][0].masks[1].folder
+    path = root / folder / "test-0-2.png"
+    colors = VAIHINGEN.to_rgb(np.zeros((64, 64), np.uint8))
+    write_image(path, colors)
+    first = check_samples(samples, VAIHINGEN, "test")
+    write_image(path, np.zeros((64, 64), np.uint8))  # as labels, not as colors
+    assert check_samples(samples, VAIHINGEN, "test") == first
+    colors[5, 5] = VAIHINGEN.palette[1]
+    write_image(path, colors)
+    second = check_samples(samples, VAIHINGEN, "test")
+    assert first["eroded"] == second["eroded"] == before["eroded"]
+    assert len({before["full"], first["full"], second["full"]}) == 3
