@@ -48,6 +48,8 @@ class Data:
             drawn again, ten times at most.
         mosaic: probability that a training image is put together from four.
         rotate, flip: probabilities of a random quarter turn, and of each of the two flips.
+        brighten, sharpen: probabilities of another brightness and contrast (each by up to a
+            quarter), and of sharpening.
         repeat: times that an epoch goes through the training images; for small sets.
         mean, std: of the three channels, in units of 255.
         batch_size, val_batch_size: images a step, on each device.
@@ -64,6 +66,8 @@ class Data:
     mosaic: float = 0.25
     rotate: float = 0.5
     flip: float = 0.5
+    brighten: float = 0.0
+    sharpen: float = 0.0
     repeat: int = 1
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -74,7 +78,7 @@ class Data:
     def __post_init__(self) -> None:
         for key in ("crop", "repeat", "batch_size", "val_batch_size"):
             _require(getattr(self, key) >= 1, f"data.{key}", getattr(self, key), "at least 1")
-        for key in ("mosaic", "rotate", "flip"):
+        for key in ("mosaic", "rotate", "flip", "brighten", "sharpen"):
             value = getattr(self, key)
             _require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")
         scales_fit = bool(self.scales) and min(self.scales) > 0

@@ -128,7 +128,9 @@ def test_results_carry_their_protocol(tested):
     assert protocol["data_set"] == "vaihingen"
     assert protocol["split"] == "test"
     assert protocol["label_kinds"] == ["eroded", "full"]
-    assert protocol["masks"]["eroded"]["padding_policy"] == "unknown"  # not cut by our tool
+    # Not cut by our tool, but no patch has a black margin.
+    assert protocol["masks"]["eroded"]["padding_policy"] == "none"
+    assert protocol["training"]["data.padding"] == "none"
     assert protocol["trained_on"] is False
     assert protocol["training"]["optim.epochs"] == 1
     assert (protocol["tta"], protocol["views"]) == ("dihedral", 8)

@@ -73,6 +73,27 @@ def test_default_column(config, epochs):
     assert all(layer.alpha_logit.requires_grad for layer in experiment.build_model().layers)
 
 
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("loveda", (3, 8e-5, 8, 30, 512)),
+        ("vaihingen", (2, 1e-4, 4, 45, 512)),
+        ("potsdam", (3, 1e-4, 4, 45, 768)),
+        ("uavid", (3, 1e-4, 4, 45, 1024)),
+        ("cloud", (3, 1e-4, 4, 100, 512)),
+        ("grass", (3, 1e-4, 4, 100, 256)),
+    ],
+)
+def test_d2ls_column(config, expected):
+    """The released settings: layers, learning rate, batch, epochs, crop; loss and optimizer."""
+    values = settings(load_experiment(ROOT / f"config/{config}/d2ls.py"))
+    keys = ("model.layers", "optim.lr", "data.batch_size", "optim.epochs", "data.crop")
+    assert tuple(values[key] for key in keys) == expected
+    common = {"loss.smoothing": 0.05, "loss.aux": 0.4, "loss.contrastive": 1.0}
+    common |= {"optim.lookahead": True, "optim.weight_decay": 0.01, "data.mosaic": 0.25}
+    assert {key: values[key] for key in common} == common
+
+
 def test_no_config_selects_on_the_test_split():
     for config in CONFIGS:
         data = load_experiment(ROOT / config).data

@@ -1,8 +1,9 @@
 """The facts of each data set, once: classes, palette, ignore label, files, splits, d4 views.
 
 Sources: ISPRS 2D semantic labeling contest (Vaihingen, Potsdam), LoveDA (Wang et al., NeurIPS
-2021 Datasets and Benchmarks), UAVid (Lyu et al., ISPRS Journal 2020), and GeoSeg's folder names,
-which the field's commands rely on. Palettes are RGB.
+2021 Datasets and Benchmarks), UAVid (Lyu et al., ISPRS Journal 2020), the Grass and Cloud sets of
+KTDA as D2LS uses them, and GeoSeg's folder names, which the field's commands rely on. Palettes are
+RGB.
 """
 
 from collections.abc import Mapping
@@ -212,6 +213,12 @@ def _loveda(split: str) -> tuple[Folder, ...]:
     )
 
 
+def _annotated(split: str) -> tuple[Folder, ...]:
+    """mmsegmentation's folders."""
+    masks = MaskFolder(folder=f"ann_dir/{split}")
+    return (Folder(images=f"img_dir/{split}", masks=(masks,)),)
+
+
 _ISPRS_CLASSES = ("ImSurf", "Building", "LowVeg", "Tree", "Car", "Clutter")
 _ISPRS_PALETTE = (
     (255, 255, 255),
@@ -321,6 +328,30 @@ LOVEDA = DatasetInfo(
         "test": tuple(Folder(images=f"Test/{domain}/images_png") for domain in ("Rural", "Urban")),
     },
     image_counts={"train": 2522, "val": 1669, "test": 1796},
+)
+
+GRASS = DatasetInfo(
+    name="grass",
+    root="data/grass",
+    classes=("low", "middle-low", "middle", "middle-high", "high"),
+    palette=(
+        (185, 101, 71),
+        (248, 202, 155),
+        (211, 232, 158),
+        (138, 191, 104),
+        (92, 144, 77),
+    ),
+    ignore_index=255,
+    splits={"train": _annotated("train"), "val": _annotated("val")},
+)
+
+CLOUD = DatasetInfo(
+    name="cloud",
+    root="data/cloud",
+    classes=("Clear", "Cloud Shadow", "Thin Cloud", "Cloud"),
+    palette=((79, 253, 199), (221, 53, 223), (251, 255, 41), (77, 2, 115)),
+    ignore_index=255,
+    splits={split: _annotated(split) for split in SPLITS},
 )
 
 UAVID = DatasetInfo(

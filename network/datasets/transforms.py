@@ -1,4 +1,4 @@
-"""Training augmentation: mosaic, random scale, class-balanced crop, quarter turns and flips.
+"""Training augmentation: mosaic, random scale, class-balanced crop, turns, flips and colors.
 
 Source: the augmentation of GeoSeg and of D2LS (ICCV 2025), on which BiCoR-Seg was trained.
 """
@@ -39,17 +39,23 @@ class TrainTransform:
         else:
             image, labels = read(index)
         image, labels = self.scaled_crop(image, labels, rng)
-        flips = albumentations.Compose(
-            [
-                albumentations.RandomRotate90(p=self.data.rotate),
-                albumentations.HorizontalFlip(p=self.data.flip),
-                albumentations.VerticalFlip(p=self.data.flip),
-            ]
-        )
-        for transform in flips.transforms:
+        transforms = [
+            albumentations.RandomRotate90(p=self.data.rotate),
+            albumentations.HorizontalFlip(p=self.data.flip),
+            albumentations.VerticalFlip(p=self.data.flip),
+        ]
+        if self.data.brighten:
+            change = {"brightness_limit": 0.25, "contrast_limit": 0.25}
+            transforms.append(
+                albumentations.RandomBrightnessContrast(**change, p=self.data.brighten)
+            )
+        if self.data.sharpen:
+            transforms.append(albumentations.Sharpen(p=self.data.sharpen))
+        augment = albumentations.Compose(transforms)
+        for transform in augment.transforms:
             # A seed given to Compose goes to each of them, and all would decide alike.
             transform.set_random_seed(int(rng.integers(2**31)))
-        result = flips(image=image, mask=labels)
+        result = augment(image=image, mask=labels)
         return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result["mask"])
 
     def scaled_crop(

@@ -145,3 +145,21 @@ def test_normalize(dtype):
     ]
     torch.testing.assert_close(normalize(image).flatten(), torch.tensor(expected))
     assert not normalize.state_dict()
+
+
+def test_colors_change_only_when_asked():
+    """Brightness and sharpening leave the labels alone, and are repeatable."""
+    image, labels = coded_pair(0, 64, 64)
+    geometry = {"crop": 64, "scales": (1.0,), "max_class_share": 1.0, "mosaic": 0.0}
+    still = {**geometry, "rotate": 0.0, "flip": 0.0}
+
+    def augment(**options) -> tuple[np.ndarray, np.ndarray]:
+        transform = TrainTransform(Data(**still, **options), IGNORE)
+        return transform(lambda index: (image, labels), 0, 1, np.random.default_rng(3))
+
+    np.testing.assert_array_equal(augment()[0], image)
+    for options in ({"brighten": 1.0}, {"sharpen": 1.0}):
+        changed, same = augment(**options)
+        np.testing.assert_array_equal(same, labels)
+        assert (changed != image).any()
+        np.testing.assert_array_equal(augment(**options)[0], changed)
