@@ -95,6 +95,7 @@ class Optim:
 
     Args:
         lr, min_lr: learning rate of the first epoch, and the one that it falls to.
+        encoder_lr: of the encoder's parameters; by default ``lr``.
         weight_decay: decoupled, on all parameters.
         epochs: passes over the training set.
         accumulate: batches whose gradients are added up for one step.
@@ -103,6 +104,7 @@ class Optim:
 
     lr: float = 8e-5
     min_lr: float = 1e-6
+    encoder_lr: float | None = None
     weight_decay: float = 0.01
     epochs: int = 30
     accumulate: int = 1
@@ -111,6 +113,8 @@ class Optim:
     def __post_init__(self) -> None:
         _require(self.lr > 0, "optim.lr", self.lr, "above 0")
         _require(0 <= self.min_lr <= self.lr, "optim.min_lr", self.min_lr, "between 0 and optim.lr")
+        encoder_lr = self.lr if self.encoder_lr is None else self.encoder_lr
+        _require(encoder_lr >= self.min_lr, "optim.encoder_lr", encoder_lr, "at least optim.min_lr")
         _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
         _require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
         _require(self.accumulate >= 1, "optim.accumulate", self.accumulate, "at least 1")
@@ -146,7 +150,8 @@ class Experiment:
         loss: builds the loss, ``loss(output, labels) -> dict`` of weighted parts.
         monitor: the logged value that chooses the best checkpoint; losses are minimized.
         seed: of weights, augmentation and order.
-        name: folder of the results; ``<folder>/<file>`` of the config by default.
+        name: folder of the results; ``<folder>/<file>`` of the config by default. A setting in
+            braces, as in ``"baselines/{model.architecture}"``, is replaced by its value.
         config: the file that it was loaded from; set by :func:`load_experiment`.
     """
 
@@ -203,7 +208,22 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     experiment = replace(
         experiment, config=path.as_posix(), name=experiment.name or _default_name(path)
     )
-    return _override(experiment, overrides)
+    experiment = _override(experiment, overrides)
+    return replace(experiment, name=_fill_in(experiment))
+
+
+def _fill_in(experiment: Experiment) -> str:
+    """The name with its settings in braces replaced by their values."""
+    known = settings(experiment)
+
+    def value(match: re.Match) -> str:
+        if match[1] not in known:
+            raise InputError(
+                f"name={experiment.name}: no setting '{match[1]}'{nearest(match[1], known)}"
+            )
+        return str(known[match[1]])
+
+    return re.sub(r"\{([\w.]+)\}", value, experiment.name)
 
 
 def parse_with_overrides(

@@ -5,6 +5,7 @@ import torch
 
 from network.config import load_experiment, settings
 from network.engine.task import SegmentationTask
+from network.errors import InputError
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "config").rglob("*.py"))
@@ -14,7 +15,8 @@ SMALL = ["model.encoder=test_convnext", "model.weights=None", "data.crop=64"]
 @pytest.mark.parametrize("config", CONFIGS)
 def test_config(config):
     experiment = load_experiment(ROOT / config, SMALL)
-    assert experiment.name == config.removeprefix("config/").removesuffix(".py")
+    name = config.removeprefix("config/").removesuffix(".py")
+    assert experiment.name == (f"{name}/unet" if "baselines" in name else name)
     assert experiment.loss().ignore_index == experiment.dataset.ignore_index
     task = SegmentationTask(experiment)
     labels = torch.randint(0, experiment.dataset.num_classes, (2, 64, 64), dtype=torch.uint8)
@@ -92,6 +94,17 @@ def test_d2ls_column(config, expected):
     common = {"loss.smoothing": 0.05, "loss.aux": 0.4, "loss.contrastive": 1.0}
     common |= {"optim.lookahead": True, "optim.weight_decay": 0.01, "data.mosaic": 0.25}
     assert {key: values[key] for key in common} == common
+
+
+def test_baselines_are_named_by_their_architecture():
+    """So that no two of one config share a folder."""
+    path = ROOT / "config/baselines/vaihingen.py"
+    experiment = load_experiment(path, ["model.architecture=fpn"])
+    assert experiment.name == "baselines/vaihingen/fpn"
+    with pytest.raises(
+        InputError, match="name=.*no setting 'model.arch'; did you mean 'model.arch"
+    ):
+        load_experiment(path, ["name=x/{model.arch}"])
 
 
 def test_no_config_selects_on_the_test_split():

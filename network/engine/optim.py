@@ -1,9 +1,8 @@
 """AdamW, optionally in Lookahead, and the cosine of the learning rate."""
 
-from collections.abc import Iterable
-
 import torch
 from catalyst.contrib.optimizers.lookahead import Lookahead as CatalystLookahead
+from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
@@ -44,12 +43,19 @@ class Lookahead(CatalystLookahead):
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
 
-def build_optimizer(
-    parameters: Iterable[torch.nn.Parameter], optim: Optim
-) -> tuple[Optimizer, LRScheduler]:
-    """The optimizer of the trainable parameters, and its schedule, stepped once per epoch."""
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    optimizer: Optimizer = AdamW(trainable, lr=optim.lr, weight_decay=optim.weight_decay)
+def build_optimizer(network: nn.Module, optim: Optim) -> tuple[Optimizer, LRScheduler]:
+    """The optimizer of the trainable parameters, and its schedule, stepped once per epoch.
+
+    Args:
+        network: with an ``encoder``, if that has a learning rate of its own.
+    """
+    encoder = set(network.encoder.parameters()) if optim.encoder_lr is not None else set()
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [{"params": [p for p in trainable if p not in encoder]}]
+    if encoder:
+        of_encoder = [p for p in trainable if p in encoder]
+        groups.append({"params": of_encoder, "lr": optim.encoder_lr})
+    optimizer: Optimizer = AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay)
     if optim.lookahead:
         optimizer = Lookahead(optimizer)
     return optimizer, CosineAnnealingLR(optimizer, T_max=optim.epochs, eta_min=optim.min_lr)

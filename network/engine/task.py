@@ -39,7 +39,7 @@ class SegmentationTask(pl.LightningModule):
         self.logged = nn.ModuleDict()
 
     def configure_optimizers(self) -> tuple[list, list]:
-        optimizer, scheduler = build_optimizer(self.model.parameters(), self.experiment.optim)
+        optimizer, scheduler = build_optimizer(self.model, self.experiment.optim)
         return [optimizer], [scheduler]
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:

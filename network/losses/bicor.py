@@ -4,20 +4,19 @@ Source: arXiv 2512.20255, section 3; the auxiliary term is the released code's.
 """
 
 import torch.nn.functional as nnf
-from torch import Tensor, nn
+from torch import Tensor
 
-from network.losses.pixel import cross_entropy, cross_entropy_and_dice
+from network.losses.joint import JointLoss
+from network.losses.pixel import cross_entropy_and_dice
 from network.losses.scatter import fisher_loss
 from network.models.output import SegOutput
 
 
-class BiCoRLoss(nn.Module):
+class BiCoRLoss(JointLoss):
     """Main, auxiliary, heatmap and Fisher terms.
 
     Args:
-        ignore_index: label of the pixels that do not count.
-        smoothing: label smoothing of every cross-entropy.
-        aux: weight of the auxiliary output's cross-entropy.
+        ignore_index, smoothing, aux: see :class:`JointLoss`.
         heatmap: weight of cross-entropy and Dice of each layer's heatmaps.
         fisher: weight of the Fisher loss of each layer's class embeddings.
         fisher_last: further weight of the last layer's, as in the released LoveDA config.
@@ -35,28 +34,19 @@ class BiCoRLoss(nn.Module):
         fisher_last: float = 0.0,
         fisher_pairwise: bool = False,
     ):
-        super().__init__()
-        self.ignore_index, self.smoothing = ignore_index, smoothing
-        self.aux, self.heatmap, self.fisher = aux, heatmap, fisher
+        super().__init__(ignore_index, smoothing, aux)
+        self.heatmap, self.fisher = heatmap, fisher
         self.fisher_last, self.fisher_pairwise = fisher_last, fisher_pairwise
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
-        """Weighted parts by name; their sum is the loss.
+        """Weighted parts by name; see :class:`JointLoss`.
 
-        Heatmap and Fisher parts of weight 0 are left out. The auxiliary part stays, so that its
-        parameters have a gradient, as DDP expects; ``model.aux=False`` switches it off.
-
-        Args:
-            output: of a model; without auxiliary logits, heatmaps or class embeddings (as in
-                validation), the parts that need them are left out.
-            labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
+        Heatmap and Fisher parts of weight 0 are left out, and where the output has neither
+        heatmaps nor class embeddings (as in validation).
         """
-        options = (labels, self.ignore_index, self.smoothing)
-        ce, dice = cross_entropy_and_dice(output.logits, *options)
-        parts = {"ce": ce, "dice": dice}
-        if output.aux_logits is not None:
-            parts["aux_ce"] = self.aux * cross_entropy(output.aux_logits, *options)
+        parts = super().forward(output, labels)
         if self.heatmap and output.heatmaps:
+            options = (labels, self.ignore_index, self.smoothing)
             parts |= self.heatmap_parts(output.heatmaps, *options)
         if output.class_embeddings:
             parts |= self.fisher_parts(output.class_embeddings)

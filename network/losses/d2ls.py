@@ -5,17 +5,17 @@ Source: arXiv 2503.06683; weights of the released code.
 
 from torch import Tensor
 
-from network.losses.bicor import BiCoRLoss
+from network.losses.joint import JointLoss
 from network.losses.scatter import fisher_loss
+from network.models.output import SegOutput
 
 
-class D2LSLoss(BiCoRLoss):
-    """Main and auxiliary terms as BiCoR-Seg's, and the scatter ratio of the dictionary.
+class D2LSLoss(JointLoss):
+    """Main term, that of the static dictionary, and the scatter ratio of the dynamic one.
 
     Args:
-        ignore_index: label of the pixels that do not count.
-        smoothing: label smoothing of both cross-entropies.
-        aux: weight of the cross-entropy of the static dictionary's logits.
+        ignore_index, smoothing, aux: see :class:`JointLoss`; the static dictionary's logits are
+            the auxiliary ones.
         contrastive: weight of the dynamic dictionary's scatter within classes over that between
             pairs of classes.
     """
@@ -27,12 +27,13 @@ class D2LSLoss(BiCoRLoss):
         aux: float = 0.4,
         contrastive: float = 1.0,
     ):
-        super().__init__(ignore_index, smoothing, aux, heatmap=0.0, fisher=0.0)
+        super().__init__(ignore_index, smoothing, aux)
         self.contrastive = contrastive
 
-    def fisher_parts(self, class_embeddings: list[Tensor]) -> dict[str, Tensor]:
-        """The dynamic dictionary (b, k, d), alone in a list."""
-        (dictionary,) = class_embeddings
-        if not self.contrastive:
-            return {}
-        return {"contrastive": self.contrastive * fisher_loss(dictionary, pairwise=True)}
+    def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
+        """Weighted parts by name; see :class:`JointLoss`. Without a dictionary, not its part."""
+        parts = super().forward(output, labels)
+        if self.contrastive and output.class_embeddings:
+            (dictionary,) = output.class_embeddings  # (b, k, d)
+            parts["contrastive"] = self.contrastive * fisher_loss(dictionary, pairwise=True)
+        return parts

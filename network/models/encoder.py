@@ -11,6 +11,7 @@ from urllib.request import getproxies
 import huggingface_hub
 import timm
 import torch
+from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
 from network.errors import InputError, nearest
@@ -45,6 +46,7 @@ class Encoder(nn.Module):
     ):
         super().__init__()
         options = {"features_only": True, "out_indices": _pyramid_indices(name)}
+        options |= any_size_options(name)
         if drop_path:
             options["drop_path_rate"] = drop_path
         self.body = _load_body(name, weights, options)
@@ -60,6 +62,17 @@ class Encoder(nn.Module):
         if self.is_channels_last:
             maps = [features.permute(0, 3, 1, 2) for features in maps]
         return maps
+
+
+def any_size_options(name: str) -> dict:
+    """What timm must be told so that the network takes images of any size."""
+    is_swin = is_model_in_modules(name.partition(".")[0], ("swin_transformer",))
+    return {"strict_img_size": False} if is_swin else {}
+
+
+def pretrained_tensors(name: str, weights: str) -> dict[str, Tensor]:
+    """The pretrained weights of all features of a timm network; see :class:`Encoder`."""
+    return _load_body(name, weights, {"features_only": True}).state_dict()
 
 
 def _checkpoint_blocks(body: nn.Module) -> None:

@@ -37,7 +37,7 @@ def test_resuming_equals_going_on(tmp_path, lookahead, stop):
     """Weights after 12 steps are the same, to the last bit, if state went through a file."""
     optim = Optim(lr=1e-2, epochs=3, lookahead=lookahead)
     network = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
-    optimizer, scheduler = build_optimizer(network.parameters(), optim)
+    optimizer, scheduler = build_optimizer(network, optim)
     steps(network, optimizer, stop, 0)
     if stop:
         scheduler.step()
@@ -52,7 +52,7 @@ def test_resuming_equals_going_on(tmp_path, lookahead, stop):
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)
     resumed = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
     resumed.load_state_dict(state["network"])
-    optimizer, scheduler = build_optimizer(resumed.parameters(), optim)
+    optimizer, scheduler = build_optimizer(resumed, optim)
     optimizer.load_state_dict(state["optimizer"])
     scheduler.load_state_dict(state["scheduler"])
     steps(resumed, optimizer, 12 - stop, stop)
@@ -64,7 +64,7 @@ def test_schedule():
     """A cosine from lr to min_lr over the epochs; frozen parameters are left out."""
     network = nn.Linear(2, 2)
     network.bias.requires_grad_(False)
-    optimizer, scheduler = build_optimizer(network.parameters(), Optim(lr=1e-2, epochs=4))
+    optimizer, scheduler = build_optimizer(network, Optim(lr=1e-2, epochs=4))
     rates = []
     for _ in range(5):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -76,3 +76,19 @@ def test_schedule():
     assert rates[4] == pytest.approx(1e-6)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 1
     assert optimizer.param_groups[0]["weight_decay"] == 0.01
+
+
+def test_encoder_has_a_rate_of_its_own():
+    """Every parameter is in one group, each on its own cosine."""
+    network = nn.Module()
+    network.encoder, network.head = nn.Linear(2, 2), nn.Linear(2, 1)
+    optim = Optim(lr=1e-2, encoder_lr=1e-3, epochs=2, lookahead=False)
+    optimizer, scheduler = build_optimizer(network, optim)
+    groups = {group["lr"]: group["params"] for group in optimizer.param_groups}
+    assert groups.keys() == {1e-2, 1e-3}
+    assert {id(p) for p in groups[1e-3]} == {id(p) for p in network.encoder.parameters()}
+    assert {id(p) for p in groups[1e-2]} == {id(p) for p in network.head.parameters()}
+    optimizer.step()
+    scheduler.step()
+    rates = [group["lr"] for group in optimizer.param_groups]
+    assert rates == pytest.approx([(1e-2 + 1e-6) / 2, (1e-3 + 1e-6) / 2])

@@ -1,0 +1,32 @@
+"""LoveDA: networks of segmentation_models_pytorch, on any timm encoder.
+
+Run      python train.py -c config/baselines/loveda.py model.architecture=deeplabv3plus
+         python test_loveda.py -c config/baselines/loveda.py -o OUT -t d4 --val
+         with the same model.architecture
+Source   segmentation_models_pytorch; data and epochs as BiCoR-Seg here, AdamW at 1e-4 without
+         Lookahead. Architectures: unet, unetplusplus, linknet, pspnet, deeplabv3plus, fpn,
+         segformer, upernet
+Expects  not measured here
+"""
+
+from functools import partial
+
+from network.config import Data, Experiment, Optim
+from network.datasets.info import LOVEDA
+from network.losses.joint import JointLoss
+from network.models.smp import SMPSegmenter
+
+experiment = Experiment(
+    dataset=LOVEDA,
+    model=partial(
+        SMPSegmenter,
+        LOVEDA.num_classes,
+        architecture="unet",
+        encoder="resnet50.a1_in1k",
+    ),
+    loss=partial(JointLoss, LOVEDA.ignore_index, smoothing=0.05),
+    data=Data(crop=512, batch_size=8),
+    optim=Optim(lr=1e-4, weight_decay=0.01, epochs=30, lookahead=False),
+    monitor="val/mIoU",
+    name="baselines/loveda/{model.architecture}",
+)

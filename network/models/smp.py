@@ -1,0 +1,101 @@
+"""The field's baselines: networks of segmentation_models_pytorch under this project's contract."""
+
+import segmentation_models_pytorch as smp
+import timm
+from torch import Tensor, nn
+
+from network.errors import InputError, nearest
+from network.models.encoder import any_size_options, pretrained_tensors
+from network.models.output import SegOutput
+from network.models.segmenter import crop, pad
+
+ARCHITECTURES = {
+    "unet": smp.Unet,
+    "unetplusplus": smp.UnetPlusPlus,
+    "linknet": smp.Linknet,
+    "pspnet": smp.PSPNet,
+    "deeplabv3plus": smp.DeepLabV3Plus,
+    "fpn": smp.FPN,
+    "segformer": smp.Segformer,
+    "upernet": smp.UPerNet,
+}
+STRIDE = 32
+
+
+class SMPSegmenter(nn.Module):
+    """A network of segmentation_models_pytorch with a timm encoder.
+
+    SegFormer is its decoder; with the encoder ``mit_b2`` and kin, which timm does not have, it is
+    the paper's network.
+
+    Args:
+        num_classes: k.
+        architecture: a key of ``ARCHITECTURES``.
+        encoder: a timm model, or one of segmentation_models_pytorch's own ``mit_*``.
+        weights: of the encoder: ``"imagenet"``, a local file, or None.
+
+    Raises:
+        InputError: there is no such architecture or encoder, the two do not go together, or the
+            weights are missing or do not fit.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        architecture: str = "unet",
+        encoder: str = "resnet50.a1_in1k",
+        weights: str | None = "imagenet",
+    ):
+        super().__init__()
+        if architecture not in ARCHITECTURES:
+            raise InputError(
+                f"model.architecture={architecture}: no such network"
+                f"{nearest(architecture, ARCHITECTURES)}"
+            )
+        if timm.is_model(encoder):
+            name, options = f"tu-{encoder}", any_size_options(encoder)
+        elif encoder in smp.encoders.encoders and encoder.startswith("mit_"):
+            name, options = encoder, {}
+        else:
+            known = timm.list_models() + timm.list_pretrained()
+            raise InputError(
+                f"encoder '{encoder}': timm has no such model{nearest(encoder, known)}"
+            )
+        build = ARCHITECTURES[architecture]
+        try:
+            self.network = build(name, encoder_weights=None, classes=num_classes, **options)
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"encoder '{encoder}': {architecture} cannot be built on it ({reason}); choose "
+                "another such as resnet50.a1_in1k"
+            ) from error
+        if weights is not None:
+            _load_encoder(self.encoder, encoder, weights)
+
+    @property
+    def encoder(self) -> nn.Module:
+        return self.network.encoder
+
+    def forward(self, image: Tensor) -> SegOutput:
+        """image (b, 3, H, W) of any size, normalized -> logits (b, k, H, W)."""
+        height, width = image.shape[-2:]
+        return SegOutput(crop(self.network(pad(image, STRIDE)), height, width))
+
+
+def _load_encoder(network: nn.Module, name: str, weights: str) -> None:
+    if name.startswith("mit_"):
+        raise InputError(
+            f"encoder '{name}': its weights are not timm's; use model.weights=None, or another "
+            "encoder"
+        )
+    found = pretrained_tensors(name, weights)
+    # A network that looks at fewer stages has fewer of the tensors.
+    wanted = network.model.state_dict()
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        raise InputError(
+            f"encoder '{name}': no pretrained {missing[0]} ({len(missing)} of {len(wanted)} "
+            "tensors); use model.weights=None"
+        )
+    network.model.load_state_dict({key: found[key] for key in wanted})
