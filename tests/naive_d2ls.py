@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from network.models.d2ls import D2LS
 from network.models.output import SegOutput
 from tests.naive_bicor import ChannelNorm, NaiveAggregation
 
@@ -121,3 +122,19 @@ class NaiveD2LS(NaiveAggregation):
 
     def forward(self, stages: list[Tensor]) -> SegOutput:
         return self.decode(stages)
+
+
+class NaiveD2LSOrder(nn.Module):
+    """The encoder of ``model`` and, after it, the naive decoder of the same sizes."""
+
+    def __init__(self, model: D2LS):
+        super().__init__()
+        self.encoder = model.encoder
+        k, dim = model.class_embeddings.shape
+        self.naive = NaiveD2LS(k, model.encoder.channels, dim, len(model.layers))
+
+    def decode(self, stages: list[Tensor]) -> SegOutput:
+        return self.naive.decode(stages)
+
+    def forward(self, image: Tensor) -> SegOutput:
+        return self.decode(self.encoder(image))

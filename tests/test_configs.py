@@ -102,7 +102,7 @@ def test_baselines_are_named_by_their_architecture():
     experiment = load_experiment(path, ["model.architecture=fpn"])
     assert experiment.name == "baselines/vaihingen/fpn"
     with pytest.raises(
-        InputError, match="name=.*no setting 'model.arch'; did you mean 'model.arch"
+        InputError, match=r"name=.*no setting 'model\.arch'; did you mean 'model\.arch"
     ):
         load_experiment(path, ["name=x/{model.arch}"])
 

@@ -3,6 +3,7 @@
 python tools/benchmark.py                                    # a model and its bare encoder
 python tools/benchmark.py -c config/loveda/bicor.py --size 256 512 --batch 1 4 model.layers=3
 python tools/benchmark.py --each                             # a row for every switch alone
+python tools/benchmark.py models                             # every network in one table
 python tools/benchmark.py parts                              # where a step's time goes
 python tools/benchmark.py loading -c config/potsdam/bicor.py # samples a second
 python tools/benchmark.py patches                            # cutting two 6000 x 6000 tiles
@@ -28,7 +29,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from tests.naive_bicor import NaiveOrder
+from tests.naive_d2ls import NaiveD2LSOrder
 
+from network.benchmark.complexity import benchmark_models
 from network.benchmark.loading import benchmark_loading
 from network.benchmark.model import Case, benchmark_model
 from network.benchmark.parts import measure_parts
@@ -46,10 +49,21 @@ from network.datasets.info import POTSDAM
 from network.engine.compute import find_device
 from network.engine.tta import TTA_NAMES
 from network.errors import InputError, run_command
+from network.models.bicor import BiCoRSeg
+from network.models.d2ls import D2LS
+from network.models.smp import ARCHITECTURES
 
-SUBJECTS = ("model", "parts", "loading", "patches", "testing")
+SUBJECTS = ("model", "models", "parts", "loading", "patches", "testing")
 # Seven classes, two layers: the model whose cost the paper gives.
 DEFAULT_CONFIG = Path("config/loveda/bicor.py")
+
+# Config and override of each row of 'models', all for seven classes.
+MODELS = (
+    *(("config/loveda/bicor.py", f"model.layers={layers}") for layers in (2, 1, 3)),
+    *(("config/loveda/d2ls.py", f"model.layers={layers}") for layers in (1, 2, 3)),
+    ("config/loveda/unetformer.py", "model.dim=64"),
+    *(("config/baselines/loveda.py", f"model.architecture={name}") for name in ARCHITECTURES),
+)
 
 # What --each adds to the plain row, one row each.
 SWITCHES = (
@@ -91,6 +105,7 @@ def main() -> None:
     console.print(machine())
     results = {
         "model": model_rows,
+        "models": models_rows,
         "parts": parts_rows,
         "loading": loading_rows,
         "patches": patches_rows,
@@ -124,7 +139,7 @@ def parse_args() -> argparse.Namespace:
     add("--each", action="store_true", help="a plain row, and one for every switch alone")
     add("--no-naive", action="store_true", help="leave out the naive order of computation")
     add("-t", "--tta", choices=TTA_NAMES, default="d4", help="of 'testing'")
-    add("--repeats", type=int, help="rounds (default 16; patches 5, testing 6)")
+    add("--repeats", type=int, help="rounds (default 16; patches 5, testing and models 6)")
     add("--threads", type=int, help="of torch (default: all cores)")
     add("--device", default="auto", help="cpu, cuda, ... (default auto)")
     add("--json", type=Path, metavar="FILE", help="write the figures there, too")
@@ -201,10 +216,29 @@ def model_rows(args: argparse.Namespace) -> list[dict]:
             repeats=args.repeats or 16,
             device=device,
             # Beside plain rows: the order of computation matters, not the switches.
-            yardstick=None if args.no_naive or switches else NaiveOrder,
+            yardstick=None if args.no_naive or switches else naive_order,
         )
         rows.append({"switches": switches, **benchmark_model(case)})
     return rows
+
+
+def naive_order(model: torch.nn.Module) -> torch.nn.Module | None:
+    """The order of computation in which the model's paper writes it, where we use another."""
+    yardsticks = {BiCoRSeg: NaiveOrder, D2LS: NaiveD2LSOrder}
+    return yardsticks[type(model)](model) if type(model) in yardsticks else None
+
+
+def models_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'models'."""
+    root = Path(__file__).resolve().parents[1]
+    common = [f"compute.precision={name}" for name in args.precision[:1]]
+    common += [f"compute.{key}=True" for key in ("channels_last", "compile") if getattr(args, key)]
+    return benchmark_models(
+        [load_experiment(root / config, [own, *common, *args.overrides]) for config, own in MODELS],
+        size=args.size[0],
+        repeats=args.repeats or 6,
+        device=find_device(args.device),
+    )
 
 
 def parts_rows(args: argparse.Namespace) -> list[dict]:

@@ -15,7 +15,7 @@ from network.config import Experiment, settings
 from network.engine.compute import arrange, autocast, prepare
 from network.models.output import SegOutput
 
-Yardstick = Callable[[nn.Module], nn.Module]
+Yardstick = Callable[[nn.Module], nn.Module | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Case:
         repeats: rounds of each function.
         device: where.
         yardstick: builds another order of the same computation around the model's own encoder,
-            measured beside it.
+            measured beside it; None for a model that has none.
     """
 
     experiment: Experiment
@@ -68,8 +68,9 @@ def benchmark_model(case: Case) -> dict:
     if encoder is not None:
         measured["encoder"] = encoder
         row["encoder_params_m"] = sum(p.numel() for p in encoder.parameters()) / 1e6
-    if case.yardstick:
-        naive = measured["naive"] = case.yardstick(model)
+    naive = case.yardstick(model) if case.yardstick else None
+    if naive is not None:
+        measured["naive"] = naive
         row["naive"] = {
             "params_m": sum(p.numel() for p in naive.parameters()) / 1e6,
             "gmacs": gmacs(naive.eval(), case.size),
@@ -81,7 +82,7 @@ def benchmark_model(case: Case) -> dict:
     for network in measured.values():
         prepare(network, compute)
     times = _times(measured, case)
-    if case.yardstick:
+    if naive is not None:
         row["naive"] |= times.pop("naive") | decoder_memory(model, case, naive.decode)
     return row | times
 
@@ -116,13 +117,13 @@ def decoder_memory(model: nn.Module, case: Case, decode: Callable | None = None)
     model.train()
     if decode:
         return _memory(decode, stages, case)
-    aux, was_checkpointed = model.aux_classifier, model.checkpoint_decoder
-    row = _memory(model.decode, stages, case, "_with_aux") if aux else {}
-    model.aux_classifier = None
+    has_aux, was_checkpointed = model.has_aux, model.checkpoint_decoder
+    row = _memory(model.decode, stages, case, "_with_aux") if has_aux else {}
+    model.has_aux = False
     row |= _memory(model.decode, stages, case)
     model.checkpoint_decoder = True
     row |= _memory(model.decode, stages, case, "_checkpointed")
-    model.aux_classifier, model.checkpoint_decoder = aux, was_checkpointed
+    model.has_aux, model.checkpoint_decoder = has_aux, was_checkpointed
     return row
 
 
@@ -199,5 +200,6 @@ def _train(network: nn.Module, image: Tensor, case: Case, loss: Callable | None 
 def _total(output: SegOutput | list[Tensor]) -> Tensor:
     """A scalar that sends a gradient to every output, at hardly any cost."""
     if isinstance(output, SegOutput):
-        output = [output.logits, output.aux_logits, *output.heatmaps, *output.class_embeddings]
+        lists = (output.heatmaps or []) + (output.class_embeddings or [])
+        output = [output.logits, output.aux_logits, *lists]
     return sum(tensor.float().mean() for tensor in output if tensor is not None)

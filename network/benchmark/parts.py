@@ -114,12 +114,12 @@ def _run(
         embeddings.append(classes)
     vectors = model.head.classifier(classes)
     (logits,) = timeline.run("head", segment, features, vectors)
-    if model.aux_classifier:
+    if model.has_aux:
         (aux_logits,) = timeline.run("auxiliary head", segment, fused, vectors)
 
     timeline.run("main loss", lambda x: total(loss(SegOutput(x), labels)), logits)
     options = (labels, loss.ignore_index, loss.smoothing)
-    if model.aux_classifier:
+    if model.has_aux:
         timeline.run("auxiliary loss", lambda x: [cross_entropy(x, *options)], aux_logits)
     timeline.run("heatmap losses", lambda *h: total(loss.heatmap_parts(h, *options)), *heatmaps)
     timeline.run("Fisher losses", lambda *c: total(loss.fisher_parts(c)), *embeddings)

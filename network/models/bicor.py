@@ -157,7 +157,7 @@ class BiCoRSeg(Segmenter):
         checkpoint_encoder: bool = False,
         checkpoint_decoder: bool = False,
     ):
-        super().__init__(checkpoint_decoder)
+        super().__init__(aux, checkpoint_decoder)
         check_setting("layers", layers, layers >= 1, "at least 1")
         check_setting("topk_ratio", topk_ratio, 0 < topk_ratio <= 1, "above 0 and at most 1")
         check_setting("tau", tau, tau > 0, "above 0")
@@ -187,7 +187,7 @@ class BiCoRSeg(Segmenter):
         logits = self.run(self.head, features.view(b, h, w, d), classes)
         if not (self.training or details):
             return SegOutput(logits)
-        aux_logits = self._aux(fused) if self.training and self.aux_classifier else None
+        aux_logits = self._aux(fused) if self.training and self.has_aux else None
         return SegOutput(logits, aux_logits, heatmaps, class_embeddings)
 
     def _aux(self, fused: Tensor) -> Tensor:

@@ -203,7 +203,7 @@ class D2LS(Segmenter):
         checkpoint_encoder: bool = False,
         checkpoint_decoder: bool = False,
     ):
-        super().__init__(checkpoint_decoder)
+        super().__init__(aux and generator, checkpoint_decoder)
         check_setting("layers", layers, layers >= 1, "at least 1")
         is_dim = dim > 0 and dim % UPSCALING**2 == 0
         check_setting("dim", dim, is_dim, f"a multiple of {UPSCALING**2}")
@@ -226,7 +226,6 @@ class D2LS(Segmenter):
         self.layers = nn.ModuleList(InteractorLayer(dim) for _ in range(layers))
         self.last_read, self.last_norm = ReadPixels(dim), nn.LayerNorm(dim)
         self.head = PixelShuffleHead(dim, MLP(dim, dim, dim, dim // UPSCALING**2))
-        self.aux = aux and generator
 
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
         """Stages, each (b, c_i, h_i, w_i) -> output at four times the first stage's size.
@@ -239,7 +238,7 @@ class D2LS(Segmenter):
         logits = self._segment(fused, static if dictionary is None else dictionary)
         if not (self.training or details):
             return SegOutput(logits)
-        aux_logits = self._segment(fused, static) if self.training and self.aux else None
+        aux_logits = self._segment(fused, static) if self.training and self.has_aux else None
         return SegOutput(logits, aux_logits, None, None if dictionary is None else [dictionary])
 
     def _segment(self, fused: Tensor, dictionary: Tensor) -> Tensor:

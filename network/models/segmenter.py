@@ -16,15 +16,16 @@ class Segmenter(nn.Module):
     """An ``encoder`` and, by :meth:`decode`, everything after it.
 
     Args:
+        has_aux: in training, :meth:`decode` gives auxiliary logits too.
         checkpoint_decoder: in training, compute what :meth:`run` is given again in the backward
             pass instead of keeping its activations.
     """
 
     encoder: nn.Module
 
-    def __init__(self, checkpoint_decoder: bool = False):
+    def __init__(self, has_aux: bool, checkpoint_decoder: bool = False):
         super().__init__()
-        self.checkpoint_decoder = checkpoint_decoder
+        self.has_aux, self.checkpoint_decoder = has_aux, checkpoint_decoder
 
     def forward(self, image: Tensor, details: bool = False) -> SegOutput:
         """Segment normalized images of any size.

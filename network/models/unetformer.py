@@ -169,7 +169,7 @@ class UNetFormer(Segmenter):
         aux: bool = True,
         drop_path: float = 0.0,
     ):
-        super().__init__()
+        super().__init__(aux)
         self.encoder = Encoder(encoder, weights, drop_path)
         shallow, *middle, deep = self.encoder.channels
         self.enter = _conv(deep, dim, 1)
@@ -198,7 +198,7 @@ class UNetFormer(Segmenter):
             x = block(join(x, stage))
             maps.append(x)
         logits = self._upsample(self.classifier(self.refine(x, shallow)), shallow)
-        if not (self.training and self.aux_classifier):
+        if not (self.training and self.has_aux):
             return SegOutput(logits)
         joined = sum(_resize(one, maps[-1]) for one in maps)
         return SegOutput(logits, self._upsample(self.aux_classifier(joined), shallow))

@@ -50,7 +50,7 @@ def test_model(tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["modle"], ["modle", "known: model, parts"]),
+        (["modle"], ["modle", "known: model, models, parts"]),
         (["--size", "0"], ["--size 0", "at least 1"]),
         (["--repeats", "0"], ["--repeats 0", "at least 1"]),
         (["model.layrs=2"], ["model.layrs", "model.layers"]),
@@ -63,3 +63,17 @@ def test_wrong_input(tmp_path, args, words):
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("error: ")
     assert all(word in line for word in words), line
+
+
+def test_models(tmp_path):
+    """Every network in one table, the first one's time being the unit."""
+    args = ["models", "model.encoder=test_resnet", "--size", "64", "--repeats", "1"]
+    done = run(*args, "--json", "rows.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    names = [row["model"] for row in rows]
+    assert len(set(names)) == len(names) == 15
+    assert {"loveda/bicor L=2", "loveda/d2ls L=3", "loveda/unetformer"} < set(names)
+    assert "baselines/loveda/upernet" in names
+    assert rows[0]["time / first"] == 1
+    assert all(row["params M"] > 0 and row["images/s"] > 0 for row in rows)

@@ -1,0 +1,54 @@
+"""All models side by side: parameters, multiply-accumulates, images a second.
+
+The right half of the paper's Table 4, for every network of the project in one run.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from network.benchmark.model import gmacs
+from network.benchmark.timing import interleave, median, ratio
+from network.config import Experiment, settings
+from network.engine.compute import arrange, autocast, prepare
+
+
+def benchmark_models(
+    experiments: Sequence[Experiment], *, size: int, repeats: int, device: torch.device
+) -> list[dict]:
+    """A row for each model: its cost for one image of ``size`` x ``size``, forward alone.
+
+    Times are medians; ``/ first`` is the median over rounds of the time divided by that of the
+    first model, so that a busy machine slows both alike.
+    """
+    torch.manual_seed(0)
+    rows, forwards = {}, {}
+    for experiment in experiments:
+        model = experiment.build_model(pretrained=False).eval()
+        chosen = settings(experiment)
+        name = f"{experiment.name} {_variant(chosen)}".strip()
+        rows[name] = {
+            "model": name,
+            "encoder": chosen.get("model.encoder"),
+            "params M": sum(p.numel() for p in model.parameters()) / 1e6,
+            "GMACs": gmacs(model, size),
+        }
+        prepare(model.to(device), experiment.compute)
+        image = arrange(torch.randn(1, 3, size, size, device=device), experiment.compute)
+        forwards[name] = partial(_forward, model, image, experiment)
+    times = interleave(forwards, repeats, device=device, label="forward")
+    first = next(iter(rows))
+    for name, row in rows.items():
+        row["images/s"] = 1000 / median(times[name])
+        row["time / first"] = ratio(times, name, first)
+    return list(rows.values())
+
+
+def _variant(chosen: dict) -> str:
+    return f"L={chosen['model.layers']}" if "model.layers" in chosen else ""
+
+
+def _forward(model: torch.nn.Module, image: torch.Tensor, experiment: Experiment) -> None:
+    with torch.inference_mode(), autocast(experiment.compute, image.device):
+        model(image)
