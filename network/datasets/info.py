@@ -73,7 +73,8 @@ class DatasetInfo:
         splits: folders of each split.
         scored: labels in the mean scores; all classes by default.
         d4: views of the test-time augmentation called ``d4``.
-        tiles: names of whole tiles, for data sets that are cut into patches.
+        patched: whether its images are patches of larger ones.
+        tiles: names of whole tiles, for data sets that are cut into padded patches.
         tile_splits: whole tiles of each split, as the field uses them.
         tile_sizes: height and width of the whole test tiles, pixels.
         left_out: whole tiles that no split uses since they are mislabeled.
@@ -90,6 +91,7 @@ class DatasetInfo:
     splits: dict[str, tuple[Folder, ...]]
     scored: tuple[int, ...] = ()
     d4: D4Views = D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
+    patched: bool = False
     tiles: TileNames | None = None
     tile_splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tile_sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -110,6 +112,8 @@ class DatasetInfo:
                 f"{self.name}: ignore_index {self.ignore_index} is not in "
                 f"{len(self.classes)} to 255"
             )
+        if self.tiles:
+            object.__setattr__(self, "patched", True)
         if not self.scored:
             object.__setattr__(self, "scored", tuple(range(len(self.classes))))
 
@@ -369,6 +373,7 @@ UAVID = DatasetInfo(
         (0, 0, 0),
     ),
     ignore_index=255,
+    patched=True,
     splits={
         split: tuple(
             Folder(images=f"{part}/images", masks=(MaskFolder(folder=f"{part}/masks"),))

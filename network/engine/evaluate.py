@@ -33,6 +33,7 @@ from network.engine.records import (
     read_records,
 )
 from network.engine.results import (
+    FIGURES,
     PROTOCOL_FILE,
     REPORT_FILE,
     SCORES_FILE,
@@ -42,7 +43,7 @@ from network.engine.results import (
     write_results,
 )
 from network.engine.summary import Summary, summarize
-from network.engine.tta import build_views, mean_logits
+from network.engine.tta import build_views, mean_logits, patched_logits
 from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
 
@@ -61,6 +62,8 @@ def evaluate(
     batch_size: int = 1,
     device: str = "auto",
     boundary_tolerance: int = BOUNDARY_TOLERANCE,
+    samples: list[Sample] | None = None,
+    patch: tuple[int, int] | None = None,
 ) -> dict[str, Summary]:
     """Predict ``split`` into PNG masks in ``output``, and score them where there are labels.
 
@@ -73,6 +76,9 @@ def evaluate(
         batch_size: images a step; images of other sizes are never in one batch. Views of one
             size are batched too, up to as many pixels.
         boundary_tolerance: of boundary F1, pixels.
+        samples: to predict instead of those of the config's folders; ``split`` says what they are.
+        patch: height and width of the patches that larger images are predicted in, ``batch_size``
+            of them a step; by default they are predicted whole.
 
     Returns:
         What was measured by label kind; nothing where the labels are held back.
@@ -82,7 +88,7 @@ def evaluate(
     """
     info, root = experiment.dataset, experiment.root
     target = find_device(device)
-    samples = find_samples(info, root, split)
+    samples = samples or find_samples(info, root, split)
     kinds = list(samples[0].masks)
     model = experiment.build_model(pretrained=False)
     load_weights(model, checkpoint)
@@ -102,6 +108,9 @@ def evaluate(
         views=len(build_views(tta, info)),
         boundary_tolerance=boundary_tolerance,
     )
+    if patch:
+        for masks in protocol["masks"].values():
+            masks["tiling"] += f", predicted in patches of {patch[0]} x {patch[1]}"
     done = _start(output, samples, protocol, rgb)
     todo = [sample for sample in samples if sample.name not in done]
     if todo:
@@ -117,6 +126,7 @@ def evaluate(
             batch_size=batch_size,
             device=target,
             boundary_tolerance=boundary_tolerance,
+            patch=patch,
         )
     found = read_records(output)
     records = [found[sample.name] for sample in samples]
@@ -139,6 +149,7 @@ def predict(
     batch_size: int,
     device: torch.device,
     boundary_tolerance: int = BOUNDARY_TOLERANCE,
+    patch: tuple[int, int] | None = None,
 ) -> None:
     """Write the masks and records of ``samples``; see :func:`evaluate`.
 
@@ -150,7 +161,8 @@ def predict(
     normalize = Normalize(experiment.data.mean, experiment.data.std).to(device)
     # Beside a network on the CPU decoding is nothing, and after a fork both copy what they write.
     workers = min(experiment.data.workers, len(samples)) if device.type != "cpu" else 0
-    loader = evaluation_loader(experiment, samples, batch_size, num_workers=workers)
+    images_at_once = 1 if patch else batch_size
+    loader = evaluation_loader(experiment, samples, images_at_once, num_workers=workers)
     views = build_views(tta, info)
 
     def logits_of(image: Tensor) -> Tensor:
@@ -173,8 +185,11 @@ def predict(
     with progress, torch.inference_mode(), _background() as later:
         for batch in loader:
             image = normalize(batch["image"].to(device)).to(dtype)
-            max_pixels = batch_size * image[0, 0].numel()
-            logits = mean_logits(logits_of, image, views, max_pixels)
+            if patch:
+                logits = patched_logits(logits_of, image, views, patch, batch_size)
+            else:
+                max_pixels = batch_size * image[0, 0].numel()
+                logits = mean_logits(logits_of, image, views, max_pixels)
             confidence, best = (maps.cpu() for maps in logits.softmax(dim=1).max(dim=1))
             for index, name in enumerate(batch["name"]):
                 labels = {kind: masks[index] for kind, masks in batch["labels"].items()}
@@ -205,7 +220,8 @@ def _start(output: Path, samples: list[Sample], protocol: dict, rgb: bool) -> se
     """
     record = json.loads(json.dumps({**protocol, "rgb": rgb}))  # as it will be read back
     names = {f"{sample.name}.png" for sample in samples}
-    present = {path.name for path in output.glob("*.png")} if output.is_dir() else set()
+    found = (path.relative_to(output) for path in output.rglob("*.png"))
+    present = {path.as_posix() for path in found if path.parts[0] != FIGURES}
     run_file = output / PROTOCOL_FILE
     # Without its record a folder is not of this script: it may hold images, or the truth.
     foreign = sorted(present - names if run_file.is_file() else present)

@@ -54,8 +54,6 @@ def mask_protocol(info: DatasetInfo, samples: Sequence[Sample]) -> dict[str, dic
 
 
 def _one_mask_protocol(info: DatasetInfo, samples: Sequence[Sample], kind: str) -> dict:
-    if info.tiles is None:
-        return {"padding_policy": "none", "tiling": "whole images"}
     folders: dict[Path, list[Sample]] = {}
     for sample in samples:
         folders.setdefault(sample.masks[kind].parent, []).append(sample)
@@ -69,6 +67,8 @@ def _one_mask_protocol(info: DatasetInfo, samples: Sequence[Sample], kind: str) 
 
 def _of_folder(info: DatasetInfo, samples: Sequence[Sample], kind: str, folder: Path) -> dict:
     record = read_provenance(folder)
+    if record is None and info.tiles is None:
+        return {"padding_policy": "none", "tiling": "whole images"}
     if record is None:
         sizes = sorted({f"{height} x {width}" for height, width in (s.size for s in samples)})
         return {
@@ -108,6 +108,8 @@ def has_seen(info: DatasetInfo, training: dict | None, used: str, split: str) ->
         return False
     if name not in info.splits:
         return None
+    if split not in info.splits:  # UAVid's test frames are no images of a config
+        return False if split == "test" else None
     return bool(set(info.splits[split]) & set(info.splits[name]))
 
 

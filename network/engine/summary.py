@@ -76,7 +76,7 @@ def summarize(records: Sequence[ImageRecord], kind: str, info: DatasetInfo) -> S
 def _intervals(
     names: Sequence[str], matrices: np.ndarray, info: DatasetInfo
 ) -> dict[str, tuple[float, float]]:
-    units = bootstrap.units(names, matrices, is_cut=info.tiles is not None)
+    units = bootstrap.units(names, matrices, is_cut=info.patched)
     scores = {"mIoU": bootstrap.mean_iou(info.scored), "OA": bootstrap.overall_accuracy}
     found = {name: bootstrap.interval(units, score) for name, score in scores.items()}
     return {name: interval for name, interval in found.items() if interval is not None}

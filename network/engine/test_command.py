@@ -1,10 +1,11 @@
-"""The command line of the test scripts: one for all data sets."""
+"""The command lines of the test scripts: one for all data sets of images, one for frames."""
 
 import argparse
 from pathlib import Path
 
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.info import DatasetInfo
+from network.datasets.uavid import find_frames
 from network.engine.compute import add_compute_flags, compute_overrides
 from network.engine.evaluate import BOUNDARY_TOLERANCE, evaluate
 from network.engine.report.page import write_report
@@ -56,6 +57,70 @@ def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
         page = args.output / REPORT_FILE
         write_report(experiment, args.output, page, device=args.device)
         print(page)
+
+
+def run_frames_test(description: str, dataset: DatasetInfo) -> None:
+    """Parse the command line and evaluate whole frames in patches.
+
+    Args:
+        description: of the script.
+        dataset: of the frames.
+    """
+    args = parse_with_overrides(_frames_parser(description, dataset.name))
+    if args.dataset != dataset.name:
+        raise InputError(f"-d {args.dataset}: this script is for {dataset.name}")
+    experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
+    if experiment.dataset.classes != dataset.classes:
+        raise InputError(
+            f"{args.config}: is for {experiment.dataset.name}, not for {dataset.name}; use the "
+            "test script of that data set, or test_custom.py"
+        )
+    for flag, value in (("-ph", args.patch_height), ("-pw", args.patch_width), ("-b", args.batch)):
+        if value < 1:
+            raise InputError(f"{flag} {value}: must be at least 1")
+    names = ("best.ckpt", "last.ckpt") if experiment.data.val else ("last.ckpt",)
+    checkpoint = args.checkpoint or find_checkpoint(experiment, names)
+    print(f"checkpoint {checkpoint}")
+    samples = find_frames(args.input)
+    # The official folders are uavid_train, uavid_val and uavid_test.
+    split = args.input.resolve().name.removeprefix(f"{dataset.name}_")
+    evaluate(
+        experiment,
+        checkpoint=checkpoint,
+        output=args.output,
+        split=split,
+        tta=args.tta,
+        rgb=True,
+        batch_size=args.batch,
+        device=args.device,
+        samples=samples,
+        patch=(args.patch_height, args.patch_width),
+    )
+    print(f"masks in {args.output}/seqN/Labels")
+    if args.report:
+        page = args.output / REPORT_FILE
+        write_report(experiment, args.output, page, device=args.device, samples=samples)
+        print(page)
+
+
+def _frames_parser(description: str, name: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("-i", "--input", type=Path, required=True, help="folder of the sequences seqN/Images")
+    add("-c", "--config", type=Path, required=True, help="config/.../x.py")
+    add("-o", "--output", type=Path, required=True, help="folder for seqN/Labels/*.png")
+    add("-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation")
+    add("-ph", "--patch-height", type=int, default=1152, help="pixels (default %(default)s)")
+    add("-pw", "--patch-width", type=int, default=1024, help="pixels (default %(default)s)")
+    add("-b", "--batch", type=int, default=2, help="patches a step (default %(default)s)")
+    add("-d", "--dataset", default=name, help="default %(default)s, and nothing else")
+    add("--checkpoint", type=Path, help="weights; the newest run's best by default")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
+    add("--report", action="store_true", help=f"also write {REPORT_FILE}")
+    add_compute_flags(parser)
+    return parser
 
 
 def _parser(description: str) -> argparse.ArgumentParser:

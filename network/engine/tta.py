@@ -10,6 +10,7 @@ import ttach
 from torch import Tensor
 
 from network.datasets.info import DatasetInfo
+from network.datasets.uavid import windows
 
 TTA_NAMES = ("none", "lr", "d4", "dihedral")
 
@@ -75,6 +76,35 @@ def mean_logits(
         logits = _resize(torch.cat(parts), (height, width))
         total = logits if total is None else total + logits
     return total / len(views)
+
+
+def patched_logits(
+    predict: Predict, image: Tensor, views: Views, patch: tuple[int, int], batch: int
+) -> Tensor:
+    """Mean logits of one large image in patches; where these overlap, their mean.
+
+    Args:
+        image: (1, 3, H, W).
+        patch: height and width; the last ones of a row or column are moved back to the edge.
+        batch: patches of one size, or views of them, that ``predict`` is given at once.
+    """
+    height, width = image.shape[-2:]
+    by_size: dict[tuple[int, int], list[tuple[slice, slice]]] = {}
+    for window in windows(height, width, patch, patch):
+        size = tuple(side.stop - side.start for side in window)
+        by_size.setdefault(size, []).append(window)
+    total, count = None, image.new_zeros(height, width)
+    for size, places in by_size.items():
+        for start in range(0, len(places), batch):
+            some = places[start : start + batch]
+            images = torch.cat([image[:, :, rows, columns] for rows, columns in some])
+            logits = mean_logits(predict, images, views, batch * size[0] * size[1])
+            if total is None:
+                total = logits.new_zeros(1, logits.shape[1], height, width)
+            for (rows, columns), part in zip(some, logits, strict=True):
+                total[0, :, rows, columns] += part
+                count[rows, columns] += 1
+    return total / count
 
 
 def _sum_over(

@@ -51,6 +51,7 @@ def write_report(
     images: int = 20,
     heatmaps: int = 4,
     device: str = "auto",
+    samples: Sequence[Sample] | None = None,
 ) -> None:
     """Write the page of a finished test.
 
@@ -59,17 +60,19 @@ def write_report(
         output: HTML file.
         images: how many to show: the worst, the best, half of each.
         heatmaps: how many of these get their class heatmaps, if the checkpoint is still there.
+        samples: that were tested, if they are not those of the config's folders.
 
     Raises:
         InputError: the test is not finished, or its files do not fit the data.
     """
     info = experiment.dataset
     protocol = read_protocol(folder)
-    samples = {s.name: s for s in find_samples(info, experiment.root, protocol["split"])}
+    samples = samples or find_samples(info, experiment.root, protocol["split"])
+    samples = {sample.name: sample for sample in samples}
     found = read_records(folder)
     _check_same_data(folder, protocol, samples, found)
     records = [found[name] for name in samples]
-    masks = list_images(Path(protocol.get("predictions", folder)))
+    masks = _masks(folder, protocol, samples)
     kinds = protocol["label_kinds"]
     # Full masks show more, and where there are only eroded ones, these.
     shown_kind = next((k for k in ("full", *kinds) if k in kinds), None)
@@ -106,6 +109,14 @@ def write_report(
         raise InputError(f"--images {images}: the page gets larger than 15 MB; show fewer")
     with replacing(output) as partial:
         partial.write_text(page, encoding="utf-8")
+
+
+def _masks(folder: Path, protocol: dict, samples: dict[str, Sample]) -> dict[str, Path]:
+    """Predicted masks by the names of their images."""
+    if "predictions" in protocol:
+        return list_images(Path(protocol["predictions"]))
+    paths = {name: folder / f"{name}.png" for name in samples}
+    return {name: path for name, path in paths.items() if path.is_file()}
 
 
 def _check_same_data(

@@ -1,0 +1,187 @@
+"""UAVid: video frames of 2160 rows and 3840 or 4096 columns, in patches for training.
+
+Source: Lyu et al., "UAVid: A semantic segmentation dataset for UAV imagery", ISPRS Journal 2020;
+flags as in GeoSeg, whose tool leaves out the last 112 rows. Here the last patches of a frame are
+moved back to its edge: every pixel is in one, and in ``val`` mode every pixel has its label in one
+alone.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from network.datasets.files import (
+    image_size,
+    list_images,
+    read_image,
+    read_mask,
+    write_image,
+)
+from network.datasets.folder_jobs import (
+    check_folders,
+    check_replaceable,
+    map_parallel,
+    replacing_folders,
+)
+from network.datasets.info import UAVID
+from network.datasets.patches import MODES, PROVENANCE_FILE
+from network.datasets.segmentation import Sample
+from network.errors import InputError, nearest
+
+IMAGES, LABELS = "Images", "Labels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSplit:
+    """What to cut, how, and where to; the fields are the flags of the command line.
+
+    Args:
+        input_dir: folder of the sequences, ``seqN/{Images,Labels}/NNNNNN.png``.
+        output_img_dir, output_mask_dir: folders of the patches, replaced as a whole.
+        mode: in ``"train"`` patches have all their labels; in ``"val"`` what two patches share is
+            labeled in the first and ignored in the second.
+        split_size_h, split_size_w: of a patch, pixels.
+        stride_h, stride_w: between neighboring patches.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    input_dir: Path
+    output_img_dir: Path
+    output_mask_dir: Path
+    mode: str = "train"
+    split_size_h: int = 1024
+    split_size_w: int = 1024
+    stride_h: int = 1024
+    stride_w: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InputError(f"--mode {self.mode}: not a choice{nearest(self.mode, MODES)}")
+        for side in ("h", "w"):
+            size, stride = getattr(self, f"split_size_{side}"), getattr(self, f"stride_{side}")
+            if size < 1:
+                raise InputError(f"--split-size-{side} {size}: expected 1 or more pixels")
+            if not 1 <= stride <= size:
+                raise InputError(
+                    f"--stride-{side} {stride}: expected 1 to {size}, the --split-size-{side}; a "
+                    "larger stride would leave out the pixels between the patches"
+                )
+
+
+def find_frames(folder: Path) -> list[Sample]:
+    """Frames of all sequences, named ``seqN/Labels/NNNNNN`` as their masks are.
+
+    Raises:
+        InputError: there are no sequences, only some frames have labels, or sizes differ.
+    """
+    sequences = sorted(folder.glob(f"seq*/{IMAGES}"))
+    if not sequences:
+        raise InputError(f"{folder}: no seqN/{IMAGES} in it; give the folder of the sequences")
+    frames = []
+    for images in sequences:
+        labels = images.parent / LABELS
+        masks = list_images(labels) if labels.is_dir() else {}
+        for stem, path in list_images(images).items():
+            size = image_size(path)
+            if masks and stem not in masks:
+                raise InputError(f"{labels}: no labels of {path}; add them, or remove the folder")
+            if masks and image_size(masks[stem]) != size:
+                raise InputError(f"{masks[stem]}: another size than its image {path}")
+            name = f"{images.parent.name}/{LABELS}/{stem}"
+            own = {"full": masks[stem]} if masks else {}
+            frames.append(Sample(name=name, image=path, size=size, masks=own))
+    unlabeled = [frame for frame in frames if not frame.masks]
+    if unlabeled and len(unlabeled) < len(frames):
+        raise InputError(
+            f"{unlabeled[0].image.parent.parent}: no {LABELS} folder ({len(unlabeled)} of "
+            f"{len(frames)} frames without labels); add them, or keep these sequences elsewhere"
+        )
+    return frames
+
+
+def starts(length: int, size: int, stride: int) -> list[int]:
+    """Where windows begin that cover ``length``, the last moved back to end with it."""
+    last = max(0, length - size)
+    return [*range(0, last, stride), last]
+
+
+def windows(
+    height: int, width: int, size: tuple[int, int], stride: tuple[int, int]
+) -> Iterator[tuple[slice, slice]]:
+    """Windows of ``size`` (or the whole, where that is smaller) that cover a frame, row by row."""
+    for top in starts(height, size[0], stride[0]):
+        for left in starts(width, size[1], stride[1]):
+            bottom, right = min(height, top + size[0]), min(width, left + size[1])
+            yield slice(top, bottom), slice(left, right)
+
+
+def cut(
+    image: np.ndarray, labels: np.ndarray, split: FrameSplit
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Patches of one frame: images (h, w, 3) and labels (h, w)."""
+    size = split.split_size_h, split.split_size_w
+    is_labeled = np.zeros(labels.shape, bool)
+    for window in windows(*labels.shape, size, (split.stride_h, split.stride_w)):
+        own = labels[window].copy()
+        if split.mode == "val":
+            own[is_labeled[window]] = UAVID.ignore_index
+            is_labeled[window] = True
+        yield image[window], own
+
+
+def split_frames(split: FrameSplit, *, workers: int = 1) -> dict[str, Any]:
+    """Cut all frames and return the provenance that is stored beside the patches.
+
+    Raises:
+        InputError: frames, labels or folders that cannot be used; nothing is changed.
+    """
+    outputs = split.output_img_dir, split.output_mask_dir
+    check_folders((split.input_dir,), outputs)
+    for folder in outputs:
+        check_replaceable(folder, _is_ours)
+    frames = find_frames(split.input_dir)
+    if not frames[0].masks:
+        raise InputError(f"{split.input_dir}: no seqN/{LABELS}; give a labeled part of UAVid")
+    with replacing_folders(*outputs) as (images_to, masks_to):
+        write = partial(_write_frame, split, images_to, masks_to)
+        patches = sum(map_parallel(write, frames, workers=workers, unit="frame"))
+        provenance = {
+            "tool": "uavid_patch_split",
+            "dataset": UAVID.name,
+            "mode": split.mode,
+            "split_size": f"{split.split_size_h} x {split.split_size_w}",
+            "stride": f"{split.stride_h} x {split.stride_w}",
+            "pad_policy": "none",
+            "label_kind": "full",
+            "frames": len(frames),
+            "patches": patches,
+        }
+        for folder in (images_to, masks_to):
+            text = json.dumps(provenance, indent=2) + "\n"
+            (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
+    return provenance
+
+
+def _write_frame(split: FrameSplit, images_to: Path, masks_to: Path, frame: Sample) -> int:
+    sequence, _, stem = frame.name.split("/")
+    patches = cut(read_image(frame.image), read_mask(frame.masks["full"], UAVID), split)
+    count = 0
+    for count, (image, labels) in enumerate(patches, start=1):
+        # As of ISPRS patches, so that a frame can be told from the name: tile, variant, index.
+        name = f"{sequence}_{stem}_0_{count - 1}.png"
+        write_image(images_to / name, image)
+        write_image(masks_to / name, labels)
+    return count
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name == PROVENANCE_FILE or (
+        path.name.startswith("seq") and path.suffix == ".png" and "_0_" in path.name
+    )
