@@ -208,8 +208,7 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     experiment = replace(
         experiment, config=path.as_posix(), name=experiment.name or _default_name(path)
     )
-    experiment = _override(experiment, overrides)
-    return replace(experiment, name=_fill_in(experiment))
+    return override(experiment, overrides)
 
 
 def _fill_in(experiment: Experiment) -> str:
@@ -318,16 +317,22 @@ def _check_factory(path: Path, section: str, factory: Callable) -> None:
                 raise InputError(f"{path}: {section} has no parameter '{key}'{nearest(key, known)}")
 
 
-def _override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
-    """All overrides at once: values that only fit together may come in any order."""
+def override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
+    """``experiment`` changed by ``key=value`` overrides.
+
+    All at once: values that only fit together may come in any order.
+
+    Raises:
+        InputError: see :func:`load_experiment`.
+    """
     types = _override_types(experiment)
     values: dict[str, dict[str, Any]] = {}
-    for override in overrides:
-        key, equals, text = override.partition("=")
+    for word in overrides:
+        key, equals, text = word.partition("=")
         if not equals:
-            raise InputError(f"override '{override}': expected key=value, e.g. data.batch_size=4")
+            raise InputError(f"override '{word}': expected key=value, e.g. data.batch_size=4")
         if key not in types:
-            raise InputError(f"override '{override}': unknown key '{key}'{nearest(key, types)}")
+            raise InputError(f"override '{word}': unknown key '{key}'{nearest(key, types)}")
         section, _, name = key.rpartition(".")
         values.setdefault(section, {})[name] = _parse(key, text, types[key])
     changes = values.pop("", {})
@@ -335,7 +340,8 @@ def _override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
         old = getattr(experiment, section)
         is_plain = dataclasses.is_dataclass(old)
         changes[section] = replace(old, **changed) if is_plain else partial(old, **changed)
-    return replace(experiment, **changes)
+    experiment = replace(experiment, **changes)
+    return replace(experiment, name=_fill_in(experiment))
 
 
 def _override_types(experiment: Experiment) -> dict[str, Any]:

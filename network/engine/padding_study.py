@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from network.config import Experiment, load_experiment, settings
+from network.config import Experiment, load_experiment
 from network.datasets.files import replacing
 from network.datasets.folder_jobs import available_cores, map_parallel, replacing_folders
 from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
@@ -29,13 +29,10 @@ from network.datasets.patches import (
 from network.datasets.scene_files import SceneTile, write_scene
 from network.engine.evaluate import evaluate
 from network.engine.metrics import Scores
-from network.engine.protocol import changes_training
 from network.engine.records import read_records
-from network.engine.runs import runs
 from network.engine.summary import Summary
-from network.engine.train import train
+from network.engine.train import train_once
 from network.errors import InputError
-from network.models.checkpoint import SETTINGS_KEY, read_checkpoint
 
 PATCH = 1024
 
@@ -166,22 +163,6 @@ def _cut_crop(source: Path, root: Path, info: DatasetInfo) -> None:
 def _cut(split: PatchSplit) -> None:
     if not is_cut(split):
         split_tiles(split, workers=available_cores())
-
-
-def train_once(experiment: Experiment) -> Path:
-    """The folder of a finished run of this experiment: an old one, gone on with, or a new one."""
-    for run in reversed(runs(experiment)):
-        last = run / "last.ckpt"
-        if not last.is_file():
-            continue
-        checkpoint, own = read_checkpoint(last), settings(experiment)
-        trained = checkpoint.get(SETTINGS_KEY, {})
-        if any(changes_training(key) and trained.get(key) != own[key] for key in own):
-            continue
-        if checkpoint["epoch"] + 1 >= experiment.optim.epochs:
-            return run
-        return train(experiment, resume=str(last))
-    return train(experiment)
 
 
 def _row(data: str, trained: str, experiment: Experiment, output: Path, summary: Summary) -> Row:

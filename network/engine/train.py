@@ -12,11 +12,11 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from network.config import Experiment, describe
+from network.config import Experiment, describe, settings
 from network.datasets.files import replacing
 from network.engine.data import SegmentationData
 from network.engine.protocol import changes_training, check_same_settings
-from network.engine.runs import LOGS_DIR, find_checkpoint, new_run
+from network.engine.runs import LOGS_DIR, find_checkpoint, new_run, runs
 from network.engine.task import SegmentationTask
 from network.errors import InputError, nearest
 from network.models.checkpoint import SETTINGS_KEY, TASK_PREFIX, load_weights, read_checkpoint
@@ -93,6 +93,26 @@ def train(
     if trainer.is_global_zero and not fast_dev_run:
         print(f"checkpoints in {run}")
     return run
+
+
+def train_once(experiment: Experiment, **options) -> Path:
+    """The folder of a finished run of this experiment: an old one, gone on with, or a new one.
+
+    Args:
+        options: see :func:`train`.
+    """
+    for run in reversed(runs(experiment)):
+        last = run / "last.ckpt"
+        if not last.is_file():
+            continue
+        checkpoint, own = read_checkpoint(last), settings(experiment)
+        trained = checkpoint.get(SETTINGS_KEY, {})
+        if any(changes_training(key) and trained.get(key) != own[key] for key in own):
+            continue
+        if checkpoint["epoch"] + 1 >= experiment.optim.epochs:
+            return run
+        return train(experiment, resume=str(last), **options)
+    return train(experiment, **options)
 
 
 class RunCheckpoint(ModelCheckpoint):

@@ -9,9 +9,9 @@ from network.engine.padding_study import (
     padding_share,
     results_table,
     run_study,
-    train_once,
     write_study,
 )
+from network.engine.train import train_once
 from network.errors import InputError
 from tests.conftest import ROOT
 

@@ -1,0 +1,153 @@
+"""Ablations: what each row is, runs that go on where they stopped, and the table of them."""
+
+import json
+import re
+
+import pytest
+
+from network.config import load_experiment, settings
+from network.datasets.info import VAIHINGEN
+from network.engine.ablation import (
+    TABLES,
+    Table,
+    Variant,
+    claim_folder,
+    collect,
+    is_done,
+    result_folder,
+    run_variant,
+    to_markdown,
+    variant_experiment,
+    write_figure,
+)
+from network.errors import InputError
+from network.models.d2ls import D2LS
+from tests.conftest import ROOT
+from tests.scenes import make_dataset
+from tests.test_commands import OVERRIDES, error_of, run, succeed
+
+CONFIG = ROOT / "config/vaihingen/bicor.py"
+SMALL = [*OVERRIDES, "data.workers=0", "optim.lookahead=False"]
+
+ALL = [(name, variant) for name, table in TABLES.items() for variant in table.variants]
+
+
+@pytest.mark.parametrize(("table", "variant"), ALL, ids=[f"{t}-{v.slug}" for t, v in ALL])
+def test_every_variant_builds(table, variant):
+    """With the base's encoder and data, under a name and a seed of its own."""
+    base = load_experiment(CONFIG, ["model.encoder=test_convnext", "model.weights=None"])
+    experiment = variant_experiment(base, table, variant, 7)
+    chosen = settings(experiment)
+    assert (experiment.seed, chosen["model.encoder"]) == (7, "test_convnext")
+    assert experiment.name == f"ablation/{table}/vaihingen/{variant.slug}/seed7"
+    assert chosen["optim.lr"] == base.optim.lr
+    for word in variant.overrides:
+        key, _, value = word.partition("=")
+        assert str(chosen[key]) == value
+    assert experiment.loss().ignore_index == 6
+    experiment.build_model()
+
+
+def test_slugs_are_folders_of_their_own():
+    for table in TABLES.values():
+        slugs = [variant.slug for variant in table.variants]
+        assert len(set(slugs)) == len(slugs)
+        assert all(re.fullmatch(r"[\w.=-]+", slug) for slug in slugs)
+
+
+def test_the_baseline_is_d2ls_with_the_main_loss_alone():
+    base = load_experiment(CONFIG, ["model.encoder=test_convnext", "model.weights=None"])
+    variant = TABLES["components"].variants[0]
+    experiment = variant_experiment(base, "components", variant, 0)
+    assert isinstance(experiment.build_model(), D2LS)
+    chosen = settings(experiment)
+    assert (chosen["model.layers"], chosen["model.aux"]) == (3, False)
+    assert chosen["loss.contrastive"] == 0
+    published = {v.name: v.published["loveda"] for v in TABLES["components"].variants}
+    assert published["cross-attention baseline"] == 54.20
+    assert published["HBIS + both"] == 55.49
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A table of two variants, on tiny data, in an empty folder."""
+    make_dataset(tmp_path / "data", VAIHINGEN, {"train": 2, "val": 1, "test": 2})
+    monkeypatch.chdir(tmp_path)
+    variants = (
+        Variant("one layer", "bicor", ("model.layers=1",), {"vaihingen": 84.5}),
+        Variant("attention", "d2ls", ("model.layers=1", "model.aux=False")),
+    )
+    return Table("A small table", variants)
+
+
+def test_runs_and_table(small, tmp_path):
+    base, output = load_experiment(CONFIG, SMALL), tmp_path / "out"
+    claim_folder(output, "small", base, "test")
+    for seed in (1, 2):
+        for variant in small.variants:
+            folder = result_folder(output, variant, seed)
+            assert not is_done(folder)
+            experiment = variant_experiment(base, "small", variant, seed)
+            run_variant(experiment, folder, "test", accelerator="cpu")
+            assert is_done(folder)
+    checkpoints = {p: p.stat().st_mtime_ns for p in (tmp_path / "model_weights").rglob("*.ckpt")}
+    assert len(checkpoints) == 2 * 2 * 2
+    run_variant(experiment, folder, "test", accelerator="cpu")  # done: nothing is trained again
+    assert {p: p.stat().st_mtime_ns for p in checkpoints} == checkpoints
+
+    comparisons = collect(output, small, (1, 2))
+    assert [comparison.kind for comparison in comparisons] == ["eroded", "full"]
+    text = to_markdown(small, comparisons, "vaihingen")
+    document = [
+        json.loads((result_folder(output, small.variants[0], s) / "scores.json").read_text())
+        for s in (1, 2)
+    ]
+    mean = sum(d["scores"]["full"]["mIoU"] for d in document) / 2
+    row = next(x for x in text.splitlines()[::-1] if x.startswith("| one layer | 2 |"))
+    assert f"{100 * mean:.2f} ±" in row
+    assert row.endswith("| 84.50 |")
+    assert "| attention | 2 |" in text
+    write_figure(small, comparisons[0], output / "figure.png")
+    assert (output / "figure.png").stat().st_size > 5000
+
+
+def test_a_folder_of_another_ablation(small, tmp_path):
+    base, output = load_experiment(CONFIG, SMALL), tmp_path / "out"
+    claim_folder(output, "components", base, "test")
+    claim_folder(output, "components", base, "test")
+    with pytest.raises(InputError, match=r"holds another ablation \(table components, not layers"):
+        claim_folder(output, "layers", base, "test")
+    longer = load_experiment(CONFIG, [*SMALL, "optim.epochs=9"])
+    with pytest.raises(InputError, match=r"another ablation \(optim.epochs 1, not 9\)"):
+        claim_folder(output, "components", longer, "test")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("")
+    with pytest.raises(InputError, match="mine: holds other files"):
+        claim_folder(tmp_path / "mine", "components", base, "test")
+
+
+def test_unfinished_runs_are_no_table(small, tmp_path):
+    with pytest.raises(InputError, match=r"one_layer/seed1/scores.json: no such file"):
+        collect(tmp_path / "out", small, (1,))
+
+
+def test_command(small, tmp_path):
+    """Two runs at a time; a second call has nothing to do; a failed run names its log."""
+    args = ["layers", "-c", str(CONFIG), "--seeds", "3", "--devices", "cpu", "cpu", *SMALL]
+    out = succeed("tools/ablate.py", *args, "-o", "out", cwd=tmp_path)
+    assert "3 of 3 runs to do" in out
+    assert "| L = 2 | 1 |" in (tmp_path / "out/table.md").read_text()
+    assert "| 85.37 |" in (tmp_path / "out/table.md").read_text()
+    assert (tmp_path / "out/figure.png").is_file()
+    out = succeed("tools/ablate.py", *args, "-o", "out", cwd=tmp_path)
+    assert "0 of 3 runs to do" in out
+    message = error_of("tools/ablate.py", *args, "-o", "out", "optim.epochs=2", cwd=tmp_path)
+    assert "holds another ablation" in message
+    broken = tmp_path / "data/train/masks_1024/train-0-0.png"
+    broken.write_bytes(broken.read_bytes()[:20])
+    failed = run("tools/ablate.py", *args, "-o", "other", "data.crop=16", cwd=tmp_path)
+    assert failed.returncode == 2
+    assert re.search(
+        r"error: other/L_=_\d/seed3.log: the run .* failed: .*train-0-0.png", failed.stderr
+    )
+    assert not (tmp_path / "other/table.md").exists()

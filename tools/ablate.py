@@ -1,0 +1,138 @@
+"""Train and test every variant of an ablation over seeds, and put them into one table and figure.
+
+python tools/ablate.py components -c config/vaihingen/bicor.py --seeds 1 2 3
+python tools/ablate.py layers -c config/loveda/bicor.py --seeds 1 2 3 --devices 0 1 2 3 --split val
+
+Data, optimizer and encoder are those of the config, and key=value changes them for all variants.
+Each run is a process of its own, one at a time on each device; what is finished is not run again,
+what was interrupted goes on. Logs, masks and scores of each run are in OUTPUT/VARIANT/seedN.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from queue import SimpleQueue
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tqdm import tqdm
+
+from network.config import load_experiment, parse_with_overrides
+from network.datasets.files import replacing
+from network.engine.ablation import (
+    TABLES,
+    Variant,
+    claim_folder,
+    collect,
+    is_done,
+    result_folder,
+    run_variant,
+    to_markdown,
+    variant_experiment,
+    write_figure,
+)
+from network.errors import InputError, nearest, run_command
+
+
+def main() -> None:
+    """Run the ablation, or one run of it."""
+    args = parse_args()
+    table = TABLES[args.table]
+    base = load_experiment(args.config, args.overrides)
+    info = base.dataset
+    split = args.split or base.data.test
+    if split not in info.splits:
+        raise InputError(f"--split {split}: {info.name} has none{nearest(split, info.splits)}")
+    if not info.splits[split][0].masks:
+        raise InputError(f"--split {split}: a server holds its labels; give --split val")
+    output = args.output or Path("fig_results/ablation") / args.table / info.name
+    if args.run:
+        slug, seed = args.run
+        variant = next(v for v in table.variants if v.slug == slug)
+        experiment = variant_experiment(base, args.table, variant, int(seed))
+        run_variant(experiment, result_folder(output, variant, int(seed)), split)
+        return
+    runs = [(variant, seed) for seed in args.seeds for variant in table.variants]
+    for variant, seed in runs:  # what does not fit is said before anything is trained
+        variant_experiment(base, args.table, variant, seed)
+    claim_folder(output, args.table, base, split)
+    todo = [run for run in runs if not is_done(result_folder(output, *run))]
+    print(f"{len(todo)} of {len(runs)} runs to do in {output}")
+    run_all(args, output, todo)
+    comparisons = collect(output, table, args.seeds)
+    text = to_markdown(table, comparisons, info.name)
+    print(text)
+    with replacing(output / "table.md") as partial:
+        partial.write_text(text, encoding="utf-8")
+    write_figure(table, comparisons[0], output / "figure.png")
+    print(output / "table.md")
+    print(output / "figure.png")
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("table", choices=TABLES)
+    add("-c", "--config", type=Path, required=True, help="data, optimizer, encoder")
+    add("-o", "--output", type=Path, help="default: fig_results/ablation/TABLE/DATASET")
+    add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    add("--devices", nargs="+", default=["auto"], help="GPU numbers, or cpu (default: the first)")
+    add("--split", help="to test on (default: the config's test split)")
+    add("--run", nargs=2, metavar=("VARIANT", "SEED"), help="this run alone; for the tool itself")
+    args = parse_with_overrides(parser)
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: give each once, 0 or above")
+    return args
+
+
+def run_all(args: argparse.Namespace, output: Path, todo: list[tuple[Variant, int]]) -> None:
+    """Every run in a process of its own, one at a time on each device."""
+    free: SimpleQueue[str] = SimpleQueue()
+    for device in args.devices:
+        free.put(device)
+
+    def run(variant: Variant, seed: int) -> None:
+        device = free.get()
+        try:
+            run_process(args, output, variant, seed, device)
+        finally:
+            free.put(device)
+
+    with ThreadPoolExecutor(len(args.devices)) as pool:
+        futures = [pool.submit(run, variant, seed) for variant, seed in todo]
+        try:
+            for future in tqdm(as_completed(futures), total=len(futures), unit="run"):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def run_process(
+    args: argparse.Namespace, output: Path, variant: Variant, seed: int, device: str
+) -> None:
+    """Train and test one run; what it prints goes into its log."""
+    log = result_folder(output, variant, seed).with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = dict(os.environ)
+    if device != "auto":
+        environment["CUDA_VISIBLE_DEVICES"] = "" if device == "cpu" else device
+    command = [sys.executable, str(Path(__file__).resolve()), args.table, "-c", str(args.config)]
+    command += ["-o", str(output), "--run", variant.slug, str(seed), *args.overrides]
+    command += ["--split", args.split] if args.split else []
+    with log.open("a") as file:
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    if done.returncode:
+        lines = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
+        reason = lines[-1].removeprefix("error: ") if lines else "see there"
+        raise InputError(f"{log}: the run '{variant.name}', seed {seed}, failed: {reason}")
+
+
+if __name__ == "__main__":
+    run_command(main)
