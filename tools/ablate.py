@@ -18,6 +18,8 @@ from queue import SimpleQueue
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import network.models  # noqa: F401, I001  repairs torchvision first where it must be
+import torch
 from tqdm import tqdm
 
 from network.config import load_experiment, parse_with_overrides
@@ -25,6 +27,7 @@ from network.datasets.files import replacing
 from network.engine.ablation import (
     TABLES,
     Variant,
+    check_overrides,
     claim_folder,
     collect,
     is_done,
@@ -41,6 +44,7 @@ def main() -> None:
     """Run the ablation, or one run of it."""
     args = parse_args()
     table = TABLES[args.table]
+    check_overrides(args.overrides)
     base = load_experiment(args.config, args.overrides)
     info = base.dataset
     split = args.split or base.data.test
@@ -53,8 +57,12 @@ def main() -> None:
         slug, seed = args.run
         variant = next(v for v in table.variants if v.slug == slug)
         experiment = variant_experiment(base, args.table, variant, int(seed))
-        run_variant(experiment, result_folder(output, variant, int(seed)), split)
+        # One device a run, whatever there are: more would make larger batches.
+        accelerator = "cpu" if args.devices == ["cpu"] else "auto"
+        folder = result_folder(output, variant, int(seed))
+        run_variant(experiment, folder, split, devices="1", accelerator=accelerator)
         return
+    check_devices(args.devices)
     runs = [(variant, seed) for seed in args.seeds for variant in table.variants]
     for variant, seed in runs:  # what does not fit is said before anything is trained
         variant_experiment(base, args.table, variant, seed)
@@ -82,13 +90,24 @@ def parse_args() -> argparse.Namespace:
     add("-c", "--config", type=Path, required=True, help="data, optimizer, encoder")
     add("-o", "--output", type=Path, help="default: fig_results/ablation/TABLE/DATASET")
     add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
-    add("--devices", nargs="+", default=["auto"], help="GPU numbers, or cpu (default: the first)")
+    add("--devices", nargs="+", default=["auto"], help="GPU numbers, or cpu (default: one of them)")
     add("--split", help="to test on (default: the config's test split)")
     add("--run", nargs=2, metavar=("VARIANT", "SEED"), help="this run alone; for the tool itself")
     args = parse_with_overrides(parser)
     if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
         raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: give each once, 0 or above")
     return args
+
+
+def check_devices(devices: list[str]) -> None:
+    """Raise an :class:`InputError` for a device that torch cannot use here."""
+    for device in devices:
+        is_there = device.isdecimal() and int(device) < torch.cuda.device_count()
+        if device not in ("auto", "cpu") and not is_there:
+            raise InputError(
+                f"--devices {device}: this machine has {torch.cuda.device_count()} GPUs that torch "
+                "can use; give their numbers from 0, or cpu"
+            )
 
 
 def run_all(args: argparse.Namespace, output: Path, todo: list[tuple[Variant, int]]) -> None:
@@ -121,15 +140,20 @@ def run_process(
     log = result_folder(output, variant, seed).with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
-    if device != "auto":
-        environment["CUDA_VISIBLE_DEVICES"] = "" if device == "cpu" else device
+    if device.isdecimal():
+        # Of those that a cluster has given this process.
+        visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = visible[int(device)] if visible != [""] else device
     command = [sys.executable, str(Path(__file__).resolve()), args.table, "-c", str(args.config)]
     command += ["-o", str(output), "--run", variant.slug, str(seed), *args.overrides]
     command += ["--split", args.split] if args.split else []
+    command += ["--devices", "cpu"] if device == "cpu" else []
     with log.open("a") as file:
+        start = file.tell()
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
     if done.returncode:
-        lines = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
+        text = log.read_bytes()[start:].decode(errors="replace")
+        lines = [line for line in text.splitlines() if line.startswith("error: ")]
         reason = lines[-1].removeprefix("error: ") if lines else "see there"
         raise InputError(f"{log}: the run '{variant.name}', seed {seed}, failed: {reason}")
 

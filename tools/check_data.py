@@ -26,6 +26,7 @@ def main() -> None:
     args = parse_args()
     experiment = load_experiment(args.config, args.overrides)
     info = experiment.dataset
+    args.splits = args.splits or [split for split in SPLITS if split in info.splits]
     for split in args.splits:
         if split not in info.splits:
             raise InputError(f"--splits {split}: no such split{nearest(split, info.splits)}")
@@ -48,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
-    add("--splits", nargs="+", default=list(SPLITS), help="default: train val test")
+    add("--splits", nargs="+", default=[], help="default: train val test, as far as they exist")
     add("--html", type=Path, metavar="FILE", help="also write a page with a contact sheet")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
     return parse_with_overrides(parser)

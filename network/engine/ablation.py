@@ -15,10 +15,12 @@ from matplotlib.figure import Figure
 
 from network.config import Experiment, override, settings
 from network.datasets.files import replacing
-from network.engine.comparison import Comparison, Model, compare
+from network.datasets.info import VAIHINGEN
+from network.engine.comparison import Comparison, Model, check_runs_of_one_model, compare
 from network.engine.comparison_tables import caption
 from network.engine.evaluate import evaluate
-from network.engine.protocol import changes_training
+from network.engine.protocol import defines_training
+from network.engine.report.published import PUBLISHED
 from network.engine.results import SCORES_FILE, read_result
 from network.engine.train import train_once
 from network.errors import InputError
@@ -31,8 +33,11 @@ NETWORKS = {"bicor": (BiCoRSeg, BiCoRLoss), "d2ls": (D2LS, D2LSLoss)}
 
 ABLATION_FILE = "ablation.json"
 
-# Of the base config's model, what every variant has too.
-_SHARED = ("encoder", "weights", "dim", "drop_path")
+# Of the base config's model and loss, what every variant has too.
+_SHARED = (
+    *("model.encoder", "model.weights", "model.drop_path", "model.dim"),
+    *("model.checkpoint_encoder", "model.checkpoint_decoder", "loss.smoothing"),
+)
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,9 @@ def _components(name: str, heatmap: float, fisher: float, published: float) -> V
 
 
 def _d2ls(name: str, published: Sequence[float], *overrides: str) -> Variant:
+    """With the layers that D2LS has on the data set: two on Vaihingen, three elsewhere."""
     by_set = dict(zip(("loveda", "vaihingen", "grass"), published, strict=False))
-    return Variant(name, "d2ls", ("model.layers=3", *overrides), by_set)
+    return Variant(name, "d2ls", overrides, by_set)
 
 
 TABLES = {
@@ -118,7 +124,12 @@ TABLES = {
     "d2ls": Table(
         "D2LS: dictionary and losses",
         (
-            _d2ls("static dictionary alone", (54.81, 84.40, 50.70), "model.generator=False"),
+            # The paper's "static loss only" is this network again, but for an unused generator.
+            _d2ls(
+                "without generator",
+                (54.81, 84.40, 50.70),
+                *("model.generator=False", "model.aux=False", "loss.contrastive=0.0"),
+            ),
             _d2ls(
                 "dynamic alone",
                 (54.93, 85.17, 51.38),
@@ -140,19 +151,41 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
         InputError: the base's model has no encoder, or a value does not fit.
     """
     of_base = settings(base)
-    shared = {key: of_base[f"model.{key}"] for key in _SHARED if f"model.{key}" in of_base}
-    if "encoder" not in shared:
-        raise InputError(f"{base.config}: its model has no 'encoder'; give a config that has one")
+    if not {"model.encoder", "model.dim", "loss.smoothing"} <= of_base.keys():
+        raise InputError(
+            f"{base.config}: has no model.encoder, model.dim and loss.smoothing to ablate with; "
+            "give a config of BiCoR-Seg or D2LS"
+        )
+    shared: dict[str, dict] = {"model": {}, "loss": {}}
+    for key in _SHARED:
+        section, _, name = key.partition(".")
+        if key in of_base:
+            shared[section][name] = of_base[key]
     network, loss = NETWORKS[variant.network]
     info = base.dataset
+    if variant.network == "d2ls":
+        shared["model"]["layers"] = 2 if info.name == VAIHINGEN.name else 3
     experiment = replace(
         base,
-        model=partial(network, info.num_classes, **shared),
-        loss=partial(loss, info.ignore_index),
+        model=partial(network, info.num_classes, **shared["model"]),
+        loss=partial(loss, info.ignore_index, **shared["loss"]),
         name=f"ablation/{table}/{info.name}/{variant.slug}/seed{seed}",
         seed=seed,
     )
     return override(experiment, variant.overrides)
+
+
+def check_overrides(words: Sequence[str]) -> None:
+    """Raise an :class:`InputError` for an override that the variants would not heed."""
+    for word in words:
+        key = word.partition("=")[0]
+        if key.startswith(("model.", "loss.")) and key not in _SHARED:
+            raise InputError(
+                f"override '{word}': is each variant's own; of model and loss only "
+                f"{', '.join(_SHARED)} can be changed for all"
+            )
+        if key in ("seed", "name"):
+            raise InputError(f"override '{word}': each run has its own; see --seeds")
 
 
 def result_folder(output: Path, variant: Variant, seed: int) -> Path:
@@ -177,10 +210,14 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str) -> None
     Raises:
         InputError: it is that of another one.
     """
-    keys = {key: value for key, value in settings(base).items() if changes_training(key)}
-    kept = {k: v for k, v in keys.items() if k != "seed" and not k.startswith(("model.", "loss."))}
-    shared = {k: v for k, v in keys.items() if k.removeprefix("model.") in _SHARED}
-    own = {"table": table, "data_set": base.dataset.name, "split": split, **kept, **shared}
+    keys = {
+        key: value
+        for key, value in settings(base).items()
+        if key in _SHARED
+        or key == "data.root"
+        or (defines_training(key) and not key.startswith(("model.", "loss.", "seed")))
+    }
+    own = {"table": table, "data_set": base.dataset.name, "split": split, **keys}
     own = json.loads(json.dumps(own))  # as it will be read back
     path = output / ABLATION_FILE
     if path.is_file():
@@ -215,14 +252,24 @@ def collect(output: Path, table: Table, seeds: Sequence[int]) -> list[Comparison
     models = []
     for variant in table.variants:
         found = [read_result(result_folder(output, variant, seed)) for seed in seeds]
+        for other in found[1:]:
+            check_runs_of_one_model(found[0], other)
         models.append(Model(variant.name, tuple(found)))
     return [compare(models, kind, mixed=True) for kind in models[0].runs[0].scores]
 
 
 def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) -> str:
-    """Mean and deviation over seeds of each variant, and the published mIoU beside them."""
-    parts = [f"{table.title}."]
+    """Mean and deviation over seeds of each variant.
+
+    Beside them the published mIoU, where split and masks are those of the published rows.
+    """
+    parts = [
+        f"{table.title}. Tested without augmentation. Published rows had more views, and their "
+        "protocol is not known in full: compare differences within a column."
+    ]
     for comparison in comparisons:
+        protocol, stated = comparison.models[0].runs[0].protocol, PUBLISHED.get(data_set)
+        is_same = stated and (stated.split, stated.kind) == (protocol["split"], comparison.kind)
         headings = [*comparison.columns[:3], "published mIoU"]
         rows = [
             f"| variant | runs | {' | '.join(headings)} |",
@@ -231,7 +278,7 @@ def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) 
         for variant, model, cells in zip(
             table.variants, comparison.models, comparison.cells, strict=True
         ):
-            published = variant.published.get(data_set)
+            published = variant.published.get(data_set) if is_same else None
             shown = [_text(cell.mean, cell.std) for cell in cells[:3]]
             shown.append("-" if published is None else f"{published:.2f}")
             rows.append(f"| {variant.name} | {len(model.runs)} | {' | '.join(shown)} |")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from network.engine import bootstrap
-from network.engine.protocol import UNKNOWN, changes_training, comparability
+from network.engine.protocol import comparability, defines_training, is_unknown
 from network.engine.records import read_records
 from network.engine.results import SCORES_FILE, Result, read_result, unit
 from network.errors import InputError
@@ -80,12 +80,13 @@ def read_models(words: Sequence[str]) -> list[Model]:
         result = read_result(Path(folder))
         name = name or result.protocol["settings"]["name"]
         for other in named.setdefault(name, []):
-            _check_runs_of_one_model(other, result)
+            check_runs_of_one_model(other, result)
         named[name].append(result)
     return [Model(name, tuple(results)) for name, results in named.items()]
 
 
-def _check_runs_of_one_model(one: Result, other: Result) -> None:
+def check_runs_of_one_model(one: Result, other: Result) -> None:
+    """Raise an :class:`InputError` unless the two differ by nothing but their seed."""
     where, apart = f"{other.folder}", f"name them apart, e.g. OTHER={other.folder}"
     trainings = [result.protocol["training"] for result in (one, other)]
     if one.protocol["checkpoint_sha256"] == other.protocol["checkpoint_sha256"]:
@@ -104,7 +105,7 @@ def _check_runs_of_one_model(one: Result, other: Result) -> None:
             f"{apart}"
         )
     settings = [
-        {key: value for key, value in training.items() if key != "seed" and changes_training(key)}
+        {key: value for key, value in training.items() if key != "seed" and defines_training(key)}
         for training in trainings
     ]
     stated = [
@@ -160,7 +161,7 @@ def compare(
     shared = {
         key: values[0]
         for key, values in by_name.items()
-        if len(set(values)) == 1 and UNKNOWN not in values[0]
+        if len(set(values)) == 1 and not is_unknown(values[0])
     }
     differences = {key: values for key, values in by_name.items() if key not in shared}
     if differences and not mixed:

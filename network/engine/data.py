@@ -81,8 +81,8 @@ class SegmentationData(pl.LightningDataModule):
     def __init__(self, experiment: Experiment, world_size: int = 1):
         super().__init__()
         self.experiment = experiment
-        self.train_samples = self._samples(experiment.data.train)
-        self.val_samples = self._samples(experiment.data.val) if experiment.data.val else []
+        self.train_samples, self.train_digests = self._samples(experiment.data.train)
+        self.val_samples = self._samples(experiment.data.val)[0] if experiment.data.val else []
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
             raise InputError(
@@ -90,13 +90,13 @@ class SegmentationData(pl.LightningDataModule):
                 f"{experiment.root} for each process; lower it, or raise data.repeat"
             )
 
-    def _samples(self, split: str) -> list[Sample]:
+    def _samples(self, split: str) -> tuple[list[Sample], dict[str, str]]:
+        """And the digests of their labels."""
         info = self.experiment.dataset
         samples = find_samples(info, self.experiment.root, split)
         if not samples[0].masks:
             raise InputError(f"{info.name} has no masks for the split '{split}'; use another split")
-        check_samples(samples, info, split)
-        return samples
+        return samples, check_samples(samples, info, split)
 
     def train_dataloader(self) -> DataLoader:
         experiment, data = self.experiment, self.experiment.data

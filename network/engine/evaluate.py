@@ -17,6 +17,7 @@ from network.datasets.files import replacing, write_image
 from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.transforms import Normalize
+from network.datasets.uavid import find_frames
 from network.engine.compute import arrange, autocast, find_device, prepare
 from network.engine.data import evaluation_loader
 from network.engine.protocol import (
@@ -62,7 +63,7 @@ def evaluate(
     batch_size: int = 1,
     device: str = "auto",
     boundary_tolerance: int = BOUNDARY_TOLERANCE,
-    samples: list[Sample] | None = None,
+    frames: Path | None = None,
     patch: tuple[int, int] | None = None,
 ) -> dict[str, Summary]:
     """Predict ``split`` into PNG masks in ``output``, and score them where there are labels.
@@ -76,7 +77,8 @@ def evaluate(
         batch_size: images a step; images of other sizes are never in one batch. Views of one
             size are batched too, up to as many pixels.
         boundary_tolerance: of boundary F1, pixels.
-        samples: to predict instead of those of the config's folders; ``split`` says what they are.
+        frames: folder of sequences to predict instead of the config's folders; see
+            :func:`network.datasets.uavid.find_frames`. ``split`` says what they are.
         patch: height and width of the patches that larger images are predicted in, ``batch_size``
             of them a step; by default they are predicted whole.
 
@@ -88,7 +90,7 @@ def evaluate(
     """
     info, root = experiment.dataset, experiment.root
     target = find_device(device)
-    samples = samples or find_samples(info, root, split)
+    samples = find_frames(frames) if frames else find_samples(info, root, split)
     kinds = list(samples[0].masks)
     model = experiment.build_model(pretrained=False)
     load_weights(model, checkpoint)
@@ -107,7 +109,10 @@ def evaluate(
         tta=tta,
         views=len(build_views(tta, info)),
         boundary_tolerance=boundary_tolerance,
+        is_whole=frames is not None,
     )
+    if frames:
+        protocol["frames"] = frames.as_posix()
     if patch:
         for masks in protocol["masks"].values():
             masks["tiling"] += f", predicted in patches of {patch[0]} x {patch[1]}"

@@ -28,14 +28,27 @@ _PACKAGES = (
 UNKNOWN = "unknown"
 """What nobody can tell of a result; it equals nothing, not even itself."""
 
-PADDING_KEY = "data.padding"
-"""Among the settings in a checkpoint: the padding policy of the masks that it was trained on."""
+PADDING_KEY, LABELS_KEY = "data.padding", "data.labels_sha256"
+"""Among the settings in a checkpoint: of the masks that it was trained on."""
 
 
-def training_settings(experiment: Experiment, samples: Sequence[Sample]) -> dict:
-    """What a checkpoint remembers of its run: the settings, and how its masks were padded."""
-    masks = mask_protocol(experiment.dataset, samples).values()
-    return settings(experiment) | {PADDING_KEY: next(iter(masks))["padding_policy"]}
+def is_unknown(value: str) -> bool:
+    """Whether a field of :func:`comparability` says that nobody knows."""
+    return UNKNOWN in value.split(" and ") or "(unknown if " in value
+
+
+def training_settings(
+    experiment: Experiment, samples: Sequence[Sample], digests: dict[str, str]
+) -> dict:
+    """What a checkpoint remembers of its run: the settings, and the masks that it saw.
+
+    Args:
+        samples: of the training.
+        digests: of their labels, see :func:`check_samples`.
+    """
+    kind, digest = next(iter(digests.items()))
+    padding = mask_protocol(experiment.dataset, samples)[kind]["padding_policy"]
+    return settings(experiment) | {PADDING_KEY: padding, LABELS_KEY: digest}
 
 
 def file_hash(path: Path) -> str:
@@ -44,12 +57,20 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def mask_protocol(info: DatasetInfo, samples: Sequence[Sample]) -> dict[str, dict]:
+def mask_protocol(
+    info: DatasetInfo, samples: Sequence[Sample], is_whole: bool = False
+) -> dict[str, dict]:
     """How the masks came about, by label kind: padding policy and tiling.
 
     The patch tools write it beside the masks. Masks cut by other tools have no such record: what
     their padding is labeled tells its policy.
+
+    Args:
+        is_whole: the samples are whole frames, though the data set is one of patches.
     """
+    if is_whole or not info.patched:
+        whole = {"padding_policy": "none", "tiling": "whole images"}
+        return {kind: dict(whole) for kind in samples[0].masks}
     return {kind: _one_mask_protocol(info, samples, kind) for kind in samples[0].masks}
 
 
@@ -67,8 +88,6 @@ def _one_mask_protocol(info: DatasetInfo, samples: Sequence[Sample], kind: str) 
 
 def _of_folder(info: DatasetInfo, samples: Sequence[Sample], kind: str, folder: Path) -> dict:
     record = read_provenance(folder)
-    if record is None and info.tiles is None:
-        return {"padding_policy": "none", "tiling": "whole images"}
     if record is None:
         sizes = sorted({f"{height} x {width}" for height, width in (s.size for s in samples)})
         return {
@@ -108,8 +127,8 @@ def has_seen(info: DatasetInfo, training: dict | None, used: str, split: str) ->
         return False
     if name not in info.splits:
         return None
-    if split not in info.splits:  # UAVid's test frames are no images of a config
-        return False if split == "test" else None
+    if split not in info.splits:  # frames of UAVid in a folder of any name
+        return None
     return bool(set(info.splits[split]) & set(info.splits[name]))
 
 
@@ -131,6 +150,14 @@ _TRAINING_ONLY = _FREE | {"model.drop_path", "model.learn_alpha", "model.aux"}
 def changes_training(key: str) -> bool:
     """Whether a resumed run depends on the setting ``key``."""
     return key not in _FREE and not key.startswith("compute.")
+
+
+def defines_training(key: str) -> bool:
+    """Whether runs that differ in the setting ``key`` are runs of different models.
+
+    Where the data lies is left to the digest of its labels.
+    """
+    return changes_training(key) or key == "model.weights"
 
 
 def changes_predictions(key: str) -> bool:
@@ -170,6 +197,7 @@ def stamp(
     tta: str,
     views: int | None,
     boundary_tolerance: int,
+    is_whole: bool = False,
 ) -> dict:
     """Everything that a reader needs to know which numbers these can be compared with.
 
@@ -180,6 +208,7 @@ def stamp(
         sha256: of the checkpoint, or of these predictions.
         training: settings of the run that wrote the checkpoint; None where it does not say.
         views: of the test-time augmentation; None where that is not known.
+        is_whole: see :func:`mask_protocol`.
     """
     info = experiment.dataset
     return {
@@ -189,7 +218,7 @@ def stamp(
         "chosen_on": has_seen(info, training, "data.val", split),
         "images": len(samples),
         "label_kinds": list(digests),
-        "masks": mask_protocol(info, samples) if digests else {},
+        "masks": mask_protocol(info, samples, is_whole) if digests else {},
         "labels_sha256": digests,
         "classes": list(info.classes),
         "classes_in_mean": [info.classes[label] for label in info.scored],

@@ -43,8 +43,10 @@ class SegmentationTask(pl.LightningModule):
         return [optimizer], [scheduler]
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        samples = self.trainer.datamodule.train_samples
-        checkpoint[SETTINGS_KEY] = training_settings(self.experiment, samples)
+        data = self.trainer.datamodule
+        checkpoint[SETTINGS_KEY] = training_settings(
+            self.experiment, data.train_samples, data.train_digests
+        )
 
     def on_train_epoch_start(self) -> None:
         self._log_shared({"lr": self.optimizers().param_groups[0]["lr"]})

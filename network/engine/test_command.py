@@ -5,7 +5,6 @@ from pathlib import Path
 
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.info import DatasetInfo
-from network.datasets.uavid import find_frames
 from network.engine.compute import add_compute_flags, compute_overrides
 from network.engine.evaluate import BOUNDARY_TOLERANCE, evaluate
 from network.engine.report.page import write_report
@@ -81,7 +80,6 @@ def run_frames_test(description: str, dataset: DatasetInfo) -> None:
     names = ("best.ckpt", "last.ckpt") if experiment.data.val else ("last.ckpt",)
     checkpoint = args.checkpoint or find_checkpoint(experiment, names)
     print(f"checkpoint {checkpoint}")
-    samples = find_frames(args.input)
     # The official folders are uavid_train, uavid_val and uavid_test.
     split = args.input.resolve().name.removeprefix(f"{dataset.name}_")
     evaluate(
@@ -93,13 +91,13 @@ def run_frames_test(description: str, dataset: DatasetInfo) -> None:
         rgb=True,
         batch_size=args.batch,
         device=args.device,
-        samples=samples,
+        frames=args.input,
         patch=(args.patch_height, args.patch_width),
     )
     print(f"masks in {args.output}/seqN/Labels")
     if args.report:
         page = args.output / REPORT_FILE
-        write_report(experiment, args.output, page, device=args.device, samples=samples)
+        write_report(experiment, args.output, page, device=args.device)
         print(page)
 
 

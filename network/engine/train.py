@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from network.config import Experiment, describe, settings
 from network.datasets.files import replacing
 from network.engine.data import SegmentationData
-from network.engine.protocol import changes_training, check_same_settings
+from network.engine.protocol import changes_training, check_same_settings, defines_training
 from network.engine.runs import LOGS_DIR, find_checkpoint, new_run, runs
 from network.engine.task import SegmentationTask
 from network.errors import InputError, nearest
@@ -107,7 +107,8 @@ def train_once(experiment: Experiment, **options) -> Path:
             continue
         checkpoint, own = read_checkpoint(last), settings(experiment)
         trained = checkpoint.get(SETTINGS_KEY, {})
-        if any(changes_training(key) and trained.get(key) != own[key] for key in own):
+        kept = [key for key in own if defines_training(key) or key == "data.root"]
+        if any(trained.get(key) != own[key] for key in kept):
             continue
         if checkpoint["epoch"] + 1 >= experiment.optim.epochs:
             return run

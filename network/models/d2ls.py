@@ -78,13 +78,13 @@ class FourierPosition(nn.Module):
 
     def forward(self, height: int, width: int) -> Tensor:
         """(s, d) for a map of any size."""
-        x, y = (
-            (torch.arange(count, device=self.frequencies.device) + 0.5) / count
-            for count in (width, height)
-        )
+        device = self.frequencies.device
+        x, y = ((torch.arange(count, device=device) + 0.5) / count for count in (width, height))
         centers = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
-        phase = 2 * math.pi * (2 * centers - 1).to(self.frequencies) @ self.frequencies
-        return torch.cat([phase.sin(), phase.cos()], dim=-1).flatten(0, 1)
+        # In half precision neighbors would have one position.
+        with torch.autocast(device.type, enabled=False):
+            phase = 2 * math.pi * (2 * centers - 1).to(self.frequencies) @ self.frequencies
+            return torch.cat([phase.sin(), phase.cos()], dim=-1).flatten(0, 1)
 
 
 class CrossAttention(nn.Module):

@@ -66,7 +66,8 @@ class Encoder(nn.Module):
 
 def any_size_options(name: str) -> dict:
     """What timm must be told so that the network takes images of any size."""
-    is_swin = is_model_in_modules(name.partition(".")[0], ("swin_transformer",))
+    modules = ("swin_transformer", "swin_transformer_v2")
+    is_swin = is_model_in_modules(name.partition(".")[0], modules)
     return {"strict_img_size": False} if is_swin else {}
 
 
@@ -89,9 +90,11 @@ def _pyramid_indices(name: str) -> tuple[int, ...]:
     if not timm.is_model(name):
         known = timm.list_models() + timm.list_pretrained()
         raise InputError(f"encoder '{name}': timm has no such model{nearest(name, known)}")
+    options = any_size_options(name)
     try:
         with torch.device("meta"):
-            strides = timm.create_model(name, features_only=True).feature_info.reduction()
+            network = timm.create_model(name, features_only=True, **options)
+            strides = network.feature_info.reduction()
     except (RuntimeError, AttributeError) as error:
         raise InputError(f"encoder '{name}': timm gives no feature pyramid ({error})") from error
     if not set(STRIDES) <= set(strides):
@@ -99,7 +102,20 @@ def _pyramid_indices(name: str) -> tuple[int, ...]:
             f"encoder '{name}': its maps have strides {strides}, but {list(STRIDES)} are needed; "
             "choose a pyramid encoder such as convnext_base.fb_in1k or resnet18.a1_in1k"
         )
+    if timm.get_pretrained_cfg(name).fixed_input_size:
+        _check_any_size(name, network)
     return tuple(strides.index(stride) for stride in STRIDES)
+
+
+def _check_any_size(name: str, network: nn.Module) -> None:
+    """By shapes alone, on the meta device."""
+    try:
+        network.eval()(torch.zeros(1, 3, 64, 96, device="meta"))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"encoder '{name}': takes images of one size only; choose another such as "
+            "convnext_base.fb_in1k or swin_tiny_patch4_window7_224"
+        ) from error
 
 
 def _load_body(name: str, weights: str | None, options: dict) -> nn.Module:

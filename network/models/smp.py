@@ -68,12 +68,19 @@ class SMPSegmenter(nn.Module):
         build, options = ARCHITECTURES[architecture], options | OPTIONS.get(architecture, {})
         try:
             self.network = build(name, encoder_weights=None, classes=num_classes, **options)
-        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            RuntimeError,
+            AssertionError,
+        ) as e:
+            reason = next(iter(str(e).splitlines()), type(e).__name__)
             raise InputError(
                 f"encoder '{encoder}': {architecture} cannot be built on it ({reason}); choose "
                 "another such as resnet50.a1_in1k"
-            ) from error
+            ) from e
         if weights is not None:
             _load_encoder(self.encoder, encoder, weights)
 

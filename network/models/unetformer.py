@@ -1,7 +1,9 @@
 """UNetFormer: a convolutional encoder, a decoder of global-local attention; the field's yardstick.
 
 Source: Wang et al., "UNetFormer: A UNet-like transformer for efficient semantic segmentation of
-remote sensing urban scene imagery", ISPRS Journal 190, 2022.
+remote sensing urban scene imagery", ISPRS Journal 190, 2022. Written from the paper: it differs
+from the authors' code at the edges of maps (padding of windows, means and the large kernel) and in
+how the auxiliary maps are resized.
 
 Notation: b batch, k classes, d channels of the decoder, (h, w) of a map, n heads, t = p * p pixels
 of a window.
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from network.models.encoder import Encoder
 from network.models.output import SegOutput
-from network.models.segmenter import Segmenter, crop, pad
+from network.models.segmenter import Segmenter, check_setting, crop, pad
 
 WINDOW = 8
 HEADS = 8
@@ -134,7 +136,7 @@ class FeatureRefinement(nn.Module):
             nn.Sigmoid(),
         )
         self.shortcut = _conv(dim, dim, 1)
-        self.projection = nn.Sequential(_separable(dim, dim, 3), nn.BatchNorm2d(dim))
+        self.projection = _separable(dim, dim, 3)
 
     def forward(self, x: Tensor, stage: Tensor) -> Tensor:
         """As :class:`WeightedSum`."""
@@ -156,7 +158,7 @@ class UNetFormer(Segmenter):
         drop_path: stochastic depth of the encoder.
 
     Raises:
-        InputError: see :class:`Encoder`.
+        InputError: ``dim`` is no such multiple, or see :class:`Encoder`.
     """
 
     def __init__(
@@ -170,6 +172,7 @@ class UNetFormer(Segmenter):
         drop_path: float = 0.0,
     ):
         super().__init__(aux)
+        check_setting("dim", dim, dim > 0 and dim % 16 == 0, "a multiple of 16")
         self.encoder = Encoder(encoder, weights, drop_path)
         shallow, *middle, deep = self.encoder.channels
         self.enter = _conv(deep, dim, 1)

@@ -207,6 +207,9 @@ def test_commands(tmp_path):
     assert document["scores"]["full"]["OA"] == pytest.approx(accuracy_score(truth, ours))
     assert (tmp_path / "out/report.html").read_text().count('class="stage"') == 4
 
+    succeed("tools/make_report.py", "out", "-o", "again.html", cwd=tmp_path)
+    assert (tmp_path / "again.html").read_text().count('class="stage"') == 4
+
     make_frames(tmp_path / "data/uavid_test", labeled=False)
     args = [*config, *frames, "-i", "data/uavid_test", "-o", "test"]
     succeed("test_uavid.py", *args, cwd=tmp_path)

@@ -11,6 +11,7 @@ from network.engine.ablation import (
     TABLES,
     Table,
     Variant,
+    check_overrides,
     claim_folder,
     collect,
     is_done,
@@ -103,9 +104,11 @@ def test_runs_and_table(small, tmp_path):
         for s in (1, 2)
     ]
     mean = sum(d["scores"]["full"]["mIoU"] for d in document) / 2
-    row = next(x for x in text.splitlines()[::-1] if x.startswith("| one layer | 2 |"))
-    assert f"{100 * mean:.2f} ±" in row
-    assert row.endswith("| 84.50 |")
+    eroded, full = (x for x in text.splitlines() if x.startswith("| one layer | 2 |"))
+    assert f"{100 * mean:.2f} ±" in full
+    # The published row is of eroded masks.
+    assert eroded.endswith("| 84.50 |")
+    assert full.endswith("| - |")
     assert "| attention | 2 |" in text
     write_figure(small, comparisons[0], output / "figure.png")
     assert (output / "figure.png").stat().st_size > 5000
@@ -117,6 +120,9 @@ def test_a_folder_of_another_ablation(small, tmp_path):
     claim_folder(output, "components", base, "test")
     with pytest.raises(InputError, match=r"holds another ablation \(table components, not layers"):
         claim_folder(output, "layers", base, "test")
+    imagenet = load_experiment(CONFIG, [*SMALL, "model.weights=imagenet"])
+    with pytest.raises(InputError, match=r"another ablation \(model.weights None, not imagenet\)"):
+        claim_folder(output, "components", imagenet, "test")
     longer = load_experiment(CONFIG, [*SMALL, "optim.epochs=9"])
     with pytest.raises(InputError, match=r"another ablation \(optim.epochs 1, not 9\)"):
         claim_folder(output, "components", longer, "test")
@@ -124,6 +130,24 @@ def test_a_folder_of_another_ablation(small, tmp_path):
     (tmp_path / "mine/notes.txt").write_text("")
     with pytest.raises(InputError, match="mine: holds other files"):
         claim_folder(tmp_path / "mine", "components", base, "test")
+
+
+def test_what_is_shared_and_what_is_not():
+    words = ["model.encoder=test_convnext", "model.weights=None", "loss.smoothing=0.2"]
+    words += ["model.checkpoint_encoder=True", "data.crop=64"]
+    check_overrides(words)
+    base = load_experiment(CONFIG, words)
+    for table, variant in ALL:
+        chosen = settings(variant_experiment(base, table, variant, 1))
+        assert (chosen["loss.smoothing"], chosen["model.checkpoint_encoder"]) == (0.2, True)
+        if table == "d2ls":
+            assert chosen["model.layers"] == 2  # as D2LS has on Vaihingen
+    for word in ("model.layers=1", "loss.fisher=2", "seed=4", "name=x"):
+        with pytest.raises(InputError, match=f"override '{word}'"):
+            check_overrides([word])
+    baseline = load_experiment(ROOT / "config/baselines/vaihingen.py", words[:2])
+    with pytest.raises(InputError, match="give a config of BiCoR-Seg or D2LS"):
+        variant_experiment(baseline, *ALL[0], 1)
 
 
 def test_unfinished_runs_are_no_table(small, tmp_path):
@@ -141,6 +165,8 @@ def test_command(small, tmp_path):
     assert (tmp_path / "out/figure.png").is_file()
     out = succeed("tools/ablate.py", *args, "-o", "out", cwd=tmp_path)
     assert "0 of 3 runs to do" in out
+    message = error_of("tools/ablate.py", *args, "--devices", "77", "-o", "new", cwd=tmp_path)
+    assert "--devices 77" in message
     message = error_of("tools/ablate.py", *args, "-o", "out", "optim.epochs=2", cwd=tmp_path)
     assert "holds another ablation" in message
     broken = tmp_path / "data/train/masks_1024/train-0-0.png"

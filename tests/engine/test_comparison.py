@@ -157,6 +157,10 @@ def test_runs_of_one_model_must_be(tmp_path):
     encoder = make_result(tmp_path / "net", seed=2, training=TRAINING | {"model.encoder": "x"})
     with pytest.raises(InputError, match=r"model.encoder is x, in .*one None"):
         read_models([str(one), str(encoder)])
+    scratch = make_result(tmp_path / "w", seed=2, training=TRAINING | {"model.weights": None})
+    pretrained = make_result(tmp_path / "p", training=TRAINING | {"model.weights": "imagenet"})
+    with pytest.raises(InputError, match=r"model\.weights is None, in .* imagenet"):
+        read_models([str(pretrained), str(scratch)])
     padded = make_result(tmp_path / "pad", seed=2, training=TRAINING | {"data.padding": "geoseg"})
     with pytest.raises(InputError, match=r"data\.padding is geoseg"):
         read_models([str(one), str(padded)])
@@ -176,6 +180,14 @@ def test_unknown_equals_nothing(tmp_path):
         compare(models, "full")
     differences = compare(models, "full", mixed=True).differences
     assert differences["trained on"] == ["unknown", "unknown"]
+
+
+def test_a_class_called_unknown_is_known(tmp_path):
+    classes = ["unknown", *VAIHINGEN.classes[1:]]
+    options = {"classes": classes, "classes_in_mean": classes[:5]}
+    folders = [make_result(tmp_path / f"run{n}", seed=n, **options) for n in (1, 2)]
+    models = read_models([f"{folder.name}={folder}" for folder in folders])
+    assert compare(models, "full").differences == {}
 
 
 def test_means_over_other_classes_are_not_compared(tmp_path):

@@ -146,6 +146,12 @@ def test_dictionary_is_a_mixture_of_own_candidates():
     assert not torch.allclose(after[:, 3], before[:, 3])
 
 
+def test_positions_are_float32_under_autocast(small_model):
+    expected = small_model.position(64, 96)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert small_model.position(64, 96).equal(expected)
+
+
 def test_positions_are_saved(small_model, tmp_path):
     """A checkpoint brings its own draw of the positions, and with it the same logits."""
     torch.save({"state_dict": small_model.state_dict()}, tmp_path / "weights.ckpt")

@@ -42,6 +42,7 @@ ENCODERS = [
     "convnextv2_atto.fcmae",
     "convnext_tiny.dinov3_lvd1689m",
     "swin_tiny_patch4_window7_224.ms_in1k",
+    "swinv2_tiny_window8_256.ms_in1k",
     "efficientnet_b0.ra_in1k",
 ]
 
@@ -62,6 +63,12 @@ def test_baselines_on_swin(architecture):
     model = SMPSegmenter(4, architecture, "swin_tiny_patch4_window7_224", weights=None).eval()
     with torch.inference_mode():
         assert model(torch.randn(1, 3, 70, 90)).logits.shape == (1, 4, 70, 90)
+
+
+@pytest.mark.parametrize("encoder", ["maxvit_tiny_tf_224", "coatnet_0_rw_224"])
+def test_encoders_of_one_size(encoder):
+    with pytest.raises(InputError, match=f"encoder '{encoder}': takes images of one size only"):
+        D2LS(4, encoder, weights=None)
 
 
 def test_weights_of_a_file(tmp_path):
@@ -87,6 +94,7 @@ def test_weights_of_a_file(tmp_path):
             "deeplabv3plus cannot be built on it",
         ),
         ({"encoder": "vit_tiny_patch16_224"}, "cannot be built on it"),
+        ({"architecture": "pspnet", "encoder": "hrnet_w18_small"}, "cannot be built on it"),
     ],
 )
 def test_wrong_input(options, words):
@@ -101,6 +109,8 @@ def test_unetformer():
     one_step(UNetFormer(4, "test_resnet", weights=None, dim=32))
     without = UNetFormer(4, "test_resnet", weights=None, dim=32, aux=False)
     assert without(torch.randn(2, 3, 64, 64)).aux_logits is None
+    with pytest.raises(InputError, match=r"model\.dim=100"):
+        UNetFormer(6, weights=None, dim=100)
     parts = JointLoss(255)(model(torch.randn(2, 3, 64, 64)), torch.zeros(2, 64, 64).long())
     assert parts.keys() == {"ce", "dice", "aux_ce"}
 

@@ -12,6 +12,7 @@ from network.config import Experiment
 from network.datasets.files import list_images, replacing
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
+from network.datasets.uavid import find_frames
 from network.engine.compute import find_device
 from network.engine.metrics import compute_scores
 from network.engine.protocol import comparability, file_hash
@@ -51,7 +52,6 @@ def write_report(
     images: int = 20,
     heatmaps: int = 4,
     device: str = "auto",
-    samples: Sequence[Sample] | None = None,
 ) -> None:
     """Write the page of a finished test.
 
@@ -60,15 +60,13 @@ def write_report(
         output: HTML file.
         images: how many to show: the worst, the best, half of each.
         heatmaps: how many of these get their class heatmaps, if the checkpoint is still there.
-        samples: that were tested, if they are not those of the config's folders.
 
     Raises:
         InputError: the test is not finished, or its files do not fit the data.
     """
     info = experiment.dataset
     protocol = read_protocol(folder)
-    samples = samples or find_samples(info, experiment.root, protocol["split"])
-    samples = {sample.name: sample for sample in samples}
+    samples = {sample.name: sample for sample in _samples(experiment, protocol)}
     found = read_records(folder)
     _check_same_data(folder, protocol, samples, found)
     records = [found[name] for name in samples]
@@ -109,6 +107,12 @@ def write_report(
         raise InputError(f"--images {images}: the page gets larger than 15 MB; show fewer")
     with replacing(output) as partial:
         partial.write_text(page, encoding="utf-8")
+
+
+def _samples(experiment: Experiment, protocol: dict) -> list[Sample]:
+    if "frames" in protocol:
+        return find_frames(Path(protocol["frames"]))
+    return find_samples(experiment.dataset, experiment.root, protocol["split"])
 
 
 def _masks(folder: Path, protocol: dict, samples: dict[str, Sample]) -> dict[str, Path]:
