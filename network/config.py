@@ -48,10 +48,10 @@ class Data:
             drawn again, ten times at most.
         mosaic: probability that a training image is put together from four.
         rotate, flip: probabilities of a random quarter turn, and of each of the two flips.
-        brighten, sharpen: probabilities of another brightness and contrast (each by up to a
-            quarter), and of sharpening.
+        brighten, sharpen: probabilities of another brightness and contrast (by up to a quarter of
+            the range, with 16 bits of the mean), and of sharpening.
         repeat: times that an epoch goes through the training images; for small sets.
-        mean, std: of the three channels, in units of 255.
+        mean, std: of each band, as shares of the largest value, 255 or 65535.
         batch_size, val_batch_size: images a step, on each device.
         workers: processes that load the data, for each device.
     """
@@ -69,8 +69,8 @@ class Data:
     brighten: float = 0.0
     sharpen: float = 0.0
     repeat: int = 1
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     batch_size: int = 8
     val_batch_size: int = 4
     workers: int = 4
@@ -83,7 +83,7 @@ class Data:
             _require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")
         scales_fit = bool(self.scales) and min(self.scales) > 0
         _require(scales_fit, "data.scales", self.scales, "one or more factors above 0")
-        _require(min(self.std) > 0, "data.std", self.std, "above 0")
+        _require(bool(self.std) and min(self.std) > 0, "data.std", self.std, "above 0")
         _require(self.workers >= 0, "data.workers", self.workers, "at least 0")
         share = self.max_class_share
         _require(0 < share <= 1, "data.max_class_share", share, "above 0 and at most 1")
@@ -179,6 +179,28 @@ class Experiment:
     @property
     def root(self) -> Path:
         return Path(self.data.root or self.dataset.root)
+
+    @property
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of each band, in pixel values.
+
+        Raises:
+            InputError: there is not one for each band, or they are ImageNet's and the images are
+                of another kind.
+        """
+        info, mean, std = self.dataset, self.data.mean, self.data.std
+        measure = f"'python tools/measure_bands.py -c {self.config}' measures them"
+        for key, values in (("data.mean", mean), ("data.std", std)):
+            if len(values) != info.bands:
+                raise InputError(
+                    f"{key}: {len(values)} values, {info.name} has {info.bands} bands; {measure}"
+                )
+        if (mean, std) == (IMAGENET_MEAN, IMAGENET_STD) and info.bits != 8:
+            raise InputError(
+                f"data.mean: ImageNet's, {info.name} has {info.bits} bits a band; {measure}"
+            )
+        largest = 2**info.bits - 1
+        return tuple(largest * value for value in mean), tuple(largest * value for value in std)
 
     def build_model(self, pretrained: bool = True) -> "nn.Module":
         """The network; without pretrained encoder weights where a checkpoint will follow."""
@@ -341,7 +363,17 @@ def override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
         is_plain = dataclasses.is_dataclass(old)
         changes[section] = replace(old, **changed) if is_plain else partial(old, **changed)
     experiment = replace(experiment, **changes)
+    _check_bands(experiment)
     return replace(experiment, name=_fill_in(experiment))
+
+
+def _check_bands(experiment: Experiment) -> None:
+    info, key = experiment.dataset, "model.bands"
+    bands = settings(experiment).get(key, info.bands)
+    if bands != info.bands:
+        raise InputError(
+            f"{key}={bands}: the images of {info.name} have {info.bands}; give {key}={info.bands}"
+        )
 
 
 def _override_types(experiment: Experiment) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Tiny data sets on disk, in the folders that the facts of a data set name."""
 
+import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 
 from network.datasets.files import write_image
 from network.datasets.info import DatasetInfo
@@ -27,7 +30,10 @@ def make_dataset(
                 name = f"{split}-{number}-{index}"  # not like a patch of a tile
                 height, width = sizes[index % len(sizes)]
                 image, labels = make_pair(info, zlib.crc32(name.encode()), height, width)
-                write_image(root / folder.images / f"{name}.png", image)
+                if info.is_rgb8:
+                    write_image(root / folder.images / f"{name}.png", image)
+                else:
+                    write_bands(root / folder.images / f"{name}.tif", image)
                 for kind in folder.masks:
                     is_rgb = kind.folder.endswith("_rgb")
                     mask = info.to_rgb(labels) if is_rgb else labels
@@ -38,10 +44,27 @@ def make_dataset(
 def make_pair(
     info: DatasetInfo, seed: int, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image (h, w, 3) and labels (h, w), some of them ignored."""
+    """Image (h, w, bands) and labels (h, w), some of them ignored."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, info.num_classes, (-(-height // 16), -(-width // 16)))
     labels = np.kron(blocks, np.ones((16, 16), int))[:height, :width].astype(np.uint8)
     image = info.to_rgb(labels) // 2 + rng.integers(0, 60, (height, width, 3), dtype=np.uint8)
     labels[:2] = info.ignore_index
-    return image, labels
+    image = image[..., np.arange(info.bands) % 3].astype(info.dtype)
+    # As of sensors of 12 bits.
+    return image * 16 if info.bits == 16 else image, labels
+
+
+def write_bands(path: Path, image: np.ndarray, **options) -> None:
+    """Write (h, w, bands) as a GeoTIFF.
+
+    Args:
+        options: rasterio's.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width, bands = image.shape
+    size = {"height": height, "width": width, "count": bands, "dtype": image.dtype}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "w", driver="GTiff", **size, **options) as file:
+            file.write(image.transpose(2, 0, 1))

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
-from network.datasets.files import read_image, read_mask, write_image
+from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import LOVEDA, VAIHINGEN
 from tests.conftest import ROOT, heed_interrupts
 from tests.scenes import make_dataset
@@ -148,7 +148,7 @@ def test_rgb_masks_are_the_label_masks_in_color(trained, tested):
     args = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/rgb", "-t", "dihedral", "--rgb"]
     succeed("test_vaihingen.py", *args, "--batch-size", "2", *OVERRIDES, cwd=trained)
     for path in sorted(tested.glob("*.png")):
-        rgb = read_image(trained / "fig_results/rgb" / path.name)
+        rgb = read_rgb(trained / "fig_results/rgb" / path.name)
         labels = read_mask(path, VAIHINGEN)
         # Sums in another order, in a batch: a pixel may fall on the other side.
         assert (VAIHINGEN.to_rgb(labels) == rgb).all(axis=2).mean() > 0.999

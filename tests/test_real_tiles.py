@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from network.config import load_experiment
-from network.datasets.files import list_images, read_image, read_mask
+from network.datasets.files import list_images, read_mask, read_rgb
 from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN
 from network.datasets.segmentation import check_samples, find_samples
 from tests.conftest import ROOT
@@ -44,7 +44,7 @@ def test_isprs(tmp_path, name, info, flags):
     cut(tmp_path, name, "test", "masks", "--mode", "val", "--gt", *flags)
     cut(tmp_path, name, "test", "masks_eroded", "--mode", "val", "--eroded", *flags)
     (whole,) = list_images(TILES / name / "masks_eroded").values()
-    expected = info.from_rgb(read_image(whole), str(whole))
+    expected = info.from_rgb(read_rgb(whole), str(whole))
     rows = [
         [
             read_mask(path, info)
@@ -77,7 +77,7 @@ def test_loveda(tmp_path):
         again = ["--mask-dir", str(target / "masks_png_convert"), "--output-mask-dir", "again"]
         assert "masks_png_convert" in error_of("tools/loveda_mask_convert.py", *again, cwd=tmp_path)
         for path in (source / "masks_png").iterdir():
-            raw, converted = read_image(path)[..., 0], target / "masks_png_convert" / path.name
+            raw, converted = read_rgb(path)[..., 0], target / "masks_png_convert" / path.name
             expected = np.where(raw == 0, LOVEDA.ignore_index, raw - 1)
             np.testing.assert_array_equal(read_mask(converted, LOVEDA), expected)
     config = ["-c", str(ROOT / "config/loveda/bicor.py"), *OVERRIDES, "data.val=None"]

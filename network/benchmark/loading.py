@@ -71,7 +71,7 @@ def _measure(experiment: Experiment, samples: list[Sample], repeats: int) -> dic
     torch.set_num_threads(1)
     transform = TrainTransform(experiment.data, experiment.dataset.ignore_index)
     dataset = _Recorded(samples, experiment.dataset, transform, experiment.seed)
-    normalize = Normalize(experiment.data.mean, experiment.data.std)
+    normalize = Normalize(*experiment.normalization)
     for index in range(SAMPLES):
         dataset[0, index]
     reads = dataset.reads.copy()  # the same in every round

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 from network.datasets.doctor import Diagnosis, Examined
-from network.datasets.files import read_image, read_mask, replacing
+from network.datasets.files import read_mask, read_photo, replacing
 from network.datasets.thumbnails import mask_uri, photo_uri
 from network.errors import InputError
 
@@ -50,7 +50,7 @@ def _selection(images: Sequence[Examined]) -> list[Examined]:
 def _card(diagnosis: Diagnosis, image: Examined) -> dict:
     pictures = []
     try:
-        pictures.append(photo_uri(read_image(image.image), THUMBNAIL))
+        pictures.append(photo_uri(read_photo(image.image, diagnosis.info), THUMBNAIL))
         for path in list(image.masks.values())[:1]:
             colored = diagnosis.info.to_rgb(read_mask(path, diagnosis.info))
             pictures.append(mask_uri(colored, THUMBNAIL))

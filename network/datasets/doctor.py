@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from network.datasets.files import image_size, list_images, read_image, read_mask
+from network.datasets.files import list_images, read_image, read_mask
 from network.datasets.folder_jobs import map_parallel
+from network.datasets.headers import fitting_size
 from network.datasets.info import SPLITS, DatasetInfo, Folder
 from network.datasets.patches import read_provenance, tile_of_patch
 from network.errors import InputError
@@ -161,11 +162,10 @@ class _Examination:
     def __call__(self, job: Job) -> Examined:
         findings: list[Finding] = []
         try:
-            size = image_size(job.image)
-            image = read_image(job.image)
+            size = fitting_size(job.image, self.info)
+            image = read_image(job.image, self.info)
         except InputError as error:
             return Examined(job.split, job.image, job.masks, (_finding(error),))
-        findings += _band_findings(job.image)
         pixels: tuple[int, ...] = ()
         for path in job.masks.values():
             try:
@@ -203,16 +203,6 @@ class _Examination:
                 )
                 findings.append(Finding(str(path), problem, "check that the labels mean the same"))
         return findings
-
-
-def _band_findings(path: Path) -> list[Finding]:
-    with Image.open(path) as image:
-        bands = len(image.getbands())
-        mode = image.mode
-    if mode == "RGB":
-        return []
-    problem = f"{bands} band{'s' * (bands > 1)} (mode {mode}), expected 3"
-    return [Finding(str(path), problem, "it is read as RGB; convert it if that is not meant")]
 
 
 def _shared_images(images: Sequence[Examined]) -> list[Finding]:

@@ -1,14 +1,18 @@
-"""Finding, checking, reading and writing image and mask files."""
+"""Finding, reading and writing image and mask files."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+import rasterio
+from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from network.datasets.headers import check_bands
 from network.datasets.info import DatasetInfo
 from network.errors import InputError
 
@@ -21,6 +25,9 @@ Of the codecs that OpenCV reads, LZW gives files of PNG's size that are decoded 
 uncompressed files are decoded in an eighth of that but are up to twice as large
 (docs/performance.md). Label masks are PNG, a fortieth of their pixels' size.
 """
+
+SHOWN_PERCENTILES = 2, 98
+"""Of each band, between which 16 bits are shown."""
 
 # Whole ISPRS tiles are larger than Pillow's guard against decompression bombs allows.
 Image.MAX_IMAGE_PIXELS = None
@@ -46,8 +53,30 @@ def list_images(folder: Path) -> dict[str, Path]:
     return files
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Image file to RGB (h, w, 3) uint8.
+def read_image(path: Path, info: DatasetInfo) -> np.ndarray:
+    """Image file to (h, w, bands) uint8 or uint16, as ``info`` says.
+
+    Raises:
+        InputError: the file cannot be decoded, or has other bands or bits.
+    """
+    if info.is_rgb8:
+        return read_rgb(path)
+    try:
+        with warnings.catch_warnings():
+            # A tile need not know where on Earth it lies.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as file:
+                image = file.read()
+    except (RasterioError, OSError) as error:
+        raise InputError(
+            f"{path}: unreadable or truncated image; copy or extract it again"
+        ) from error
+    check_bands(path, len(image), str(image.dtype), info)
+    return np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Image file to RGB (h, w, 3) uint8, whatever its bands.
 
     Raises:
         InputError: the file cannot be decoded, or has more than 8 bits a channel.
@@ -60,6 +89,19 @@ def read_image(path: Path) -> np.ndarray:
     if image.dtype != np.uint8:
         raise InputError(f"{path}: {image.dtype} pixels; convert the images to 8 bits a channel")
     return image
+
+
+def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
+    """Image file as it is shown, RGB (h, w, 3) uint8: three of its bands, 16 bits stretched.
+
+    Raises:
+        InputError: see :func:`read_image`.
+    """
+    shown = np.ascontiguousarray(read_image(path, info)[..., list(info.rgb_bands)])
+    if info.bits == 8:
+        return shown
+    low, high = np.percentile(shown, SHOWN_PERCENTILES, axis=(0, 1))
+    return (255 * np.clip((shown - low) / np.maximum(high - low, 1), 0, 1)).astype(np.uint8)
 
 
 def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
@@ -78,7 +120,7 @@ def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
             f"{path}: unreadable or truncated mask; copy or extract it again"
         ) from error
     if labels is None:
-        return info.from_rgb(read_image(path), str(path))
+        return info.from_rgb(read_rgb(path), str(path))
     check_labels(labels, info, str(path))
     return labels.astype(np.uint8)
 
@@ -93,53 +135,6 @@ def check_labels(labels: np.ndarray, info: DatasetInfo, source: str) -> None:
             f"({int(wrong.sum())} pixels); {info.name} has labels 0 to {info.num_classes - 1} and "
             f"{info.ignore_index} to ignore"
         )
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the header, after checking that the file has its end.
-
-    Raises:
-        InputError: not an image, or the file stops before its pixels do.
-    """
-    remedy = "copy or extract it again"
-    try:
-        if _is_cut_off(path):
-            raise InputError(f"{path}: truncated image; {remedy}")
-        with Image.open(path) as image:
-            width, height = image.size
-            if image.format == "TIFF" and _end_of_pixels(image) > path.stat().st_size:
-                raise InputError(f"{path}: truncated image; {remedy}")
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path}: not an image, or its header is damaged; {remedy}") from error
-    except OSError as error:
-        raise InputError(f"{path}: unreadable image ({error}); {remedy}") from error
-    return height, width
-
-
-def _is_cut_off(path: Path) -> bool:
-    """Whether the end of a PNG or JPEG, or the directory of a TIFF, is missing."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        file.seek(max(0, size - 64))
-        end = file.read()
-    if start == b"\x89PNG\r\n\x1a\n":
-        return b"IEND\xaeB`\x82" not in end
-    if start.startswith(b"\xff\xd8\xff"):
-        return b"\xff\xd9" not in end
-    if start[:4] in (b"II*\0", b"MM\0*"):
-        byte_order = "little" if start.startswith(b"II") else "big"
-        return int.from_bytes(start[4:], byte_order) + 2 > size
-    return False
-
-
-def _end_of_pixels(image: Image.Image) -> int:
-    """Where the last strip or tile of a TIFF ends, in bytes."""
-    tags = image.tag_v2
-    for offsets, counts in ((273, 279), (324, 325)):  # of strips, of tiles
-        if offsets in tags and counts in tags:
-            return max(o + c for o, c in zip(tags[offsets], tags[counts], strict=True))
-    return 0
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -20,6 +20,10 @@ SPLITS = ("train", "val", "test")
 """The disjoint splits that every labeled data set has."""
 
 
+MAX_CLASSES = 254
+"""Labels are 8 bits; two of the 256 say that a pixel has none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaskFolder:
     """One folder of masks, relative to the data set's root, and what kind of truth it holds.
@@ -71,6 +75,10 @@ class DatasetInfo:
         palette: one RGB color per class.
         ignore_index: the label that is neither trained on nor scored; not in 0 to k-1.
         splits: folders of each split.
+        bands: of the images.
+        bits: of each value, 8 or 16, unsigned.
+        rgb_bands: positions of red, green and blue (or what is shown as such) among the bands; by
+            default the first three, or the first alone.
         scored: labels in the mean scores; all classes by default.
         d4: views of the test-time augmentation called ``d4``.
         patched: whether its images are patches of larger ones.
@@ -89,6 +97,9 @@ class DatasetInfo:
     palette: tuple[RGB, ...]
     ignore_index: int
     splits: dict[str, tuple[Folder, ...]]
+    bands: int = 3
+    bits: int = 8
+    rgb_bands: tuple[int, ...] = ()
     scored: tuple[int, ...] = ()
     d4: D4Views = D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
     patched: bool = False
@@ -112,6 +123,19 @@ class DatasetInfo:
                 f"{self.name}: ignore_index {self.ignore_index} is not in "
                 f"{len(self.classes)} to 255"
             )
+        if len(self.classes) > MAX_CLASSES:
+            raise ValueError(f"{self.name}: {len(self.classes)} classes, at most {MAX_CLASSES}")
+        if self.bands < 1 or self.bits not in (8, 16):
+            raise ValueError(
+                f"{self.name}: bands={self.bands}, bits={self.bits}; at least 1 band of 8 or 16"
+            )
+        if not self.rgb_bands:
+            first = (0, 1, 2) if self.bands >= 3 else (0, 0, 0)
+            object.__setattr__(self, "rgb_bands", first)
+        if len(self.rgb_bands) != 3 or not set(self.rgb_bands) <= set(range(self.bands)):
+            raise ValueError(
+                f"{self.name}: rgb_bands={self.rgb_bands} are not three of 0 to {self.bands - 1}"
+            )
         if self.tiles:
             object.__setattr__(self, "patched", True)
         if not self.scored:
@@ -120,6 +144,16 @@ class DatasetInfo:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    @property
+    def dtype(self) -> str:
+        """Of the images, as NumPy names it."""
+        return f"uint{self.bits}"
+
+    @property
+    def is_rgb8(self) -> bool:
+        """Whether the images are what most files are: three bands of 8 bits."""
+        return self.bands == 3 and self.bits == 8
 
     def to_rgb(self, labels: np.ndarray) -> np.ndarray:
         """Labels (..., uint8) to RGB colors (..., 3); labels that are no class become black."""
@@ -176,8 +210,8 @@ class DatasetInfo:
         return table
 
 
-# The class count is far below 254, and 255 may be a data set's ignore label.
-_UNKNOWN = 254
+# 255 may be a data set's ignore label.
+_UNKNOWN = MAX_CLASSES
 
 
 def _codes(rgb: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from network.datasets.files import image_size, list_images, read_image, write_image
+from network.datasets.files import list_images, read_image, read_rgb, write_image
 from network.datasets.folder_jobs import (
     available_cores,
     check_folders,
@@ -30,6 +30,7 @@ from network.datasets.folder_jobs import (
     map_parallel,
     replacing_folders,
 )
+from network.datasets.headers import fitting_size, image_size
 from network.datasets.info import DatasetInfo, TileNames
 from network.datasets.resize import resize_image, resize_labels
 from network.errors import InputError, nearest
@@ -272,7 +273,7 @@ def _check_pairs(
 
 
 def _open_tile(name: str, image: Path, mask: Path, split: PatchSplit) -> Tile:
-    size, mask_size = image_size(image), image_size(mask)
+    size, mask_size = fitting_size(image, split.info), image_size(mask)
     if size != mask_size:
         raise InputError(
             f"{mask}: {_text(mask_size)} pixels but {image} has {_text(size)}; "
@@ -299,7 +300,7 @@ def read_tile_labels(tile: Tile, split: PatchSplit) -> np.ndarray:
         InputError: an unreadable file, or a color that is no class.
     """
     ignored = split.unknown_color == "ignore"
-    rgb = read_image(tile.mask)
+    rgb = read_rgb(tile.mask)
     try:
         labels = split.info.from_rgb(rgb, str(tile.mask), unknown_ignored=ignored)
     except InputError as error:
@@ -399,7 +400,7 @@ def _write_tile(split: PatchSplit, images_to: Path, masks_to: Path, tile: Tile) 
     labels = read_tile_labels(tile, split)
     if split.gt:
         write_image(masks_to / WHOLE_MASKS / f"{tile.name}.tif", split.info.to_rgb(labels))
-    image = resize_image(read_image(tile.image), tile.height, tile.width)
+    image = resize_image(read_image(tile.image, split.info), tile.height, tile.width)
     count = 0
     for patch in cut(tile.name, image, labels, split):
         mask = split.info.to_rgb(patch.labels) if split.gt else patch.labels

@@ -5,8 +5,9 @@ import numpy as np
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(h, w, 3) to (height, width, 3), bilinear."""
-    return _resize(image, height, width, cv2.INTER_LINEAR)
+    """(h, w, bands) to (height, width, bands), bilinear."""
+    # OpenCV drops the axis of a single band.
+    return _resize(image, height, width, cv2.INTER_LINEAR).reshape(height, width, -1)
 
 
 def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:

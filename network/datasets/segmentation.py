@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from network.datasets.files import image_size, list_images, read_image, read_mask
+from network.datasets.files import list_images, read_image, read_mask
+from network.datasets.headers import fitting_size, image_size
 from network.datasets.info import DatasetInfo, Folder
 from network.datasets.patches import read_provenance
 from network.datasets.transforms import TrainTransform
@@ -33,11 +34,11 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
 
     Raises:
         InputError: a folder is missing or empty, an image has no mask or the reverse, their
-            sizes differ, or a file is damaged.
+            sizes differ, an image has other bands than ``info`` says, or a file is damaged.
     """
     samples: dict[str, Sample] = {}
     for folder in info.splits[split]:
-        for sample in _folder_samples(root, folder):
+        for sample in _folder_samples(root, folder, info):
             if sample.name in samples:
                 raise InputError(
                     f"{sample.image}: same name as {samples[sample.name].image}; masks are saved "
@@ -47,7 +48,7 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
     return list(samples.values())
 
 
-def _folder_samples(root: Path, folder: Folder) -> list[Sample]:
+def _folder_samples(root: Path, folder: Folder, info: DatasetInfo) -> list[Sample]:
     images = list_images(root / folder.images)
     masks = {}
     for mask_folder in folder.masks:
@@ -63,7 +64,7 @@ def _folder_samples(root: Path, folder: Folder) -> list[Sample]:
             )
         masks[kind] = _paired_masks(images, root / folder.images, path)
     with ThreadPoolExecutor() as pool:  # waits for the disk more than it computes
-        return list(pool.map(lambda name: _sample(name, images, masks), images))
+        return list(pool.map(lambda name: _sample(name, images, masks, info), images))
 
 
 def _paired_masks(images: dict, image_folder: Path, mask_folder: Path) -> dict[str, Path]:
@@ -81,8 +82,10 @@ def _paired_masks(images: dict, image_folder: Path, mask_folder: Path) -> dict[s
     return masks
 
 
-def _sample(name: str, images: dict[str, Path], masks: dict[str, dict[str, Path]]) -> Sample:
-    size = image_size(images[name])
+def _sample(
+    name: str, images: dict[str, Path], masks: dict[str, dict[str, Path]], info: DatasetInfo
+) -> Sample:
+    size = fitting_size(images[name], info)
     own = {kind: paths[name] for kind, paths in masks.items()}
     for path in own.values():
         mask_size = image_size(path)
@@ -129,7 +132,7 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> d
 
 
 class SegmentationDataset(Dataset):
-    """Images as uint8 tensors (3, H, W), labels (H, W) uint8 by label kind, and names.
+    """Images as uint8 or uint16 (bands, H, W), labels (H, W) uint8 by label kind, and names.
 
     A training item is ``(epoch, index)``: its augmentation depends on these and the seed alone,
     whichever process reads it, so that a resumed run sees what an uninterrupted one does. An
@@ -154,12 +157,12 @@ class SegmentationDataset(Dataset):
         epoch, index = item
         rng = np.random.default_rng([self.seed, epoch, index])
         image, labels = self.transform(self._read, index % len(self), len(self), rng)
-        return {"image": _to_tensor(image), "labels": torch.from_numpy(labels)}
+        return {"image": to_tensor(image), "labels": torch.from_numpy(labels)}
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         sample = self.samples[index]
         mask = next(iter(sample.masks.values()))
-        return read_image(sample.image), read_mask(mask, self.info)
+        return read_image(sample.image, self.info), read_mask(mask, self.info)
 
     def _evaluation_item(self, index: int) -> dict:
         sample = self.samples[max(index, ~index)]
@@ -167,11 +170,12 @@ class SegmentationDataset(Dataset):
         if index < 0:
             labels = {k: np.full_like(v, self.info.ignore_index) for k, v in labels.items()}
         return {
-            "image": _to_tensor(read_image(sample.image)),
+            "image": to_tensor(read_image(sample.image, self.info)),
             "labels": {kind: torch.tensor(mask) for kind, mask in labels.items()},
             "name": sample.name,
         }
 
 
-def _to_tensor(image: np.ndarray) -> torch.Tensor:
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """(h, w, bands) to (bands, h, w)."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

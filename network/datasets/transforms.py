@@ -31,7 +31,7 @@ class TrainTransform:
     def __call__(
         self, read: Read, index: int, count: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Crop of image ``index`` of ``count``: (crop, crop, 3) and (crop, crop), uint8."""
+        """Crop of image ``index`` of ``count``: (crop, crop, bands) and (crop, crop)."""
         if rng.random() < self.data.mosaic:
             others = rng.integers(count, size=3)
             pairs = [read(index), *(read(int(other)) for other in others)]
@@ -45,7 +45,12 @@ class TrainTransform:
             albumentations.VerticalFlip(p=self.data.flip),
         ]
         if self.data.brighten:
-            change = {"brightness_limit": 0.25, "contrast_limit": 0.25}
+            # Sensors leave most of 16 bits unused: a quarter of those would be all white or black.
+            change = {
+                "brightness_limit": 0.25,
+                "contrast_limit": 0.25,
+                "brightness_by_max": image.dtype == np.uint8,
+            }
             transforms.append(
                 albumentations.RandomBrightnessContrast(**change, p=self.data.brighten)
             )
@@ -124,13 +129,13 @@ def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
 
 
 class Normalize(nn.Module):
-    """uint8 images (b, 3, H, W) to float, channels of mean 0 and deviation 1, on the device."""
+    """Images (b, bands, H, W) to float, bands of mean 0 and deviation 1, on the device."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
         # Part of the experiment, not of the weights.
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         return (image - self.mean) / self.std

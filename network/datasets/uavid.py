@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from network.datasets.files import (
-    image_size,
     list_images,
     read_image,
     read_mask,
@@ -28,6 +27,7 @@ from network.datasets.folder_jobs import (
     map_parallel,
     replacing_folders,
 )
+from network.datasets.headers import fitting_size, image_size
 from network.datasets.info import UAVID
 from network.datasets.patches import MODES, PROVENANCE_FILE
 from network.datasets.segmentation import Sample
@@ -89,7 +89,7 @@ def find_frames(folder: Path) -> list[Sample]:
         labels = images.parent / LABELS
         masks = list_images(labels) if labels.is_dir() else {}
         for stem, path in list_images(images).items():
-            size = image_size(path)
+            size = fitting_size(path, UAVID)
             if masks and stem not in masks:
                 raise InputError(f"{labels}: no labels of {path}; add them, or remove the folder")
             if masks and image_size(masks[stem]) != size:
@@ -171,7 +171,7 @@ def split_frames(split: FrameSplit, *, workers: int = 1) -> dict[str, Any]:
 
 def _write_frame(split: FrameSplit, images_to: Path, masks_to: Path, frame: Sample) -> int:
     sequence, _, stem = frame.name.split("/")
-    patches = cut(read_image(frame.image), read_mask(frame.masks["full"], UAVID), split)
+    patches = cut(read_image(frame.image, UAVID), read_mask(frame.masks["full"], UAVID), split)
     count = 0
     for count, (image, labels) in enumerate(patches, start=1):
         # As of ISPRS patches, so that a frame can be told from the name: tile, variant, index.

@@ -35,7 +35,7 @@ ABLATION_FILE = "ablation.json"
 
 # Of the base config's model and loss, what every variant has too.
 _SHARED = (
-    *("model.encoder", "model.weights", "model.drop_path", "model.dim"),
+    *("model.encoder", "model.weights", "model.drop_path", "model.dim", "model.bands"),
     *("model.checkpoint_encoder", "model.checkpoint_decoder", "loss.smoothing"),
 )
 

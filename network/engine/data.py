@@ -81,6 +81,7 @@ class SegmentationData(pl.LightningDataModule):
     def __init__(self, experiment: Experiment, world_size: int = 1):
         super().__init__()
         self.experiment = experiment
+        _ = experiment.normalization  # what does not fit is said before the masks are read
         self.train_samples, self.train_digests = self._samples(experiment.data.train)
         self.val_samples = self._samples(experiment.data.val)[0] if experiment.data.val else []
         count = self._train_count // world_size

@@ -163,7 +163,7 @@ def predict(
     """
     info, compute = experiment.dataset, experiment.compute
     dtype = next(model.parameters()).dtype
-    normalize = Normalize(experiment.data.mean, experiment.data.std).to(device)
+    normalize = Normalize(*experiment.normalization).to(device)
     # Beside a network on the CPU decoding is nothing, and after a fork both copy what they write.
     workers = min(experiment.data.workers, len(samples)) if device.type != "cpu" else 0
     images_at_once = 1 if patch else batch_size

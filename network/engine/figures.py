@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from network.datasets.files import read_image, read_mask, replacing
+from network.datasets.files import read_mask, read_photo, replacing
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.errors import InputError
@@ -55,7 +55,7 @@ def _row(sample: Sample, predictions: Path, info: DatasetInfo) -> list[np.ndarra
     labels = [read_mask(mask, info) for mask in masks]
     if labels[-1].shape != sample.size:
         raise InputError(f"{path}: {labels[-1].shape} pixels, its image has {sample.size}")
-    return [read_image(sample.image), *(info.to_rgb(mask) for mask in labels)]
+    return [read_photo(sample.image, info), *(info.to_rgb(mask) for mask in labels)]
 
 
 def write_reliability(

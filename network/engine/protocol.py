@@ -105,7 +105,7 @@ def _of_folder(info: DatasetInfo, samples: Sequence[Sample], kind: str, folder: 
 def _policy_by_labels(info: DatasetInfo, samples: Sequence[Sample], kind: str) -> str:
     """By the first patch with a black margin."""
     for sample in samples:
-        top, left = padding_margin(read_image(sample.image))
+        top, left = padding_margin(read_image(sample.image, info))
         if top or left:
             labels = read_mask(sample.masks[kind], info)
             margin = np.concatenate([labels[:top].ravel(), labels[:, :left].ravel()])

@@ -137,7 +137,7 @@ def _record(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
             f"{path}: {ignored} pixels have no class; leaving pixels out would be another "
             "protocol: predict one everywhere"
         )
-    margin = padding_margin(read_image(sample.image)) if info.tiles else (0, 0)
+    margin = padding_margin(read_image(sample.image, info)) if info.tiles else (0, 0)
     prediction = torch.from_numpy(mask).long()
     counts = {
         kind: counter.count(None, prediction, torch.from_numpy(read_mask(truth, info)), margin)

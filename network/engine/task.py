@@ -31,7 +31,7 @@ class SegmentationTask(pl.LightningModule):
         self.experiment = experiment
         self.model = prepare(experiment.build_model(pretrained), experiment.compute)
         self.loss = experiment.loss()
-        self.normalize = Normalize(experiment.data.mean, experiment.data.std)
+        self.normalize = Normalize(*experiment.normalization)
         k = experiment.dataset.num_classes
         self.train_matrix, self.val_matrix = ConfusionMatrix(k), ConfusionMatrix(k)
         self.val_loss = MeanMetric()

@@ -137,6 +137,7 @@ class BiCoRSeg(Segmenter):
         drop_path: stochastic depth of the encoder.
         checkpoint_encoder: in training, compute the encoder's blocks again in the backward pass.
         checkpoint_decoder: the same for each HBIS layer and the head.
+        bands: of the images.
 
     Raises:
         InputError: a value is out of range, or see :class:`Encoder`.
@@ -156,6 +157,7 @@ class BiCoRSeg(Segmenter):
         drop_path: float = 0.0,
         checkpoint_encoder: bool = False,
         checkpoint_decoder: bool = False,
+        bands: int = 3,
     ):
         super().__init__(aux, checkpoint_decoder)
         check_setting("layers", layers, layers >= 1, "at least 1")
@@ -163,7 +165,7 @@ class BiCoRSeg(Segmenter):
         check_setting("tau", tau, tau > 0, "above 0")
         is_dim = dim > 0 and dim % UPSCALING**2 == 0
         check_setting("dim", dim, is_dim, f"a multiple of {UPSCALING**2}")
-        self.encoder = Encoder(encoder, weights, drop_path, checkpoint_encoder)
+        self.encoder = Encoder(encoder, weights, drop_path, checkpoint_encoder, bands)
         self.aggregator = Aggregator(self.encoder.channels, dim)
         self.class_embeddings = nn.Parameter(torch.empty(num_classes, dim))
         nn.init.trunc_normal_(self.class_embeddings, std=0.02)

@@ -184,6 +184,7 @@ class D2LS(Segmenter):
         drop_path: stochastic depth of the encoder.
         checkpoint_encoder: in training, compute the encoder's blocks again in the backward pass.
         checkpoint_decoder: the same for each layer and the head.
+        bands: of the images.
 
     Raises:
         InputError: a value is out of range, or see :class:`Encoder`.
@@ -202,6 +203,7 @@ class D2LS(Segmenter):
         drop_path: float = 0.0,
         checkpoint_encoder: bool = False,
         checkpoint_decoder: bool = False,
+        bands: int = 3,
     ):
         super().__init__(aux and generator, checkpoint_decoder)
         check_setting("layers", layers, layers >= 1, "at least 1")
@@ -213,7 +215,7 @@ class D2LS(Segmenter):
         is_learned = embeddings == "learned"
         check_setting("generator", generator, generator or is_learned, "True with such embeddings")
         check_setting("aux", aux, is_learned or not aux, "False with such embeddings")
-        self.encoder = Encoder(encoder, weights, drop_path, checkpoint_encoder)
+        self.encoder = Encoder(encoder, weights, drop_path, checkpoint_encoder, bands)
         self.aggregator = Aggregator(self.encoder.channels, dim)
         if is_learned:
             self.class_embeddings = nn.Parameter(torch.randn(num_classes, dim))

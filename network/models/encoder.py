@@ -31,6 +31,8 @@ class Encoder(nn.Module):
         drop_path: rate of stochastic depth at the last block, rising linearly from 0.
         checkpoint: in training, keep the inputs of its blocks alone and compute the rest again in
             the backward pass: less memory, more time, the same gradients.
+        bands: of the images. Pretrained weights of three bands are inflated as timm does: the
+            first convolution's are repeated over the bands and scaled so that their sum stays.
 
     Raises:
         InputError: timm has no such model, it has no such pyramid, or its weights are missing
@@ -43,10 +45,11 @@ class Encoder(nn.Module):
         weights: str | None = "imagenet",
         drop_path: float = 0.0,
         checkpoint: bool = False,
+        bands: int = 3,
     ):
         super().__init__()
         options = {"features_only": True, "out_indices": _pyramid_indices(name)}
-        options |= any_size_options(name)
+        options |= {"in_chans": bands, **any_size_options(name)}
         if drop_path:
             options["drop_path_rate"] = drop_path
         self.body = _load_body(name, weights, options)
@@ -57,7 +60,7 @@ class Encoder(nn.Module):
         self.is_channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """image (b, 3, H, W), H and W multiples of 32 -> four maps (b, c_i, H / s_i, W / s_i)."""
+        """Image (b, bands, H, W), H and W multiples of 32 -> maps (b, c_i, H / s_i, W / s_i)."""
         maps = self.body(image)
         if self.is_channels_last:
             maps = [features.permute(0, 3, 1, 2) for features in maps]
@@ -71,9 +74,9 @@ def any_size_options(name: str) -> dict:
     return {"strict_img_size": False} if is_swin else {}
 
 
-def pretrained_tensors(name: str, weights: str) -> dict[str, Tensor]:
+def pretrained_tensors(name: str, weights: str, bands: int) -> dict[str, Tensor]:
     """The pretrained weights of all features of a timm network; see :class:`Encoder`."""
-    return _load_body(name, weights, {"features_only": True}).state_dict()
+    return _load_body(name, weights, {"features_only": True, "in_chans": bands}).state_dict()
 
 
 def _checkpoint_blocks(body: nn.Module) -> None:
@@ -133,13 +136,12 @@ def _load_file(name: str, path: Path, options: dict) -> nn.Module:
     state = read_tensors(path)
     if is_torchvision_convnext(state):
         state = from_torchvision_convnext(state)
+    overlay = {"state_dict": dict(state), **_first_convolution(name, path, state, options)}
 
     def build(seed: int) -> nn.Module:
         torch.manual_seed(seed)
         # Through timm's own loader, which knows the names that other projects saved.
-        return timm.create_model(
-            name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state)}, **options
-        )
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
 
     try:
         with torch.random.fork_rng(devices=[]):
@@ -157,6 +159,21 @@ def _load_file(name: str, path: Path, options: dict) -> nn.Module:
             f"are missing, the first is {missing[0]}"
         )
     return body
+
+
+def _first_convolution(name: str, path: Path, state: dict, options: dict) -> dict:
+    """What timm must be told where the file's first convolution already has the right bands."""
+    first = timm.get_pretrained_cfg(name).first_conv
+    weight = state.get(f"{first}.weight")
+    if weight is None or weight.ndim != 4:
+        return {}
+    found, bands = weight.shape[1], options["in_chans"]
+    if found not in (3, bands):
+        raise InputError(
+            f"{path}: weights for {found} bands, the images have {bands}; give weights for "
+            f"{bands}, or for 3, which are inflated"
+        )
+    return {"first_conv": None} if found == bands else {}
 
 
 def _download(name: str, options: dict) -> nn.Module:

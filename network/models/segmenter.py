@@ -31,7 +31,7 @@ class Segmenter(nn.Module):
         """Segment normalized images of any size.
 
         Args:
-            image: (b, 3, H, W) float, normalized.
+            image: (b, bands, H, W) float, normalized.
             details: also return what a figure may want, as in training.
         """
         height, width = image.shape[-2:]

@@ -37,6 +37,7 @@ class SMPSegmenter(nn.Module):
         architecture: a key of ``ARCHITECTURES``.
         encoder: a timm model, or one of segmentation_models_pytorch's own ``mit_*``.
         weights: of the encoder: ``"imagenet"``, a local file, or None.
+        bands: of the images.
 
     Raises:
         InputError: there is no such architecture or encoder, the two do not go together, or the
@@ -49,6 +50,7 @@ class SMPSegmenter(nn.Module):
         architecture: str = "unet",
         encoder: str = "resnet50.a1_in1k",
         weights: str | None = "imagenet",
+        bands: int = 3,
     ):
         super().__init__()
         if architecture not in ARCHITECTURES:
@@ -65,7 +67,8 @@ class SMPSegmenter(nn.Module):
             raise InputError(
                 f"encoder '{encoder}': timm has no such model{nearest(encoder, known)}"
             )
-        build, options = ARCHITECTURES[architecture], options | OPTIONS.get(architecture, {})
+        build = ARCHITECTURES[architecture]
+        options |= {"in_channels": bands, **OPTIONS.get(architecture, {})}
         try:
             self.network = build(name, encoder_weights=None, classes=num_classes, **options)
         except (
@@ -82,25 +85,25 @@ class SMPSegmenter(nn.Module):
                 "another such as resnet50.a1_in1k"
             ) from e
         if weights is not None:
-            _load_encoder(self.encoder, encoder, weights)
+            _load_encoder(self.encoder, encoder, weights, bands)
 
     @property
     def encoder(self) -> nn.Module:
         return self.network.encoder
 
     def forward(self, image: Tensor) -> SegOutput:
-        """image (b, 3, H, W) of any size, normalized -> logits (b, k, H, W)."""
+        """image (b, bands, H, W) of any size, normalized -> logits (b, k, H, W)."""
         height, width = image.shape[-2:]
         return SegOutput(crop(self.network(pad(image, STRIDE)), height, width))
 
 
-def _load_encoder(network: nn.Module, name: str, weights: str) -> None:
+def _load_encoder(network: nn.Module, name: str, weights: str, bands: int) -> None:
     if name.startswith("mit_"):
         raise InputError(
             f"encoder '{name}': its weights are not timm's; use model.weights=None, or another "
             "encoder"
         )
-    found = pretrained_tensors(name, weights)
+    found = pretrained_tensors(name, weights, bands)
     # A network that looks at fewer stages has fewer of the tensors.
     wanted = network.model.state_dict()
     missing = sorted(wanted.keys() - found.keys())

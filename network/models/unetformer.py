@@ -156,6 +156,7 @@ class UNetFormer(Segmenter):
         dropout: share of the channels that the classifier loses in training.
         aux: in training, also logits of the sum of the three blocks.
         drop_path: stochastic depth of the encoder.
+        bands: of the images.
 
     Raises:
         InputError: ``dim`` is no such multiple, or see :class:`Encoder`.
@@ -170,10 +171,11 @@ class UNetFormer(Segmenter):
         dropout: float = 0.1,
         aux: bool = True,
         drop_path: float = 0.0,
+        bands: int = 3,
     ):
         super().__init__(aux)
         check_setting("dim", dim, dim > 0 and dim % 16 == 0, "a multiple of 16")
-        self.encoder = Encoder(encoder, weights, drop_path)
+        self.encoder = Encoder(encoder, weights, drop_path, bands=bands)
         shallow, *middle, deep = self.encoder.channels
         self.enter = _conv(deep, dim, 1)
         self.sums = nn.ModuleList(WeightedSum(channels, dim) for channels in middle[::-1])

@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 
 from network.datasets.files import (
-    image_size,
     list_images,
-    read_image,
     read_mask,
+    read_rgb,
     replacing,
     write_image,
 )
+from network.datasets.headers import image_size
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 
@@ -26,7 +26,7 @@ def rgb() -> np.ndarray:
 def test_round_trip(tmp_path, rgb, suffix):
     path = tmp_path / f"image{suffix}"
     write_image(path, rgb)
-    np.testing.assert_array_equal(read_image(path), rgb)
+    np.testing.assert_array_equal(read_rgb(path), rgb)
     np.testing.assert_array_equal(np.asarray(Image.open(path)), rgb)
     assert image_size(path) == (37, 53)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -60,7 +60,7 @@ def test_not_an_image(tmp_path):
     with pytest.raises(InputError, match=r"image\.png: not an image"):
         image_size(tmp_path / "image.png")
     with pytest.raises(InputError, match=r"image\.png: unreadable"):
-        read_image(tmp_path / "image.png")
+        read_rgb(tmp_path / "image.png")
     with pytest.raises(InputError, match=r"image\.png: unreadable"):
         read_mask(tmp_path / "image.png", VAIHINGEN)
 
@@ -103,14 +103,14 @@ def test_wide_label_out_of_range(tmp_path):
 def test_sixteen_bit_image(tmp_path):
     cv2.imwrite(str(tmp_path / "image.tif"), np.full((4, 4, 3), 2000, np.uint16))
     with pytest.raises(InputError, match=r"image\.tif: uint16 pixels; convert"):
-        read_image(tmp_path / "image.tif")
+        read_rgb(tmp_path / "image.tif")
 
 
 def test_exif_does_not_turn_an_image_under_its_mask(tmp_path, rgb):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned by 90 degrees
     Image.fromarray(rgb).save(tmp_path / "image.jpg", exif=exif)
-    assert read_image(tmp_path / "image.jpg").shape == rgb.shape
+    assert read_rgb(tmp_path / "image.jpg").shape == rgb.shape
 
 
 def test_list(tmp_path):
@@ -148,7 +148,7 @@ def test_written_images_are_compressed_without_loss(tmp_path, suffix):
     image = np.kron(np.random.default_rng(0).integers(0, 256, (8, 8, 3)), np.ones((8, 8, 1)))
     image = image.astype(np.uint8)
     write_image(tmp_path / f"image{suffix}", image)
-    np.testing.assert_array_equal(read_image(tmp_path / f"image{suffix}"), image)
+    np.testing.assert_array_equal(read_rgb(tmp_path / f"image{suffix}"), image)
     assert (tmp_path / f"image{suffix}").stat().st_size < image.nbytes / 2
     with Image.open(tmp_path / f"image{suffix}") as file:
         assert file.info.get("compression") in (None, "tiff_lzw")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network.datasets.files import read_image, write_image
+from network.datasets.files import read_rgb, write_image
 from network.datasets.info import POTSDAM, VAIHINGEN
 from network.datasets.patches import (
     Patch,
@@ -235,9 +235,7 @@ def test_split_writes_patches_and_provenance(tile):
     stems = [f"top_mosaic_09cm_area1_0_{index}" for index in range(4)]
     assert names(split.output_img_dir) == ["patch_split.json", *(f"{s}.tif" for s in stems)]
     assert names(split.output_mask_dir) == ["patch_split.json", *(f"{s}.png" for s in stems)]
-    np.testing.assert_array_equal(
-        read_image(split.output_img_dir / f"{stems[3]}.tif"), image[3:, 6:]
-    )
+    np.testing.assert_array_equal(read_rgb(split.output_img_dir / f"{stems[3]}.tif"), image[3:, 6:])
     np.testing.assert_array_equal(
         read_labels(split.output_mask_dir / f"{stems[3]}.png"), labels[3:, 6:]
     )
@@ -278,10 +276,10 @@ def test_gt_writes_rgb_patches_and_the_whole_mask(tile):
     folder, _, labels = tile
     split = options(folder, gt=True)
     split_tiles(split)
-    corner = read_image(split.output_mask_dir / "top_mosaic_09cm_area1_0_0.png")
+    corner = read_rgb(split.output_mask_dir / "top_mosaic_09cm_area1_0_0.png")
     assert (corner[:5] == 0).all()
     np.testing.assert_array_equal(corner[5:, 2:], VAIHINGEN.to_rgb(labels[:3, :6]))
-    whole = read_image(split.output_mask_dir / "origin" / "top_mosaic_09cm_area1.tif")
+    whole = read_rgb(split.output_mask_dir / "origin" / "top_mosaic_09cm_area1.tif")
     np.testing.assert_array_equal(whole, VAIHINGEN.to_rgb(labels))
     split_tiles(options(folder))  # replaces the folder, origin/ included
     assert "origin" not in names(split.output_mask_dir)
@@ -306,7 +304,7 @@ def test_val_scale_resizes_image_and_labels_alike(tmp_path):
     assert split_tiles(split)["patches"] == 1
     patch = read_labels(split.output_mask_dir / "area1_0_0.png")
     np.testing.assert_array_equal(patch, labels[::2, ::2])
-    image_patch = read_image(split.output_img_dir / "area1_0_0.tif")
+    image_patch = read_rgb(split.output_img_dir / "area1_0_0.tif")
     np.testing.assert_array_equal(image_patch[..., 0], patch * 50)
 
 

@@ -212,9 +212,10 @@ def test_archives_of_another_data_set(vaihingen, other):
 
 
 def test_loveda(tmp_path, capsys):
-    archives, raw = tmp_path / "archives", tmp_path / "raw.png"
+    archives, raw, photo = tmp_path / "archives", tmp_path / "raw.png", tmp_path / "photo.png"
     values = np.arange(64, dtype=np.uint8).reshape(8, 8) % 8
     Image.fromarray(values).save(raw)
+    Image.fromarray(values).convert("RGB").save(photo)
     for split, domains in {
         "Train": ("Rural", "Urban"),
         "Val": ("Rural",),
@@ -222,8 +223,8 @@ def test_loveda(tmp_path, capsys):
     }.items():
         members = {}
         for number, domain in enumerate(domains):
-            kinds = ("images_png",) if split == "Test" else ("images_png", "masks_png")
-            members |= {f"{split}/{domain}/{kind}/{split}{number}.png": raw for kind in kinds}
+            kinds = {"images_png": photo} | ({} if split == "Test" else {"masks_png": raw})
+            members |= {f"{split}/{domain}/{k}/{split}{number}.png": f for k, f in kinds.items()}
         write_zip(archives / f"{split}.zip", members)
     info = replace(LOVEDA, image_counts={"train": 2, "val": 1, "test": 1})
     with pytest.raises(InputError, match="2 train images of loveda instead of 2522"):

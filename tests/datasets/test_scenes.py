@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from network.datasets.files import read_image, read_mask
+from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import VAIHINGEN
 from network.datasets.scenes import MIN_SIZE, erode_labels, make_scene
 from network.errors import InputError
@@ -192,7 +192,7 @@ def test_tool_writes_matching_files(demo):
     images = []
     for area, split in enumerate(("train", "val", "test"), 1):
         stem = f"top_mosaic_09cm_area{area}"
-        images.append(read_image(demo / f"{split}_images/{stem}.tif"))
+        images.append(read_rgb(demo / f"{split}_images/{stem}.tif"))
         labels = read_mask(demo / f"{split}_masks/{stem}.tif", VAIHINGEN)
         eroded = read_mask(demo / f"{split}_masks_eroded/{stem}_noBoundary.tif", VAIHINGEN)
         assert images[-1].shape == (128, 160, 3)
@@ -204,7 +204,7 @@ def test_tool_writes_matching_files(demo):
 def test_first_training_scene_is_that_of_the_seed(demo):
     image, labels = make_scene(0, 128, 160)
     name = "top_mosaic_09cm_area1.tif"
-    np.testing.assert_array_equal(read_image(demo / "train_images" / name), image)
+    np.testing.assert_array_equal(read_rgb(demo / "train_images" / name), image)
     np.testing.assert_array_equal(read_mask(demo / "train_masks" / name, VAIHINGEN), labels)
 
 

@@ -137,7 +137,7 @@ def test_pad():
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_normalize(dtype):
-    normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    normalize = Normalize(*(255 * np.array([IMAGENET_MEAN, IMAGENET_STD])).tolist())
     image = torch.tensor([0, 128, 255]).view(1, 3, 1, 1).to(dtype)
     expected = [
         (value / 255 - mean) / std

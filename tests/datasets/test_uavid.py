@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
-from network.datasets.files import read_image, read_mask, write_image
+from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import UAVID
 from network.datasets.segmentation import find_samples
 from network.datasets.uavid import FrameSplit, cut, find_frames, split_frames, starts, windows
@@ -107,8 +107,8 @@ def test_split_and_read(tmp_path):
     names = {sample.name for sample in samples}
     assert {"seq1_000000_0_0", "seq2_000001_0_8"} < names
     first = next(s for s in samples if s.name == "seq1_000000_0_0")
-    frame = read_image(tmp_path / "frames/seq1/Images/000000.png")
-    np.testing.assert_array_equal(read_image(first.image), frame[:32, :48])
+    frame = read_rgb(tmp_path / "frames/seq1/Images/000000.png")
+    np.testing.assert_array_equal(read_rgb(first.image), frame[:32, :48])
     before = {path: path.read_bytes() for path in (tmp_path / "data").rglob("*.png")}
     split_frames(options(tmp_path))  # replaces as a whole
     assert {path: path.read_bytes() for path in (tmp_path / "data").rglob("*.png")} == before

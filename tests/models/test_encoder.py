@@ -127,6 +127,33 @@ def test_weights_of_another_size(tmp_path):
         Encoder("convnext_atto", str(path))
 
 
+@pytest.mark.parametrize("name", [NAME, "test_resnet", "efficientnet_lite0"])
+def test_inflated_weights(tmp_path, name):
+    """Six bands that are the three twice, and one band that is each of the three."""
+    path, image = tmp_path / "weights.pth", torch.randn(1, 1, 64, 64)
+    torch.save(timm.create_model(name).state_dict(), path)
+    rgb = torch.randn(1, 3, 64, 64)
+    three = Encoder(name, str(path)).eval()
+    six, one = (Encoder(name, str(path), bands=bands).eval() for bands in (6, 1))
+    with torch.no_grad():
+        for found, expected in (
+            (six(torch.cat([rgb, rgb], dim=1)), three(rgb)),
+            (one(image), three(image.repeat(1, 3, 1, 1))),
+        ):
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_for_the_same_bands(tmp_path):
+    """Taken as they are; those for others are refused."""
+    path, network = tmp_path / "weights.pth", timm.create_model(NAME, in_chans=5)
+    torch.save(network.state_dict(), path)
+    encoder = Encoder(NAME, str(path), bands=5)
+    assert encoder.body.stem_0.weight.equal(network.stem[0].weight)
+    for bands in (3, 4):
+        with pytest.raises(InputError, match=f"weights for 5 bands, the images have {bands}"):
+            Encoder(NAME, str(path), bands=bands)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

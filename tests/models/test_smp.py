@@ -32,6 +32,25 @@ def test_architectures(architecture, encoder):
     one_step(SMPSegmenter(4, architecture, encoder, weights=None))
 
 
+def test_bands(tmp_path):
+    """Six bands that are the three twice give what the three do."""
+    path, rgb = tmp_path / "weights.pth", torch.randn(1, 3, 64, 64)
+    torch.save(timm.create_model("test_resnet").state_dict(), path)
+    three, six = (SMPSegmenter(4, "fpn", "test_resnet", str(path), bands=n).eval() for n in (3, 6))
+    first = {name for name, p in six.named_parameters() if p.shape[1:2] == (6,)}
+    assert len(first) == 1
+    six.load_state_dict(three.state_dict() | {n: six.state_dict()[n] for n in first})
+    with torch.inference_mode():
+        twice = six(torch.cat([rgb, rgb], dim=1)).logits
+        torch.testing.assert_close(twice, three(rgb).logits)
+
+
+@pytest.mark.parametrize("network", [BiCoRSeg, D2LS, UNetFormer])
+def test_bands_of_our_networks(network):
+    model = network(4, "test_resnet", weights=None, dim=32, bands=7)
+    assert model(torch.randn(2, 7, 40, 50)).logits.shape == (2, 4, 40, 50)
+
+
 def test_segformers_own_encoder():
     one_step(SMPSegmenter(4, "segformer", "mit_b0", weights=None))
     with pytest.raises(InputError, match=r"mit_b0.*weights=None"):

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from network.config import Experiment
-from network.datasets.files import read_image, read_mask
+from network.datasets.files import read_image, read_mask, read_photo
 from network.datasets.info import DatasetInfo
-from network.datasets.segmentation import Sample
+from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.thumbnails import mask_uri, photo_uri
 from network.datasets.transforms import Normalize
 from network.errors import InputError
@@ -48,7 +48,7 @@ def draw_layers(
     """
     if mask is None:
         raise InputError(f"{sample.image}: no prediction of this image; run the test script again")
-    image, prediction = read_image(sample.image), read_mask(mask, info)
+    image, prediction = read_photo(sample.image, info), read_mask(mask, info)
     if prediction.shape != image.shape[:2]:
         raise InputError(
             f"{mask}: {prediction.shape} pixels, its image {sample.image} has {image.shape[:2]}; "
@@ -78,10 +78,10 @@ def draw_heatmaps(
         return {}
     load_weights(model, checkpoint)
     model.to(device).eval()
-    normalize = Normalize(experiment.data.mean, experiment.data.std).to(device)
+    normalize = Normalize(*experiment.normalization).to(device)
     found = {}
     for sample in samples:
-        image = torch.from_numpy(read_image(sample.image)).permute(2, 0, 1)[None]
+        image = to_tensor(read_image(sample.image, experiment.dataset))[None]
         with torch.inference_mode():
             heatmaps = model(normalize(image.to(device)), details=True).heatmaps
         if not heatmaps:

@@ -1,0 +1,93 @@
+"""Mean and standard deviation of each band of a data set, which its images are normalized with."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from network.datasets.files import read_image, read_mask
+from network.datasets.folder_jobs import map_parallel
+from network.datasets.info import DatasetInfo
+from network.datasets.segmentation import Sample
+from network.errors import InputError
+
+
+@dataclass(frozen=True)
+class Band:
+    """Sums over the pixels of one band, in whole numbers: nothing is rounded before the end."""
+
+    count: int
+    total: int
+    squares: int
+    low: int
+    high: int
+
+    def __add__(self, other: "Band") -> "Band":
+        return Band(
+            self.count + other.count,
+            self.total + other.total,
+            self.squares + other.squares,
+            min(self.low, other.low),
+            max(self.high, other.high),
+        )
+
+    @property
+    def mean(self) -> float:
+        """In pixel values."""
+        return self.total / self.count
+
+    @property
+    def std(self) -> float:
+        """Of all pixels (not of a sample of them), in pixel values."""
+        return math.sqrt(self.count * self.squares - self.total**2) / self.count
+
+
+def measure_bands(
+    samples: Sequence[Sample], info: DatasetInfo, *, all_pixels: bool = False, workers: int = 1
+) -> list[Band]:
+    """Sums over the pixels of ``samples`` that have a class, or over all where they have no masks.
+
+    Args:
+        all_pixels: also those that are ignored, which are mostly black margins without data.
+
+    Raises:
+        InputError: a file cannot be read, or no pixel has a class.
+    """
+    found = map_parallel(_Measurement(info, all_pixels), samples, workers=workers, unit="image")
+    found = [bands for bands in found if bands]
+    if not found:
+        raise InputError(f"{info.name}: no pixel has a class; give --all-pixels, or mend the masks")
+    total, *others = found
+    for bands in others:
+        total = [one + other for one, other in zip(total, bands, strict=True)]
+    return total
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """Of one image; runs in a worker."""
+
+    info: DatasetInfo
+    all_pixels: bool
+
+    def __call__(self, sample: Sample) -> list[Band]:
+        image = read_image(sample.image, self.info)
+        if sample.masks and not self.all_pixels:
+            labels = read_mask(next(iter(sample.masks.values())), self.info)
+            image = image[labels != self.info.ignore_index]
+        pixels = image.reshape(-1, self.info.bands)
+        return [_measure(band) for band in pixels.T] if len(pixels) else []
+
+
+def _measure(values: np.ndarray) -> Band:
+    counts = np.bincount(values)
+    present = counts.nonzero()[0]
+    counts = counts[present]
+    return Band(
+        count=len(values),
+        total=int(counts @ present),
+        squares=int(counts @ present**2),
+        low=int(present[0]),
+        high=int(present[-1]),
+    )

@@ -1,0 +1,210 @@
+"""Images of any number of bands, 8 or 16 bits: headers, pixels, statistics, augmentation."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from network.config import Data
+from network.datasets.bands import measure_bands
+from network.datasets.files import read_image, read_photo, write_image
+from network.datasets.headers import Header, fitting_size, read_header
+from network.datasets.info import DatasetInfo, Folder, MaskFolder
+from network.datasets.segmentation import SegmentationDataset, find_samples
+from network.datasets.transforms import TrainTransform
+from network.errors import InputError
+from tests.scenes import make_dataset, write_bands
+
+
+def dataset(bands: int, bits: int, **options) -> DatasetInfo:
+    return DatasetInfo(
+        name="fields",
+        root="data/fields",
+        classes=("bare", "crop"),
+        palette=((200, 150, 100), (0, 200, 0)),
+        ignore_index=255,
+        splits={"train": (Folder(images="images", masks=(MaskFolder(folder="masks"),)),)},
+        bands=bands,
+        bits=bits,
+        **options,
+    )
+
+
+def pixels(seed: int, *shape: int, dtype: str) -> np.ndarray:
+    high = np.iinfo(dtype).max + 1
+    return np.random.default_rng(seed).integers(0, high, shape, dtype=dtype)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    bands=st.integers(1, 14),
+    bits=st.sampled_from([8, 16]),
+    options=st.sampled_from(
+        [
+            {},
+            {"compress": "deflate", "predictor": 2},
+            {"compress": "lzw", "interleave": "pixel"},
+            {"tiled": True, "blockxsize": 16, "blockysize": 32},
+            {"BIGTIFF": "YES"},
+            {"ENDIANNESS": "BIG"},
+        ]
+    ),
+)
+def test_any_tiff(tmp_path_factory, bands, bits, options):
+    path = tmp_path_factory.mktemp("tiff") / "image.tif"
+    image, info = pixels(bands, 37, 53, bands, dtype=f"uint{bits}"), dataset(bands, bits)
+    write_bands(path, image, **options)
+    assert read_header(path) == Header(37, 53, bands, f"uint{bits}")
+    np.testing.assert_array_equal(read_image(path, info), image)
+
+
+def test_other_headers(tmp_path):
+    rgb = pixels(0, 5, 7, 3, dtype="uint8")
+    Image.fromarray(rgb).save(tmp_path / "rgb.jpg")
+    Image.fromarray(rgb[..., 0]).save(tmp_path / "gray.png")
+    cv2.imwrite(str(tmp_path / "gray16.png"), rgb[..., 0].astype(np.uint16))
+    cv2.imwrite(str(tmp_path / "rgb16.png"), rgb.astype(np.uint16))
+    cv2.imwrite(str(tmp_path / "float.tif"), rgb[..., 0].astype(np.float32))
+    for name, bands, dtype in (
+        ("rgb.jpg", 3, "uint8"),
+        ("gray.png", 1, "uint8"),
+        ("gray16.png", 1, "uint16"),
+        ("rgb16.png", 3, "uint16"),
+        ("float.tif", 1, "float32"),
+    ):
+        assert read_header(tmp_path / name) == Header(5, 7, bands, dtype), name
+    rgb16 = cv2.cvtColor(rgb, cv2.COLOR_BGR2RGB).astype(np.uint16)
+    np.testing.assert_array_equal(read_image(tmp_path / "rgb16.png", dataset(3, 16)), rgb16)
+
+
+@pytest.mark.parametrize("share", [0.03, 0.5, 0.97])
+def test_truncated(tmp_path, share):
+    path = tmp_path / "image.tif"
+    write_bands(path, pixels(0, 64, 64, 6, dtype="uint16"))
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(InputError, match=r"image\.tif: (truncated|not an) image"):
+        read_header(path)
+    with pytest.raises(InputError, match=r"image\.tif: unreadable or truncated"):
+        read_image(path, dataset(6, 16))
+
+
+@pytest.mark.parametrize(
+    ("bands", "bits", "words"),
+    [(4, 16, "5 bands of uint16, fields has 4 bands of uint16"), (5, 8, "has 5 bands of uint8")],
+)
+def test_other_bands_than_the_data_set(tmp_path, bands, bits, words):
+    path = tmp_path / "image.tif"
+    write_bands(path, pixels(0, 8, 8, 5, dtype="uint16"))
+    for read in (fitting_size, read_image):
+        with pytest.raises(InputError, match=words):
+            read(path, dataset(bands, bits))
+
+
+def test_shown(tmp_path):
+    """Eight bits as they are; sixteen between the percentiles of each band."""
+    path, image = tmp_path / "image.tif", pixels(0, 8, 8, 4, dtype="uint8")
+    write_bands(path, image)
+    shown = read_photo(path, dataset(4, 8, rgb_bands=(3, 0, 0)))
+    np.testing.assert_array_equal(shown, image[..., [3, 0, 0]])
+
+    ramp = np.arange(101, dtype=np.uint16).reshape(1, 101, 1)
+    write_bands(path, np.concatenate([100 * ramp, 7 + 0 * ramp], axis=2))
+    shown = read_photo(path, dataset(2, 16, rgb_bands=(0, 1, 1)))
+    assert shown[0, [0, 2, 50, 98, 100], 0].tolist() == [0, 0, 127, 255, 255]
+    assert not shown[..., 1].any()  # one value everywhere
+    assert dataset(2, 16).rgb_bands == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"bands": 0}, {"bits": 12}, {"bands": 2, "rgb_bands": (0, 1, 2)}]
+)
+def test_wrong_facts(options):
+    with pytest.raises(ValueError, match="fields: "):
+        dataset(**{"bands": 3, "bits": 8, **options})
+
+
+def test_any_number_of_classes(tmp_path):
+    """As many as labels of 8 bits can tell, in indices or in colors."""
+    colors = tuple((n, 255 - n, 7) for n in range(254))
+    names = tuple(map(str, range(254)))
+    info = replace(dataset(3, 8), classes=names, palette=colors, scored=())
+    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    labels[labels == 254] = 255
+    np.testing.assert_array_equal(info.from_rgb(info.to_rgb(labels), "mask"), labels)
+    with pytest.raises(ValueError, match="255 classes, at most 254"):
+        replace(info, classes=(*names, "254"), palette=(*colors, (1, 1, 1)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(bands=st.integers(1, 5), bits=st.sampled_from([8, 16]), count=st.integers(1, 3))
+def test_statistics(tmp_path_factory, bands, bits, count):
+    root, info = tmp_path_factory.mktemp("data"), dataset(bands, bits)
+    images = [pixels(n, 9, 5 + n, bands, dtype=info.dtype) for n in range(count)]
+    masks = [pixels(n + 9, 9, 5 + n, dtype="uint8") % 2 for n in range(count)]
+    masks[-1][:, 1:] = 255
+    for n, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        write_bands(root / f"images/{n}.tif", image)
+        write_image(root / f"masks/{n}.png", mask)
+    samples = find_samples(info, root, "train")
+    for all_pixels in (False, True):
+        kept = [
+            image[(mask != 255) | all_pixels] for image, mask in zip(images, masks, strict=True)
+        ]
+        kept = np.concatenate(kept).astype(np.float64)
+        found = measure_bands(samples, info, all_pixels=all_pixels)
+        np.testing.assert_allclose([band.mean for band in found], kept.mean(0), rtol=1e-12)
+        np.testing.assert_allclose([band.std for band in found], kept.std(0), rtol=1e-9)
+        assert [(band.low, band.high) for band in found] == [
+            *zip(kept.min(0), kept.max(0), strict=True)
+        ]
+
+
+def test_statistics_of_nothing(tmp_path):
+    info = dataset(2, 8)
+    write_bands(tmp_path / "images/0.tif", pixels(0, 4, 4, 2, dtype="uint8"))
+    write_image(tmp_path / "masks/0.png", np.full((4, 4), 255, np.uint8))
+    with pytest.raises(InputError, match="no pixel has a class"):
+        measure_bands(find_samples(info, tmp_path, "train"), info)
+
+
+@pytest.mark.parametrize(("bands", "bits"), [(1, 8), (2, 16), (7, 16)])
+def test_bands_stay_on_their_labels(tmp_path, bands, bits):
+    """Through mosaic, crop, turns and flips."""
+    info = dataset(bands, bits)
+    make_dataset(tmp_path, info, {"train": 3}, ((40, 48),))
+    factors = np.arange(1, bands + 1) * (900 if bits == 16 else 9)
+    for path in (tmp_path / "images").iterdir():
+        labels = pixels(len(path.name), 40, 48, dtype="uint8") % 2
+        write_bands(path, (labels[..., None] * factors).astype(info.dtype))
+        write_image(tmp_path / f"masks/{path.stem}.png", labels)
+    data = Data(crop=32, scales=(1.0,), mosaic=0.5, max_class_share=1.0)
+    samples = find_samples(info, tmp_path, "train")
+    transform = TrainTransform(data, info.ignore_index)
+    items = SegmentationDataset(samples, info, transform)
+    for index in range(12):
+        item = items[0, index]
+        assert item["image"].shape == (bands, 32, 32)
+        expected = item["labels"].numpy() * factors[:, None, None]
+        np.testing.assert_array_equal(item["image"].numpy(), expected)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_colors_of_bands(tmp_path, bits):
+    """Brightness and sharpness change within the range of the type, on all bands."""
+    info = dataset(5, bits)
+    make_dataset(tmp_path, info, {"train": 1}, ((40, 40),))
+    samples = find_samples(info, tmp_path, "train")
+    data = Data(crop=40, scales=(1.0,), mosaic=0, rotate=0, flip=0, max_class_share=1.0)
+    plain, changed = (
+        SegmentationDataset(samples, info, TrainTransform(d, info.ignore_index))[0, 0]["image"]
+        for d in (data, replace(data, brighten=1.0, sharpen=1.0))
+    )
+    plain, changed = plain.numpy().astype(float), changed.numpy().astype(float)
+    assert (plain != changed).mean(axis=(1, 2)).min() > 0.5
+    added = changed.mean() - plain.mean()
+    # Contrast and brightness by a quarter each, the latter of the range of 8 bits; and sharpening.
+    assert abs(added) < (0.25 * 255 + 0.5 * plain.mean() if bits == 8 else plain.mean())
