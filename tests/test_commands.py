@@ -31,6 +31,12 @@ OVERRIDES = [
     "optim.epochs=1",
 ]
 VAIHINGEN_CONFIG = str(ROOT / "config/vaihingen/bicor.py")
+UPERNET_CONFIG = str(ROOT / "config/baselines/vaihingen.py")
+UPERNET = [
+    "model.architecture=upernet",
+    "model.encoder=test_resnet",
+    "data.batch_size=1",
+]
 LOVEDA_CONFIG = str(ROOT / "config/loveda/bicor.py")
 
 
@@ -280,6 +286,7 @@ def test_interrupted_training_says_so(trained):
         (["-c", VAIHINGEN_CONFIG, "data.batchsize=4"], ["data.batch_size"]),
         (["-c", VAIHINGEN_CONFIG, "data.root=nowhere"], ["nowhere", "no such folder"]),
         (["-c", VAIHINGEN_CONFIG, *OVERRIDES, "--devices", "999"], ["--devices 999"]),
+        (["-c", UPERNET_CONFIG, *UPERNET], ["data.batch_size=1", "at least 2"]),
         (["-c", VAIHINGEN_CONFIG, *OVERRIDES, "--resume", "no.ckpt"], ["no.ckpt", "no such"]),
         (["-c", VAIHINGEN_CONFIG, *OVERRIDES, "model.encoder=convnxt"], ["convnxt", "timm"]),
     ],

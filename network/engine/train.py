@@ -52,6 +52,7 @@ def train(
     if num_nodes < 1:
         raise InputError(f"--num-nodes {num_nodes}: must be at least 1")
     monitor = _check_monitor(experiment)
+    _check_batch(experiment)
     checkpoint = _resume_checkpoint(experiment, resume)
     run = checkpoint.parent if checkpoint else new_run(experiment)
     options = {
@@ -181,6 +182,27 @@ def _check_monitor(experiment: Experiment) -> str | None:
             + nearest(experiment.monitor, known)
         )
     return experiment.monitor
+
+
+def _check_batch(experiment: Experiment) -> None:
+    """Raise an :class:`InputError` if the network cannot be trained on one image at a time.
+
+    Batch normalization of pooled features has no variance then, whatever the size of the image.
+    """
+    if experiment.data.batch_size > 1:
+        return
+    side = min(64, experiment.data.crop)
+    try:
+        with torch.no_grad():
+            model = experiment.build_model(pretrained=False).train()
+            model(torch.zeros(1, experiment.dataset.bands, side, side))
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            raise InputError(
+                "data.batch_size=1: this network normalizes features that are one pixel large over "
+                "the batch; give at least 2"
+            ) from error
+        raise
 
 
 def _resume_checkpoint(experiment: Experiment, resume: str | None) -> Path | None:
