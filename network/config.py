@@ -41,6 +41,8 @@ class Data:
     Args:
         train, val, test: splits of the data set. With ``val=None`` no model is selected: the
             last one is kept.
+        train_labels: folder of other training masks, such as points (``tools/make_points.py``),
+            beside each mask folder of the split; by default the data set's own are trained on.
         root: folder of the data; by default the data set's own.
         crop: side of the training crops, pixels.
         scales: factors that training images are randomly resized by.
@@ -48,8 +50,8 @@ class Data:
             drawn again, ten times at most.
         mosaic: probability that a training image is put together from four.
         rotate, flip: probabilities of a random quarter turn, and of each of the two flips.
-        brighten, sharpen: probabilities of another brightness and contrast (by up to a quarter of
-            the range, with 16 bits of the mean), and of sharpening.
+        brighten, sharpen: probabilities of another brightness and contrast (up to a quarter of the
+            range is added, with 16 bits nothing; up to a quarter more or less), and of sharpening.
         repeat: times that an epoch goes through the training images; for small sets.
         mean, std: of each band, as shares of the largest value, 255 or 65535.
         batch_size, val_batch_size: images a step, on each device.
@@ -59,6 +61,7 @@ class Data:
     train: str = "train"
     val: str | None = "val"
     test: str = "test"
+    train_labels: str | None = None
     root: str | None = None
     crop: int = 512
     scales: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5)
@@ -83,7 +86,10 @@ class Data:
             _require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")
         scales_fit = bool(self.scales) and min(self.scales) > 0
         _require(scales_fit, "data.scales", self.scales, "one or more factors above 0")
-        _require(bool(self.std) and min(self.std) > 0, "data.std", self.std, "above 0")
+        mean_fits = bool(self.mean) and min(self.mean) >= 0 and max(self.mean) <= 1
+        _require(mean_fits, "data.mean", self.mean, "shares of the largest value, 0 to 1")
+        std_fits = bool(self.std) and min(self.std) > 0 and max(self.std) <= 1
+        _require(std_fits, "data.std", self.std, "shares of the largest value, above 0, at most 1")
         _require(self.workers >= 0, "data.workers", self.workers, "at least 0")
         share = self.max_class_share
         _require(0 < share <= 1, "data.max_class_share", share, "above 0 and at most 1")
@@ -91,12 +97,13 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """AdamW, the learning rate falling on a cosine, epoch by epoch.
+    """AdamW, the learning rate falling on a cosine (or in steps), epoch by epoch.
 
     Args:
         lr, min_lr: learning rate of the first epoch, and the one that it falls to.
         encoder_lr: of the encoder's parameters; by default ``lr``.
-        weight_decay: decoupled, on all parameters.
+        step: epochs after which the rates fall to a tenth, again and again; 0: on the cosine.
+        weight_decay: decoupled, on all parameters; without any, AdamW is Adam.
         epochs: passes over the training set.
         accumulate: batches whose gradients are added up for one step.
         lookahead: wrap AdamW in Lookahead (k = 5, alpha = 0.5).
@@ -105,6 +112,7 @@ class Optim:
     lr: float = 8e-5
     min_lr: float = 1e-6
     encoder_lr: float | None = None
+    step: int = 0
     weight_decay: float = 0.01
     epochs: int = 30
     accumulate: int = 1
@@ -115,6 +123,7 @@ class Optim:
         _require(0 <= self.min_lr <= self.lr, "optim.min_lr", self.min_lr, "between 0 and optim.lr")
         encoder_lr = self.lr if self.encoder_lr is None else self.encoder_lr
         _require(encoder_lr >= self.min_lr, "optim.encoder_lr", encoder_lr, "at least optim.min_lr")
+        _require(self.step >= 0, "optim.step", self.step, "at least 0")
         _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
         _require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
         _require(self.accumulate >= 1, "optim.accumulate", self.accumulate, "at least 1")
@@ -185,22 +194,29 @@ class Experiment:
         """Mean and deviation of each band, in pixel values.
 
         Raises:
-            InputError: there is not one for each band, or they are ImageNet's and the images are
-                of another kind.
+            InputError: see :meth:`check_normalization`.
         """
-        info, mean, std = self.dataset, self.data.mean, self.data.std
+        self.check_normalization()
+        largest = 2**self.dataset.bits - 1
+        mean, std = ([largest * v for v in values] for values in (self.data.mean, self.data.std))
+        return tuple(mean), tuple(std)
+
+    def check_normalization(self) -> None:
+        """Raise an :class:`InputError` if ``data.mean`` and ``data.std`` do not fit the bands.
+
+        There must be a value for each, and ImageNet's are only for 8 bits.
+        """
+        info = self.dataset
         measure = f"'python tools/measure_bands.py -c {self.config}' measures them"
-        for key, values in (("data.mean", mean), ("data.std", std)):
+        for key, values in (("data.mean", self.data.mean), ("data.std", self.data.std)):
             if len(values) != info.bands:
                 raise InputError(
                     f"{key}: {len(values)} values, {info.name} has {info.bands} bands; {measure}"
                 )
-        if (mean, std) == (IMAGENET_MEAN, IMAGENET_STD) and info.bits != 8:
-            raise InputError(
-                f"data.mean: ImageNet's, {info.name} has {info.bits} bits a band; {measure}"
-            )
-        largest = 2**info.bits - 1
-        return tuple(largest * value for value in mean), tuple(largest * value for value in std)
+            if tuple(values) in (IMAGENET_MEAN, IMAGENET_STD) and info.bits != 8:
+                raise InputError(
+                    f"{key}: ImageNet's, {info.name} has {info.bits} bits a band; {measure}"
+                )
 
     def build_model(self, pretrained: bool = True) -> "nn.Module":
         """The network; without pretrained encoder weights where a checkpoint will follow."""
@@ -274,6 +290,22 @@ def settings(experiment: Experiment) -> dict[str, Any]:
         for key, parameter in inspect.signature(getattr(experiment, section)).parameters.items():
             result[f"{section}.{key}"] = parameter.default
     return result
+
+
+def default_settings(experiment: Experiment) -> dict[str, Any]:
+    """What each setting is that neither the config nor the command line gives.
+
+    A record of older code lacks the settings that have come since; these were their values then.
+    """
+    defaults = {}
+    for section in _PLAIN:
+        for f in fields(getattr(experiment, section)):
+            defaults[f"{section}.{f.name}"] = f.default
+    for section in ("model", "loss"):
+        target = _innermost(getattr(experiment, section))
+        for key, parameter in inspect.signature(target).parameters.items():
+            defaults[f"{section}.{key}"] = parameter.default
+    return defaults
 
 
 def describe(experiment: Experiment) -> str:

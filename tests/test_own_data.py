@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from network.config import load_experiment
 from network.datasets.files import write_image
@@ -79,6 +80,12 @@ def test_all_commands(cwd, measured):
     assert 'class="heat"' in page
     header = read_header(cwd / "out/test-0-0.png")
     assert (header.height, header.width) == (64, 64)
+    # A test that cannot run leaves what an earlier one wrote.
+    checkpoint = torch.load(next(cwd.glob("model_weights/**/best.ckpt")), weights_only=True)
+    torch.save({"state_dict": checkpoint["state_dict"]}, cwd / "weights.ckpt")
+    args = ["-c", "fields.py", "-o", "out", "--checkpoint", "weights.ckpt"]
+    assert "data.mean: 3 values" in error_of("test_custom.py", *args, cwd=cwd)
+
     args = ["-c", "fields.py", "--html", "sheet.html", "--workers", "1"]
     assert "0 findings in 7 images" in succeed("tools/check_data.py", *args, cwd=cwd)
     assert (cwd / "sheet.html").read_text().count("data:image/webp") == 2 * 7
@@ -89,6 +96,9 @@ def test_what_does_not_fit(cwd, measured):
     line = error_of(*train, cwd=cwd)
     assert "data.mean: 3 values, fields has 5 bands; 'python tools/measure_bands.py -c" in line
     assert "data.std: 3 values" in error_of(*train, measured[0], cwd=cwd)
+    line = error_of(*train, "data.mean=(0.02,0.02,0.02,0.02,1500)", cwd=cwd)
+    assert "data.mean=" in line
+    assert "shares of the largest value" in line
     line = error_of(*train, "model.bands=3", *measured, cwd=cwd)
     assert "model.bands=3: the images of fields have 5; give model.bands=5" in line
 
@@ -103,6 +113,20 @@ def test_what_does_not_fit(cwd, measured):
         assert "train-0-0.tif: 4 bands" in error_of(*tool, cwd=cwd)
     finally:
         path.write_bytes(whole)
+
+
+def test_a_model_of_three_bands(cwd, measured):
+    """Its factory has no parameter that could say so."""
+    text = CONFIG.replace("bands=FIELDS.bands,", "").replace("model=partial(", "model=build(")
+    text = text.replace(
+        "experiment =",
+        "def build(*args, **options):\n"
+        "    return lambda: BiCoRSeg(*args[1:], **options)\n\n\nexperiment =",
+    )
+    (cwd / "three.py").write_text(text)
+    args = ["-c", "three.py", "--accelerator", "cpu", *measured]
+    line = error_of("train.py", *args, cwd=cwd)
+    assert "three.py: its model does not take the 5 bands of fields" in line
 
 
 def test_a_band_of_one_value(tmp_path):

@@ -38,7 +38,11 @@ def main() -> None:
         found |= {s.image: s for s in find_samples(info, experiment.root, split)}
     samples = list(found.values())
     bands = measure_bands(samples, info, all_pixels=args.all_pixels, workers=args.workers)
-    what = "all pixels" if args.all_pixels or not samples[0].masks else "pixels with a class"
+    is_labeled = any(sample.masks for sample in samples) and not args.all_pixels
+    what = "pixels with a class" if is_labeled else "all pixels"
+    unlabeled = sum(not sample.masks for sample in samples)
+    if is_labeled and unlabeled:
+        what += f" ({unlabeled} images have no masks: all pixels)"
     print_bands(bands, f"{info.name}, {' and '.join(splits)}: {len(samples)} images, {what}")
     constant = [number for number, band in enumerate(bands, start=1) if not band.std]
     if constant:

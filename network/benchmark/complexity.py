@@ -26,16 +26,17 @@ def benchmark_models(
     rows, forwards = {}, {}
     for experiment in experiments:
         model = experiment.build_model(pretrained=False).eval()
+        bands = experiment.dataset.bands
         chosen = settings(experiment)
         name = f"{experiment.name} {_variant(chosen)}".strip()
         rows[name] = {
             "model": name,
             "encoder": chosen.get("model.encoder"),
             "params M": sum(p.numel() for p in model.parameters()) / 1e6,
-            "GMACs": gmacs(model, size),
+            "GMACs": gmacs(model, size, bands),
         }
         prepare(model.to(device), experiment.compute)
-        image = arrange(torch.randn(1, 3, size, size, device=device), experiment.compute)
+        image = arrange(torch.randn(1, bands, size, size, device=device), experiment.compute)
         forwards[name] = partial(_forward, model, image, experiment)
     times = interleave(forwards, repeats, device=device, label="forward")
     first = next(iter(rows))

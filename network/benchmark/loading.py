@@ -10,6 +10,7 @@ import torch
 from network.benchmark.scenes import write_tiles
 from network.benchmark.timing import interleave, median, ratio
 from network.config import Experiment
+from network.datasets.files import read_image
 from network.datasets.patches import PatchSplit, split_tiles
 from network.datasets.segmentation import Sample, SegmentationDataset, find_samples
 from network.datasets.transforms import Normalize, TrainTransform
@@ -87,7 +88,10 @@ def _measure(experiment: Experiment, samples: list[Sample], repeats: int) -> dic
     def decode() -> None:
         for index in reads:
             sample = samples[index]
-            cv2.imread(str(sample.image), cv2.IMREAD_COLOR_RGB)
+            if experiment.dataset.is_rgb8:
+                cv2.imread(str(sample.image), cv2.IMREAD_COLOR_RGB)
+            else:
+                read_image(sample.image, experiment.dataset)
             cv2.imread(str(next(iter(sample.masks.values()))), cv2.IMREAD_UNCHANGED)
 
     functions = {"decode": decode, "load": load, "normalized": load_and_normalize}

@@ -62,7 +62,7 @@ def benchmark_model(case: Case) -> dict:
         "checkpoint_encoder": chosen.get("model.checkpoint_encoder", False),
         "checkpoint_decoder": chosen.get("model.checkpoint_decoder", False),
         "params_m": sum(p.numel() for p in model.parameters()) / 1e6,
-        "gmacs": gmacs(model.eval(), case.size),
+        "gmacs": gmacs(model.eval(), case.size, case.experiment.dataset.bands),
     }
     measured: dict[str, nn.Module] = {"model": model}
     if encoder is not None:
@@ -73,7 +73,7 @@ def benchmark_model(case: Case) -> dict:
         measured["naive"] = naive
         row["naive"] = {
             "params_m": sum(p.numel() for p in naive.parameters()) / 1e6,
-            "gmacs": gmacs(naive.eval(), case.size),
+            "gmacs": gmacs(naive.eval(), case.size, case.experiment.dataset.bands),
         }
     for network in measured.values():
         network.to(case.device, torch.float64 if compute.precision == "64-true" else None)
@@ -87,19 +87,19 @@ def benchmark_model(case: Case) -> dict:
     return row | times
 
 
-def gmacs(network: nn.Module, size: int = 512) -> float:
+def gmacs(network: nn.Module, size: int = 512, bands: int = 3) -> float:
     """Multiply-accumulates for one image, in 10^9: half of the FLOPs; ``network`` on the CPU."""
     with (
         FakeTensorMode(allow_non_fake_inputs=True),  # shapes alone: nothing is computed
         FlopCounterMode(display=False) as counter,
     ):
-        network(torch.zeros(1, 3, size, size))
+        network(torch.zeros(1, bands, size, size))
     return counter.get_total_flops() / 2e9
 
 
 def random_images(case: Case, count: int) -> Tensor:
-    """(count, 3, size, size), of mean 0 and deviation 1."""
-    return torch.randn(count, 3, case.size, case.size)
+    """(count, bands, size, size), of mean 0 and deviation 1."""
+    return torch.randn(count, case.experiment.dataset.bands, case.size, case.size)
 
 
 def decoder_memory(model: nn.Module, case: Case, decode: Callable | None = None) -> dict:

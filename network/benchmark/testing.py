@@ -15,6 +15,7 @@ from network.datasets.segmentation import Sample
 from network.engine.compute import arrange, autocast, prepare
 from network.engine.evaluate import predict
 from network.engine.tta import build_views
+from network.errors import InputError
 
 
 def benchmark_testing(
@@ -34,6 +35,11 @@ def benchmark_testing(
     which also holds what a pixel of a large view costs more. Medians over rounds.
     """
     info, compute = experiment.dataset, experiment.compute
+    if not info.is_rgb8:
+        raise InputError(
+            f"{experiment.config}: has {info.bands} bands of {info.bits} bits; this is measured "
+            "on RGB scenes of 8 bits, give such a config"
+        )
     torch.manual_seed(0)
     model = prepare(experiment.build_model(pretrained=False).to(device).eval(), compute)
     views = build_views(tta, info)

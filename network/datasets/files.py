@@ -12,11 +12,12 @@ import rasterio
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from network.datasets.headers import check_bands
+from network.datasets.headers import check_bands, read_header
 from network.datasets.info import DatasetInfo
 from network.errors import InputError
 
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+TIFF_SUFFIXES = (".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg")
 
 ENCODING = {".tif": (cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW), ".png": ()}
 """How images are compressed, all without loss.
@@ -28,6 +29,9 @@ uncompressed files are decoded in an eighth of that but are up to twice as large
 
 SHOWN_PERCENTILES = 2, 98
 """Of each band, between which 16 bits are shown."""
+
+# A tile need not know where on Earth it lies.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 # Whole ISPRS tiles are larger than Pillow's guard against decompression bombs allows.
 Image.MAX_IMAGE_PIXELS = None
@@ -61,34 +65,48 @@ def read_image(path: Path, info: DatasetInfo) -> np.ndarray:
     """
     if info.is_rgb8:
         return read_rgb(path)
-    try:
-        with warnings.catch_warnings():
-            # A tile need not know where on Earth it lies.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as file:
-                image = file.read()
-    except (RasterioError, OSError) as error:
-        raise InputError(
-            f"{path}: unreadable or truncated image; copy or extract it again"
-        ) from error
-    check_bands(path, len(image), str(image.dtype), info)
-    return np.ascontiguousarray(image.transpose(1, 2, 0))
+    image = _read_raster(path)
+    check_bands(path, image.shape[2], str(image.dtype), info)
+    return image
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """Image file to RGB (h, w, 3) uint8, whatever its bands.
+    """Image or colored mask to RGB (h, w, 3) uint8; more bands are left out, gray is repeated.
 
     Raises:
         InputError: the file cannot be decoded, or has more than 8 bits a channel.
     """
-    # As stored: an EXIF rotation would turn the image under its mask.
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imread(str(path), flags)
+    image = None
+    if not _has_gray_bands(path):
+        # As stored: an EXIF rotation would turn the image under its mask.
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imread(str(path), flags)
     if image is None:
-        raise InputError(f"{path}: unreadable or truncated image; copy or extract it again")
+        image = _read_raster(path)
+        image = np.ascontiguousarray(image[..., :3] if image.shape[2] > 2 else image[..., [0] * 3])
     if image.dtype != np.uint8:
         raise InputError(f"{path}: {image.dtype} pixels; convert the images to 8 bits a channel")
     return image
+
+
+def _has_gray_bands(path: Path) -> bool:
+    """Whether it is a TIFF of several bands called gray: OpenCV would read the first alone."""
+    if path.suffix.lower() not in TIFF_SUFFIXES or not path.is_file():
+        return False
+    header = read_header(path)
+    return header.bands > 1 and header.color != "RGB"
+
+
+def _read_raster(path: Path) -> np.ndarray:
+    """Any raster to (h, w, bands)."""
+    try:
+        with rasterio.open(path) as file:
+            image = file.read()
+    except (RasterioError, OSError) as error:
+        raise InputError(
+            f"{path}: unreadable or truncated image; copy or extract it again"
+        ) from error
+    return np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
 def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
@@ -116,9 +134,12 @@ def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
             is_index = image.mode in ("L", "P", "1", "I", "I;16")
             labels = np.asarray(image) if is_index else None
     except (OSError, SyntaxError) as error:
-        raise InputError(
-            f"{path}: unreadable or truncated mask; copy or extract it again"
-        ) from error
+        # Pillow does not know every TIFF.
+        if path.suffix.lower() not in TIFF_SUFFIXES or read_header(path).bands < 3:
+            raise InputError(
+                f"{path}: unreadable or truncated mask; copy or extract it again"
+            ) from error
+        labels = None
     if labels is None:
         return info.from_rgb(read_rgb(path), str(path))
     check_labels(labels, info, str(path))

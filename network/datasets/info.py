@@ -7,8 +7,9 @@ RGB.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -118,10 +119,11 @@ class DatasetInfo:
             )
         if len(set(self.palette)) != len(self.palette):
             raise ValueError(f"{self.name}: two classes have the same color")
-        if not len(self.classes) <= self.ignore_index <= 255:
+        can_ignore = [*range(len(self.classes), _UNKNOWN), 255]
+        if self.ignore_index not in can_ignore:
             raise ValueError(
-                f"{self.name}: ignore_index {self.ignore_index} is not in "
-                f"{len(self.classes)} to 255"
+                f"{self.name}: ignore_index {self.ignore_index} is none of {len(self.classes)} to "
+                f"{_UNKNOWN - 1}, or 255"
             )
         if len(self.classes) > MAX_CLASSES:
             raise ValueError(f"{self.name}: {len(self.classes)} classes, at most {MAX_CLASSES}")
@@ -140,6 +142,21 @@ class DatasetInfo:
             object.__setattr__(self, "patched", True)
         if not self.scored:
             object.__setattr__(self, "scored", tuple(range(len(self.classes))))
+
+    def relabeled(self, split: str, name: str | None) -> "DatasetInfo":
+        """This data set with other masks of ``split``.
+
+        Args:
+            name: of their folders, each beside a mask folder of the data set; None: no masks.
+        """
+        folders = []
+        for folder in self.splits[split]:
+            masks = ()
+            if name:
+                beside = PurePosixPath(folder.masks[0].folder).parent
+                masks = (MaskFolder(folder=str(beside / name)),)
+            folders.append(replace(folder, masks=masks))
+        return replace(self, splits={**self.splits, split: tuple(folders)})
 
     @property
     def num_classes(self) -> int:
@@ -210,8 +227,7 @@ class DatasetInfo:
         return table
 
 
-# 255 may be a data set's ignore label.
-_UNKNOWN = MAX_CLASSES
+_UNKNOWN = MAX_CLASSES  # never a data set's ignore label either
 
 
 def _codes(rgb: np.ndarray) -> np.ndarray:

@@ -48,6 +48,21 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
     return list(samples.values())
 
 
+def find_images(folder: Path, info: DatasetInfo) -> list[Sample]:
+    """The images of one folder in name order, without masks, their headers checked.
+
+    Raises:
+        InputError: the folder is missing or empty, or an image is damaged or of another kind.
+    """
+    images = list_images(folder)
+    with ThreadPoolExecutor() as pool:
+        sizes = pool.map(lambda path: fitting_size(path, info), images.values())
+        return [
+            Sample(name=name, image=path, size=size)
+            for (name, path), size in zip(images.items(), sizes, strict=True)
+        ]
+
+
 def _folder_samples(root: Path, folder: Folder, info: DatasetInfo) -> list[Sample]:
     images = list_images(root / folder.images)
     masks = {}

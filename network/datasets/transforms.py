@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from network.config import Data
-from network.datasets.resize import resize_image, resize_labels
+from network.datasets.resize import resize_image, resize_labels, resize_points
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network
 import albumentations
@@ -23,10 +23,15 @@ DRAWS = 11
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """One augmented crop from a reader of (image, labels) pairs; see :class:`Data`."""
+    """One augmented crop from a reader of (image, labels) pairs; see :class:`Data`.
+
+    Args:
+        sparse: whether the labels are points, of which scaling must lose none.
+    """
 
     data: Data
     ignore_index: int
+    sparse: bool = False
 
     def __call__(
         self, read: Read, index: int, count: int, rng: np.random.Generator
@@ -45,12 +50,10 @@ class TrainTransform:
             albumentations.VerticalFlip(p=self.data.flip),
         ]
         if self.data.brighten:
-            # Sensors leave most of 16 bits unused: a quarter of those would be all white or black.
-            change = {
-                "brightness_limit": 0.25,
-                "contrast_limit": 0.25,
-                "brightness_by_max": image.dtype == np.uint8,
-            }
+            # Sensors leave most of 16 bits unused, and their bands differ in brightness: what is
+            # added to all would drown or blind some. A factor keeps them apart.
+            added = 0.25 if image.dtype == np.uint8 else 0.0
+            change = {"brightness_limit": added, "contrast_limit": 0.25}
             transforms.append(
                 albumentations.RandomBrightnessContrast(**change, p=self.data.brighten)
             )
@@ -75,6 +78,8 @@ class TrainTransform:
         image = pad(image[window], side, side, 0)
         labels = pad(labels[window], side, side, self.ignore_index)
         crop = self.data.crop
+        if self.sparse:
+            labels = resize_points(labels, crop, crop, self.ignore_index)
         return resize_image(image, crop, crop), resize_labels(labels, crop, crop)
 
     def _is_varied(self, labels: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from network.config import Experiment, override, settings
+from network.config import Experiment, default_settings, override, settings
 from network.datasets.files import replacing
 from network.datasets.info import VAIHINGEN
 from network.engine.comparison import Comparison, Model, check_runs_of_one_model, compare
@@ -219,12 +219,14 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str) -> None
     }
     own = {"table": table, "data_set": base.dataset.name, "split": split, **keys}
     own = json.loads(json.dumps(own))  # as it will be read back
+    defaults = json.loads(json.dumps(default_settings(base), default=str))
     path = output / ABLATION_FILE
     if path.is_file():
         try:
             found = json.loads(path.read_text())
         except ValueError:
             found = {}
+        found = {key: default for key, default in defaults.items() if key in own} | found
         for key in own.keys() | found.keys():
             if own.get(key) != found.get(key):
                 raise InputError(

@@ -2,15 +2,20 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
+import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Sampler
 
 from network.config import Experiment
+from network.datasets.files import read_mask
+from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, SegmentationDataset, check_samples, find_samples
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
+from network.weak.point_labels import POINTS, dense_counts
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -81,9 +86,11 @@ class SegmentationData(pl.LightningDataModule):
     def __init__(self, experiment: Experiment, world_size: int = 1):
         super().__init__()
         self.experiment = experiment
-        _ = experiment.normalization  # what does not fit is said before the masks are read
-        self.train_samples, self.train_digests = self._samples(experiment.data.train)
-        self.val_samples = self._samples(experiment.data.val)[0] if experiment.data.val else []
+        experiment.check_normalization()  # before all masks are read
+        info, data = experiment.dataset, experiment.data
+        trained = info.relabeled(data.train, data.train_labels) if data.train_labels else info
+        self.train_samples, self.train_digests = self._samples(trained, data.train)
+        self.val_samples = self._samples(info, data.val)[0] if data.val else []
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
             raise InputError(
@@ -91,9 +98,8 @@ class SegmentationData(pl.LightningDataModule):
                 f"{experiment.root} for each process; lower it, or raise data.repeat"
             )
 
-    def _samples(self, split: str) -> tuple[list[Sample], dict[str, str]]:
+    def _samples(self, info: DatasetInfo, split: str) -> tuple[list[Sample], dict[str, str]]:
         """And the digests of their labels."""
-        info = self.experiment.dataset
         samples = find_samples(info, self.experiment.root, split)
         if not samples[0].masks:
             raise InputError(f"{info.name} has no masks for the split '{split}'; use another split")
@@ -101,7 +107,8 @@ class SegmentationData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         experiment, data = self.experiment, self.experiment.data
-        transform = TrainTransform(data, experiment.dataset.ignore_index)
+        is_sparse = POINTS in self.train_samples[0].masks
+        transform = TrainTransform(data, experiment.dataset.ignore_index, sparse=is_sparse)
         dataset = SegmentationDataset(
             self.train_samples, experiment.dataset, transform, experiment.seed
         )
@@ -116,6 +123,25 @@ class SegmentationData(pl.LightningDataModule):
             drop_last=True,
             **self._worker_options(),
         )
+
+    def class_counts(self, counted: str) -> tuple[int, ...]:
+        """Pixels of each class in the training masks.
+
+        Args:
+            counted: ``"labels"``, these masks; ``"dense"``, those that their points were drawn
+                from.
+
+        Raises:
+            InputError: where the points come from is not known.
+        """
+        masks = [next(iter(sample.masks.values())) for sample in self.train_samples]
+        if counted == "dense":
+            return dense_counts(sorted({path.parent for path in masks}))
+        info = self.experiment.dataset
+        with ThreadPoolExecutor() as pool:
+            read = pool.map(lambda path: read_mask(path, info), masks)
+            total = sum(np.bincount(labels.ravel(), minlength=256) for labels in read)
+        return tuple(total[: info.num_classes].tolist())
 
     def val_dataloader(self) -> DataLoader | list:
         if not self.val_samples:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from network.config import Experiment
+from network.config import Compute, Experiment, settings
 from network.datasets.files import replacing, write_image
 from network.datasets.patches import padding_margin
-from network.datasets.segmentation import Sample, check_samples, find_samples
+from network.datasets.segmentation import Sample, check_samples, find_images, find_samples
 from network.datasets.transforms import Normalize
 from network.datasets.uavid import find_frames
 from network.engine.compute import arrange, autocast, find_device, prepare
@@ -89,14 +89,11 @@ def evaluate(
         InputError: data, checkpoint, device or output folder cannot be used.
     """
     info, root = experiment.dataset, experiment.root
+    experiment.check_normalization()
     target = find_device(device)
     samples = find_frames(frames) if frames else find_samples(info, root, split)
     kinds = list(samples[0].masks)
-    model = experiment.build_model(pretrained=False)
-    load_weights(model, checkpoint)
-    training = read_checkpoint(checkpoint).get(SETTINGS_KEY)
-    if training:
-        check_same_settings(training, experiment, checkpoint, changes_predictions)
+    model, training = _load_model(experiment, checkpoint)
     digests = check_samples(samples, info, split) if kinds else {}
     protocol = stamp(
         experiment,
@@ -118,20 +115,17 @@ def evaluate(
             masks["tiling"] += f", predicted in patches of {patch[0]} x {patch[1]}"
     done = _start(output, samples, protocol, rgb)
     todo = [sample for sample in samples if sample.name not in done]
+    options = {"tta": tta, "rgb": rgb, "batch_size": batch_size, "patch": patch}
     if todo:
-        model.to(target, torch.float64 if experiment.compute.precision == "64-true" else None)
-        prepare(model, experiment.compute).eval()
+        _to_device(model, target, experiment.compute)
         predict(
             experiment,
             model,
             todo,
             output,
-            tta=tta,
-            rgb=rgb,
-            batch_size=batch_size,
             device=target,
             boundary_tolerance=boundary_tolerance,
-            patch=patch,
+            **options,
         )
     found = read_records(output)
     records = [found[sample.name] for sample in samples]
@@ -141,6 +135,89 @@ def evaluate(
         write_figures(output, protocol, summaries)
         print_results(protocol, summaries)
     return summaries
+
+
+def predict_folder(
+    experiment: Experiment,
+    *,
+    checkpoint: Path,
+    images: Path,
+    output: Path,
+    tta: str = "none",
+    rgb: bool = True,
+    batch_size: int = 1,
+    device: str = "auto",
+    patch: tuple[int, int] | None = None,
+    overlap: int = 0,
+) -> int:
+    """Masks of all images in a folder, at their own size; goes on where it was interrupted.
+
+    Args:
+        images: folder of images.
+        overlap: pixels that neighboring patches share at least.
+        For the others see :func:`evaluate`.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        InputError: images, checkpoint, device or output folder cannot be used.
+    """
+    experiment.check_normalization()
+    target = find_device(device)
+    samples = find_images(images, experiment.dataset)
+    model, _ = _load_model(experiment, checkpoint)
+    record = {
+        "images": images.as_posix(),
+        "checkpoint": checkpoint.as_posix(),
+        "checkpoint_sha256": file_hash(checkpoint),
+        "tta": tta,
+        "patch": patch,
+        "overlap": overlap,
+        "settings": settings(experiment),
+    }
+    done = _start(output, samples, record, rgb)
+    todo = [sample for sample in samples if sample.name not in done]
+    if todo:
+        _to_device(model, target, experiment.compute)
+        options = {"tta": tta, "rgb": rgb, "batch_size": batch_size}
+        options |= {"patch": patch, "overlap": overlap}
+        predict(experiment, model, todo, output, device=target, **options)
+    return len(samples)
+
+
+def predict_samples(
+    experiment: Experiment,
+    checkpoint: Path,
+    samples: list[Sample],
+    output: Path,
+    device: torch.device,
+    patch: int,
+) -> None:
+    """Labels of a few images into an empty folder.
+
+    Args:
+        patch: side of the patches that larger images are predicted in.
+    """
+    model, _ = _load_model(experiment, checkpoint)
+    _to_device(model, device, experiment.compute)
+    options = {"tta": "none", "rgb": False, "batch_size": 1, "patch": (patch, patch)}
+    predict(experiment, model, samples, output, device=device, **options)
+
+
+def _load_model(experiment: Experiment, checkpoint: Path) -> tuple[nn.Module, dict | None]:
+    """The model with its weights, and the settings that they were trained with, if known."""
+    model = experiment.build_model(pretrained=False)
+    load_weights(model, checkpoint)
+    training = read_checkpoint(checkpoint).get(SETTINGS_KEY)
+    if training:
+        check_same_settings(training, experiment, checkpoint, changes_predictions)
+    return model, training
+
+
+def _to_device(model: nn.Module, device: torch.device, compute: Compute) -> None:
+    model.to(device, torch.float64 if compute.precision == "64-true" else None)
+    prepare(model, compute).eval()
 
 
 def predict(
@@ -155,6 +232,7 @@ def predict(
     device: torch.device,
     boundary_tolerance: int = BOUNDARY_TOLERANCE,
     patch: tuple[int, int] | None = None,
+    overlap: int = 0,
 ) -> None:
     """Write the masks and records of ``samples``; see :func:`evaluate`.
 
@@ -191,7 +269,7 @@ def predict(
         for batch in loader:
             image = normalize(batch["image"].to(device)).to(dtype)
             if patch:
-                logits = patched_logits(logits_of, image, views, patch, batch_size)
+                logits = patched_logits(logits_of, image, views, patch, batch_size, overlap)
             else:
                 max_pixels = batch_size * image[0, 0].numel()
                 logits = mean_logits(logits_of, image, views, max_pixels)

@@ -1,37 +1,52 @@
 """Figures of results: image, truth and prediction side by side; reliability diagrams."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from network.datasets.files import read_mask, read_photo, replacing
 from network.datasets.info import DatasetInfo
-from network.datasets.segmentation import Sample
+from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
+from network.weak.point_labels import PointCounts
 
 
 def write_panel(
-    samples: Sequence[Sample], predictions: Path, info: DatasetInfo, output: Path, title: str
+    samples: Sequence[Sample],
+    predictions: Path,
+    info: DatasetInfo,
+    output: Path,
+    title: str,
+    trained_on: Sequence[Path] | None = None,
 ) -> None:
     """One row a sample: image, truth (black where ignored), prediction, and the classes below.
 
     Args:
         predictions: folder of the predicted masks, labels or RGB, named like the samples.
         output: PNG to write.
+        trained_on: other training masks of the samples, such as points, for a column of their own.
 
     Raises:
         InputError: a prediction is missing or has another size.
     """
-    columns = ["image", "truth", "prediction"] if samples[0].masks else ["image", "prediction"]
+    columns = [
+        "image",
+        *(["truth"] if samples[0].masks else []),
+        *(["trained on"] if trained_on else []),
+        "prediction",
+    ]
     size = 3 * len(columns), 3 * len(samples) + 0.9
     figure = Figure(figsize=size, layout="constrained")  # pyplot would ask for a display
     axes = figure.subplots(len(samples), len(columns), squeeze=False)
-    for row, sample in zip(axes, samples, strict=True):
-        for axis, column, pixels in zip(row, columns, _row(sample, predictions, info), strict=True):
-            axis.imshow(pixels, interpolation="none")
+    for row, sample, own in zip(axes, samples, trained_on or [None] * len(samples), strict=True):
+        pictures = _row(sample, predictions, info, own)
+        for axis, column, pixels in zip(row, columns, pictures, strict=True):
+            axis.imshow(pixels, interpolation=None if column == "trained on" else "none")
             axis.set(xticks=[], yticks=[])
             if axis in axes[0]:
                 axis.set_title(column)
@@ -47,7 +62,9 @@ def write_panel(
         figure.savefig(partial, format="png", dpi=110)
 
 
-def _row(sample: Sample, predictions: Path, info: DatasetInfo) -> list[np.ndarray]:
+def _row(
+    sample: Sample, predictions: Path, info: DatasetInfo, trained_on: Path | None
+) -> list[np.ndarray]:
     path = predictions / f"{sample.name}.png"
     if not path.is_file():
         raise InputError(f"{path}: no prediction of this image; run the test script first")
@@ -55,7 +72,9 @@ def _row(sample: Sample, predictions: Path, info: DatasetInfo) -> list[np.ndarra
     labels = [read_mask(mask, info) for mask in masks]
     if labels[-1].shape != sample.size:
         raise InputError(f"{path}: {labels[-1].shape} pixels, its image has {sample.size}")
-    return [read_photo(sample.image, info), *(info.to_rgb(mask) for mask in labels)]
+    photo, colored = read_photo(sample.image, info), [info.to_rgb(mask) for mask in labels]
+    points = [_marked(photo, read_mask(trained_on, info), info)] if trained_on else []
+    return [photo, *colored[:-1], *points, colored[-1]]
 
 
 def write_reliability(
@@ -87,3 +106,72 @@ def write_reliability(
     lower.set(xlabel="confidence", ylabel="% of pixels")
     with replacing(output) as partial:
         figure.savefig(partial, format="png", dpi=110)
+
+
+def write_points(
+    info: DatasetInfo, root: Path, split: str, name: str, counts: PointCounts, output: Path
+) -> None:
+    """Four images with their points, and how many points and pixels each class has.
+
+    Args:
+        name: of the folder of points.
+        output: PNG to write.
+    """
+    samples = find_samples(info.relabeled(split, name), root, split)
+    shown = [samples[(2 * i + 1) * len(samples) // 8] for i in range(4)]
+    shown = list({sample.name: sample for sample in shown}.values())
+    figure = Figure(figsize=(3.6 * len(shown), 6.6), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=[3.6, 3])
+    colors = np.array(info.palette) / 255
+    for axis, sample in zip(np.ravel(upper.subplots(1, len(shown))), shown, strict=True):
+        photo = read_photo(sample.image, info)
+        mask = read_mask(next(iter(sample.masks.values())), info)
+        axis.imshow(_marked(photo, mask, info))
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(sample.name, fontsize=7)
+    axis = lower.subplots()
+    places = np.arange(info.num_classes)
+    bars = [("points", counts.points)]
+    if counts.pixels != counts.points:
+        bars.append(("labeled pixels", counts.pixels))
+    if counts.dense:
+        bars.append(("pixels of the masks", counts.dense))
+    width = 0.8 / len(bars)
+    for number, (label, heights) in enumerate(bars):
+        shift = (number - (len(bars) - 1) / 2) * width
+        axis.bar(
+            places + shift,
+            heights,
+            width,
+            label=label,
+            color=colors,
+            edgecolor="black",
+            hatch=("", "//", "..")[number],
+            linewidth=0.6,
+        )
+    axis.set_yscale("symlog", linthresh=1)
+    axis.set_xticks(places, info.classes)
+    axis.set(ylabel="number")
+    axis.legend(frameon=False, labelcolor="black")
+    figure.suptitle(f"{info.name}, {split}: {name}")
+    with replacing(output) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+
+
+def _marked(photo: np.ndarray, mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    """A paler photo (h, w, 3) with its labeled pixels, larger the fewer there are."""
+    gray = photo.mean(axis=2, keepdims=True)
+    shown = (0.5 * gray + 0.5 * photo).astype(np.uint8)
+    is_labeled = mask != info.ignore_index
+    spacing = math.sqrt(mask.size / max(1, is_labeled.sum()))
+    radius = round(min(max(mask.shape) / 150, spacing / 6))
+    if radius > 1:
+        shown[_dilated(is_labeled, radius + 2)] = 0
+    for label, color in enumerate(info.palette):
+        shown[_dilated(mask == label, radius)] = color
+    return shown
+
+
+def _dilated(mask: np.ndarray, radius: int) -> np.ndarray:
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return cv2.dilate(mask.astype(np.uint8), disc) > 0

@@ -1,10 +1,10 @@
-"""AdamW, optionally in Lookahead, and the cosine of the learning rate."""
+"""AdamW, optionally in Lookahead, and the schedule of the learning rate."""
 
 import torch
 from catalyst.contrib.optimizers.lookahead import Lookahead as CatalystLookahead
 from torch import nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
 from network.config import Optim
 
@@ -58,4 +58,6 @@ def build_optimizer(network: nn.Module, optim: Optim) -> tuple[Optimizer, LRSche
     optimizer: Optimizer = AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay)
     if optim.lookahead:
         optimizer = Lookahead(optimizer)
+    if optim.step:
+        return optimizer, StepLR(optimizer, optim.step)
     return optimizer, CosineAnnealingLR(optimizer, T_max=optim.epochs, eta_min=optim.min_lr)

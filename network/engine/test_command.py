@@ -1,12 +1,12 @@
-"""The command lines of the test scripts: one for all data sets of images, one for frames."""
+"""The command lines of what predicts: test scripts of images and of frames, and predict.py."""
 
 import argparse
 from pathlib import Path
 
-from network.config import load_experiment, parse_with_overrides
+from network.config import Experiment, load_experiment, parse_with_overrides
 from network.datasets.info import DatasetInfo
 from network.engine.compute import add_compute_flags, compute_overrides
-from network.engine.evaluate import BOUNDARY_TOLERANCE, evaluate
+from network.engine.evaluate import BOUNDARY_TOLERANCE, evaluate, predict_folder
 from network.engine.report.page import write_report
 from network.engine.results import REPORT_FILE
 from network.engine.runs import find_checkpoint
@@ -33,16 +33,12 @@ def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
         raise InputError(f"--batch-size {args.batch_size}: must be at least 1")
     if args.boundary_tolerance < 0:
         raise InputError(f"--boundary-tolerance {args.boundary_tolerance}: must be at least 0")
-    # Without a held-out split no best checkpoint is chosen.
-    names = ("best.ckpt", "last.ckpt") if experiment.data.val else ("last.ckpt",)
     split = "val" if args.val else experiment.data.test
     if split not in experiment.dataset.splits:
         raise InputError(f"--val: {experiment.dataset.name} has no split 'val'")
-    checkpoint = args.checkpoint or find_checkpoint(experiment, names)
-    print(f"checkpoint {checkpoint}")
     evaluate(
         experiment,
-        checkpoint=checkpoint,
+        checkpoint=_checkpoint(experiment, args.checkpoint),
         output=args.output,
         split=split,
         tta=args.tta,
@@ -77,14 +73,11 @@ def run_frames_test(description: str, dataset: DatasetInfo) -> None:
     for flag, value in (("-ph", args.patch_height), ("-pw", args.patch_width), ("-b", args.batch)):
         if value < 1:
             raise InputError(f"{flag} {value}: must be at least 1")
-    names = ("best.ckpt", "last.ckpt") if experiment.data.val else ("last.ckpt",)
-    checkpoint = args.checkpoint or find_checkpoint(experiment, names)
-    print(f"checkpoint {checkpoint}")
     # The official folders are uavid_train, uavid_val and uavid_test.
     split = args.input.resolve().name.removeprefix(f"{dataset.name}_")
     evaluate(
         experiment,
-        checkpoint=checkpoint,
+        checkpoint=_checkpoint(experiment, args.checkpoint),
         output=args.output,
         split=split,
         tta=args.tta,
@@ -101,6 +94,59 @@ def run_frames_test(description: str, dataset: DatasetInfo) -> None:
         print(page)
 
 
+def run_predict(description: str) -> None:
+    """Parse the command line and predict a folder of images."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("-c", "--config", type=Path, required=True, help="config/.../x.py")
+    add("-i", "--input", type=Path, required=True, help="folder of images")
+    add("-o", "--output", type=Path, required=True, help="folder for the masks, NAME.png")
+    add("--labels", action="store_true", help="write labels, not RGB colors")
+    add("-p", "--patch", type=int, default=1024, help="side of the patches (default %(default)s)")
+    add("--overlap", type=int, default=128, help="of patches, pixels (default %(default)s)")
+    add("-b", "--batch-size", type=int, default=1, help="patches a step (default %(default)s)")
+    _add_model_flags(parser)
+    args = parse_with_overrides(parser)
+    for flag, value in (("-p", args.patch), ("-b", args.batch_size)):
+        if value < 1:
+            raise InputError(f"{flag} {value}: must be at least 1")
+    if not 0 <= args.overlap < args.patch:
+        raise InputError(f"--overlap {args.overlap}: must be at least 0 and less than a patch")
+    experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
+    count = predict_folder(
+        experiment,
+        checkpoint=_checkpoint(experiment, args.checkpoint),
+        images=args.input,
+        output=args.output,
+        tta=args.tta,
+        rgb=not args.labels,
+        batch_size=args.batch_size,
+        device=args.device,
+        patch=(args.patch, args.patch),
+        overlap=args.overlap,
+    )
+    print(f"{count} masks in {args.output}")
+
+
+def _checkpoint(experiment: Experiment, given: Path | None) -> Path:
+    """The one given, or the newest run's best; without a held-out split there is no best one."""
+    names = ("best.ckpt", "last.ckpt") if experiment.data.val else ("last.ckpt",)
+    checkpoint = given or find_checkpoint(experiment, names)
+    print(f"checkpoint {checkpoint}")
+    return checkpoint
+
+
+def _add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """What all that predict have in common."""
+    add = parser.add_argument
+    add("-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation")
+    add("--checkpoint", type=Path, help="weights; the newest run's best by default")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
+    add_compute_flags(parser)
+
+
 def _frames_parser(description: str, name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -109,43 +155,34 @@ def _frames_parser(description: str, name: str) -> argparse.ArgumentParser:
     add("-i", "--input", type=Path, required=True, help="folder of the sequences seqN/Images")
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("-o", "--output", type=Path, required=True, help="folder for seqN/Labels/*.png")
-    add("-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation")
     add("-ph", "--patch-height", type=int, default=1152, help="pixels (default %(default)s)")
     add("-pw", "--patch-width", type=int, default=1024, help="pixels (default %(default)s)")
     add("-b", "--batch", type=int, default=2, help="patches a step (default %(default)s)")
     add("-d", "--dataset", default=name, help="default %(default)s, and nothing else")
-    add("--checkpoint", type=Path, help="weights; the newest run's best by default")
-    add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
     add("--report", action="store_true", help=f"also write {REPORT_FILE}")
-    add_compute_flags(parser)
+    _add_model_flags(parser)
     return parser
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("-c", "--config", type=Path, required=True, help="config/.../x.py")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the masks")
-    parser.add_argument(
-        "-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation"
-    )
-    parser.add_argument("--rgb", action="store_true", help="write RGB masks, not labels")
-    parser.add_argument("--val", action="store_true", help="the val split, not the test split")
-    parser.add_argument("--checkpoint", type=Path, help="weights; the newest run's best by default")
-    parser.add_argument(
+    add = parser.add_argument
+    add("-c", "--config", type=Path, required=True, help="config/.../x.py")
+    add("-o", "--output", type=Path, required=True, help="folder for the masks")
+    add("--rgb", action="store_true", help="write RGB masks, not labels")
+    add("--val", action="store_true", help="the val split, not the test split")
+    add(
         "--batch-size",
         type=int,
         default=1,
         help="images a step (default 1); views are batched up to as many pixels",
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
-    parser.add_argument(
+    add(
         "--boundary-tolerance",
         type=int,
         default=BOUNDARY_TOLERANCE,
         help="pixels, of boundary F1 (default %(default)s)",
     )
-    parser.add_argument(
-        "--report", action="store_true", help=f"also write {REPORT_FILE}; see tools/make_report.py"
-    )
-    add_compute_flags(parser)
+    add("--report", action="store_true", help=f"also write {REPORT_FILE}; see tools/make_report.py")
+    _add_model_flags(parser)
     return parser

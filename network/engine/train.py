@@ -12,12 +12,13 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from network.config import Experiment, describe, settings
+from network.config import Experiment, default_settings, describe, settings
 from network.datasets.files import replacing
 from network.engine.data import SegmentationData
 from network.engine.protocol import changes_training, check_same_settings, defines_training
 from network.engine.runs import LOGS_DIR, find_checkpoint, new_run, runs
 from network.engine.task import SegmentationTask
+from network.engine.training_figures import write_training_figures
 from network.errors import InputError, nearest
 from network.models.checkpoint import SETTINGS_KEY, TASK_PREFIX, load_weights, read_checkpoint
 
@@ -52,7 +53,7 @@ def train(
     if num_nodes < 1:
         raise InputError(f"--num-nodes {num_nodes}: must be at least 1")
     monitor = _check_monitor(experiment)
-    _check_batch(experiment)
+    _check_network(experiment)
     checkpoint = _resume_checkpoint(experiment, resume)
     run = checkpoint.parent if checkpoint else new_run(experiment)
     options = {
@@ -82,6 +83,8 @@ def train(
     data = SegmentationData(experiment, trainer.world_size)
     pl.seed_everything(experiment.seed, verbose=False)
     task = SegmentationTask(experiment, pretrained=checkpoint is None)
+    if hasattr(task.loss, "set_class_counts"):
+        task.loss.set_class_counts(data.class_counts(task.loss.counted))
     if checkpoint:
         load_weights(task.model, checkpoint)  # names what does not fit before anything starts
     try:
@@ -92,7 +95,9 @@ def train(
             raise KeyboardInterrupt from None
         raise
     if trainer.is_global_zero and not fast_dev_run:
-        print(f"checkpoints in {run}")
+        logs = LOGS_DIR / experiment.name / run.name
+        write_training_figures(experiment, run, logs, trainer.strategy.root_device)
+        print(f"checkpoints in {run}, curves and a panel of training images in {logs}")
     return run
 
 
@@ -107,7 +112,7 @@ def train_once(experiment: Experiment, **options) -> Path:
         if not last.is_file():
             continue
         checkpoint, own = read_checkpoint(last), settings(experiment)
-        trained = checkpoint.get(SETTINGS_KEY, {})
+        trained = default_settings(experiment) | checkpoint.get(SETTINGS_KEY, {})
         kept = [key for key in own if defines_training(key) or key == "data.root"]
         if any(trained.get(key) != own[key] for key in kept):
             continue
@@ -184,23 +189,32 @@ def _check_monitor(experiment: Experiment) -> str | None:
     return experiment.monitor
 
 
-def _check_batch(experiment: Experiment) -> None:
-    """Raise an :class:`InputError` if the network cannot be trained on one image at a time.
+def _check_network(experiment: Experiment) -> None:
+    """Raise an :class:`InputError` if the network cannot be trained on what it will be given.
 
-    Batch normalization of pooled features has no variance then, whatever the size of the image.
+    Of single images batch normalization of pooled features has no variance, whatever their size;
+    and a model that names no parameter ``bands`` may take others than the data set has.
     """
-    if experiment.data.batch_size > 1:
+    bands = experiment.dataset.bands
+    if experiment.data.batch_size > 1 and bands == 3:
         return
     side = min(64, experiment.data.crop)
     try:
         with torch.no_grad():
             model = experiment.build_model(pretrained=False).train()
-            model(torch.zeros(1, experiment.dataset.bands, side, side))
+            model(torch.zeros(min(2, experiment.data.batch_size), bands, side, side))
     except ValueError as error:
         if "more than 1 value per channel" in str(error):
             raise InputError(
                 "data.batch_size=1: this network normalizes features that are one pixel large over "
                 "the batch; give at least 2"
+            ) from error
+        raise
+    except RuntimeError as error:
+        if "channels" in str(error):
+            raise InputError(
+                f"{experiment.config}: its model does not take the {bands} bands of "
+                f"{experiment.dataset.name}; build it for so many"
             ) from error
         raise
 

@@ -54,7 +54,7 @@ def build_views(name: str, info: DatasetInfo) -> Views:
 def mean_logits(
     predict: Predict, image: Tensor, views: Views, max_pixels: int | None = None
 ) -> Tensor:
-    """Mean of the logits over views, each turned back; (b, 3, H, W) -> (b, k, H, W).
+    """Mean of the logits over views, each turned back; (b, bands, H, W) -> (b, k, H, W).
 
     Resizing is linear: the views of one scale are added up first and come back to (H, W) in
     one bicubic resize, which their images shared before.
@@ -79,18 +79,25 @@ def mean_logits(
 
 
 def patched_logits(
-    predict: Predict, image: Tensor, views: Views, patch: tuple[int, int], batch: int
+    predict: Predict,
+    image: Tensor,
+    views: Views,
+    patch: tuple[int, int],
+    batch: int,
+    overlap: int = 0,
 ) -> Tensor:
     """Mean logits of one large image in patches; where these overlap, their mean.
 
     Args:
-        image: (1, 3, H, W).
+        image: (1, bands, H, W).
         patch: height and width; the last ones of a row or column are moved back to the edge.
         batch: patches of one size, or views of them, that ``predict`` is given at once.
+        overlap: pixels that neighboring patches share at least; less than a side of a patch.
     """
     height, width = image.shape[-2:]
     by_size: dict[tuple[int, int], list[tuple[slice, slice]]] = {}
-    for window in windows(height, width, patch, patch):
+    stride = patch[0] - overlap, patch[1] - overlap
+    for window in windows(height, width, patch, stride):
         size = tuple(side.stop - side.start for side in window)
         by_size.setdefault(size, []).append(window)
     total, count = None, image.new_zeros(height, width)

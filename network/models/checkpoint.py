@@ -95,8 +95,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
         if value.shape != expected[name].shape:
             raise InputError(
                 f"{path}: {name} has shape {tuple(value.shape)}, the model's is "
-                f"{tuple(expected[name].shape)}; this checkpoint has another class count or "
-                "encoder, give the config that it was trained with"
+                f"{tuple(expected[name].shape)}; this checkpoint has other classes, bands or "
+                "another encoder, give the config that it was trained with"
             )
     model.load_state_dict(state)
 

@@ -161,8 +161,8 @@ def test_patched_logits():
     with torch.inference_mode():
         expected = mean_logits(network, image, views)
         for patch in ((50, 70), (32, 32), (33, 70), (99, 99), (7, 11)):
-            for batch in (1, 3):
-                actual = patched_logits(network, image, views, patch, batch)
+            for batch, overlap in ((1, 0), (3, 0), (2, min(patch) // 2)):
+                actual = patched_logits(network, image, views, patch, batch, overlap)
                 torch.testing.assert_close(actual, expected)
 
 
@@ -177,6 +177,9 @@ def test_overlapping_patches_are_averaged():
     views = Views(ttach.Compose([]))
     logits = patched_logits(predict, image, views, (4, 4), 1)[0, 0, :, 0]
     assert logits.tolist() == [1, 1, 2, 2, 3, 3]
+    values = iter([1.0, 2.0, 6.0])
+    logits = patched_logits(predict, image, views, (4, 4), 1, overlap=3)[0, 0, :, 0]
+    assert logits.tolist() == [1, 1.5, 3, 3, 4, 6]
 
 
 def test_commands(tmp_path):

@@ -126,6 +126,11 @@ def test_a_folder_of_another_ablation(small, tmp_path):
     longer = load_experiment(CONFIG, [*SMALL, "optim.epochs=9"])
     with pytest.raises(InputError, match=r"another ablation \(optim.epochs 1, not 9\)"):
         claim_folder(output, "components", longer, "test")
+    # A folder of code that did not have a setting yet is this one.
+    record = json.loads((output / "ablation.json").read_text())
+    del record["model.bands"], record["optim.step"]
+    (output / "ablation.json").write_text(json.dumps(record))
+    claim_folder(output, "components", base, "test")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("")
     with pytest.raises(InputError, match="mine: holds other files"):

@@ -1,0 +1,32 @@
+"""ISPRS Potsdam, BiCoR-Seg from points: as bicor.py, with 200 labeled pixels an image.
+
+Run      python tools/make_points.py -c config/potsdam/bicor.py --name points_200 --budget 200
+         python train.py -c config/potsdam/bicor_points.py
+         python test_potsdam.py -c config/potsdam/bicor_points.py -o OUT -t lr
+Source   partial cross-entropy as in resnet18_points.py of Potsdam, on both outputs; no Dice and no
+         heatmap term, which want whole masks
+Expects  not known; val and test have full masks
+"""
+
+from functools import partial
+
+from network.config import Data, Experiment, Optim
+from network.datasets.info import POTSDAM
+from network.losses.partial import PartialCrossEntropy
+from network.models.bicor import BiCoRSeg
+
+experiment = Experiment(
+    dataset=POTSDAM,
+    model=partial(
+        BiCoRSeg,
+        POTSDAM.num_classes,
+        encoder="convnext_base.fb_in1k",
+        layers=2,
+        topk_ratio=0.02,
+        drop_path=0.5,
+    ),
+    loss=partial(PartialCrossEntropy, POTSDAM.ignore_index, gamma=2.0, weights="inverse", aux=0.4),
+    data=Data(train_labels="points_200", crop=768, rotate=0.25, batch_size=8),
+    optim=Optim(lr=8e-5, weight_decay=0.01, epochs=45, lookahead=True),
+    monitor="val/mIoU",
+)

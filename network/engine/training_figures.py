@@ -1,0 +1,92 @@
+"""What a finished training leaves to be looked at: its curves, and a panel of training images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from network.config import Experiment
+from network.datasets.files import replacing
+from network.datasets.segmentation import Sample, find_samples
+from network.engine.evaluate import predict_samples
+from network.engine.figures import write_panel
+from network.engine.runs import read_curves
+
+CURVES, PANEL = "curves.png", "panel.png"
+IMAGES = 4
+PATCH = 1024
+
+
+def write_training_figures(
+    experiment: Experiment, run: Path, logs: Path, device: torch.device
+) -> None:
+    """Write ``curves.png`` and ``panel.png`` into ``logs``.
+
+    Args:
+        run: folder of the checkpoints.
+    """
+    curves = read_curves(run / "last.ckpt")
+    if curves:  # else the run has been moved away from its logs
+        write_curves(curves, logs / CURVES, experiment.name)
+    best = run / "best.ckpt"
+    checkpoint = best if best.is_file() else run / "last.ckpt"
+    samples, trained_on = _training_samples(experiment)
+    with TemporaryDirectory() as folder:
+        predict_samples(experiment, checkpoint, samples, Path(folder), device, PATCH)
+        write_panel(
+            samples,
+            Path(folder),
+            experiment.dataset,
+            logs / PANEL,
+            f"{experiment.name}, training images, {checkpoint.name}",
+            trained_on,
+        )
+
+
+def _training_samples(experiment: Experiment) -> tuple[list[Sample], list[Path] | None]:
+    """A few training images with their dense masks, if there are any; and other training masks."""
+    info, data, root = experiment.dataset, experiment.data, experiment.root
+    if not data.train_labels:
+        return _spread(find_samples(info, root, data.train)), None
+    has_masks = all((root / f.masks[0].folder).is_dir() for f in info.splits[data.train])
+    sparse = _spread(find_samples(info.relabeled(data.train, data.train_labels), root, data.train))
+    trained_on = [next(iter(sample.masks.values())) for sample in sparse]
+    if not has_masks:
+        return [replace(sample, masks={}) for sample in sparse], trained_on
+    dense = {sample.name: sample for sample in find_samples(info, root, data.train)}
+    return [dense[sample.name] for sample in sparse], trained_on
+
+
+def _spread(samples: Sequence[Sample]) -> list[Sample]:
+    count = min(IMAGES, len(samples))
+    return [samples[(2 * i + 1) * len(samples) // (2 * count)] for i in range(count)]
+
+
+def write_curves(
+    curves: Mapping[str, Sequence[tuple[int, float]]], output: Path, title: str
+) -> None:
+    """Loss, OA and mIoU of training and validation by epoch.
+
+    Args:
+        curves: (epoch, value) by name, as logged.
+        output: PNG to write.
+    """
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    for axis, what in zip(figure.subplots(1, 3), ("loss", "OA", "mIoU"), strict=True):
+        for split, color in (("train", "tab:blue"), ("val", "tab:orange")):
+            points = curves.get(f"{split}/{what}")
+            if points:
+                epochs, values = zip(*points, strict=True)
+                percent = [value if what == "loss" else 100 * value for value in values]
+                axis.plot(epochs, percent, "o-", ms=3, color=color, label=split)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set(xlabel="epoch", title=what if what == "loss" else f"{what}, percent")
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    figure.suptitle(title)
+    with replacing(output) as partial:
+        figure.savefig(partial, format="png", dpi=110)

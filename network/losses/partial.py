@@ -1,0 +1,154 @@
+"""Focal cross-entropy over the labeled pixels alone, for points and other sparse labels.
+
+Source: "Remote Sensing Image Segmentation with Partial Cross Entropy Loss"
+(github.com/Abdullah-Bin-Naeem); the focal term is Lin et al., ICCV 2017; effective numbers of
+samples Cui et al., CVPR 2019.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from network.errors import InputError, nearest
+from network.models.output import SegOutput
+from network.models.precision import at_least_float32
+
+EPSILON = 1e-6
+BETA = 0.9999
+NORMALIZERS = ("count", "weight")
+COUNTED = ("labels", "dense")
+
+
+def partial_focal_loss(
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int,
+    gamma: float = 2.0,
+    weights: Tensor | None = None,
+    normalizer: str = "count",
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Sum over the labeled pixels i of w[y_i] (1 - p_i)^gamma (-log p_i), over their number.
+
+    p_i is the softmax probability of the pixel's class. Pixels are pooled over the batch. Without
+    any the loss is 0 and still connected to the graph. With gamma 0 and no weights it is
+    ``torch.nn.functional.cross_entropy``.
+
+    Args:
+        logits: (b, k, H, W).
+        labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
+        weights: (k,)
+        normalizer: ``"count"``: divide by the number of labeled pixels; ``"weight"``: by the sum
+            of their weights, as torch does.
+        mask: (b, H, W); where it is 0, a pixel counts as not labeled.
+
+    Returns:
+        A scalar, float32 or better.
+    """
+    valid = labels != ignore_index
+    if mask is not None:
+        valid = valid & (mask != 0)
+    index = labels.where(valid, 0)
+    # Only these pixels are ever made into probabilities: they are few.
+    log_p = at_least_float32(logits.movedim(1, -1)[valid]).log_softmax(dim=-1)  # (n, k)
+    log_p = log_p.gather(1, index[valid][:, None])[:, 0]
+    loss = -log_p
+    if gamma:
+        # As 1 - p, but exact where p is almost 1; not 0, where a root would have no slope.
+        loss = loss * (-torch.expm1(log_p)).clamp(min=1e-12) ** gamma
+    own = torch.ones_like(loss) if weights is None else weights.to(loss)[index[valid]]
+    total = own.sum() if normalizer == "weight" else torch.ones_like(own).sum()
+    # Where nothing is labeled the sum is that of no elements, which has a gradient of zeros.
+    return (own * loss).sum() / total.clamp(min=EPSILON)
+
+
+def class_weights(counts: Sequence[int] | Tensor, rule: str) -> Tensor:
+    """Weights of the classes from their numbers of pixels.
+
+    Scaled so that those of the classes that occur sum to their number; of a class that does not
+    occur it is 0.
+
+    Args:
+        counts: (k,) pixels.
+        rule: ``"inverse"``: 1 / count; ``"sqrt_inverse"``: its square root;
+            ``"effective"``: 1 / (1 - beta^count) with beta 0.9999.
+
+    Returns:
+        (k,) float32
+    """
+    counts = torch.as_tensor(counts, dtype=torch.float64)
+    weights = RULES[rule](counts + EPSILON) * (counts > 0)
+    return (weights * (counts > 0).sum() / weights.sum().clamp(min=1e-300)).float()
+
+
+RULES = {
+    "inverse": torch.reciprocal,
+    "sqrt_inverse": torch.rsqrt,
+    "effective": lambda counts: 1 / (1 - BETA**counts),
+}
+
+
+class PartialCrossEntropy(nn.Module):
+    """:func:`partial_focal_loss` of the main and of an auxiliary output.
+
+    Class weights come from pixel counts, which the training hands over before it begins
+    (:meth:`set_class_counts`); until then all weights are 1.
+
+    Args:
+        ignore_index: label of the pixels that do not count.
+        gamma: of the focal term; 0 is plain cross-entropy.
+        weights: a rule of :func:`class_weights`, or ``"none"``.
+        counted: ``"labels"``: the counts of what is trained on, the points alone; ``"dense"``:
+            those of the masks that the points were drawn from, which leaks these.
+        normalizer: see :func:`partial_focal_loss`.
+        aux: weight of the auxiliary output's term.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    def __init__(
+        self,
+        ignore_index: int,
+        gamma: float = 2.0,
+        weights: str = "inverse",
+        counted: str = "labels",
+        normalizer: str = "count",
+        aux: float = 0.4,
+    ):
+        super().__init__()
+        for key, value, known in (
+            ("weights", weights, ("none", *RULES)),
+            ("counted", counted, COUNTED),
+            ("normalizer", normalizer, NORMALIZERS),
+        ):
+            if value not in known:
+                raise InputError(
+                    f"loss.{key}={value}: must be one of {', '.join(known)}{nearest(value, known)}"
+                )
+        if gamma < 0:
+            raise InputError(f"loss.gamma={gamma}: must be at least 0")
+        self.ignore_index, self.gamma, self.aux = ignore_index, gamma, aux
+        self.rule, self.counted, self.normalizer = weights, counted, normalizer
+        # Part of the experiment and its data, not of the weights.
+        self.register_buffer("class_weights", None, persistent=False)
+
+    def set_class_counts(self, counts: Sequence[int]) -> None:
+        """Pixels of each class, (k,), as ``counted`` says."""
+        if self.rule != "none":
+            self.class_weights = class_weights(counts, self.rule)
+
+    def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
+        """Weighted parts by name; their sum is the loss.
+
+        Args:
+            output: of a model; without auxiliary logits (as in validation) their part is left out.
+            labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
+        """
+        options = (self.ignore_index, self.gamma, self.class_weights, self.normalizer)
+        parts = {"partial_ce": partial_focal_loss(output.logits, labels, *options)}
+        if output.aux_logits is not None:
+            aux = partial_focal_loss(output.aux_logits, labels, *options)
+            parts["aux_ce"] = self.aux * aux
+        return parts

@@ -1,0 +1,1 @@
+"""Label sources that cost less than dense masks."""

@@ -1,0 +1,183 @@
+"""Folders of sparse masks, drawn from dense ones or read from files of points."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from network.datasets.files import read_mask, write_image
+from network.datasets.folder_jobs import check_folders, map_parallel, replacing_folders
+from network.datasets.info import DatasetInfo
+from network.datasets.patches import PROVENANCE_FILE, read_provenance
+from network.datasets.segmentation import Sample, find_samples
+from network.errors import InputError
+from network.weak.point_files import Points, read_points
+from network.weak.points import PointRule, draw_points, paint_points
+
+POINTS = "points"
+"""The label kind of masks that are labeled at points only."""
+
+
+@dataclass(frozen=True)
+class PointCounts:
+    """What was made of one split.
+
+    Attributes:
+        points: by class.
+        pixels: that are labeled now, by class; more than the points where these are discs.
+        dense: labeled pixels of the masks that the points were drawn from, by class; None where
+            nobody has looked at such masks.
+        images: how many there are.
+        empty: names of images without any point.
+    """
+
+    points: tuple[int, ...]
+    pixels: tuple[int, ...]
+    dense: tuple[int, ...] | None
+    images: int
+    empty: tuple[str, ...]
+
+
+def make_point_labels(
+    info: DatasetInfo,
+    root: Path,
+    split: str,
+    name: str,
+    source: PointRule | Path,
+    *,
+    radius: int = 0,
+    workers: int = 1,
+) -> PointCounts:
+    """Write the folder ``name`` beside each mask folder of ``split``, replacing it as a whole.
+
+    Args:
+        source: a rule to draw points from the masks; or a file of points (see
+            :func:`network.weak.point_files.read_points`), for which no mask is opened.
+        radius: of the discs that are painted, pixels. A disc ends where another class begins, as
+            far as masks are opened.
+
+    Raises:
+        InputError: data, points or folders that cannot be used; nothing is changed.
+    """
+    if radius < 0:
+        raise InputError(f"--radius {radius}: expected 0 or more")
+    if not info.splits[split][0].masks:
+        raise InputError(f"{info.name}: a server holds the masks of '{split}'; take another split")
+    relabeled = info.relabeled(split, _checked_name(name))
+    outputs = [root / folder.masks[0].folder for folder in relabeled.splits[split]]
+    inputs = [
+        root / path
+        for folder in info.splits[split]
+        for path in (folder.images, *(mask.folder for mask in folder.masks))
+    ]
+    check_folders(inputs, outputs)
+    for output in outputs:
+        _check_ours(output)
+    is_drawn = isinstance(source, PointRule)
+    if is_drawn:
+        samples = find_samples(info, root, split)
+        given: dict[str, Points] = {}
+    else:
+        samples = find_samples(info.relabeled(split, None), root, split)
+        given = read_points(source, samples, info)
+    with replacing_folders(*outputs) as partials:
+        by_folder = {
+            root / folder.images: partial
+            for folder, partial in zip(info.splits[split], partials, strict=True)
+        }
+        jobs = [
+            _Job(s, by_folder[s.image.parent] / f"{s.name}.png", given.get(s.name)) for s in samples
+        ]
+        write = _Writer(info, source if is_drawn else None, radius)
+        results = map_parallel(write, jobs, workers=workers, unit="image")
+        points, pixels, dense = (np.sum(counts, axis=0) for counts in zip(*results, strict=True))
+        if not points.any():
+            raise InputError(f"{root}: no pixel of '{split}' gets a point; see the rule")
+        counts = PointCounts(
+            points=tuple(points.tolist()),
+            pixels=tuple(pixels.tolist()),
+            dense=tuple(dense.tolist()) if is_drawn else None,
+            images=len(samples),
+            empty=tuple(s.name for s, r in zip(samples, results, strict=True) if not r[0].any()),
+        )
+        rule = {**(asdict(source) if is_drawn else {"file": source.name}), "radius": radius}
+        for folder, partial in zip(info.splits[split], partials, strict=True):
+            _write_provenance(root / folder.masks[0].folder, partial, rule, counts)
+    return counts
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One mask to write."""
+
+    sample: Sample
+    path: Path
+    points: Points | None
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes one mask; runs in a worker."""
+
+    info: DatasetInfo
+    rule: PointRule | None
+    radius: int
+
+    def __call__(self, job: _Job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points, labeled pixels, and those of the dense mask, by class."""
+        info, k = self.info, self.info.num_classes
+        truth, dense = None, np.zeros(k, int)
+        points = job.points or Points(np.zeros((0, 2), int), np.zeros(0, int))
+        if self.rule:
+            truth = read_mask(next(iter(job.sample.masks.values())), info)
+            places = draw_points(job.sample.name, truth, k, self.rule)
+            points = Points(places, truth[tuple(places.T)])
+            dense = np.bincount(truth.ravel(), minlength=256)[:k]
+        mask = paint_points(
+            points.places, points.labels, job.sample.size, info.ignore_index, self.radius, truth
+        )
+        write_image(job.path, mask)
+        return (
+            np.bincount(points.labels, minlength=k),
+            np.bincount(mask.ravel(), minlength=256)[:k],
+            dense,
+        )
+
+
+def _checked_name(name: str) -> str:
+    if not name or Path(name).name != name or name.startswith("."):
+        raise InputError(f"--name {name}: expected a folder's name, such as points_200")
+    return name
+
+
+def _check_ours(folder: Path) -> None:
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if (read_provenance(folder) or {}).get("label_kind") != POINTS:
+        raise InputError(f"{folder}: holds other files than points; choose another --name")
+
+
+def _write_provenance(dense: Path, folder: Path, rule: dict, counts: PointCounts) -> None:
+    """What is known of the dense masks stays true of these: how patches were cut and padded."""
+    inherited = read_provenance(dense) if dense.is_dir() else None
+    record = {**(inherited or {}), "label_kind": POINTS, POINTS: {"rule": rule, **asdict(counts)}}
+    text = json.dumps(record, indent=2) + "\n"
+    (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
+
+
+def dense_counts(folders: Sequence[Path]) -> tuple[int, ...]:
+    """Pixels by class of the masks that the points in ``folders``, of one split, were drawn from.
+
+    Raises:
+        InputError: that is not known.
+    """
+    found = ((read_provenance(folder) or {}).get(POINTS) or {} for folder in folders)
+    counts = next(found, {}).get("dense")
+    if not counts:
+        raise InputError(
+            f"{folders[0]}: not drawn from dense masks, whose counts loss.counted=dense asks for; "
+            "give loss.counted=labels"
+        )
+    return tuple(counts)

@@ -1,0 +1,14 @@
+"""Masks of a folder of images from a trained model, at the size of the images.
+
+python predict.py -c config/potsdam/bicor.py -i PHOTOS -o fig_results/photos -t lr
+python predict.py -c config/potsdam/bicor.py -i PHOTOS -o fig_results/photos --checkpoint x.ckpt
+
+PNG, JPEG and TIFF images of the config's bands. Large images are predicted in overlapping patches;
+what was interrupted goes on when the command is given again.
+"""
+
+from network.engine.test_command import run_predict
+from network.errors import run_command
+
+if __name__ == "__main__":
+    run_command(lambda: run_predict(__doc__))

@@ -1,0 +1,372 @@
+"""Folders of points: drawn or read from files, trained on, and what may be wrong with them."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import rasterio.warp
+from rasterio.transform import from_origin
+
+from network.config import load_experiment
+from network.datasets.files import read_mask, read_rgb, write_image
+from network.datasets.info import DatasetInfo, Folder, MaskFolder
+from network.datasets.patches import PROVENANCE_FILE, read_provenance
+from network.datasets.segmentation import find_samples
+from network.engine.data import SegmentationData
+from network.errors import InputError
+from network.weak.point_files import read_points
+from network.weak.point_labels import POINTS, make_point_labels
+from network.weak.points import PointRule
+from tests.conftest import ROOT
+from tests.scenes import make_dataset, write_bands
+from tests.test_commands import error_of, succeed
+
+INFO = DatasetInfo(
+    name="fields",
+    root="data/fields",
+    classes=("bare", "wheat", "maize"),
+    palette=((200, 150, 100), (220, 220, 0), (0, 200, 0)),
+    ignore_index=255,
+    splits={
+        split: (Folder(images=f"{split}/images", masks=(MaskFolder(folder=f"{split}/masks"),)),)
+        for split in ("train", "val", "test")
+    },
+)
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_dataset(tmp_path / "data", INFO, {"train": 3, "val": 1}, ((48, 64), (40, 40)))
+
+
+def test_drawn(root):
+    counts = make_point_labels(INFO, root, "train", "dots", PointRule(budget=30), workers=1)
+    assert sum(counts.points) == 90
+    assert counts.points == counts.pixels
+    samples = find_samples(INFO.relabeled("train", "dots"), root, "train")
+    assert list(samples[0].masks) == [POINTS]
+    dense = find_samples(INFO, root, "train")
+    total = np.zeros(256, int)
+    for sample, whole in zip(samples, dense, strict=True):
+        mask, truth = read_mask(sample.masks[POINTS], INFO), read_mask(whole.masks["full"], INFO)
+        labeled = mask != 255
+        assert labeled.sum() == 30
+        np.testing.assert_array_equal(mask[labeled], truth[labeled])
+        total += np.bincount(truth.ravel(), minlength=256)
+    assert counts.dense == tuple(total[:3])
+    record = read_provenance(root / "train/dots")
+    assert record[POINTS]["rule"] == {
+        **{"mode": "uniform", "budget": 30, "share": None, "seed": 0},
+        "radius": 0,
+    }
+    # Once more is the same; a larger radius replaces it.
+    before = [path.read_bytes() for path in sorted((root / "train/dots").glob("*.png"))]
+    make_point_labels(INFO, root, "train", "dots", PointRule(budget=30), workers=1)
+    assert before == [path.read_bytes() for path in sorted((root / "train/dots").glob("*.png"))]
+    wider = make_point_labels(INFO, root, "train", "dots", PointRule(budget=30), radius=2)
+    assert wider.points == counts.points
+    assert sum(wider.pixels) > 90
+
+
+def test_how_patches_were_cut_stays_known(root):
+    record = {"split_size": 64, "stride": 64, "pad_policy": "ignore", "label_kind": "full"}
+    (root / "train/masks" / PROVENANCE_FILE).write_text(json.dumps(record))
+    make_point_labels(INFO, root, "train", "dots", PointRule(budget=3))
+    found = read_provenance(root / "train/dots")
+    assert {**record, "label_kind": POINTS}.items() <= found.items()
+
+
+def test_other_files_are_not_replaced(root):
+    for name in ("masks", "mine"):
+        (root / "train/mine").mkdir(exist_ok=True)
+        (root / "train/mine/notes.txt").touch()
+        with pytest.raises(InputError, match=rf"{name}: .*(contains the input|other files)"):
+            make_point_labels(INFO, root, "train", name, PointRule(budget=3))
+    for name in ("../dots", "", ".hidden", "a/b"):
+        with pytest.raises(InputError, match="--name"):
+            make_point_labels(INFO, root, "train", name, PointRule(budget=3))
+
+
+def write_csv(path: Path, *rows: tuple, columns: str = "image,row,column,class") -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns.split(","), *rows])
+    return path
+
+
+def test_csv(root, tmp_path):
+    """No mask is opened: these are gone."""
+    for path in (root / "train/masks").iterdir():
+        path.unlink()
+    rows = [
+        ("train-0-0", 3, 5, "maize"),
+        ("train-0-0.png", 7.9, 0.5, 0),
+        ("train-0-2", 0, 0, "bare"),
+    ]
+    path = write_csv(tmp_path / "points.csv", *rows)
+    counts = make_point_labels(INFO, root, "train", "mine", path, radius=0)
+    assert counts.points == (2, 0, 1)
+    assert counts.dense is None
+    assert counts.empty == ("train-0-1",)
+    mask = read_mask(root / "train/mine/train-0-0.png", INFO)
+    assert np.argwhere(mask != 255).tolist() == [[3, 5], [7, 0]]
+    assert (mask[3, 5], mask[7, 0]) == (2, 0)
+
+
+def features(*points: tuple, **document) -> str:
+    listed = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Point", "coordinates": list(place)},
+            "properties": properties,
+        }
+        for place, properties in points
+    ]
+    return json.dumps({"type": "FeatureCollection", "features": listed, **document})
+
+
+def test_geojson_in_pixels(root, tmp_path):
+    path = tmp_path / "points.geojson"
+    path.write_text(features(((5, 3), {"class": "wheat", "image": "train-0-1"})))
+    found = read_points(path, find_samples(INFO, root, "train"), INFO)
+    assert found.keys() == {"train-0-1"}
+    assert found["train-0-1"].places.tolist() == [[3, 5]]
+    assert found["train-0-1"].labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:32633", "urn:ogc:def:crs:EPSG::3857"])
+def test_geojson_on_the_map(root, tmp_path, crs):
+    """In the images' own coordinates and in others; in both images that overlap there."""
+    rng = np.random.default_rng(0)
+    for name, left in (("train-0-0", 500_000), ("train-0-1", 500_002), ("train-0-2", 600_000)):
+        (root / f"train/images/{name}.png").unlink()
+        size = (48, 64) if name != "train-0-1" else (40, 40)
+        image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        transform = from_origin(left, 5_400_000, 0.1, 0.1)
+        write_bands(root / f"train/images/{name}.tif", image, crs="EPSG:32633", transform=transform)
+    x, y = 500_000 + 0.1 * 25.5, 5_400_000 - 0.1 * 7.5  # row 7, column 25 of the first
+    to = crs or "EPSG:4326"
+    ((px,), (py,)) = rasterio.warp.transform(
+        "EPSG:32633", rasterio.CRS.from_user_input(to), [x], [y]
+    )
+    document = {"crs": {"type": "name", "properties": {"name": crs}}} if crs else {}
+    path = tmp_path / "points.geojson"
+    path.write_text(features(((px, py), {"class": 2}), **document))
+    samples = find_samples(INFO.relabeled("train", None), root, "train")
+    found = read_points(path, samples, INFO)
+    assert {name: points.places.tolist() for name, points in found.items()} == {
+        "train-0-0": [[7, 25]],
+        "train-0-1": [[7, 5]],
+    }
+    path.write_text(features(((0, 0), {"class": 2}), **document))
+    with pytest.raises(InputError, match="feature 0: 0, 0 is outside all images"):
+        read_points(path, samples, INFO)
+
+
+def test_folder_of_masks(root, tmp_path):
+    colors = np.zeros((48, 64, 3), np.uint8)
+    colors[4, 6] = INFO.palette[1]
+    write_image(tmp_path / "points/train-0-0.png", colors)
+    counts = make_point_labels(INFO, root, "train", "mine", tmp_path / "points", radius=1)
+    assert counts.points == (0, 1, 0)
+    assert counts.pixels == (0, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (("train-0-7", 0, 0, "bare"), "line 3: no image 'train-0-7'.*did you mean 'train-0-"),
+        (("train-0-0", 48, 0, "bare"), "line 3: row 48, column 0 is outside train-0-0.*48 rows"),
+        (("train-0-0", 0, -1, "bare"), "line 3: row 0, column -1 is outside"),
+        (("train-0-0", "nan", 0, "bare"), "line 3: row nan, column 0 is outside"),
+        (("train-0-0", "x", 0, "bare"), "line 3: row 'x', column '0': no numbers"),
+        (("train-0-0", 0, 0, "maiz"), "line 3: no class 'maiz'.*did you mean 'maize'"),
+        (("train-0-0", 0, 0, 3), "line 3: no class '3'.*or 0 to 2"),
+        (("train-0-0", 1, 1, 2), "line 3: another point of this pixel has another class"),
+        (("train-0-0", 0), "line 3: row '0', column '': no numbers"),
+    ],
+)
+def test_wrong_points(root, tmp_path, row, words):
+    path = write_csv(tmp_path / "points.csv", ("train-0-0", 1, 1, 0), row)
+    before = sorted(root.rglob("*"))
+    with pytest.raises(InputError, match=words):
+        make_point_labels(INFO, root, "train", "mine", path)
+    assert sorted(root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("p.csv", "image,x,y,class\n", "no column 'row'; the first line must be image,row,"),
+        ("p.csv", "image,row,column,class\n", "no point in it"),
+        ("p.geojson", "{", "unreadable"),
+        ("p.geojson", "[]", "not a FeatureCollection"),
+        ("p.geojson", features(((1, 1), {"kind": 2})), "feature 0: not a Point with .*'class'"),
+        ("p.geojson", features(((1, 1), {"class": 2})), "train-0-0.png does not say where"),
+        ("p.geojson", features((("a", 1), {"class": 2})), "feature 0: not a Point"),
+        ("p.txt", "", "expected a .csv, a .geojson"),
+    ],
+)
+def test_wrong_files(root, tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_points(tmp_path / name, find_samples(INFO, root, "train"), INFO)
+
+
+CONFIG = """
+from functools import partial
+
+from network.config import Data, Experiment, Optim
+from network.datasets.info import DatasetInfo, Folder, MaskFolder
+from network.losses.partial import PartialCrossEntropy
+from network.models.tconv import TransposedConvNet
+
+TEXTURES = DatasetInfo(
+    name="textures",
+    root="data",
+    classes=("smooth", "rough"),
+    palette=((0, 0, 255), (255, 255, 0)),
+    ignore_index=255,
+    splits={
+        split: (Folder(images=f"{split}/images", masks=(MaskFolder(folder=f"{split}/masks"),)),)
+        for split in ("train", "val", "test")
+    },
+)
+experiment = Experiment(
+    dataset=TEXTURES,
+    model=partial(TransposedConvNet, 2, encoder="test_resnet", weights=None),
+    loss=partial(PartialCrossEntropy, 255),
+    data=Data(
+        train_labels="dots", crop=64, scales=(0.75, 1.0), mosaic=0.0, repeat=4, batch_size=8,
+        workers=1,
+    ),
+    optim=Optim(lr=3e-3, epochs=12, lookahead=False),
+)
+"""
+
+
+def write_textures(root: Path, counts: dict[str, int]) -> None:
+    """Two textures of one mean color, in large blobs."""
+    for split, count in counts.items():
+        for number in range(count):
+            rng = np.random.default_rng([number, len(split)])
+            y, x = np.mgrid[:128, :128] / 128
+            a, b, c = rng.uniform(-1, 1, 3)
+            labels = (a * (x - 0.5) + b * (y - 0.5) + 0.1 * c * np.sin(9 * x) > 0).astype(np.uint8)
+            noise = rng.normal(0, 1, (128, 128, 3)) * np.where(labels, 60, 8)[..., None]
+            image = np.clip(128 + noise, 0, 255).astype(np.uint8)
+            write_image(root / f"{split}/images/{number}.png", image)
+            write_image(root / f"{split}/masks/{number}.png", labels)
+
+
+@pytest.fixture(scope="module")
+def textures(tmp_path_factory) -> Path:
+    cwd = tmp_path_factory.mktemp("textures")
+    (cwd / "textures.py").write_text(CONFIG)
+    write_textures(cwd / "data", {"train": 16, "val": 2, "test": 4})
+    args = ["-c", "textures.py", "--name", "dots", "--share", "1", "--workers", "1"]
+    out = succeed("tools/make_points.py", *args, "--figure", "points.png", cwd=cwd)
+    assert "data.train_labels=dots" in out
+    assert (cwd / "points.png").stat().st_size > 10_000
+    return cwd
+
+
+@pytest.fixture(scope="module")
+def trained(textures) -> Path:
+    succeed("train.py", "-c", "textures.py", "--accelerator", "cpu", cwd=textures)
+    return textures
+
+
+def test_points_teach(trained):
+    """One percent of the pixels, by the commands: nearly all others are right."""
+    textures = trained
+    succeed("test_custom.py", "-c", "textures.py", "-o", "out", cwd=textures)
+    document = json.loads((textures / "out/scores.json").read_text())
+    assert document["scores"]["full"]["mIoU"] > 0.9
+    assert document["protocol"]["settings"]["data.train_labels"] == "dots"
+
+
+def test_figures_of_a_training(trained):
+    """Curves; image, truth, points and prediction of four training images."""
+    logs = trained / f"lightning_logs/{trained.name}/textures/version_0"
+    sizes = {name: cv2.imread(str(logs / f"{name}.png")).shape for name in ("curves", "panel")}
+    assert sizes["curves"][1] > 1000
+    height, width = sizes["panel"][:2]
+    assert 1 < height / width < 1.2  # four by four, and the classes below
+    assert not list(logs.glob("*.partial*"))
+
+
+def test_predict(trained):
+    """A folder of images in overlapping patches: masks of their size, in colors or as labels."""
+    for number, image in enumerate(sorted((trained / "data/test/images").iterdir())):
+        suffix = ("tif", "png")[number % 2]
+        write_image(trained / f"photos/{number}.{suffix}", read_rgb(image)[: 128 - 7 * number])
+    args = ["-c", "textures.py", "-i", "photos", "-p", "64", "--overlap", "16"]
+    assert "4 masks in masks" in succeed("predict.py", *args, "-o", "masks", cwd=trained)
+    colors = [read_rgb(path) for path in sorted((trained / "masks").glob("*.png"))]
+    assert [mask.shape for mask in colors] == [(128 - 7 * n, 128, 3) for n in range(4)]
+    succeed("predict.py", *args, "-o", "labels", "--labels", "-t", "lr", "-b", "4", cwd=trained)
+    info = load_experiment(trained / "textures.py").dataset
+    for number, path in enumerate(sorted((trained / "labels").glob("*.png"))):
+        labels = read_mask(path, info)
+        truth = read_mask(trained / f"data/test/masks/{number}.png", info)[: len(labels)]
+        assert (labels == truth).mean() > 0.9
+        assert (info.from_rgb(colors[number], "mask") == labels).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["-i", "nowhere"], ["nowhere", "no such folder"]),
+        (["-i", "photos", "-p", "0"], ["-p 0"]),
+        (["-i", "photos", "-p", "64", "--overlap", "64"], ["--overlap 64", "less than a patch"]),
+        (["-i", "photos", "--checkpoint", "no.ckpt"], ["no.ckpt", "no such"]),
+        (["-i", "gray"], ["gray/0.png", "1 band of uint8", "convert it to RGB"]),
+    ],
+)
+def test_wrong_predict(trained, args, words):
+    for folder, shape in (("photos", (9, 9, 3)), ("gray", (9, 9))):
+        if not (trained / folder).is_dir():
+            write_image(trained / f"{folder}/0.png", np.zeros(shape, np.uint8))
+    line = error_of("predict.py", "-c", "textures.py", "-o", "other", *args, cwd=trained)
+    assert all(word in line for word in words), line
+
+
+def test_class_counts(textures, monkeypatch):
+    """Of the points by default; those of the dense masks are in the points' provenance."""
+    monkeypatch.chdir(textures)
+    data = SegmentationData(load_experiment("textures.py"))
+    points = data.class_counts("labels")
+    assert sum(points) == 16 * 164
+    for path in (textures / "data/train/masks").iterdir():
+        path.rename(path.with_suffix(".gone"))
+    try:
+        dense = data.class_counts("dense")
+    finally:
+        for path in (textures / "data/train/masks").iterdir():
+            path.rename(path.with_suffix(".png"))
+    assert sum(dense) == 16 * 128 * 128
+    assert points[0] / sum(points) == pytest.approx(dense[0] / sum(dense), abs=0.05)
+
+
+def test_what_does_not_fit(textures, tmp_path):
+    train = "train.py", "-c", "textures.py", "--accelerator", "cpu"
+    line = error_of(*train, "data.train_labels=dosts", cwd=textures)
+    assert re.search(r"train/dosts: no such folder", line)
+    line = error_of(*train, "data.train_labels=masks", "loss.counted=dense", cwd=textures)
+    assert "train/masks: not drawn from dense masks" in line
+    tool = "tools/make_points.py", "-c", "textures.py", "--name", "other"
+    assert "--mode grids" in error_of(*tool, "--mode", "grids", "--budget", "3", cwd=textures)
+    assert "either --budget or --share" in error_of(*tool, cwd=textures)
+    assert "no such file" in error_of(*tool, "--points", "none.csv", cwd=textures)
+    assert "--split tran" in error_of(*tool, "--split", "tran", "--budget", "3", cwd=textures)
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "config").glob("*/*points*.py")))
+def test_point_configs_name_the_folder_that_they_make(config):
+    """The command in the docstring makes the folder that the config reads."""
+    experiment = load_experiment(config)
+    assert f"--name {experiment.data.train_labels} " in config.read_text()
