@@ -52,15 +52,20 @@ def succeed(script: str, *args: str, cwd: Path) -> str:
     return result.stdout
 
 
+def written(cwd: Path) -> set[Path]:
+    """All but the data, and what Python keeps of a config that it has read."""
+    return {path for path in cwd.rglob("*") if not {"data", "__pycache__"} & set(path.parts)}
+
+
 def error_of(script: str, *args: str, cwd: Path) -> str:
     """The one line of a run that ends with exit code 2 and writes nothing."""
-    before = {path for path in cwd.rglob("*") if "data" not in path.parts}
+    before = written(cwd)
     result = run(script, *args, cwd=cwd)
     assert result.returncode == 2, result.stderr[-3000:]
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, result.stderr[-3000:]
     assert "Traceback" not in result.stderr
-    assert {path for path in cwd.rglob("*") if "data" not in path.parts} == before
+    assert written(cwd) == before
     return errors[0]
 
 
