@@ -24,13 +24,14 @@ from tqdm import tqdm
 
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.files import replacing
+from network.datasets.folder_jobs import available_cores
+from network.engine.ablation_tables import TABLES, Variant
 from network.engine.ablation import (
-    TABLES,
-    Variant,
     check_overrides,
     claim_folder,
     collect,
     is_done,
+    prepare_labels,
     result_folder,
     run_variant,
     to_markdown,
@@ -44,7 +45,7 @@ def main() -> None:
     """Run the ablation, or one run of it."""
     args = parse_args()
     table = TABLES[args.table]
-    check_overrides(args.overrides)
+    check_overrides(args.overrides, table)
     base = load_experiment(args.config, args.overrides)
     info = base.dataset
     split = args.split or base.data.test
@@ -67,6 +68,7 @@ def main() -> None:
     for variant, seed in runs:  # what does not fit is said before anything is trained
         variant_experiment(base, args.table, variant, seed)
     claim_folder(output, args.table, base, split)
+    prepare_labels(base, table, available_cores())
     todo = [run for run in runs if not is_done(result_folder(output, *run))]
     print(f"{len(todo)} of {len(runs)} runs to do in {output}")
     run_all(args, output, todo)

@@ -1,30 +1,18 @@
-"""Your own data, BiCoR-Seg: a small drone orthophoto, five classes; the template to copy.
+"""Drone orthophoto, BiCoR-Seg: five classes, small and from scratch; a start for own data.
 
 Run      python train.py -c config/drone/bicor.py data.root=PATH
          python test_custom.py -c config/drone/bicor.py -o fig_results/drone data.root=PATH
 Source   image and mask folders train, val, test; index masks, 255 = no data. The tiles are
          DroneDeploy's segmentation sample. The encoder is small and starts from scratch
-Expects  see 'Results' in README.md
+Expects  see docs/results.md
 """
 
 from functools import partial
 
 from network.config import Data, Experiment, Optim
-from network.datasets.info import DatasetInfo, Folder, MaskFolder
+from network.datasets.info import DRONE
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
-
-DRONE = DatasetInfo(
-    name="drone",
-    root="data/drone",
-    classes=("ground", "building", "vegetation", "clutter", "car"),
-    palette=((255, 255, 255), (0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0)),
-    ignore_index=255,
-    splits={
-        split: (Folder(images=f"{split}/images", masks=(MaskFolder(folder=f"{split}/masks"),)),)
-        for split in ("train", "val", "test")
-    },
-)
 
 experiment = Experiment(
     dataset=DRONE,

@@ -2,8 +2,8 @@
 
 Sources: ISPRS 2D semantic labeling contest (Vaihingen, Potsdam), LoveDA (Wang et al., NeurIPS
 2021 Datasets and Benchmarks), UAVid (Lyu et al., ISPRS Journal 2020), the Grass and Cloud sets of
-KTDA as D2LS uses them, and GeoSeg's folder names, which the field's commands rely on. Palettes are
-RGB.
+KTDA as D2LS uses them, a part of DroneDeploy's segmentation sample, and GeoSeg's folder names,
+which the field's commands rely on. Palettes are RGB.
 """
 
 from collections.abc import Mapping
@@ -436,4 +436,16 @@ UAVID = DatasetInfo(
         }.items()
     },
     d4=D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5, 1.75)),
+)
+
+DRONE = DatasetInfo(
+    name="drone",
+    root="data/drone",
+    classes=("ground", "building", "vegetation", "clutter", "car"),
+    palette=((255, 255, 255), (0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0)),
+    ignore_index=255,
+    splits={
+        split: (Folder(images=f"{split}/images", masks=(MaskFolder(folder=f"{split}/masks"),)),)
+        for split in SPLITS
+    },
 )

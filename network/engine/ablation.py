@@ -1,13 +1,8 @@
-"""Ablations as data: which variants a table compares, and how they are run and put together.
-
-Sources: BiCoR-Seg, arXiv 2512.20255, tables 4 and 5 and figure 3; D2LS, arXiv 2503.06683, its table
-of dictionary and losses.
-"""
+"""How the variants of an ablation are built, run and put together."""
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +11,8 @@ from matplotlib.figure import Figure
 from network.config import Experiment, default_settings, override, settings
 from network.datasets.files import replacing
 from network.datasets.info import VAIHINGEN
+from network.datasets.patches import read_provenance
+from network.engine.ablation_tables import TABLES, Table, Variant
 from network.engine.comparison import Comparison, Model, check_runs_of_one_model, compare
 from network.engine.comparison_tables import caption
 from network.engine.evaluate import evaluate
@@ -28,6 +25,7 @@ from network.losses.bicor import BiCoRLoss
 from network.losses.d2ls import D2LSLoss
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
+from network.weak.point_labels import POINTS, make_point_labels
 
 NETWORKS = {"bicor": (BiCoRSeg, BiCoRLoss), "d2ls": (D2LS, D2LSLoss)}
 
@@ -40,116 +38,16 @@ _SHARED = (
 )
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One row.
-
-    Attributes:
-        network: a key of ``NETWORKS``.
-        overrides: of its model and loss.
-        published: mIoU in percent, by data set.
-    """
-
-    name: str
-    network: str
-    overrides: tuple[str, ...] = ()
-    published: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def slug(self) -> str:
-        """Its name as that of a folder."""
-        return re.sub(r"[^\w.=-]+", "_", self.name).strip("_")
-
-
-@dataclass(frozen=True)
-class Table:
-    """The rows of one table, and what their names tell apart."""
-
-    title: str
-    variants: tuple[Variant, ...]
-
-
-def _components(name: str, heatmap: float, fisher: float, published: float) -> Variant:
-    options = ("model.layers=2", "model.aux=False")
-    weights = (f"loss.heatmap={heatmap}", f"loss.fisher={fisher}")
-    return Variant(name, "bicor", options + weights, {"loveda": published})
-
-
-def _d2ls(name: str, published: Sequence[float], *overrides: str) -> Variant:
-    """With the layers that D2LS has on the data set: two on Vaihingen, three elsewhere."""
-    by_set = dict(zip(("loveda", "vaihingen", "grass"), published, strict=False))
-    return Variant(name, "d2ls", overrides, by_set)
-
-
-TABLES = {
-    # All rows without the auxiliary output, of which the paper's text does not speak.
-    "components": Table(
-        "BiCoR-Seg, table 4: components",
-        (
-            Variant(
-                "cross-attention baseline",
-                "d2ls",
-                ("model.layers=3", "model.aux=False", "loss.contrastive=0.0"),
-                {"loveda": 54.20},
-            ),
-            _components("HBIS", 0.0, 0.0, 55.15),
-            _components("HBIS + Fisher loss", 0.0, 0.1, 55.21),
-            _components("HBIS + heatmap loss", 0.1, 0.0, 55.36),
-            _components("HBIS + both", 0.1, 0.1, 55.49),
-        ),
-    ),
-    "layers": Table(
-        "BiCoR-Seg, table 5: HBIS layers",
-        tuple(
-            Variant(
-                f"L = {layers}",
-                "bicor",
-                (f"model.layers={layers}",),
-                {"loveda": loveda, "vaihingen": vaihingen},
-            )
-            for layers, loveda, vaihingen in (
-                (1, 55.29, 84.54),
-                (2, 55.49, 85.37),
-                (3, 55.28, 84.67),
-            )
-        ),
-    ),
-    "topk": Table(
-        "BiCoR-Seg, figure 3: share of the pixels that a class is refined from",
-        tuple(
-            Variant(f"ratio {ratio}", "bicor", ("model.layers=2", f"model.topk_ratio={ratio}"))
-            for ratio in (0.005, 0.01, 0.02, 0.05, 0.1, 1.0)
-        ),
-    ),
-    "d2ls": Table(
-        "D2LS: dictionary and losses",
-        (
-            # The paper's "static loss only" is this network again, but for an unused generator.
-            _d2ls(
-                "without generator",
-                (54.81, 84.40, 50.70),
-                *("model.generator=False", "model.aux=False", "loss.contrastive=0.0"),
-            ),
-            _d2ls(
-                "dynamic alone",
-                (54.93, 85.17, 51.38),
-                *("model.aux=False", "loss.contrastive=0.0"),
-            ),
-            _d2ls("static and dynamic", (54.95, 85.17, 51.53), "loss.contrastive=0.0"),
-            _d2ls("all, with contrastive loss", (55.27, 85.27, 51.96)),
-            _d2ls("embeddings of ones", (), *("model.embeddings=ones", "model.aux=False")),
-            _d2ls("embeddings of zeros", (), *("model.embeddings=zeros", "model.aux=False")),
-        ),
-    ),
-}
-
-
 def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int) -> Experiment:
     """The experiment of one run: data, optimizer and encoder of ``base``, else the variant's.
 
     Raises:
         InputError: the base's model has no encoder, or a value does not fit.
     """
+    run_name = f"ablation/{table}/{base.dataset.name}/{variant.slug}/seed{seed}"
+    if variant.network is None:
+        words = [*variant.overrides, f"data.train_labels={variant.labels}"]
+        return override(replace(base, name=run_name, seed=seed), words)
     of_base = settings(base)
     if not {"model.encoder", "model.dim", "loss.smoothing"} <= of_base.keys():
         raise InputError(
@@ -169,17 +67,34 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
         base,
         model=partial(network, info.num_classes, **shared["model"]),
         loss=partial(loss, info.ignore_index, **shared["loss"]),
-        name=f"ablation/{table}/{info.name}/{variant.slug}/seed{seed}",
+        name=run_name,
         seed=seed,
     )
     return override(experiment, variant.overrides)
 
 
-def check_overrides(words: Sequence[str]) -> None:
+def prepare_labels(base: Experiment, table: Table, workers: int = 1) -> None:
+    """Draw the points that the variants train on, where they are not drawn yet."""
+    info, split = base.dataset, base.data.train
+    for variant in table.variants:
+        if not variant.points:
+            continue
+        folders = info.relabeled(split, variant.labels).splits[split]
+        records = [read_provenance(base.root / f.masks[0].folder) or {} for f in folders]
+        rule = {**asdict(variant.points), "radius": 0}
+        if any((record.get(POINTS) or {}).get("rule") != rule for record in records):
+            options = (info, base.root, split, variant.labels, variant.points)
+            make_point_labels(*options, workers=workers)
+
+
+def check_overrides(words: Sequence[str], table: Table) -> None:
     """Raise an :class:`InputError` for an override that the variants would not heed."""
     for word in words:
         key = word.partition("=")[0]
-        if key.startswith(("model.", "loss.")) and key not in _SHARED:
+        if table.is_of_base:
+            if key in table.own_keys:
+                raise InputError(f"override '{word}': is each variant's own")
+        elif key.startswith(("model.", "loss.")) and key not in _SHARED:
             raise InputError(
                 f"override '{word}': is each variant's own; of model and loss only "
                 f"{', '.join(_SHARED)} can be changed for all"
@@ -207,16 +122,25 @@ def run_variant(experiment: Experiment, folder: Path, split: str, **options) -> 
 def claim_folder(output: Path, table: str, base: Experiment, split: str) -> None:
     """Make ``output`` the folder of this ablation.
 
+    Args:
+        table: its key in ``TABLES``, or another name.
+
     Raises:
         InputError: it is that of another one.
     """
-    keys = {
-        key: value
-        for key, value in settings(base).items()
-        if key in _SHARED
-        or key == "data.root"
-        or (defines_training(key) and not key.startswith(("model.", "loss.", "seed")))
-    }
+    known = TABLES.get(table)
+    is_of_base = known is not None and known.is_of_base
+    left_to_variants = known.own_keys if is_of_base else set()
+
+    def is_kept(key: str) -> bool:
+        if key in _SHARED or key == "data.root":
+            return True
+        of_variants = key.startswith(("model.", "loss.")) and not is_of_base
+        return defines_training(key) and not (
+            of_variants or key in left_to_variants or key == "seed"
+        )
+
+    keys = {key: value for key, value in settings(base).items() if is_kept(key)}
     own = {"table": table, "data_set": base.dataset.name, "split": split, **keys}
     own = json.loads(json.dumps(own))  # as it will be read back
     defaults = json.loads(json.dumps(default_settings(base), default=str))
@@ -288,6 +212,34 @@ def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) 
     return "\n\n".join(parts) + "\n"
 
 
+def _write_points_figure(table: Table, comparison: Comparison, path: Path) -> None:
+    """mIoU against the share of labeled pixels, a line for each setting; full masks dashed."""
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    axis = figure.subplots()
+    column = comparison.columns.index("mIoU")
+    lines: dict[tuple[str, ...], list] = {}
+    for variant, cells in zip(table.variants, comparison.cells, strict=True):
+        cell = cells[column]
+        lines.setdefault(variant.overrides, []).append((variant.points, cell.mean, cell.std or 0))
+    for overrides, color in zip(lines, ("tab:blue", "tab:orange", "tab:green"), strict=False):
+        label = ", ".join(overrides)
+        points = [(p.share, 100 * m, 100 * s) for p, m, s in lines[overrides] if p]
+        shares, means, deviations = zip(*points, strict=True)
+        axis.errorbar(
+            shares, means, deviations, fmt="o-", capsize=4, ms=4, color=color, label=label
+        )
+        for rule, mean, std in lines[overrides]:
+            if rule is None:
+                axis.axhline(100 * mean, color=color, linestyle="--", label=f"{label}, full masks")
+                axis.axhspan(100 * (mean - std), 100 * (mean + std), color=color, alpha=0.12)
+    axis.set_xscale("log")
+    axis.set(xlabel="labeled pixels, percent", ylabel="mIoU, percent", title=table.title)
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, fontsize=8)
+    with replacing(path) as partial_file:
+        figure.savefig(partial_file, format="png", dpi=110)
+
+
 def _text(mean: float | None, std: float | None) -> str:
     if mean is None:
         return "-"
@@ -295,7 +247,10 @@ def _text(mean: float | None, std: float | None) -> str:
 
 
 def write_figure(table: Table, comparison: Comparison, path: Path) -> None:
-    """mIoU of every run as a point, mean and deviation as a bar."""
+    """mIoU of every run as a point, mean and deviation as a bar; of points, a line."""
+    if any(variant.points for variant in table.variants):
+        _write_points_figure(table, comparison, path)
+        return
     figure = Figure(figsize=(1.6 + 1.3 * len(table.variants), 4.2), layout="constrained")
     axis = figure.subplots()
     column = comparison.columns.index("mIoU")

@@ -6,28 +6,29 @@ import re
 import pytest
 
 from network.config import load_experiment, settings
-from network.datasets.info import VAIHINGEN
+from network.datasets.info import POTSDAM, VAIHINGEN
 from network.engine.ablation import (
-    TABLES,
-    Table,
-    Variant,
     check_overrides,
     claim_folder,
     collect,
     is_done,
+    prepare_labels,
     result_folder,
     run_variant,
     to_markdown,
     variant_experiment,
     write_figure,
 )
+from network.engine.ablation_tables import TABLES, Table, Variant
 from network.errors import InputError
 from network.models.d2ls import D2LS
+from network.weak.points import PointRule
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
 from tests.test_commands import OVERRIDES, error_of, run, succeed
 
 CONFIG = ROOT / "config/vaihingen/bicor.py"
+POINTS_CONFIG = ROOT / "config/potsdam/resnet18_points.py"
 SMALL = [*OVERRIDES, "data.workers=0", "optim.lookahead=False"]
 
 ALL = [(name, variant) for name, table in TABLES.items() for variant in table.variants]
@@ -36,11 +37,13 @@ ALL = [(name, variant) for name, table in TABLES.items() for variant in table.va
 @pytest.mark.parametrize(("table", "variant"), ALL, ids=[f"{t}-{v.slug}" for t, v in ALL])
 def test_every_variant_builds(table, variant):
     """With the base's encoder and data, under a name and a seed of its own."""
-    base = load_experiment(CONFIG, ["model.encoder=test_convnext", "model.weights=None"])
+    config = POINTS_CONFIG if TABLES[table].is_of_base else CONFIG
+    base = load_experiment(config, ["model.encoder=test_convnext", "model.weights=None"])
     experiment = variant_experiment(base, table, variant, 7)
     chosen = settings(experiment)
     assert (experiment.seed, chosen["model.encoder"]) == (7, "test_convnext")
-    assert experiment.name == f"ablation/{table}/vaihingen/{variant.slug}/seed7"
+    assert experiment.name == f"ablation/{table}/{base.dataset.name}/{variant.slug}/seed7"
+    assert chosen["data.train_labels"] == variant.labels
     assert chosen["optim.lr"] == base.optim.lr
     for word in variant.overrides:
         key, _, value = word.partition("=")
@@ -140,19 +143,73 @@ def test_a_folder_of_another_ablation(small, tmp_path):
 def test_what_is_shared_and_what_is_not():
     words = ["model.encoder=test_convnext", "model.weights=None", "loss.smoothing=0.2"]
     words += ["model.checkpoint_encoder=True", "data.crop=64"]
-    check_overrides(words)
+    check_overrides(words, TABLES["components"])
     base = load_experiment(CONFIG, words)
     for table, variant in ALL:
+        if TABLES[table].is_of_base:
+            continue
         chosen = settings(variant_experiment(base, table, variant, 1))
         assert (chosen["loss.smoothing"], chosen["model.checkpoint_encoder"]) == (0.2, True)
         if table == "d2ls":
             assert chosen["model.layers"] == 2  # as D2LS has on Vaihingen
     for word in ("model.layers=1", "loss.fisher=2", "seed=4", "name=x"):
         with pytest.raises(InputError, match=f"override '{word}'"):
-            check_overrides([word])
+            check_overrides([word], TABLES["components"])
     baseline = load_experiment(ROOT / "config/baselines/vaihingen.py", words[:2])
     with pytest.raises(InputError, match="give a config of BiCoR-Seg or D2LS"):
         variant_experiment(baseline, *ALL[0], 1)
+
+
+POINT_WORDS = [*OVERRIDES, "data.workers=0", "data.repeat=2"]
+
+
+@pytest.fixture
+def points(tmp_path, monkeypatch):
+    """Points and full masks, with the base's model and loss."""
+    make_dataset(tmp_path / "data", POTSDAM, {"train": 2, "val": 1, "test": 1})
+    monkeypatch.chdir(tmp_path)
+    words = [word for word in POINT_WORDS if not word.startswith("model.drop_path")]
+    words[words.index("data.crop=32")] = "data.crop=64"
+    override = ("loss.weights=none",)
+    variants = (
+        Variant("few", None, override, points=PointRule(share=1.0)),
+        Variant("more", None, override, points=PointRule(share=10.0)),
+        Variant("full masks", None, override),
+    )
+    return load_experiment(POINTS_CONFIG, words), Table("Points", variants)
+
+
+def test_points_and_full_masks(points, tmp_path):
+    """Points are drawn once; each run has its labels; the figure has a line and a dashed one."""
+    base, table = points
+    prepare_labels(base, table)
+    folders = sorted(path.name for path in (tmp_path / "data/train").glob("study_*"))
+    assert folders == ["study_uniform_1", "study_uniform_10"]
+    drawn = {p: p.stat().st_mtime_ns for p in (tmp_path / "data/train").rglob("study_*/*")}
+    prepare_labels(base, table)
+    assert {p: p.stat().st_mtime_ns for p in drawn} == drawn
+    for variant in table.variants:
+        experiment = variant_experiment(base, "small", variant, 1)
+        assert experiment.data.train_labels == variant.labels
+        folder = result_folder(tmp_path / "out", variant, 1)
+        run_variant(experiment, folder, "test", accelerator="cpu")
+    comparisons = collect(tmp_path / "out", table, (1,))
+    assert "| full masks | 1 |" in to_markdown(table, comparisons, "potsdam")
+    write_figure(table, comparisons[0], tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_what_the_base_decides(points, tmp_path):
+    """Of a table with the base's model and loss, another gamma makes another ablation."""
+    base, table = points
+    check_overrides(["loss.gamma=0", "model.encoder=resnet34"], table)
+    for word in ("loss.weights=none", "data.train_labels=x", "seed=2"):
+        with pytest.raises(InputError, match=f"override '{word}'"):
+            check_overrides([word], table)
+    claim_folder(tmp_path / "out", "points", base, "test")
+    other = load_experiment(POINTS_CONFIG, [*POINT_WORDS[:2], "loss.gamma=0.5"])
+    with pytest.raises(InputError, match="holds another ablation"):
+        claim_folder(tmp_path / "out", "points", other, "test")
 
 
 def test_unfinished_runs_are_no_table(small, tmp_path):

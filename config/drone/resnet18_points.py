@@ -1,0 +1,32 @@
+"""Drone orthophoto, ResNet-18 with transposed convolutions from points, small and from scratch.
+
+Run      python tools/make_points.py -c config/drone/bicor.py --name points_200 --budget 200 \\
+             data.root=PATH
+         python train.py -c config/drone/resnet18_points.py data.root=PATH
+         python tools/ablate.py points -c config/drone/resnet18_points.py data.root=PATH
+Source   as resnet18_points.py of Potsdam; augmentation as bicor.py beside this file
+Expects  see docs/results.md
+"""
+
+from functools import partial
+
+from network.config import Data, Experiment, Optim
+from network.datasets.info import DRONE
+from network.losses.partial import PartialCrossEntropy
+from network.models.tconv import TransposedConvNet
+
+experiment = Experiment(
+    dataset=DRONE,
+    model=partial(TransposedConvNet, DRONE.num_classes, encoder="resnet18.a1_in1k", weights=None),
+    loss=partial(PartialCrossEntropy, DRONE.ignore_index, gamma=2.0, weights="inverse"),
+    data=Data(
+        train_labels="points_200",
+        crop=256,
+        scales=(0.5, 0.75, 1.0, 1.25),
+        mosaic=0.0,
+        repeat=8,
+        batch_size=16,
+        workers=2,
+    ),
+    optim=Optim(lr=1e-3, weight_decay=0.01, epochs=20, lookahead=False),
+)

@@ -1,0 +1,152 @@
+"""The tables of ablations: which variants each of them compares.
+
+Sources: BiCoR-Seg, arXiv 2512.20255, tables 4 and 5 and figure 3; D2LS, arXiv 2503.06683, its table
+of dictionary and losses.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from network.weak.points import PointRule
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row.
+
+    Attributes:
+        network: a key of ``NETWORKS``; None: model and loss of the base config.
+        overrides: of its model and loss.
+        published: mIoU in percent, by data set.
+        points: what it is trained on instead of whole masks.
+    """
+
+    name: str
+    network: str | None
+    overrides: tuple[str, ...] = ()
+    published: Mapping[str, float] = field(default_factory=dict)
+    points: PointRule | None = None
+
+    @property
+    def labels(self) -> str | None:
+        """The folder of its points, beside that of the masks."""
+        return self.points and f"study_{self.points.mode}_{self.points.share:.4g}"
+
+    @property
+    def slug(self) -> str:
+        """Its name as that of a folder."""
+        return re.sub(r"[^\w.=-]+", "_", self.name).strip("_")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one table, and what their names tell apart."""
+
+    title: str
+    variants: tuple[Variant, ...]
+
+    @property
+    def is_of_base(self) -> bool:
+        """Whether its variants have the base config's model and loss."""
+        return all(variant.network is None for variant in self.variants)
+
+    @property
+    def own_keys(self) -> set[str]:
+        """Settings that the variants decide, where they have the base's model and loss."""
+        given = {word.partition("=")[0] for v in self.variants for word in v.overrides}
+        return given | {"data.train_labels"}
+
+
+def _components(name: str, heatmap: float, fisher: float, published: float) -> Variant:
+    options = ("model.layers=2", "model.aux=False")
+    weights = (f"loss.heatmap={heatmap}", f"loss.fisher={fisher}")
+    return Variant(name, "bicor", options + weights, {"loveda": published})
+
+
+def _d2ls(name: str, published: Sequence[float], *overrides: str) -> Variant:
+    """With the layers that D2LS has on the data set: two on Vaihingen, three elsewhere."""
+    by_set = dict(zip(("loveda", "vaihingen", "grass"), published, strict=False))
+    return Variant(name, "d2ls", overrides, by_set)
+
+
+PIXELS = 300 * 300
+"""Of an image, for which the budgets of the point study are given."""
+
+
+def _point_budgets() -> tuple[Variant, ...]:
+    variants = []
+    for weights in ("inverse", "none"):
+        suffix = "" if weights == "inverse" else ", no class weights"
+        override = (f"loss.weights={weights}",)
+        for count in (10, 50, 200, 1000, 5000):
+            rule = PointRule(share=100 * count / PIXELS)
+            variants.append(Variant(f"{count} points{suffix}", None, override, points=rule))
+        variants.append(Variant(f"full masks{suffix}", None, override))
+    return tuple(variants)
+
+
+TABLES = {
+    # All rows without the auxiliary output, of which the paper's text does not speak.
+    "components": Table(
+        "BiCoR-Seg, table 4: components",
+        (
+            Variant(
+                "cross-attention baseline",
+                "d2ls",
+                ("model.layers=3", "model.aux=False", "loss.contrastive=0.0"),
+                {"loveda": 54.20},
+            ),
+            _components("HBIS", 0.0, 0.0, 55.15),
+            _components("HBIS + Fisher loss", 0.0, 0.1, 55.21),
+            _components("HBIS + heatmap loss", 0.1, 0.0, 55.36),
+            _components("HBIS + both", 0.1, 0.1, 55.49),
+        ),
+    ),
+    "layers": Table(
+        "BiCoR-Seg, table 5: HBIS layers",
+        tuple(
+            Variant(
+                f"L = {layers}",
+                "bicor",
+                (f"model.layers={layers}",),
+                {"loveda": loveda, "vaihingen": vaihingen},
+            )
+            for layers, loveda, vaihingen in (
+                (1, 55.29, 84.54),
+                (2, 55.49, 85.37),
+                (3, 55.28, 84.67),
+            )
+        ),
+    ),
+    "topk": Table(
+        "BiCoR-Seg, figure 3: share of the pixels that a class is refined from",
+        tuple(
+            Variant(f"ratio {ratio}", "bicor", ("model.layers=2", f"model.topk_ratio={ratio}"))
+            for ratio in (0.005, 0.01, 0.02, 0.05, 0.1, 1.0)
+        ),
+    ),
+    "d2ls": Table(
+        "D2LS: dictionary and losses",
+        (
+            # The paper's "static loss only" is this network again, but for an unused generator.
+            _d2ls(
+                "without generator",
+                (54.81, 84.40, 50.70),
+                *("model.generator=False", "model.aux=False", "loss.contrastive=0.0"),
+            ),
+            _d2ls(
+                "dynamic alone",
+                (54.93, 85.17, 51.38),
+                *("model.aux=False", "loss.contrastive=0.0"),
+            ),
+            _d2ls("static and dynamic", (54.95, 85.17, 51.53), "loss.contrastive=0.0"),
+            _d2ls("all, with contrastive loss", (55.27, 85.27, 51.96)),
+            _d2ls("embeddings of ones", (), *("model.embeddings=ones", "model.aux=False")),
+            _d2ls("embeddings of zeros", (), *("model.embeddings=zeros", "model.aux=False")),
+        ),
+    ),
+    "points": Table(
+        "Points of 300 x 300 pixels, uniformly drawn, and class weights", _point_budgets()
+    ),
+}
