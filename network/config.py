@@ -81,6 +81,8 @@ class Data:
     def __post_init__(self) -> None:
         for key in ("crop", "repeat", "batch_size", "val_batch_size"):
             _require(getattr(self, key) >= 1, f"data.{key}", getattr(self, key), "at least 1")
+        named = self.train_labels != ""
+        _require(named, "data.train_labels", self.train_labels, "the name of a folder, or None")
         for key in ("mosaic", "rotate", "flip", "brighten", "sharpen"):
             value = getattr(self, key)
             _require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")

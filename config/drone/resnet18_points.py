@@ -5,7 +5,7 @@ Run      python tools/make_points.py -c config/drone/bicor.py --name points_200 
          python train.py -c config/drone/resnet18_points.py data.root=PATH
          python tools/ablate.py points -c config/drone/resnet18_points.py data.root=PATH
 Source   as resnet18_points.py of Potsdam; augmentation as bicor.py beside this file
-Expects  see docs/results.md
+Expects  not yet measured
 """
 
 from functools import partial

@@ -87,7 +87,7 @@ def read_header(path: Path) -> Header:
                 dtype="uint16" if is_png16 else "uint8",
                 color=color or ("color-table" if image.mode.startswith("P") else image.mode),
             )
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, ValueError, IndexError, struct.error) as error:
         raise InputError(f"{path}: not an image, or its header is damaged; {REMEDY}") from error
     except OSError as error:
         raise InputError(f"{path}: unreadable image ({error}); {REMEDY}") from error

@@ -152,6 +152,11 @@ class DatasetInfo:
         folders = []
         for folder in self.splits[split]:
             masks = ()
+            if name and not folder.masks:
+                raise InputError(
+                    f"{self.name}: its split '{split}' has no masks beside which '{name}' could "
+                    "be; take another split"
+                )
             if name:
                 beside = PurePosixPath(folder.masks[0].folder).parent
                 masks = (MaskFolder(folder=str(beside / name)),)

@@ -45,7 +45,14 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
                     "by name, rename one of the two"
                 )
             samples[sample.name] = sample
-    return list(samples.values())
+    found = list(samples.values())
+    for sample in found:
+        if sample.masks.keys() != found[0].masks.keys():
+            raise InputError(
+                f"{sample.image}: its masks are {' and '.join(sample.masks)}, those of "
+                f"{found[0].image} {' and '.join(found[0].masks)}; make them in one way"
+            )
+    return found
 
 
 def find_images(folder: Path, info: DatasetInfo) -> list[Sample]:

@@ -88,7 +88,10 @@ class SegmentationData(pl.LightningDataModule):
         self.experiment = experiment
         experiment.check_normalization()  # before all masks are read
         info, data = experiment.dataset, experiment.data
-        trained = info.relabeled(data.train, data.train_labels) if data.train_labels else info
+        trained = info
+        if data.train_labels:
+            trained = info.relabeled(data.train, data.train_labels)
+            self._check_folders(trained)
         self.train_samples, self.train_digests = self._samples(trained, data.train)
         self.val_samples = self._samples(info, data.val)[0] if data.val else []
         count = self._train_count // world_size
@@ -97,6 +100,17 @@ class SegmentationData(pl.LightningDataModule):
                 f"data.batch_size={experiment.data.batch_size}: only {count} training images in "
                 f"{experiment.root} for each process; lower it, or raise data.repeat"
             )
+
+    def _check_folders(self, trained: DatasetInfo) -> None:
+        experiment = self.experiment
+        for folder in trained.splits[experiment.data.train]:
+            path = experiment.root / folder.masks[0].folder
+            if not path.is_dir():
+                raise InputError(
+                    f"{path}: no such folder; make it by 'python tools/make_points.py -c "
+                    f"{experiment.config} --name {experiment.data.train_labels}', or give "
+                    "data.train_labels=None"
+                )
 
     def _samples(self, info: DatasetInfo, split: str) -> tuple[list[Sample], dict[str, str]]:
         """And the digests of their labels."""
@@ -129,13 +143,13 @@ class SegmentationData(pl.LightningDataModule):
 
         Args:
             counted: ``"labels"``, these masks; ``"dense"``, those that their points were drawn
-                from.
+                from (if they are points).
 
         Raises:
             InputError: where the points come from is not known.
         """
         masks = [next(iter(sample.masks.values())) for sample in self.train_samples]
-        if counted == "dense":
+        if counted == "dense" and POINTS in self.train_samples[0].masks:
             return dense_counts(sorted({path.parent for path in masks}))
         info = self.experiment.dataset
         with ThreadPoolExecutor() as pool:

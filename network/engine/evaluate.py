@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from network.config import Compute, Experiment, settings
 from network.datasets.files import replacing, write_image
+from network.datasets.folder_jobs import check_folders
+from network.datasets.headers import image_size
 from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_images, find_samples
 from network.datasets.transforms import Normalize
@@ -165,6 +167,9 @@ def predict_folder(
     """
     experiment.check_normalization()
     target = find_device(device)
+    check_folders((images,), (output,))
+    if output.resolve().is_relative_to(images.resolve()):
+        raise InputError(f"{output}: is in the folder of the images {images}; choose another -o")
     samples = find_images(images, experiment.dataset)
     model, _ = _load_model(experiment, checkpoint)
     record = {
@@ -177,13 +182,18 @@ def predict_folder(
         "settings": settings(experiment),
     }
     done = _start(output, samples, record, rgb)
-    todo = [sample for sample in samples if sample.name not in done]
+    todo = [s for s in samples if s.name not in done or _is_older(output / f"{s.name}.png", s)]
     if todo:
         _to_device(model, target, experiment.compute)
         options = {"tta": tta, "rgb": rgb, "batch_size": batch_size}
         options |= {"patch": patch, "overlap": overlap}
         predict(experiment, model, todo, output, device=target, **options)
     return len(samples)
+
+
+def _is_older(mask: Path, sample: Sample) -> bool:
+    """Whether the image has been replaced since it was predicted."""
+    return mask.stat().st_mtime < sample.image.stat().st_mtime or image_size(mask) != sample.size
 
 
 def predict_samples(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from network.config import Experiment, settings
+from network.config import Experiment, default_settings, settings
 from network.datasets.files import read_image, read_mask
 from network.datasets.info import DatasetInfo
 from network.datasets.patches import padding_margin, read_provenance
@@ -88,7 +88,7 @@ def _one_mask_protocol(info: DatasetInfo, samples: Sequence[Sample], kind: str) 
 
 def _of_folder(info: DatasetInfo, samples: Sequence[Sample], kind: str, folder: Path) -> dict:
     record = read_provenance(folder)
-    if record is None:
+    if record is None or "split_size" not in record:
         sizes = sorted({f"{height} x {width}" for height, width in (s.size for s in samples)})
         return {
             "padding_policy": _policy_by_labels(info, samples, kind),
@@ -177,6 +177,7 @@ def check_same_settings(
     Raises:
         InputError: one differs.
     """
+    training = default_settings(experiment) | training
     for key, value in settings(experiment).items():
         if matters(key) and key in training and training[key] != value:
             raise InputError(

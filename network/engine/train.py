@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,13 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from network.config import Experiment, default_settings, describe, settings
 from network.datasets.files import replacing
 from network.engine.data import SegmentationData
-from network.engine.protocol import changes_training, check_same_settings, defines_training
+from network.engine.protocol import (
+    LABELS_KEY,
+    changes_training,
+    check_same_settings,
+    defines_training,
+    training_settings,
+)
 from network.engine.runs import LOGS_DIR, find_checkpoint, new_run, runs
 from network.engine.task import SegmentationTask
 from network.engine.training_figures import write_training_figures
@@ -83,9 +90,11 @@ def train(
     data = SegmentationData(experiment, trainer.world_size)
     pl.seed_everything(experiment.seed, verbose=False)
     task = SegmentationTask(experiment, pretrained=checkpoint is None)
-    if hasattr(task.loss, "set_class_counts"):
-        task.loss.set_class_counts(data.class_counts(task.loss.counted))
+    counted = getattr(task.loss, "counted", None)
+    if counted:
+        task.loss.set_class_counts(data.class_counts(counted))
     if checkpoint:
+        _check_labels(checkpoint, data)
         load_weights(task.model, checkpoint)  # names what does not fit before anything starts
     try:
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
@@ -96,8 +105,11 @@ def train(
         raise
     if trainer.is_global_zero and not fast_dev_run:
         logs = LOGS_DIR / experiment.name / run.name
-        write_training_figures(experiment, run, logs, trainer.strategy.root_device)
-        print(f"checkpoints in {run}, curves and a panel of training images in {logs}")
+        try:
+            write_training_figures(experiment, run, logs, trainer.strategy.root_device)
+        except (InputError, RuntimeError) as error:  # what was trained stays
+            print(f"warning: no figures of this training ({error})", file=sys.stderr)
+        print(f"checkpoints in {run}, logs in {logs}")
     return run
 
 
@@ -187,6 +199,17 @@ def _check_monitor(experiment: Experiment) -> str | None:
             + nearest(experiment.monitor, known)
         )
     return experiment.monitor
+
+
+def _check_labels(checkpoint: Path, data: SegmentationData) -> None:
+    """Raise an :class:`InputError` if a run would go on with other labels than it began with."""
+    own = training_settings(data.experiment, data.train_samples, data.train_digests)[LABELS_KEY]
+    trained = read_checkpoint(checkpoint).get(SETTINGS_KEY, {}).get(LABELS_KEY, own)
+    if trained != own:
+        raise InputError(
+            f"{checkpoint}: was trained on other labels than are in {data.experiment.root} now; "
+            "restore them, or train anew"
+        )
 
 
 def _check_network(experiment: Experiment) -> None:

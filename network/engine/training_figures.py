@@ -15,6 +15,7 @@ from network.datasets.segmentation import Sample, find_samples
 from network.engine.evaluate import predict_samples
 from network.engine.figures import write_panel
 from network.engine.runs import read_curves
+from network.errors import InputError
 
 CURVES, PANEL = "curves.png", "panel.png"
 IMAGES = 4
@@ -36,7 +37,9 @@ def write_training_figures(
     checkpoint = best if best.is_file() else run / "last.ckpt"
     samples, trained_on = _training_samples(experiment)
     with TemporaryDirectory() as folder:
-        predict_samples(experiment, checkpoint, samples, Path(folder), device, PATCH)
+        # Their masks are only looked at.
+        images = [replace(sample, masks={}) for sample in samples]
+        predict_samples(experiment, checkpoint, images, Path(folder), device, PATCH)
         write_panel(
             samples,
             Path(folder),
@@ -52,12 +55,12 @@ def _training_samples(experiment: Experiment) -> tuple[list[Sample], list[Path] 
     info, data, root = experiment.dataset, experiment.data, experiment.root
     if not data.train_labels:
         return _spread(find_samples(info, root, data.train)), None
-    has_masks = all((root / f.masks[0].folder).is_dir() for f in info.splits[data.train])
     sparse = _spread(find_samples(info.relabeled(data.train, data.train_labels), root, data.train))
     trained_on = [next(iter(sample.masks.values())) for sample in sparse]
-    if not has_masks:
+    try:
+        dense = {sample.name: sample for sample in find_samples(info, root, data.train)}
+    except InputError:  # training has not asked for whole masks
         return [replace(sample, masks={}) for sample in sparse], trained_on
-    dense = {sample.name: sample for sample in find_samples(info, root, data.train)}
     return [dense[sample.name] for sample in sparse], trained_on
 
 

@@ -130,14 +130,14 @@ class PartialCrossEntropy(nn.Module):
         if gamma < 0:
             raise InputError(f"loss.gamma={gamma}: must be at least 0")
         self.ignore_index, self.gamma, self.aux = ignore_index, gamma, aux
-        self.rule, self.counted, self.normalizer = weights, counted, normalizer
+        self.rule, self.normalizer = weights, normalizer
+        self.counted = None if weights == "none" else counted  # nothing needs to be counted then
         # Part of the experiment and its data, not of the weights.
         self.register_buffer("class_weights", None, persistent=False)
 
     def set_class_counts(self, counts: Sequence[int]) -> None:
-        """Pixels of each class, (k,), as ``counted`` says."""
-        if self.rule != "none":
-            self.class_weights = class_weights(counts, self.rule)
+        """Pixels of each class, (k,), as ``counted`` says; not where that is None."""
+        self.class_weights = class_weights(counts, self.rule)
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
         """Weighted parts by name; their sum is the loss.

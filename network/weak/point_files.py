@@ -188,17 +188,19 @@ class _Maps:
 
     def find(self, where: str, x: float, y: float) -> list[tuple[str, tuple[int, int]]]:
         """The pixels of this point, in each of the images that show it."""
-        found = []
+        found, remedy = [], "remove the point, or give the file's coordinate system"
         for sample, crs, transform in self.frames:
-            east, north = rasterio.warp.transform(self.crs, crs, [x], [y])
+            try:
+                east, north = rasterio.warp.transform(self.crs, crs, [x], [y])
+            except Exception as error:  # of GDAL, which have no public class
+                raise InputError(f"{where}: no place in {self.crs} ({error}); {remedy}") from error
+            if not np.isfinite([east, north]).all():
+                continue
             (row,), (column,) = rowcol(transform, east, north)
             if 0 <= row < sample.size[0] and 0 <= column < sample.size[1]:
                 found.append((sample.name, self.images.place(where, sample, row, column)))
         if not found:
-            raise InputError(
-                f"{where}: {x:g}, {y:g} is outside all images of this split; remove the point, or "
-                "give the file's coordinate system"
-            )
+            raise InputError(f"{where}: {x:g}, {y:g} is outside all images of this split; {remedy}")
         return found
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from network.datasets.files import read_mask, write_image
-from network.datasets.folder_jobs import check_folders, map_parallel, replacing_folders
+from network.datasets.folder_jobs import (
+    check_folders,
+    check_replaceable,
+    map_parallel,
+    replacing_folders,
+)
 from network.datasets.info import DatasetInfo
 from network.datasets.patches import PROVENANCE_FILE, read_provenance
 from network.datasets.segmentation import Sample, find_samples
@@ -72,9 +77,8 @@ def make_point_labels(
         for folder in info.splits[split]
         for path in (folder.images, *(mask.folder for mask in folder.masks))
     ]
+    inputs += [source] if isinstance(source, Path) else []
     check_folders(inputs, outputs)
-    for output in outputs:
-        _check_ours(output)
     is_drawn = isinstance(source, PointRule)
     if is_drawn:
         samples = find_samples(info, root, split)
@@ -82,6 +86,9 @@ def make_point_labels(
     else:
         samples = find_samples(info.relabeled(split, None), root, split)
         given = read_points(source, samples, info)
+    names = {sample.name for sample in samples}
+    for output in outputs:
+        _check_ours(output, names)
     with replacing_folders(*outputs) as partials:
         by_folder = {
             root / folder.images: partial
@@ -92,20 +99,32 @@ def make_point_labels(
         ]
         write = _Writer(info, source if is_drawn else None, radius)
         results = map_parallel(write, jobs, workers=workers, unit="image")
-        points, pixels, dense = (np.sum(counts, axis=0) for counts in zip(*results, strict=True))
-        if not points.any():
+        counts = _total(jobs, results, is_drawn)
+        if not any(counts.points):
             raise InputError(f"{root}: no pixel of '{split}' gets a point; see the rule")
-        counts = PointCounts(
-            points=tuple(points.tolist()),
-            pixels=tuple(pixels.tolist()),
-            dense=tuple(dense.tolist()) if is_drawn else None,
-            images=len(samples),
-            empty=tuple(s.name for s, r in zip(samples, results, strict=True) if not r[0].any()),
-        )
         rule = {**(asdict(source) if is_drawn else {"file": source.name}), "radius": radius}
         for folder, partial in zip(info.splits[split], partials, strict=True):
-            _write_provenance(root / folder.masks[0].folder, partial, rule, counts)
+            own = [n for n, job in enumerate(jobs) if job.path.parent == partial]
+            of_folder = _total([jobs[n] for n in own], [results[n] for n in own], is_drawn)
+            _write_provenance(root / folder.masks[0].folder, partial, rule, of_folder)
     return counts
+
+
+def _total(jobs: Sequence["_Job"], results: Sequence["_Counts"], is_drawn: bool) -> PointCounts:
+    points, pixels, dense = (np.sum(counts, axis=0) for counts in zip(*results, strict=True))
+    return PointCounts(
+        points=tuple(points.tolist()),
+        pixels=tuple(pixels.tolist()),
+        dense=tuple(dense.tolist()) if is_drawn else None,
+        images=len(jobs),
+        empty=tuple(
+            job.sample.name for job, r in zip(jobs, results, strict=True) if not r[0].any()
+        ),
+    )
+
+
+_Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Points, labeled pixels, and those of the dense mask, by class."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +144,7 @@ class _Writer:
     rule: PointRule | None
     radius: int
 
-    def __call__(self, job: _Job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points, labeled pixels, and those of the dense mask, by class."""
+    def __call__(self, job: _Job) -> _Counts:
         info, k = self.info, self.info.num_classes
         truth, dense = None, np.zeros(k, int)
         points = job.points or Points(np.zeros((0, 2), int), np.zeros(0, int))
@@ -152,11 +170,15 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _check_ours(folder: Path) -> None:
+def _check_ours(folder: Path, names: set[str]) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if (read_provenance(folder) or {}).get("label_kind") != POINTS:
         raise InputError(f"{folder}: holds other files than points; choose another --name")
+    check_replaceable(
+        folder,
+        lambda path: path.name == PROVENANCE_FILE or (path.stem in names and path.suffix == ".png"),
+    )
 
 
 def _write_provenance(dense: Path, folder: Path, rule: dict, counts: PointCounts) -> None:
@@ -168,16 +190,18 @@ def _write_provenance(dense: Path, folder: Path, rule: dict, counts: PointCounts
 
 
 def dense_counts(folders: Sequence[Path]) -> tuple[int, ...]:
-    """Pixels by class of the masks that the points in ``folders``, of one split, were drawn from.
+    """Pixels by class of the masks that the points in ``folders`` were drawn from.
 
     Raises:
         InputError: that is not known.
     """
-    found = ((read_provenance(folder) or {}).get(POINTS) or {} for folder in folders)
-    counts = next(found, {}).get("dense")
-    if not counts:
-        raise InputError(
-            f"{folders[0]}: not drawn from dense masks, whose counts loss.counted=dense asks for; "
-            "give loss.counted=labels"
-        )
-    return tuple(counts)
+    found = []
+    for folder in folders:
+        counts = ((read_provenance(folder) or {}).get(POINTS) or {}).get("dense")
+        if not counts:
+            raise InputError(
+                f"{folder}: not drawn from dense masks, whose counts loss.counted=dense asks for; "
+                "give loss.counted=labels"
+            )
+        found.append(counts)
+    return tuple(np.sum(found, axis=0).tolist())

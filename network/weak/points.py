@@ -144,8 +144,8 @@ def paint_points(
     Args:
         points: (n, 2) rows and columns.
         labels: (n,)
-        radius: of the discs, pixels. What discs of several classes cover is ignored, but for the
-            points themselves.
+        radius: of the discs, pixels; 1 gives dots of 3 x 3. What discs of several classes cover
+            is ignored, but for the points themselves.
         truth: (h, w) labels; a disc is cut off where another class than its own begins.
 
     Returns:
@@ -155,7 +155,7 @@ def paint_points(
     if radius:
         claimed = np.zeros(shape, bool)
         offsets = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-        disc = ((offsets**2).sum(axis=0) <= radius**2).astype(np.uint8)
+        disc = ((offsets**2).sum(axis=0) <= (radius + 0.5) ** 2).astype(np.uint8)
         for label in np.unique(labels):
             dots = np.zeros(shape, np.uint8)
             dots[tuple(points[labels == label].T)] = 1

@@ -92,3 +92,19 @@ def test_encoder_has_a_rate_of_its_own():
     scheduler.step()
     rates = [group["lr"] for group in optimizer.param_groups]
     assert rates == pytest.approx([(1e-2 + 1e-6) / 2, (1e-3 + 1e-6) / 2])
+
+
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_steps(lookahead):
+    """A tenth after every two epochs, of each group's own rate."""
+    network = nn.Module()
+    network.encoder, network.head = nn.Linear(2, 2), nn.Linear(2, 2)
+    optim = Optim(lr=1e-2, encoder_lr=1e-3, step=2, epochs=5, lookahead=lookahead)
+    optimizer, scheduler = build_optimizer(network, optim)
+    rates = []
+    for _ in range(5):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    falls = [1, 1, 0.1, 0.1, 0.01]
+    assert rates == [pytest.approx([1e-2 * fall, 1e-3 * fall]) for fall in falls]

@@ -125,9 +125,10 @@ def test_loss_of_an_output():
     assert parts["partial_ce"].equal(expected[0])
     assert parts["aux_ce"].equal(0.4 * expected[1])
     assert not loss.state_dict()
-    plain = PartialCrossEntropy(IGNORE, weights="none")
-    plain.set_class_counts([1, 2, 0])
-    assert plain.class_weights is None
+    plain = PartialCrossEntropy(IGNORE, weights="none", counted="dense")
+    assert plain.counted is None
+    found = plain(SegOutput(logits), labels)["partial_ce"]
+    assert found.equal(partial_focal_loss(logits, labels, IGNORE))
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,19 @@ import cv2
 import numpy as np
 import pytest
 import rasterio.warp
+import torch
 from rasterio.transform import from_origin
 
 from network.config import load_experiment
 from network.datasets.files import read_mask, read_rgb, write_image
-from network.datasets.info import DatasetInfo, Folder, MaskFolder
+from network.datasets.info import LOVEDA, DatasetInfo, Folder, MaskFolder
 from network.datasets.patches import PROVENANCE_FILE, read_provenance
 from network.datasets.segmentation import find_samples
 from network.engine.data import SegmentationData
 from network.errors import InputError
+from network.models.checkpoint import SETTINGS_KEY
 from network.weak.point_files import read_points
-from network.weak.point_labels import POINTS, make_point_labels
+from network.weak.point_labels import POINTS, dense_counts, make_point_labels
 from network.weak.points import PointRule
 from tests.conftest import ROOT
 from tests.scenes import make_dataset, write_bands
@@ -161,9 +163,48 @@ def test_geojson_on_the_map(root, tmp_path, crs):
         "train-0-0": [[7, 25]],
         "train-0-1": [[7, 5]],
     }
-    path.write_text(features(((0, 0), {"class": 2}), **document))
-    with pytest.raises(InputError, match="feature 0: 0, 0 is outside all images"):
-        read_points(path, samples, INFO)
+    # The last are meters, which without their system are no degrees.
+    for place in ((0, 0), (500_001, 5_399_999 - 10_000)):
+        path.write_text(features((place, {"class": 2}), **document))
+        with pytest.raises(InputError, match=r"feature 0: .*give the file's coordinate system"):
+            read_points(path, samples, INFO)
+
+
+def test_counts_of_several_folders(tmp_path):
+    """Each folder tells its own: one split of two folders, and two splits together."""
+    make_dataset(tmp_path, LOVEDA, {"train": 2, "val": 1})
+    expected = np.zeros(7, int)
+    for split in ("train", "val"):
+        counts = make_point_labels(LOVEDA, tmp_path, split, "dots", PointRule(budget=20))
+        assert sum(counts.points) == 20 * counts.images
+        expected += counts.dense
+        folders = [
+            tmp_path / f.masks[0].folder for f in LOVEDA.relabeled(split, "dots").splits[split]
+        ]
+        assert dense_counts(folders) == counts.dense
+        assert dense_counts(folders[:1]) != counts.dense
+    both = LOVEDA.relabeled("train_val", "dots")
+    folders = [tmp_path / folder.masks[0].folder for folder in both.splits["train_val"]]
+    assert dense_counts(folders) == tuple(expected)
+    samples = find_samples(both, tmp_path, "train_val")
+    assert {tuple(sample.masks) for sample in samples} == {(POINTS,)}
+    (folders[0] / PROVENANCE_FILE).unlink()
+    with pytest.raises(InputError, match="not drawn from dense masks"):
+        dense_counts(folders)
+    with pytest.raises(InputError, match=r"its masks are points, those of .* full"):
+        find_samples(both, tmp_path, "train_val")
+    with pytest.raises(InputError, match="split 'test' has no masks"):
+        LOVEDA.relabeled("test", "dots")
+
+
+def test_own_files_stay(root):
+    """A rerun deletes what it has written and nothing else."""
+    make_point_labels(INFO, root, "train", "dots", PointRule(budget=3))
+    (root / "train/dots/notes.txt").touch()
+    with pytest.raises(InputError, match=r"notes\.txt: not made by this tool"):
+        make_point_labels(INFO, root, "train", "dots", PointRule(budget=3))
+    with pytest.raises(InputError, match=r"dots: .* contains the input"):
+        make_point_labels(INFO, root, "train", "dots", root / "train/dots")
 
 
 def test_folder_of_masks(root, tmp_path):
@@ -172,7 +213,7 @@ def test_folder_of_masks(root, tmp_path):
     write_image(tmp_path / "points/train-0-0.png", colors)
     counts = make_point_labels(INFO, root, "train", "mine", tmp_path / "points", radius=1)
     assert counts.points == (0, 1, 0)
-    assert counts.pixels == (0, 5, 0)
+    assert counts.pixels == (0, 9, 0)  # a dot of 3 x 3
 
 
 @pytest.mark.parametrize(
@@ -309,18 +350,29 @@ def test_predict(trained):
     colors = [read_rgb(path) for path in sorted((trained / "masks").glob("*.png"))]
     assert [mask.shape for mask in colors] == [(128 - 7 * n, 128, 3) for n in range(4)]
     succeed("predict.py", *args, "-o", "labels", "--labels", "-t", "lr", "-b", "4", cwd=trained)
+    # An image that has been replaced is predicted again, the others are not.
+    before = {p: p.stat().st_mtime_ns for p in (trained / "masks").glob("*.png")}
+    write_image(trained / "photos/3.png", read_rgb(trained / "photos/3.png")[:80])
+    succeed("predict.py", *args, "-o", "masks", cwd=trained)
+    again = [p.name for p, old in before.items() if p.stat().st_mtime_ns != old]
+    assert again == ["3.png"]
+    colors[3] = read_rgb(trained / "masks/3.png")
+    assert colors[3].shape == (80, 128, 3)
     info = load_experiment(trained / "textures.py").dataset
     for number, path in enumerate(sorted((trained / "labels").glob("*.png"))):
         labels = read_mask(path, info)
         truth = read_mask(trained / f"data/test/masks/{number}.png", info)[: len(labels)]
         assert (labels == truth).mean() > 0.9
-        assert (info.from_rgb(colors[number], "mask") == labels).mean() > 0.9
+        if number != 3:
+            assert (info.from_rgb(colors[number], "mask") == labels).mean() > 0.9
 
 
 @pytest.mark.parametrize(
     ("args", "words"),
     [
         (["-i", "nowhere"], ["nowhere", "no such folder"]),
+        (["-i", "photos", "-o", "photos"], ["photos", "is or contains the input folder"]),
+        (["-i", "photos", "-o", "photos/masks"], ["photos/masks", "choose another -o"]),
         (["-i", "photos", "-p", "0"], ["-p 0"]),
         (["-i", "photos", "-p", "64", "--overlap", "64"], ["--overlap 64", "less than a patch"]),
         (["-i", "photos", "--checkpoint", "no.ckpt"], ["no.ckpt", "no such"]),
@@ -333,6 +385,23 @@ def test_wrong_predict(trained, args, words):
             write_image(trained / f"{folder}/0.png", np.zeros(shape, np.uint8))
     line = error_of("predict.py", "-c", "textures.py", "-o", "other", *args, cwd=trained)
     assert all(word in line for word in words), line
+
+
+def test_resume_with_other_labels(trained):
+    """Points that were drawn anew are another training."""
+    tool = "tools/make_points.py", "-c", "textures.py", "--name", "redrawn", "--workers", "1"
+    succeed(*tool, "--share", "1", cwd=trained)
+    train = "train.py", "-c", "textures.py", "--accelerator", "cpu", "name=redrawn"
+    train = *train, "data.train_labels=redrawn"
+    succeed(*train, "optim.epochs=1", "data.repeat=1", cwd=trained)
+    succeed(*tool, "--share", "2", cwd=trained)
+    # As if it had been interrupted after the first of two epochs.
+    last = trained / "model_weights/redrawn/version_0/last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint[SETTINGS_KEY]["optim.epochs"] = 2
+    torch.save(checkpoint, last)
+    line = error_of(*train, "data.repeat=1", "optim.epochs=2", "--resume", cwd=trained)
+    assert "last.ckpt: was trained on other labels than are in data now" in line
 
 
 def test_class_counts(textures, monkeypatch):
@@ -355,9 +424,8 @@ def test_class_counts(textures, monkeypatch):
 def test_what_does_not_fit(textures, tmp_path):
     train = "train.py", "-c", "textures.py", "--accelerator", "cpu"
     line = error_of(*train, "data.train_labels=dosts", cwd=textures)
-    assert re.search(r"train/dosts: no such folder", line)
-    line = error_of(*train, "data.train_labels=masks", "loss.counted=dense", cwd=textures)
-    assert "train/masks: not drawn from dense masks" in line
+    assert re.search(r"train/dosts: no such folder; make it by .* --name dosts", line)
+    assert "data.train_labels=: must be" in error_of(*train, "data.train_labels=", cwd=textures)
     tool = "tools/make_points.py", "-c", "textures.py", "--name", "other"
     assert "--mode grids" in error_of(*tool, "--mode", "grids", "--budget", "3", cwd=textures)
     assert "either --budget or --share" in error_of(*tool, cwd=textures)

@@ -150,7 +150,7 @@ def test_painted_masks_tell_the_truth(seed, radius, mode):
     assert labeled[tuple(points.T)].all()
     if len(points):
         offsets = np.stack([rows, columns], 1)[:, None] - points[None]
-        assert ((offsets**2).sum(-1).min(1) <= radius**2).all()
+        assert ((offsets**2).sum(-1).min(1) <= (radius + 0.5) ** 2).all()
     if not radius:
         assert labeled.sum() == len(points)
 
