@@ -253,6 +253,7 @@ def comparability(protocol: dict, kind: str) -> dict[str, str]:
     for key, seen in (("trained_on", "TRAINED ON"), ("chosen_on", "CHECKPOINT CHOSEN ON")):
         unknown = f" (unknown if {seen.lower()})"
         split += {True: f" ({seen})", False: "", None: unknown}[protocol[key]]
+    trained_on, labels = training.get("data.train", UNKNOWN), training.get("data.train_labels")
     return {
         "data set": protocol["data_set"],
         "split": split,
@@ -265,7 +266,7 @@ def comparability(protocol: dict, kind: str) -> dict[str, str]:
         "TTA": protocol["tta"] + (f" ({views} view{'s' * (views != 1)})" if views else ""),
         "classes": ", ".join(protocol["classes"]),
         "mean over": ", ".join(protocol["classes_in_mean"]),
-        "trained on": training.get("data.train", UNKNOWN),
+        "trained on": f"{trained_on} (labels: {labels})" if labels else trained_on,
         "padding in training": training.get(PADDING_KEY, UNKNOWN),
         "boundary tolerance": f"{protocol['boundary_tolerance']} pixels",
     }

@@ -115,6 +115,7 @@ def test_the_stamp_of_these_tests_is_a_real_one(tmp_path):
         ({"chosen_on": None}, ["split"]),
         ({"classes_in_mean": list(VAIHINGEN.classes)}, ["mean over"]),
         ({"training": TRAINING | {"data.train": "train_val"}}, ["trained on"]),
+        ({"training": TRAINING | {"data.train_labels": "points_200"}}, ["trained on"]),
         ({"training": TRAINING | {"data.padding": "geoseg"}}, ["padding in training"]),
         ({"training": None}, ["trained on", "padding in training"]),
         ({"boundary_tolerance": 5}, ["boundary tolerance"]),
