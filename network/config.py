@@ -80,21 +80,21 @@ class Data:
 
     def __post_init__(self) -> None:
         for key in ("crop", "repeat", "batch_size", "val_batch_size"):
-            _require(getattr(self, key) >= 1, f"data.{key}", getattr(self, key), "at least 1")
+            require(getattr(self, key) >= 1, f"data.{key}", getattr(self, key), "at least 1")
         named = self.train_labels != ""
-        _require(named, "data.train_labels", self.train_labels, "the name of a folder, or None")
+        require(named, "data.train_labels", self.train_labels, "the name of a folder, or None")
         for key in ("mosaic", "rotate", "flip", "brighten", "sharpen"):
             value = getattr(self, key)
-            _require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")
+            require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")
         scales_fit = bool(self.scales) and min(self.scales) > 0
-        _require(scales_fit, "data.scales", self.scales, "one or more factors above 0")
+        require(scales_fit, "data.scales", self.scales, "one or more factors above 0")
         mean_fits = bool(self.mean) and min(self.mean) >= 0 and max(self.mean) <= 1
-        _require(mean_fits, "data.mean", self.mean, "shares of the largest value, 0 to 1")
+        require(mean_fits, "data.mean", self.mean, "shares of the largest value, 0 to 1")
         std_fits = bool(self.std) and min(self.std) > 0 and max(self.std) <= 1
-        _require(std_fits, "data.std", self.std, "shares of the largest value, above 0, at most 1")
-        _require(self.workers >= 0, "data.workers", self.workers, "at least 0")
+        require(std_fits, "data.std", self.std, "shares of the largest value, above 0, at most 1")
+        require(self.workers >= 0, "data.workers", self.workers, "at least 0")
         share = self.max_class_share
-        _require(0 < share <= 1, "data.max_class_share", share, "above 0 and at most 1")
+        require(0 < share <= 1, "data.max_class_share", share, "above 0 and at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,14 +121,14 @@ class Optim:
     lookahead: bool = True
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "optim.lr", self.lr, "above 0")
-        _require(0 <= self.min_lr <= self.lr, "optim.min_lr", self.min_lr, "between 0 and optim.lr")
+        require(self.lr > 0, "optim.lr", self.lr, "above 0")
+        require(0 <= self.min_lr <= self.lr, "optim.min_lr", self.min_lr, "between 0 and optim.lr")
         encoder_lr = self.lr if self.encoder_lr is None else self.encoder_lr
-        _require(encoder_lr >= self.min_lr, "optim.encoder_lr", encoder_lr, "at least optim.min_lr")
-        _require(self.step >= 0, "optim.step", self.step, "at least 0")
-        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
-        _require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
-        _require(self.accumulate >= 1, "optim.accumulate", self.accumulate, "at least 1")
+        require(encoder_lr >= self.min_lr, "optim.encoder_lr", encoder_lr, "at least optim.min_lr")
+        require(self.step >= 0, "optim.step", self.step, "at least 0")
+        require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
+        require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
+        require(self.accumulate >= 1, "optim.accumulate", self.accumulate, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ class Compute:
 
     def __post_init__(self) -> None:
         known = f"one of {', '.join(PRECISIONS)}" + nearest(self.precision, PRECISIONS)
-        _require(self.precision in PRECISIONS, "compute.precision", self.precision, known)
+        require(self.precision in PRECISIONS, "compute.precision", self.precision, known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +178,7 @@ class Experiment:
     config: str = ""
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, "seed", self.seed, "at least 0")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
         for key in ("train", "val", "test"):
             split = getattr(self.data, key)
             if split is not None and split not in self.dataset.splits:
@@ -240,7 +240,7 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
             override is misspelt or has a value of the wrong type.
     """
     path = Path(path)
-    experiment = getattr(_import(path), "experiment", None)
+    experiment = getattr(import_config(path), "experiment", None)
     if not isinstance(experiment, Experiment):
         raise InputError(f"{path}: defines no 'experiment = Experiment(...)'")
     for section in ("model", "loss"):
@@ -316,7 +316,8 @@ def describe(experiment: Experiment) -> str:
     return head + "".join(f"{key}={value}\n" for key, value in settings(experiment).items())
 
 
-def _require(condition: bool, key: str, value: object, expected: str) -> None:
+def require(condition: bool, key: str, value: object, expected: str) -> None:
+    """Raise an :class:`InputError` that names the setting, unless the condition holds."""
     if not condition:
         raise InputError(f"{key}={value}: must be {expected}")
 
@@ -329,8 +330,16 @@ def _default_name(path: Path) -> str:
     return "/".join(parts[start:])
 
 
-def _import(path: Path) -> Any:
-    """Run a config file as a module of its own: no two of the same name can meet."""
+def import_config(path: Path, sections: Sequence[type] = ()) -> Any:
+    """Run a config file as a module of its own: no two of the same name can meet.
+
+    Args:
+        sections: data classes that it may build, besides those of an experiment; misspelt fields
+            of theirs are told with the nearest.
+
+    Raises:
+        InputError: the file is missing, is not Python or fails.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such config file; see config/ for those that there are")
     if path.suffix != ".py":
@@ -348,19 +357,19 @@ def _import(path: Path) -> Any:
             f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
         ]
         where = f"line {lines[-1]}: " if lines else ""
-        message = f"{type(error).__name__}: {error}" + _nearest_field(str(error))
+        message = f"{type(error).__name__}: {error}" + _nearest_field(
+            str(error), (Experiment, Data, Optim, Compute, *sections)
+        )
         raise InputError(f"{path}: {where}{message}") from error
     return module
 
 
-def _nearest_field(message: str) -> str:
+def _nearest_field(message: str, sections: Sequence[type]) -> str:
     """The right field for Python's message about an unexpected keyword argument."""
-    match = re.search(
-        r"(Experiment|Data|Optim|Compute)\.__init__\(\) got an unexpected .* '(\w+)'", message
-    )
-    if not match:
+    match = re.search(r"(\w+)\.__init__\(\) got an unexpected .* '(\w+)'", message)
+    known = {section.__name__: section for section in sections}
+    if not match or match[1] not in known:
         return ""
-    known = {section.__name__: section for section in (Experiment, Data, Optim, Compute)}
     return nearest(match[2], [f.name for f in fields(known[match[1]])])
 
 
@@ -381,7 +390,26 @@ def override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
     Raises:
         InputError: see :func:`load_experiment`.
     """
-    types = _override_types(experiment)
+    values = parse_overrides(overrides, _override_types(experiment))
+    changes = values.pop("", {})
+    for section, changed in values.items():
+        old = getattr(experiment, section)
+        is_plain = dataclasses.is_dataclass(old)
+        changes[section] = replace(old, **changed) if is_plain else partial(old, **changed)
+    experiment = replace(experiment, **changes)
+    _check_bands(experiment)
+    return replace(experiment, name=_fill_in(experiment))
+
+
+def parse_overrides(overrides: Sequence[str], types: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """``key=value`` words as values by section and name; the section of a plain key is ``""``.
+
+    Args:
+        types: of every key that can be overridden.
+
+    Raises:
+        InputError: an override is misspelt or has a value of the wrong type.
+    """
     values: dict[str, dict[str, Any]] = {}
     for word in overrides:
         key, equals, text = word.partition("=")
@@ -391,14 +419,7 @@ def override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
             raise InputError(f"override '{word}': unknown key '{key}'{nearest(key, types)}")
         section, _, name = key.rpartition(".")
         values.setdefault(section, {})[name] = _parse(key, text, types[key])
-    changes = values.pop("", {})
-    for section, changed in values.items():
-        old = getattr(experiment, section)
-        is_plain = dataclasses.is_dataclass(old)
-        changes[section] = replace(old, **changed) if is_plain else partial(old, **changed)
-    experiment = replace(experiment, **changes)
-    _check_bands(experiment)
-    return replace(experiment, name=_fill_in(experiment))
+    return values
 
 
 def _check_bands(experiment: Experiment) -> None:

@@ -454,3 +454,15 @@ DRONE = DatasetInfo(
         for split in SPLITS
     },
 )
+
+BUILDING = DatasetInfo(
+    name="building",
+    root="data/building",
+    classes=("background", "building"),
+    palette=((0, 0, 0), (255, 255, 255)),
+    ignore_index=255,
+    splits={
+        split: (Folder(images=f"{split}/images", masks=(MaskFolder(folder=f"{split}/masks"),)),)
+        for split in SPLITS
+    },
+)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from network.config import Experiment
 from network.datasets.files import read_mask
@@ -130,7 +130,7 @@ class SegmentationData(pl.LightningDataModule):
         if self.trainer:
             # Workers begin to read before Lightning tells a resumed sampler its epoch.
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
-        return _loader(
+        return make_loader(
             dataset,
             batch_size=data.batch_size,
             sampler=sampler,
@@ -161,7 +161,7 @@ class SegmentationData(pl.LightningDataModule):
         if not self.val_samples:
             return []
         return evaluation_loader(
-            self.experiment,
+            self.experiment.dataset,
             self.val_samples,
             self.experiment.data.val_batch_size,
             *self._processes(),
@@ -182,7 +182,7 @@ class SegmentationData(pl.LightningDataModule):
 
 
 def evaluation_loader(
-    experiment: Experiment,
+    info: DatasetInfo,
     samples: Sequence[Sample],
     batch_size: int,
     rank: int = 0,
@@ -190,12 +190,13 @@ def evaluation_loader(
     **options,
 ) -> DataLoader:
     """Whole images of ``samples`` with all their labels, without augmentation."""
-    dataset = SegmentationDataset(samples, experiment.dataset)
+    dataset = SegmentationDataset(samples, info)
     sampler = SizeBatchSampler(samples, batch_size, rank, world_size)
-    return _loader(dataset, batch_sampler=sampler, **options)
+    return make_loader(dataset, batch_sampler=sampler, **options)
 
 
-def _loader(dataset: SegmentationDataset, **options) -> DataLoader:
+def make_loader(dataset: Dataset, **options) -> DataLoader:
+    """A loader whose workers, forked from a process that has used OpenCV, do not hang."""
     # The workers are forked: they share the cores, and would wait forever for the threads that
     # OpenCV has started in this process, which they do not inherit. So end those first.
     cv2.setNumThreads(1)

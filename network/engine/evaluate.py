@@ -255,7 +255,7 @@ def predict(
     # Beside a network on the CPU decoding is nothing, and after a fork both copy what they write.
     workers = min(experiment.data.workers, len(samples)) if device.type != "cpu" else 0
     images_at_once = 1 if patch else batch_size
-    loader = evaluation_loader(experiment, samples, images_at_once, num_workers=workers)
+    loader = evaluation_loader(info, samples, images_at_once, num_workers=workers)
     views = build_views(tta, info)
 
     def logits_of(image: Tensor) -> Tensor:

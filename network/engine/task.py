@@ -18,6 +18,15 @@ from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
 
 
+def seed_batch(task: pl.LightningModule, seed: int, batch_index: int) -> None:
+    """Seed what draws from torch's own generator (stochastic depth, dropout) by the batch.
+
+    A resumed run then draws what an uninterrupted one does.
+    """
+    position = [seed, task.current_epoch, batch_index, task.global_rank]
+    torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
+
+
 class SegmentationTask(pl.LightningModule):
     """Train and validate ``experiment``.
 
@@ -52,10 +61,7 @@ class SegmentationTask(pl.LightningModule):
         self._log_shared({"lr": self.optimizers().param_groups[0]["lr"]})
 
     def on_train_batch_start(self, batch: dict, batch_index: int) -> None:
-        # Stochastic depth draws from torch's own generator: seeded by the batch, a resumed run
-        # draws what an uninterrupted one does.
-        position = [self.experiment.seed, self.current_epoch, batch_index, self.global_rank]
-        torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
+        seed_batch(self, self.experiment.seed, batch_index)
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         labels = batch["labels"].long()

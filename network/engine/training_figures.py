@@ -16,6 +16,7 @@ from network.engine.evaluate import predict_samples
 from network.engine.figures import write_panel
 from network.engine.runs import read_curves
 from network.errors import InputError
+from network.weak.point_labels import dense_counts
 
 CURVES, PANEL = "curves.png", "panel.png"
 IMAGES = 4
@@ -51,15 +52,20 @@ def write_training_figures(
 
 
 def _training_samples(experiment: Experiment) -> tuple[list[Sample], list[Path] | None]:
-    """A few training images with their dense masks, if there are any; and other training masks."""
+    """A few training images, and other training masks than the data set's own.
+
+    Dense masks are shown where they are trained on, or points were drawn from them; else nothing
+    has opened them, and nothing does here.
+    """
     info, data, root = experiment.dataset, experiment.data, experiment.root
     if not data.train_labels:
         return _spread(find_samples(info, root, data.train)), None
     sparse = _spread(find_samples(info.relabeled(data.train, data.train_labels), root, data.train))
     trained_on = [next(iter(sample.masks.values())) for sample in sparse]
     try:
+        dense_counts(sorted({path.parent for path in trained_on}))
         dense = {sample.name: sample for sample in find_samples(info, root, data.train)}
-    except InputError:  # training has not asked for whole masks
+    except InputError:  # they come from elsewhere, or the dense masks are gone
         return [replace(sample, masks={}) for sample in sparse], trained_on
     return [dense[sample.name] for sample in sparse], trained_on
 

@@ -1,4 +1,4 @@
-"""Encoder: a pyramid of features from any timm network.
+"""Encoders: a pyramid of features, or one map of its last stage, from any timm network.
 
 Source: timm, ``features_only=True``. For ConvNeXt these are the raw outputs of the four stages.
 """
@@ -14,11 +14,13 @@ import torch
 from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
+import network.models.repvgg  # noqa: F401  registers a network among timm's
 from network.errors import InputError, nearest
 from network.models.checkpoint import read_tensors
 from network.models.reference import from_torchvision_convnext, is_torchvision_convnext
 
 STRIDES = (4, 8, 16, 32)
+DENSE_STRIDE = 16
 PRETRAINED_DIR = Path("model_weights/pretrained")
 
 
@@ -67,6 +69,45 @@ class Encoder(nn.Module):
         return maps
 
 
+class DenseEncoder(nn.Module):
+    """The features of the last stage at stride 16, whose convolutions do not stride any more.
+
+    Args:
+        name, weights: as of :class:`Encoder`; of timm's networks with an ``output_stride``.
+
+    Raises:
+        InputError: timm has no such model, it cannot have this stride, or its weights are missing
+            or do not fit.
+    """
+
+    def __init__(self, name: str, weights: str | None = "imagenet"):
+        super().__init__()
+        _check_known(name)
+        options = {"num_classes": 0, "global_pool": "", "output_stride": DENSE_STRIDE}
+        options |= {"in_chans": 3}
+        try:
+            with torch.device("meta"):
+                network = timm.create_model(name, **options).eval()
+                features = network(torch.zeros(1, 3, 64, 64))
+            fits = features.ndim == 4 and features.shape[2] == 64 // DENSE_STRIDE
+        except (TypeError, NotImplementedError, RuntimeError, AssertionError, AttributeError):
+            fits = False
+        if not fits:
+            raise InputError(
+                f"encoder '{name}': timm cannot build it with output stride {DENSE_STRIDE}; choose "
+                "another such as repvgg_b1g4.rvgg_in1k or resnet50.a1_in1k"
+            )
+        self.body = _load_body(name, weights, options)
+        self.channels: int = features.shape[1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image (b, 3, H, W) -> features (b, c, ceil(H / 16), ceil(W / 16)).
+
+        ConvNeXt and its kin, whose convolutions do not overlap, leave out a remainder.
+        """
+        return self.body(image)
+
+
 def any_size_options(name: str) -> dict:
     """What timm must be told so that the network takes images of any size."""
     modules = ("swin_transformer", "swin_transformer_v2")
@@ -88,11 +129,15 @@ def _checkpoint_blocks(body: nn.Module) -> None:
         body.set_grad_checkpointing(True)
 
 
-def _pyramid_indices(name: str) -> tuple[int, ...]:
-    """Positions of the maps at ``STRIDES`` among all that the timm model can give."""
+def _check_known(name: str) -> None:
     if not timm.is_model(name):
         known = timm.list_models() + timm.list_pretrained()
         raise InputError(f"encoder '{name}': timm has no such model{nearest(name, known)}")
+
+
+def _pyramid_indices(name: str) -> tuple[int, ...]:
+    """Positions of the maps at ``STRIDES`` among all that the timm model can give."""
+    _check_known(name)
     options = any_size_options(name)
     try:
         with torch.device("meta"):
@@ -179,7 +224,10 @@ def _first_convolution(name: str, path: Path, state: dict, options: dict) -> dic
 def _download(name: str, options: dict) -> nn.Module:
     repository = timm.get_pretrained_cfg(name).hf_hub_id
     if not repository:
-        raise InputError(f"encoder '{name}': timm has no ImageNet weights for it; use weights=None")
+        raise InputError(
+            f"encoder '{name}': timm has no ImageNet weights for it; save some as "
+            f"{PRETRAINED_DIR / name}.pth, or use weights=None"
+        )
     file = "model.safetensors"
     cached = isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str)
     try:

@@ -7,11 +7,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network.config import load_experiment
 from network.datasets.info import VAIHINGEN
 from network.datasets.segmentation import Sample, find_samples
 from network.engine.data import EpochSampler, SizeBatchSampler, evaluation_loader
-from tests.conftest import ROOT
 from tests.scenes import make_dataset
 
 
@@ -62,12 +60,11 @@ def test_batches_of_one_size_cover_every_image_once(sizes, batch_size, world_siz
 def test_workers_do_not_wait_for_threads_of_the_parent(tmp_path):
     """OpenCV's threads, once started, are not there in a forked worker."""
     make_dataset(tmp_path, VAIHINGEN, {"val": 3})
-    experiment = load_experiment(ROOT / "config/vaihingen/bicor.py", [f"data.root={tmp_path}"])
     cv2.setNumThreads(4)
     for _ in range(20):
         cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (1500, 1500))
     samples = find_samples(VAIHINGEN, tmp_path, "val")
-    loader = evaluation_loader(experiment, samples, 1, num_workers=2, timeout=60)
+    loader = evaluation_loader(VAIHINGEN, samples, 1, num_workers=2, timeout=60)
     for batch in loader:
         cv2.resize(batch["image"][0].permute(1, 2, 0).numpy(), (32, 32))
     assert len(loader) == 3

@@ -1,0 +1,50 @@
+"""Synthetic aerial scenes, buildings from image-level labels: minutes on two CPU cores.
+
+Run      python tools/make_demo_data.py --scenes-train 16
+         python tools/weak/run_chain.py -c config/weak/demo.py --work work/demo
+Source   the chain of BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248) with small networks
+         from scratch, whose features are small too
+Expects  see docs/results.md
+"""
+
+from dataclasses import replace
+
+from network.datasets.info import VAIHINGEN
+from network.weak.chain import Chain, Classifier, Clusters, Final, Refiner, Seeds, Tiles
+
+chain = Chain(
+    dataset=replace(VAIHINGEN, name="demo", root="data/demo/tiles", tile_splits={}),
+    building="Building",
+    tiles=Tiles(side=128),
+    classifier=Classifier(
+        encoder="resnet10t",
+        weights=None,
+        lr=0.02,
+        head_lr=0.02,
+        momentum=0.9,
+        epochs=12,
+        long_sides=(96, 160),
+        crop=128,
+    ),
+    clusters=Clusters(k=8, images=200, tolerance=0.0),
+    seeds=Seeds(foreground=0.4, background=0.2),
+    refiner=Refiner(
+        encoder="resnet10t",
+        weights=None,
+        rates=(1, 2, 3, 4),
+        encoder_lr=5e-4,
+        lr=1e-3,
+        epochs=8,
+        crop=128,
+    ),
+    final=Final(
+        config="config/building/deeplabv3plus.py",
+        overrides=(
+            "model.encoder=resnet18.a1_in1k",
+            "model.weights=None",
+            "data.crop=128",
+            "optim.lr=1e-3",
+            "optim.epochs=8",
+        ),
+    ),
+)

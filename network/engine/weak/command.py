@@ -1,0 +1,75 @@
+"""What the commands under ``tools/weak/`` share."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from network.config import parse_with_overrides
+from network.engine.compute import find_device
+from network.engine.weak.record import Step, run_step
+from network.engine.weak.steps import STEPS, TRAIN_FULL
+from network.engine.weak.work import Work
+from network.errors import InputError, nearest, run_command
+from network.weak.chain import load_chain
+
+
+def run_one(description: str, step: Step) -> None:
+    """The command of one step; does not return."""
+
+    def main() -> None:
+        run_step(step, _open(parse_with_overrides(_parser(description))))
+
+    run_command(main)
+
+
+def run_all(description: str) -> None:
+    """The command of all steps; does not return."""
+
+    def main() -> None:
+        parser = _parser(description)
+        parser.add_argument("--until", metavar="STEP", help="the last step to run")
+        parser.add_argument(
+            "--no-full", action="store_true", help="leave out the training on the truth"
+        )
+        args = parse_with_overrides(parser)
+        work = _open(args)
+        for step in _chosen(args, work):
+            run_step(step, work)
+
+    run_command(main)
+
+
+def _chosen(args: argparse.Namespace, work: Work) -> Sequence[Step]:
+    names = [step.name for step in STEPS]
+    if args.until and args.until not in names:
+        raise InputError(f"--until {args.until}: no such step{nearest(args.until, names)}")
+    chosen = STEPS[: names.index(args.until) + 1] if args.until else STEPS
+    # Without truth of the training tiles there is no full supervision.
+    is_full = not args.no_full and not work.chain.labels
+    return [step for step in chosen if is_full or step is not TRAIN_FULL]
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("-c", "--config", type=Path, required=True, help="config/weak/x.py")
+    add("--work", type=Path, required=True, help="folder of all that the chain makes")
+    add("--device", default="auto", help="cpu, cuda, cuda:1 (default: the GPU if there is one)")
+    add("--oracle", action="store_true", help="choose epoch and threshold by training truth")
+    return parser
+
+
+def _open(args: argparse.Namespace) -> Work:
+    chain = load_chain(args.config, args.overrides)
+    if args.oracle:
+        chain = replace(
+            chain,
+            refiner=replace(chain.refiner, oracle=True),
+            pseudo=replace(chain.pseudo, oracle=True),
+        )
+    if args.work.exists() and not args.work.is_dir():
+        raise InputError(f"--work {args.work}: is a file; give a folder")
+    return Work(chain, args.work, find_device(args.device))

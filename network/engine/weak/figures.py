@@ -1,0 +1,77 @@
+"""Pictures of the chain: its stages side by side, and IoU against the threshold of its maps."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from network.datasets.files import read_mask, read_rgb, replacing
+from network.datasets.info import BUILDING
+from network.engine.weak.work import Work, read_map
+
+IMAGES = 6
+COLORS = {0: (40, 40, 40), 1: (255, 210, 60), 255: (120, 140, 200)}
+"""Of background, building, and what is unsure."""
+
+
+def write_chain_panel(work: Work, output: Path) -> None:
+    """A few positive tiles: image, CAM, expanded CAM, seed, refined map, pseudo mask, truth."""
+    tiles = work.positives
+    count = min(IMAGES, len(tiles))
+    shown = [tiles[(2 * i + 1) * len(tiles) // (2 * count)] for i in range(count)]
+    columns = ("image", "CAM", "expanded CAM", "seed", "refined map", "pseudo mask", "truth")
+    size = 1.8 * len(columns), 1.8 * count + 0.9
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(count, len(columns), squeeze=False)
+    for row, tile in zip(axes, shown, strict=True):
+        masks = (work.seeds, work.pseudo, work.train_truth)
+        seed, pseudo, truth = (_colored(folder / f"{tile.name}.png") for folder in masks)
+        cam, bac, ar = (read_map(work.maps(kind) / f"{tile.name}.npy") for kind in _MAPS)
+        pictures = (read_rgb(tile.image), cam, bac, seed, ar[1], pseudo, truth)
+        for axis, column, pixels in zip(row, columns, pictures, strict=True):
+            options = {"cmap": "magma", "vmin": 0, "vmax": 1} if pixels.ndim == 2 else {}
+            axis.imshow(pixels, interpolation="none", **options)
+            axis.set(xticks=[], yticks=[])
+            if axis in axes[0]:
+                axis.set_title(column)
+        row[0].set_ylabel(tile.name, fontsize=6)
+    names = {0: "background", 1: "building", 255: "unsure"}
+    handles = [
+        Patch(facecolor=np.array(COLORS[label]) / 255, edgecolor="gray", label=name)
+        for label, name in names.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    with replacing(output) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+
+
+_MAPS = ("cam", "bac", "ar")
+
+
+def _colored(path: Path) -> np.ndarray:
+    table = np.zeros((256, 3), np.uint8)
+    for label, color in COLORS.items():
+        table[label] = color
+    return table[read_mask(path, BUILDING)]
+
+
+def write_thresholds(curves: Mapping[str, Sequence[float]], marked: float, output: Path) -> None:
+    """IoU of the positive tiles' buildings against the threshold, one line a map.
+
+    Args:
+        curves: IoU, 0 to 1, at evenly spaced thresholds from 0 on, by name.
+        marked: the threshold that the chain takes of the refined map.
+    """
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for name, ious in curves.items():
+        thresholds = np.arange(len(ious)) / len(ious)
+        axis.plot(thresholds, 100 * np.array(ious), label=name)
+    axis.axvline(marked, color="gray", linewidth=0.8, linestyle="--", label="threshold taken of AR")
+    axis.set(xlabel="threshold", ylabel="IoU of buildings, percent", xlim=(0, 1), ylim=(0, 100))
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    with replacing(output) as partial:
+        figure.savefig(partial, format="png", dpi=110)

@@ -1,0 +1,228 @@
+"""How good each stage of the chain is, against the truth that the chain itself never saw."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from network.datasets.files import read_mask, replacing
+from network.datasets.info import BUILDING
+from network.datasets.segmentation import Sample
+from network.engine.metrics import Scores, compute_scores
+from network.engine.records import read_records
+from network.engine.weak.figures import write_chain_panel, write_thresholds
+from network.engine.weak.work import Work, read_map
+from network.weak.tiles import image_label
+
+BINS = 100
+"""Thresholds are multiples of a hundredth."""
+
+BY_TRUTH = "best by the truth"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Scores of one stage.
+
+    Attributes:
+        name: of the stage.
+        tiles: ``"train"`` or ``"test"``.
+        threshold: of the map, and how it was chosen; empty for masks.
+        positives: confusion matrix (2, 2) over the tiles that show buildings, rows = truth.
+        everything: over all tiles; of the training split these are the labeled ones.
+    """
+
+    name: str
+    tiles: str
+    threshold: str
+    positives: np.ndarray
+    everything: np.ndarray
+
+
+def threshold_counts(activation: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Pixels by truth and value of the map: (2, BINS + 1).
+
+    Column j holds the values above (j - 1) / BINS and up to j / BINS: a threshold of i / BINS calls
+    all columns beyond i building.
+    """
+    # float16 values of a hundredth are not quite that.
+    columns = np.ceil(np.clip(activation, 0, 1) * BINS - 1e-3).astype(np.int64)
+    valid = truth <= 1
+    codes = truth[valid].astype(np.int64) * (BINS + 1) + columns[valid]
+    return np.bincount(codes, minlength=2 * (BINS + 1)).reshape(2, BINS + 1)
+
+
+def matrix_at(counts: np.ndarray, threshold: float) -> np.ndarray:
+    """The confusion matrix (2, 2) of a threshold, rows = truth."""
+    column = round(threshold * BINS)
+    building = counts[:, column + 1 :].sum(axis=1)
+    return np.stack([counts.sum(axis=1) - building, building], axis=1)
+
+
+def building_iou(matrix: np.ndarray) -> float:
+    """IoU of the building class, 0 where there is none."""
+    return compute_scores(matrix, BUILDING).iou[1] or 0.0
+
+
+def best_threshold(counts: np.ndarray) -> float:
+    """The threshold, a multiple of a hundredth, of the highest building IoU."""
+    return int(np.argmax(_ious(counts))) / BINS
+
+
+def _ious(counts: np.ndarray) -> list[float]:
+    return [building_iou(matrix_at(counts, column / BINS)) for column in range(BINS)]
+
+
+def stages_of_maps(
+    work: Work, name: str, kind: str, tiles: Sequence[Sample]
+) -> tuple[list[Stage], list[float]]:
+    """A map at its best threshold, and the refined map at the chain's own as well.
+
+    Returns:
+        The stages; and the building IoU of the positive tiles at all thresholds.
+    """
+    positive = np.zeros((2, BINS + 1), np.int64)
+    negative = np.zeros((2, 2), np.int64)
+    for tile in tiles:
+        truth = _truth(tile)
+        if work.labels[tile.name] == 0:
+            negative[:, 0] += np.bincount(truth[truth <= 1], minlength=2)
+            continue
+        activation = read_map(work.maps(kind) / f"{tile.name}.npy")
+        positive += threshold_counts(activation[-1] if activation.ndim == 3 else activation, truth)
+    best = best_threshold(positive)
+    chosen = [(best, BY_TRUTH)]
+    if kind == "ar":
+        chosen.append((work.chain.pseudo.threshold, "fixed"))
+    stages = []
+    for threshold, how in chosen:
+        matrix = matrix_at(positive, threshold)
+        stages.append(Stage(name, "train", f"{threshold:.2f}, {how}", matrix, matrix + negative))
+    return stages, _ious(positive)
+
+
+def stage_of_masks(work: Work, name: str, folder: Path, tiles: Sequence[Sample]) -> Stage:
+    """Masks of the training tiles; what they leave open counts as background."""
+    matrices = {0: np.zeros((2, 2), np.int64), 1: np.zeros((2, 2), np.int64)}
+    for tile in tiles:
+        mask = read_mask(folder / f"{tile.name}.png", BUILDING)
+        matrices[work.labels[tile.name]] += _matrix(_truth(tile), mask == 1)
+    return Stage(name, "train", "", matrices[1], matrices[0] + matrices[1])
+
+
+def stage_of_test(work: Work, name: str, folder: Path) -> Stage:
+    """A network on the test tiles, from the records of its test."""
+    positives = np.zeros((2, 2), np.int64)
+    everything = np.zeros((2, 2), np.int64)
+    for record in read_records(folder).values():
+        counts = next(iter(record.counts.values())).matrix.astype(np.int64)
+        everything += counts
+        truth = read_mask(work.data / f"test/masks/{record.name}.png", BUILDING)
+        if image_label(truth, work.chain.tiles.positive_share) == 1:
+            positives += counts
+    return Stage(name, "test", "", positives, everything)
+
+
+def _truth(tile: Sample) -> np.ndarray:
+    return read_mask(next(iter(tile.masks.values())), BUILDING)
+
+
+def _matrix(truth: np.ndarray, building: np.ndarray) -> np.ndarray:
+    valid = truth <= 1
+    codes = truth[valid].astype(np.int64) * 2 + building[valid]
+    return np.bincount(codes, minlength=4).reshape(2, 2)
+
+
+def write_stages(
+    work: Work, stages: Sequence[Stage], curves: Mapping[str, Sequence[float]]
+) -> None:
+    """Write ``stages.json``, ``stages.md`` and the figures, and print the table.
+
+    Args:
+        curves: see :func:`stages_of_maps`, by name; empty without truth of the training tiles.
+    """
+    folder = work.stages
+    rows = [_row(stage) for stage in stages]
+    document = {
+        "rule of the image labels": f"positive with {100 * work.chain.tiles.positive_share:g} % of "
+        "the tile covered by buildings, negative with none",
+        "oracle": work.chain.is_oracle,
+        "stages": [{**asdict(stage), "scores": _scores(stage)} for stage in stages],
+    }
+    with replacing(folder / "stages.json") as partial:
+        text = json.dumps(document, indent=2, default=lambda array: array.tolist())
+        partial.write_text(text + "\n", encoding="utf-8")
+    lines = [f"| {' | '.join(_HEAD)} |", f"|{' --- |' * 3}{' ---: |' * (len(_HEAD) - 3)}"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    notes = _notes(work)
+    with replacing(folder / "stages.md") as partial:
+        partial.write_text("\n".join([*lines, "", *notes]) + "\n", encoding="utf-8")
+    table = Table(title=f"{work.chain.dataset.name}, {work.chain.building} from image labels")
+    for number, heading in enumerate(_HEAD):
+        table.add_column(heading, justify="left" if number < 3 else "right")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    for note in notes:
+        console.print(note)
+    if curves:
+        write_chain_panel(work, folder / "panel.png")
+        write_thresholds(curves, work.chain.pseudo.threshold, folder / "thresholds.png")
+    print(folder / "stages.md")
+
+
+_HEAD = (
+    *("stage", "tiles", "threshold"),
+    *("IoU, positives", "F1", "OA", "IoU, all tiles", "F1", "OA"),
+)
+
+
+def _row(stage: Stage) -> list[str]:
+    cells = []
+    for matrix in (stage.positives, stage.everything):
+        scores = compute_scores(matrix, BUILDING)
+        cells += [_percent(v) for v in (scores.iou[1], scores.f1[1], scores.oa)]
+    return [stage.name, stage.tiles, stage.threshold, *cells]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _scores(stage: Stage) -> dict:
+    def of(scores: Scores) -> dict:
+        precision = scores.precision[1]
+        return {
+            "IoU": scores.iou[1],
+            "mIoU": scores.miou,
+            "F1": scores.f1[1],
+            "precision": precision,
+            "recall": scores.recall[1],
+            "OA": scores.oa,
+            "false share of predicted building": None if precision is None else 1 - precision,
+        }
+
+    return {
+        "positives": of(compute_scores(stage.positives, BUILDING)),
+        "all tiles": of(compute_scores(stage.everything, BUILDING)),
+    }
+
+
+def _notes(work: Work) -> list[str]:
+    share = f"{100 * work.chain.tiles.positive_share:g}"
+    notes = [
+        f"IoU and F1 of buildings, percent. A positive tile is covered by buildings to {share} % "
+        "at least; all training tiles are these and those without any.",
+        f"'{BY_TRUTH}': the threshold is chosen by the truth, for this table alone.",
+    ]
+    if work.chain.is_oracle:
+        notes.append(
+            "ORACLE: training truth chose the epoch or the threshold; this is not a result of "
+            "image labels alone."
+        )
+    return notes

@@ -1,0 +1,307 @@
+"""The two trainings of the chain: the classifier of tiles, and the activation refinement."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import PolynomialLR
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics import MeanMetric
+
+from network.config import IMAGENET_MEAN, IMAGENET_STD
+from network.datasets.files import read_mask, read_rgb
+from network.datasets.info import BUILDING
+from network.datasets.resize import resize_image, resize_labels
+from network.datasets.segmentation import Sample, to_tensor
+from network.datasets.transforms import Normalize, random_window
+from network.engine.data import EpochSampler, make_loader
+from network.engine.metrics import ConfusionMatrix, compute_scores
+from network.engine.task import seed_batch
+from network.engine.train import RunCheckpoint
+from network.errors import InputError
+from network.losses.refiner import balanced_soft_cross_entropy, multi_scale_consistency
+from network.models.building_classifier import BuildingClassifier
+from network.models.checkpoint import read_checkpoint
+from network.models.refiner import ActivationRefiner
+from network.weak.activation import upsampled
+from network.weak.chain import Chain, Classifier, Refiner
+from network.weak.seeds import UNSURE
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+MEAN_COLOR = tuple(round(255 * value) for value in IMAGENET_MEAN)
+"""What crops are filled up with: 0 once it is normalized."""
+
+Resize = Callable[[tuple[int, int], np.random.Generator], tuple[int, int]]
+
+
+def imagenet_normalize() -> Normalize:
+    """Images of 0 to 255 to what ImageNet's networks take."""
+    mean, std = ([255 * value for value in values] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return Normalize(mean, std)
+
+
+class TrainingTiles(Dataset):
+    """Random crops of tiles: resized, flipped left-right by chance, filled up where too small.
+
+    An item is ``(epoch, index)``; its augmentation depends on these and the seed alone.
+
+    Args:
+        labels: of the tiles, by name.
+        seeds: folder of their seeds; without, the items have none.
+        resize: draws the size that a tile is resized to.
+        crop: side of the crops, pixels.
+    """
+
+    def __init__(
+        self,
+        tiles: Sequence[Sample],
+        labels: Mapping[str, int],
+        seeds: Path | None,
+        resize: Resize,
+        crop: int,
+        seed: int,
+    ):
+        self.tiles, self.labels, self.seeds = tiles, labels, seeds
+        self.resize, self.crop, self.seed = resize, crop, seed
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict:
+        epoch, index = item
+        tile = self.tiles[index]
+        rng = np.random.default_rng([self.seed, epoch, index])
+        size = self.resize(tile.size, rng)
+        flip = slice(None, None, -1 if rng.random() < 0.5 else 1)
+        image = resize_image(read_rgb(tile.image), *size)[:, flip]
+        source, target = self._windows(size, rng)
+        canvas = np.empty((self.crop, self.crop, 3), np.uint8)
+        canvas[:] = MEAN_COLOR
+        canvas[target] = image[source]
+        found = {"image": to_tensor(canvas), "label": float(self.labels[tile.name])}
+        if self.seeds:
+            own = read_mask(self.seeds / f"{tile.name}.png", BUILDING)
+            filled = np.full((self.crop, self.crop), UNSURE, np.uint8)
+            filled[target] = resize_labels(own, *size)[:, flip][source]
+            found["seed"] = torch.from_numpy(filled)
+        return found
+
+    def _windows(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[tuple, tuple]:
+        """Of the resized tile, and where it comes to lie in the crop."""
+        source = random_window(size, self.crop, self.crop, rng)
+        shape = [span.stop - span.start for span in source]
+        return source, random_window((self.crop, self.crop), *shape, rng)
+
+
+def long_side_between(low: int, high: int) -> Resize:
+    """Sizes whose longer side is uniform in whole pixels."""
+
+    def resize(size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+        factor = int(rng.integers(low, high + 1)) / max(size)
+        return _scaled(size, factor)
+
+    return resize
+
+
+def scale_between(low: float, high: float) -> Resize:
+    """Sizes by a uniform factor."""
+    return lambda size, rng: _scaled(size, rng.uniform(low, high))
+
+
+def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+class _Task(pl.LightningModule):
+    """What both trainings share: seeding, and the mean of what each epoch measures."""
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+        self.normalize = imagenet_normalize()
+        self.means = nn.ModuleDict()
+
+    def on_train_batch_start(self, batch: dict, batch_index: int) -> None:
+        seed_batch(self, self.seed, batch_index)
+
+    def note(self, **values: Tensor) -> None:
+        """Add to the means of this epoch; the loss goes onto the progress bar."""
+        for name, value in values.items():
+            if name not in self.means:
+                self.means[name] = MeanMetric().to(self.device)
+            self.means[name].update(value.detach())
+        self.log("loss", values["loss"].detach(), prog_bar=True, logger=False)
+
+    def on_train_epoch_end(self) -> None:
+        for name, mean in self.means.items():
+            self.log(f"train/{name}", mean.compute(), prog_bar=name == "accuracy")
+            mean.reset()
+
+
+class ClassifierTask(_Task):
+    """Train a :class:`BuildingClassifier` with binary cross-entropy.
+
+    Args:
+        pretrained: load the encoder's weights; False where a checkpoint follows.
+    """
+
+    def __init__(self, settings: Classifier, seed: int, pretrained: bool = True):
+        super().__init__(seed)
+        self.settings = settings
+        weights = settings.weights if pretrained else None
+        self.model = BuildingClassifier(settings.encoder, weights)
+
+    def configure_optimizers(self) -> dict:
+        s = self.settings
+        groups = [
+            {"params": self.model.encoder.parameters(), "lr": s.lr},
+            {"params": self.model.head.parameters(), "lr": s.head_lr},
+        ]
+        optimizer = torch.optim.SGD(groups, momentum=s.momentum, weight_decay=s.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = PolynomialLR(optimizer, total_iters=steps, power=0.9)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def training_step(self, batch: dict, batch_index: int) -> Tensor:
+        logits = self.model(self.normalize(batch["image"]))
+        label = batch["label"].to(logits)
+        loss = functional.binary_cross_entropy_with_logits(logits, label)
+        self.note(loss=loss, accuracy=((logits > 0) == (label > 0.5)).float().mean())
+        return loss
+
+
+class RefinerTask(_Task):
+    """Train an :class:`ActivationRefiner` on seeds.
+
+    Args:
+        pretrained: load the encoder's weights; False where a checkpoint follows.
+    """
+
+    def __init__(self, settings: Refiner, seed: int, pretrained: bool = True):
+        super().__init__(seed)
+        self.settings = settings
+        weights = settings.weights if pretrained else None
+        self.model = ActivationRefiner(settings.encoder, weights, settings.rates, settings.dropout)
+        self.matrix = ConfusionMatrix(BUILDING.num_classes)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        s = self.settings
+        encoder = list(self.model.encoder.parameters())
+        new = [*self.model.label_encoder.parameters(), *self.model.votes.parameters()]
+        groups = [{"params": encoder, "lr": s.encoder_lr}, {"params": new, "lr": s.lr}]
+        return torch.optim.Adam(groups, weight_decay=s.weight_decay)
+
+    def training_step(self, batch: dict, batch_index: int) -> Tensor:
+        s, label = self.settings, batch["label"].float()
+        image = self.normalize(batch["image"])
+        logits = self.model(image, label)
+        size = logits.shape[-2:]
+        seed = nearest_cells(batch["seed"].long(), size)
+        pixel = balanced_soft_cross_entropy(logits, seed, s.epsilon)
+        loss, parts = pixel, {"pixel": pixel}
+        if s.consistency and s.consistency_scales:
+            views = [logits]
+            for scale in s.consistency_scales:
+                options = {"mode": "bilinear", "align_corners": True}
+                view = functional.interpolate(image, scale_factor=scale, **options)
+                views.append(functional.interpolate(self.model(view, label), size, **options))
+            parts["consistency"] = s.consistency * multi_scale_consistency(
+                views, seed, s.confidence
+            )
+            loss = loss + parts["consistency"]
+        self.note(loss=loss, **parts)
+        return loss
+
+    def validation_step(self, batch: dict, batch_index: int) -> None:
+        """With the truth of the positive training tiles, where an oracle is asked for."""
+        truth = next(iter(batch["labels"].values()))
+        image = self.normalize(batch["image"])
+        logits = upsampled(self.model(image, image.new_ones(len(image))), truth.shape[-2:])
+        self.matrix.update(logits.argmax(dim=1), truth)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("oracle/mIoU", compute_scores(self.matrix.compute(), BUILDING).miou or 0.0)
+        self.matrix.reset()
+
+
+def nearest_cells(seed: Tensor, size: Sequence[int]) -> Tensor:
+    """(b, H, W) to (b, h, w): the label at the center of each cell."""
+    return functional.interpolate(seed[:, None].float(), tuple(size), mode="nearest-exact")[
+        :, 0
+    ].long()
+
+
+def fit(
+    task: _Task,
+    tiles: TrainingTiles,
+    folder: Path,
+    *,
+    key: str,
+    epochs: int,
+    batch_size: int,
+    chain: Chain,
+    device: torch.device,
+    oracle: DataLoader | None = None,
+) -> Path:
+    """Train into ``folder``; goes on from its ``last.ckpt``.
+
+    Args:
+        key: section of the settings, for the error message.
+        oracle: tiles with their truth, by which the best epoch is kept.
+
+    Returns:
+        The checkpoint to use.
+
+    Raises:
+        InputError: there are fewer tiles than a batch holds.
+    """
+    if len(tiles) < batch_size:
+        raise InputError(
+            f"{key}.batch_size={batch_size}: there are only {len(tiles)} labeled tiles; lower it"
+        )
+    last = folder / LAST
+    done = read_checkpoint(last)["epoch"] + 1 if last.is_file() else 0
+    kept = folder / (BEST if oracle else LAST)
+    if done >= epochs:
+        return kept
+    pl.seed_everything(chain.seed, verbose=False)
+    sampler = EpochSampler(len(tiles), chain.seed)
+    sampler.set_epoch(done)  # workers begin to read before Lightning tells a resumed sampler
+    loader = make_loader(
+        tiles,
+        batch_size=batch_size,
+        sampler=sampler,
+        drop_last=True,
+        num_workers=chain.workers,
+        persistent_workers=chain.workers > 0,
+    )
+    callbacks = [RunCheckpoint(folder, "best", monitor="oracle/mIoU", mode="max")] if oracle else []
+    is_cuda = device.type == "cuda"
+    trainer = pl.Trainer(
+        accelerator="gpu" if is_cuda else device.type,
+        devices=[device.index or 0] if is_cuda else 1,
+        max_epochs=epochs,
+        logger=CSVLogger(folder, name="logs"),
+        callbacks=[*callbacks, RunCheckpoint(folder, "last", save_on_train_epoch_end=True)],
+        log_every_n_steps=1,
+        limit_val_batches=None if oracle else 0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+    )
+    try:
+        trainer.fit(task, loader, oracle, ckpt_path=last if done else None, weights_only=True)
+    except SystemExit:
+        # Lightning ends an interrupted process with code 1, as if it had failed.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    return kept

@@ -1,0 +1,118 @@
+"""The work folder of a chain: where everything lies."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from network.datasets.files import replacing
+from network.datasets.info import BUILDING
+from network.datasets.segmentation import Sample, find_samples
+from network.errors import InputError
+from network.weak.chain import Chain
+from network.weak.tiles import find_tiles, of_label, read_labels
+
+PSEUDO = "pseudo"
+"""Folder of the pseudo masks, beside the folder of the truth."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One chain in one folder on one device.
+
+    Args:
+        folder: of everything that the chain makes.
+    """
+
+    chain: Chain
+    folder: Path
+    device: torch.device
+
+    @property
+    def data(self) -> Path:
+        """A data set ``building``: ``{train,test}/{images,masks}``, and ``train/pseudo``."""
+        return self.folder / "data"
+
+    @property
+    def train_images(self) -> Path:
+        return self.data / "train/images"
+
+    @property
+    def train_truth(self) -> Path:
+        return self.data / "train/masks"
+
+    @property
+    def pseudo(self) -> Path:
+        return self.data / "train" / PSEUDO
+
+    @property
+    def list_file(self) -> Path:
+        return self.data / "train/labels.csv"
+
+    @property
+    def prototypes(self) -> Path:
+        return self.folder / "clusters/prototypes.npz"
+
+    def maps(self, kind: str) -> Path:
+        """Folder of activation maps: ``cam``, ``bac`` or ``ar``."""
+        return self.folder / kind
+
+    def training(self, kind: str) -> Path:
+        """Folder of a network: ``classifier`` or ``refiner``."""
+        return self.folder / kind
+
+    @property
+    def seeds(self) -> Path:
+        return self.folder / "seed"
+
+    @cached_property
+    def labels(self) -> dict[str, int]:
+        """Of the training tiles."""
+        return read_labels(self.list_file)
+
+    @cached_property
+    def tiles(self) -> list[Sample]:
+        """All training tiles, without their truth."""
+        return find_tiles(self.train_images, self.labels, BUILDING)
+
+    @property
+    def positives(self) -> list[Sample]:
+        return of_label(self.tiles, self.labels, 1)
+
+    @property
+    def stages(self) -> Path:
+        """Folder of the table of stages."""
+        return self.folder / "stages"
+
+    def tiles_with_truth(self) -> list[Sample]:
+        """The training tiles with their truth: for the evaluation and for oracles alone.
+
+        Raises:
+            InputError: there is no truth, since a list gave the labels.
+        """
+        if self.chain.labels:
+            raise InputError(
+                f"{self.chain.labels}: the labels come from this list, there is no truth of the "
+                "training tiles to choose by; leave --oracle"
+            )
+        return find_samples(BUILDING, self.data, "train")
+
+
+def write_map(path: Path, values: np.ndarray) -> None:
+    """Write one map, 0 to 1, as float16."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, values.astype(np.float16))
+
+
+def read_map(path: Path) -> np.ndarray:
+    """What :func:`write_map` wrote, as float32.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return np.load(path, allow_pickle=False).astype(np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: unreadable ({error}); delete it, and repeat its step") from error

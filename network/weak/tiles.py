@@ -1,0 +1,279 @@
+"""Tiles with image-level labels: cut from images, labeled by a rule or by a list.
+
+Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248): a tile is positive if buildings
+cover at least a quarter of it, negative if there is none; what lies between is left out.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from network.datasets.files import read_image, read_mask, replacing, write_image
+from network.datasets.folder_jobs import map_parallel
+from network.datasets.headers import fitting_size
+from network.datasets.info import BUILDING, DatasetInfo
+from network.datasets.patches import PatchSplit
+from network.datasets.patches import find_tiles as find_whole_tiles
+from network.datasets.segmentation import Sample, find_samples
+from network.errors import InputError
+from network.weak.chain import Chain
+
+MIN_LABELED = 0.5
+"""Share of a tile that must have a class for it to be used."""
+
+
+def image_label(mask: np.ndarray, positive_share: float) -> int | None:
+    """1 with buildings, 0 without, None where it is left out.
+
+    Args:
+        mask: (h, w): 1 building, 0 none, all else unknown.
+        positive_share: of the tile's pixels that buildings must cover at least.
+    """
+    buildings = np.count_nonzero(mask == 1)
+    if np.count_nonzero(mask <= 1) < MIN_LABELED * mask.size:
+        return None
+    if buildings == 0:
+        return 0
+    return 1 if buildings >= positive_share * mask.size else None
+
+
+def windows(size: tuple[int, int], side: int, keep_rest: bool) -> Iterator[tuple[slice, slice]]:
+    """Windows of (height, width) without overlap, row by row.
+
+    Args:
+        keep_rest: whether what is left at the right and at the bottom makes smaller windows. A
+            side shorter than ``side`` is always one.
+    """
+    rows, columns = (_spans(length, side, keep_rest) for length in size)
+    for row in rows:
+        for column in columns:
+            yield row, column
+
+
+def _spans(length: int, side: int, keep_rest: bool) -> list[slice]:
+    if length <= side:
+        return [slice(0, length)]
+    ends = range(side, length + 1, side)
+    spans = [slice(end - side, end) for end in ends]
+    rest = length % side
+    return [*spans, slice(length - rest, length)] if rest and keep_rest else spans
+
+
+@dataclass(frozen=True)
+class TileCounts:
+    """Tiles by what became of them.
+
+    Attributes:
+        positive, negative, left_out: numbers of tiles.
+    """
+
+    positive: int
+    negative: int
+    left_out: int
+
+
+def cut_train_tiles(chain: Chain, images: Path, masks: Path, list_file: Path) -> TileCounts:
+    """Write the labeled tiles of the training split, and the list of their labels.
+
+    Args:
+        masks: folder for the truth of the tiles; not written where a list gives the labels.
+
+    Raises:
+        InputError: data that cannot be used; a list that names missing images or leaves some out;
+            or only one kind of tile.
+    """
+    if chain.labels:
+        labels = _whole_images(chain, images)
+        counts = TileCounts(sum(labels.values()), len(labels) - sum(labels.values()), 0)
+    else:
+        samples = _samples(chain, chain.train)
+        results = map_parallel(
+            _Cutter(chain, images, masks, is_train=True),
+            samples,
+            workers=max(1, chain.workers),
+            unit="image",
+        )
+        labels = {name: label for found in results for name, label in found if label is not None}
+        left_out = sum(label is None for found in results for _, label in found)
+        counts = TileCounts(sum(labels.values()), len(labels) - sum(labels.values()), left_out)
+    _check_both(chain, counts)
+    write_labels(list_file, labels)
+    return counts
+
+
+def cut_test_tiles(chain: Chain, images: Path, masks: Path) -> int:
+    """Write all tiles of the test split and their truth; returns their number."""
+    cutter = _Cutter(chain, images, masks, is_train=False)
+    samples = _samples(chain, chain.test)
+    results = map_parallel(cutter, samples, workers=max(1, chain.workers), unit="image")
+    return sum(len(found) for found in results)
+
+
+def _samples(chain: Chain, split: str) -> list[Sample]:
+    """The images of a split with their masks; whole tiles where patches would be cut from these.
+
+    Patches may overlap or be mirrored: pixels would count several times.
+    """
+    info, root = chain.dataset, chain.data_root
+    if info.tiles:
+        whole = find_whole_tiles(
+            PatchSplit(
+                info=info,
+                img_dir=root / f"{split}_images",
+                mask_dir=root / f"{split}_masks",
+                output_img_dir=root,
+                output_mask_dir=root,
+                mode="val",
+                split_size=chain.tiles.side,
+                stride=chain.tiles.side,
+                rgb_image=True,
+            )
+        )
+        return [
+            Sample(name=t.name, image=t.image, size=(t.height, t.width), masks={"full": t.mask})
+            for t in whole
+        ]
+    samples = find_samples(info, root, split)
+    if not samples[0].masks:
+        raise InputError(
+            f"{chain.dataset.name} has no masks for the split '{split}'; take another, or give "
+            "labels=FILE.csv"
+        )
+    return samples
+
+
+def _whole_images(chain: Chain, folder: Path) -> dict[str, int]:
+    """Each image is a tile; no mask is looked for."""
+    info = chain.dataset.relabeled(chain.train, None)
+    samples = {s.name: s for s in find_samples(info, chain.data_root, chain.train)}
+    path = Path(chain.labels)
+    labels = read_labels(path)
+    for names, others, what in (
+        (labels, samples, f"names '{{}}', which is not among the images of '{chain.train}'"),
+        (samples, labels, f"has no row for '{{}}', an image of '{chain.train}'"),
+    ):
+        alone = sorted(names.keys() - others.keys())
+        if alone:
+            raise InputError(
+                f"{path}: {what.format(alone[0])} ({len(alone)} of {len(names)}); correct the list"
+            )
+    for name, sample in samples.items():
+        write_image(folder / f"{name}.png", read_image(sample.image, info))
+    return labels
+
+
+@dataclass(frozen=True)
+class _Cutter:
+    """Cuts one image; runs in a worker."""
+
+    chain: Chain
+    images: Path
+    masks: Path
+    is_train: bool
+
+    def __call__(self, sample: Sample) -> list[tuple[str, int | None]]:
+        """Names and labels of its tiles; test tiles are all written."""
+        image = read_image(sample.image, self.chain.dataset)
+        mask = self._read_building(next(iter(sample.masks.values())))
+        found = []
+        cut = list(windows(sample.size, self.chain.tiles.side, keep_rest=not self.is_train))
+        for number, window in enumerate(cut):
+            name = sample.name if len(cut) == 1 else f"{sample.name}_{number:04d}"
+            label = image_label(mask[window], self.chain.tiles.positive_share)
+            if label is not None or not self.is_train:
+                write_image(self.images / f"{name}.png", image[window])
+                write_image(self.masks / f"{name}.png", mask[window])
+            found.append((name, label))
+        return found
+
+    def _read_building(self, path: Path) -> np.ndarray:
+        """1 building, 0 none, 255 ignored; (h, w)."""
+        chain, info = self.chain, self.chain.dataset
+        if chain.mask_value is not None:
+            return (_read_gray(path) == chain.mask_value).astype(np.uint8)
+        labels = read_mask(path, info)
+        table = np.full(256, BUILDING.ignore_index, np.uint8)
+        table[: info.num_classes] = 0
+        table[info.classes.index(chain.building)] = 1
+        return table[labels]
+
+
+def _read_gray(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except (OSError, SyntaxError) as error:
+        raise InputError(
+            f"{path}: unreadable or truncated mask; copy or extract it again"
+        ) from error
+
+
+def _check_both(chain: Chain, counts: TileCounts) -> None:
+    for number, kind, remedy in (
+        (counts.positive, "with", "lower tiles.positive_share or tiles.side"),
+        (counts.negative, "without", "lower tiles.side, or add images without any"),
+    ):
+        if not number:
+            raise InputError(
+                f"{chain.data_root}: no tile of '{chain.train}' is one {kind} buildings "
+                f"({counts.positive} positive, {counts.negative} negative, {counts.left_out} left "
+                f"out); the classifier needs both kinds: {remedy}"
+            )
+
+
+def write_labels(path: Path, labels: Mapping[str, int]) -> None:
+    """Write the list of tiles, columns ``name`` and ``label``."""
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("name", "label"))
+        writer.writerows(sorted(labels.items()))
+
+
+def read_labels(path: Path) -> dict[str, int]:
+    """Labels, 0 or 1, by name.
+
+    Raises:
+        InputError: the file is missing or not such a list, or names a tile twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path}: not a readable CSV with the columns name and label ({error})"
+        ) from error
+    if not rows or not {"name", "label"} <= rows[0].keys():
+        raise InputError(f"{path}: expected a CSV with the columns name and label, and rows")
+    labels: dict[str, int] = {}
+    for number, row in enumerate(rows, start=2):
+        name = row["name"]
+        if row["label"] not in ("0", "1"):
+            raise InputError(f"{path}: line {number}: label '{row['label']}', expected 0 or 1")
+        if name in labels:
+            raise InputError(f"{path}: line {number}: '{name}' for the second time")
+        labels[name] = int(row["label"])
+    return labels
+
+
+def find_tiles(images: Path, labels: Mapping[str, int], info: DatasetInfo) -> list[Sample]:
+    """The tiles of a list in name order, their headers checked.
+
+    Raises:
+        InputError: a tile is missing or damaged.
+    """
+    tiles = []
+    for name in sorted(labels):
+        path = images / f"{name}.png"
+        if not path.is_file():
+            raise InputError(f"{path}: no such tile, but the list names it; make the tiles anew")
+        tiles.append(Sample(name=name, image=path, size=fitting_size(path, info)))
+    return tiles
+
+
+def of_label(tiles: Sequence[Sample], labels: Mapping[str, int], label: int) -> list[Sample]:
+    """The tiles that have ``label``."""
+    return [tile for tile in tiles if labels[tile.name] == label]

@@ -1,0 +1,211 @@
+"""Tiles and their image-level labels: the rule, the windows, the lists, the seeds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from network.datasets.files import read_mask, read_rgb, write_image
+from network.datasets.info import BUILDING, DRONE
+from network.errors import InputError
+from network.weak.chain import Chain, Tiles
+from network.weak.seeds import make_seed
+from network.weak.tiles import (
+    cut_test_tiles,
+    cut_train_tiles,
+    find_tiles,
+    image_label,
+    read_labels,
+    windows,
+    write_labels,
+)
+
+
+@pytest.mark.parametrize(
+    ("buildings", "ignored", "expected"),
+    [
+        (0, 0, 0),
+        (1, 0, None),
+        (24, 0, None),
+        (25, 0, 1),
+        (100, 0, 1),
+        (0, 50, 0),
+        (0, 51, None),
+        (25, 50, 1),
+        (49, 51, None),
+    ],
+)
+def test_rule(buildings, ignored, expected):
+    """Exactly 25 % is positive, a single pixel is left out; half of a tile must be labeled."""
+    mask = np.zeros(100, np.uint8)
+    mask[:buildings] = 1
+    mask[100 - ignored :] = 255
+    assert image_label(mask.reshape(10, 10), 0.25) == expected
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(32, 128), st.booleans())
+def test_windows(height, width, side, keep_rest):
+    """No pixel twice; all of them with the rest, and only whole windows without."""
+    times = np.zeros((height, width), int)
+    for window in windows((height, width), side, keep_rest):
+        times[window] += 1
+        shape = times[window].shape
+        assert keep_rest or shape == (min(side, height), min(side, width))
+        assert max(shape) <= side
+    assert times.max() == 1
+    if keep_rest:
+        assert times.min() == 1
+
+
+def make_source(root: Path, shapes: dict[str, tuple[int, int]], buildings: dict) -> None:
+    """Images of DRONE's folders; boxes of buildings by image name."""
+    rng = np.random.default_rng(0)
+    for name, shape in shapes.items():
+        split = name.partition("-")[0]
+        write_image(
+            root / split / "images" / f"{name}.png", rng.integers(0, 256, (*shape, 3), "u1")
+        )
+        mask = np.zeros(shape, np.uint8)
+        mask[buildings.get(name, np.s_[:0])] = 1
+        write_image(root / split / "masks" / f"{name}.png", mask)
+
+
+@pytest.fixture
+def chain(tmp_path) -> Chain:
+    shapes = {"train-a": (70, 100), "train-b": (64, 32), "test-a": (40, 50)}
+    boxes = {"train-a": np.s_[:32, 40:], "train-b": np.s_[40:41, :5], "test-a": np.s_[:20]}
+    make_source(tmp_path / "source", shapes, boxes)
+    return Chain(
+        dataset=DRONE,
+        building="building",
+        root=str(tmp_path / "source"),
+        tiles=Tiles(side=32),
+        workers=1,
+    )
+
+
+def test_train_tiles(chain, tmp_path):
+    """Whole tiles alone; what is neither positive nor negative never enters."""
+    out = tmp_path / "out"
+    counts = cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
+    labels = read_labels(out / "labels.csv")
+    # train-a: rows of 32 and 32 (a rest of 6), columns of 32, 32 and 32 (a rest of 4).
+    assert labels == {
+        "train-a_0000": 0,
+        "train-a_0001": 1,
+        "train-a_0002": 1,
+        "train-a_0003": 0,
+        "train-a_0004": 0,
+        "train-a_0005": 0,
+        "train-b_0000": 0,
+    }
+    assert vars(counts) == {"positive": 2, "negative": 5, "left_out": 1}
+    assert {path.stem for path in (out / "images").iterdir()} == labels.keys()
+    assert {path.stem for path in (out / "masks").iterdir()} == labels.keys()
+    image = read_rgb(tmp_path / "source/train/images/train-a.png")
+    assert (read_rgb(out / "images/train-a_0001.png") == image[:32, 32:64]).all()
+    truth = read_mask(out / "masks/train-a_0001.png", BUILDING)
+    assert (truth == np.where(np.arange(32) >= 8, 1, 0)).all()
+    assert [t.name for t in find_tiles(out / "images", labels, BUILDING)] == sorted(labels)
+
+
+def test_test_tiles(chain, tmp_path):
+    """All of them, and the rest, so that every pixel is scored once."""
+    out = tmp_path / "out"
+    assert cut_test_tiles(chain, out / "images", out / "masks") == 4
+    sizes = {p.stem: read_rgb(p).shape[:2] for p in (out / "images").iterdir()}
+    assert sizes == {
+        "test-a_0000": (32, 32),
+        "test-a_0001": (32, 18),
+        "test-a_0002": (8, 32),
+        "test-a_0003": (8, 18),
+    }
+
+
+def test_gray_masks_of_0_and_255(chain, tmp_path):
+    """255 is no class and would be ignored; mask_value says that it is the building."""
+    for path in (tmp_path / "source").rglob("masks/*.png"):
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(mask * 255).save(path)
+    out = tmp_path / "out"
+    chain = replace(chain, mask_value=255)
+    counts = cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
+    assert counts.positive == 2
+
+
+@pytest.mark.parametrize(
+    ("share", "names", "message"),
+    [
+        (1.0, {}, "no tile of 'train' is one with buildings"),
+        (0.01, {"train-a": np.s_[:], "train-b": np.s_[:]}, "is one without buildings"),
+    ],
+)
+def test_both_kinds_are_needed(chain, tmp_path, share, names, message):
+    shapes = {"train-a": (64, 64), "train-b": (64, 32)}
+    boxes = {"train-a": np.s_[:1], **names}
+    make_source(tmp_path / "source", shapes, boxes)
+    chain = replace(chain, tiles=Tiles(side=32, positive_share=share))
+    (tmp_path / "source/train/images/train-a.png").touch()
+    with pytest.raises(InputError, match=message):
+        cut_train_tiles(chain, tmp_path / "i", tmp_path / "m", tmp_path / "l.csv")
+
+
+def test_a_list_of_labels(chain, tmp_path):
+    """Images are tiles as they are, and no mask is opened: there is none."""
+    for path in (tmp_path / "source/train/masks").iterdir():
+        path.unlink()
+    (tmp_path / "labels.csv").write_text("name,label\ntrain-a,1\ntrain-b,0\n")
+    chain = replace(chain, labels=str(tmp_path / "labels.csv"))
+    out = tmp_path / "out"
+    cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
+    assert read_labels(out / "labels.csv") == {"train-a": 1, "train-b": 0}
+    assert read_rgb(out / "images/train-a.png").shape == (70, 100, 3)
+    assert not (out / "masks").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train-a,1\ntrain-b,0\ntrain-x,0\n", r"names 'train-x', .* \(1 of 3\)"),
+        ("train-a,1\n", r"no row for 'train-b'"),
+        ("train-a,1\ntrain-b,2\n", r"line 3: label '2', expected 0 or 1"),
+        ("train-a,1\ntrain-b,0\ntrain-a,0\n", r"line 4: 'train-a' for the second time"),
+        ("train-a,1\ntrain-b,1\n", "is one without buildings"),
+        ("", "and rows"),
+    ],
+)
+def test_bad_lists(chain, tmp_path, text, message):
+    (tmp_path / "labels.csv").write_text("name,label\n" + text)
+    chain = replace(chain, labels=str(tmp_path / "labels.csv"))
+    with pytest.raises(InputError, match=message):
+        cut_train_tiles(chain, tmp_path / "i", tmp_path / "m", tmp_path / "l.csv")
+    assert not (tmp_path / "l.csv").exists()
+
+
+def test_missing_tiles(tmp_path):
+    write_labels(tmp_path / "labels.csv", {"a": 1})
+    with pytest.raises(InputError, match=r"a.png: no such tile"):
+        find_tiles(tmp_path, read_labels(tmp_path / "labels.csv"), BUILDING)
+
+
+def test_seeds_are_unsure_where_the_thresholds_disagree():
+    activation = np.linspace(0, 1, 101).reshape(1, 101)
+    seed = make_seed(activation, np.zeros((1, 101, 3), np.uint8), 0.25, 0.15)
+    assert set(np.unique(seed)) == {0, 1, 255}
+    expected = np.select([activation > 0.25, activation > 0.15], [1, 255], 0)
+    assert (seed == expected).all()
+
+
+def test_seeds_are_cut_by_the_solver():
+    """Building where the solved foreground is, background only where neither solved mask is."""
+
+    def solve(image, masks):
+        return np.roll(masks, 1, axis=2)
+
+    activation = np.array([[0.0, 0.2, 0.5, 0.0, 0.0]])
+    seed = make_seed(activation, np.zeros((1, 5, 3), np.uint8), 0.25, 0.15, solve)
+    assert seed.tolist() == [[0, 0, 255, 1, 0]]

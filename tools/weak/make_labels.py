@@ -1,0 +1,15 @@
+"""Tiles with image-level labels, from images and their masks: step 1 of the chain.
+
+python tools/weak/make_labels.py -c config/weak/potsdam.py --work work/potsdam
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from network.engine.weak.command import run_one
+from network.engine.weak.steps import MAKE_LABELS
+
+if __name__ == "__main__":
+    run_one(__doc__, MAKE_LABELS)

@@ -1,0 +1,15 @@
+"""Pseudo masks of all tiles: step 9 of the chain.
+
+python tools/weak/make_pseudo.py -c config/weak/potsdam.py --work work/potsdam
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from network.engine.weak.command import run_one
+from network.engine.weak.steps import MAKE_PSEUDO
+
+if __name__ == "__main__":
+    run_one(__doc__, MAKE_PSEUDO)

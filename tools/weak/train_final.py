@@ -1,0 +1,15 @@
+"""Train a segmentation network on the pseudo masks: step 10 of the chain.
+
+python tools/weak/train_final.py -c config/weak/potsdam.py --work work/potsdam
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from network.engine.weak.command import run_one
+from network.engine.weak.steps import TRAIN_FINAL
+
+if __name__ == "__main__":
+    run_one(__doc__, TRAIN_FINAL)

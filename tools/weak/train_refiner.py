@@ -1,0 +1,15 @@
+"""Train the activation refinement on the seeds: step 7 of the chain.
+
+python tools/weak/train_refiner.py -c config/weak/potsdam.py --work work/potsdam
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from network.engine.weak.command import run_one
+from network.engine.weak.steps import TRAIN_REFINER
+
+if __name__ == "__main__":
+    run_one(__doc__, TRAIN_REFINER)
