@@ -167,7 +167,7 @@ def test_direction_is_the_difference_of_mean_cosines():
 
 def test_class_activation():
     """Red speaks for a building: its quarter is 1, the half-red one half of it, the others 0."""
-    found = class_activation(Painted([2.0, 0, 0]), quarters(), (1.0, 0.5, 2.0))[0]
+    found = class_activation(Painted([2.0, 0, 0]), quarters(), (1.0, 2.0))[0]
     assert found[8, 8] == pytest.approx(1, abs=1e-4)
     assert found[56, 56] == pytest.approx(0.5, abs=1e-4)
     assert found[8, 56] == found[56, 8] == 0
