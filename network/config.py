@@ -43,6 +43,8 @@ class Data:
             last one is kept.
         train_labels: folder of other training masks, such as points (``tools/make_points.py``),
             beside each mask folder of the split; by default the data set's own are trained on.
+        label_share: share of the labeled pixels of each training crop that keep their label, drawn
+            anew for each crop; fixed points, as ``train_labels`` names, are what costs less.
         root: folder of the data; by default the data set's own.
         crop: side of the training crops, pixels.
         scales: factors that training images are randomly resized by.
@@ -62,6 +64,7 @@ class Data:
     val: str | None = "val"
     test: str = "test"
     train_labels: str | None = None
+    label_share: float = 1.0
     root: str | None = None
     crop: int = 512
     scales: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5)
@@ -93,8 +96,9 @@ class Data:
         std_fits = bool(self.std) and min(self.std) > 0 and max(self.std) <= 1
         require(std_fits, "data.std", self.std, "shares of the largest value, above 0, at most 1")
         require(self.workers >= 0, "data.workers", self.workers, "at least 0")
-        share = self.max_class_share
-        require(0 < share <= 1, "data.max_class_share", share, "above 0 and at most 1")
+        for key in ("max_class_share", "label_share"):
+            share = getattr(self, key)
+            require(0 < share <= 1, f"data.{key}", share, "above 0 and at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)

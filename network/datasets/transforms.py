@@ -64,7 +64,10 @@ class TrainTransform:
             # A seed given to Compose goes to each of them, and all would decide alike.
             transform.set_random_seed(int(rng.integers(2**31)))
         result = augment(image=image, mask=labels)
-        return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result["mask"])
+        labels = np.ascontiguousarray(result["mask"])
+        if self.data.label_share < 1:
+            labels = thinned(labels, self.data.label_share, self.ignore_index, rng)
+        return np.ascontiguousarray(result["image"]), labels
 
     def scaled_crop(
         self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
@@ -88,6 +91,17 @@ class TrainTransform:
         return np.count_nonzero(counts) > 1 and (
             counts.max() < self.data.max_class_share * counts.sum()
         )
+
+
+def thinned(
+    labels: np.ndarray, share: float, ignore_index: int, rng: np.random.Generator
+) -> np.ndarray:
+    """(h, w) of which this share of the labeled pixels, at random, keep their label."""
+    places = np.flatnonzero(labels != ignore_index)
+    kept = rng.choice(places, round(share * len(places)), replace=False)
+    thin = np.full_like(labels, ignore_index)
+    thin.flat[kept] = labels.flat[kept]
+    return thin
 
 
 def mosaic(

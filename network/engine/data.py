@@ -108,8 +108,8 @@ class SegmentationData(pl.LightningDataModule):
             if not path.is_dir():
                 raise InputError(
                     f"{path}: no such folder; make it by 'python tools/make_points.py -c "
-                    f"{experiment.config} --name {experiment.data.train_labels}', or give "
-                    "data.train_labels=None"
+                    f"{experiment.config} --name {experiment.data.train_labels}' (pseudo masks: by "
+                    "tools/weak/run_chain.py), or give data.train_labels=None"
                 )
 
     def _samples(self, info: DatasetInfo, split: str) -> tuple[list[Sample], dict[str, str]]:

@@ -254,6 +254,9 @@ def comparability(protocol: dict, kind: str) -> dict[str, str]:
         unknown = f" (unknown if {seen.lower()})"
         split += {True: f" ({seen})", False: "", None: unknown}[protocol[key]]
     trained_on, labels = training.get("data.train", UNKNOWN), training.get("data.train_labels")
+    share = training.get("data.label_share", 1.0)
+    if share < 1:
+        labels = f"{100 * share:g} % of {labels or 'them'}"
     return {
         "data set": protocol["data_set"],
         "split": split,

@@ -31,15 +31,20 @@ class Tiles:
         side: of the tiles, pixels; smaller images are tiles as they are.
         positive_share: a tile shows a building if buildings cover at least this share of it. It
             shows none if they cover nothing. What lies between is left out.
+        negatives: at most so many tiles without buildings are used for each one with some, drawn
+            at random; by default all.
     """
 
     side: int = 256
     positive_share: float = 0.25
+    negatives: float | None = None
 
     def __post_init__(self) -> None:
         require(self.side >= 32, "tiles.side", self.side, "at least 32")
         _require_share("tiles.positive_share", self.positive_share)
         require(self.positive_share > 0, "tiles.positive_share", self.positive_share, "above 0")
+        negatives_fit = self.negatives is None or self.negatives > 0
+        require(negatives_fit, "tiles.negatives", self.negatives, "above 0, or None")
 
 
 @dataclass(frozen=True, kw_only=True)

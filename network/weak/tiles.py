@@ -68,12 +68,15 @@ class TileCounts:
     """Tiles by what became of them.
 
     Attributes:
-        positive, negative, left_out: numbers of tiles.
+        positive, negative: numbers of tiles that are used.
+        left_out: that are neither.
+        not_drawn: negative ones beyond the number that is asked for.
     """
 
     positive: int
     negative: int
-    left_out: int
+    left_out: int = 0
+    not_drawn: int = 0
 
 
 def cut_train_tiles(chain: Chain, images: Path, masks: Path, list_file: Path) -> TileCounts:
@@ -87,8 +90,7 @@ def cut_train_tiles(chain: Chain, images: Path, masks: Path, list_file: Path) ->
             or only one kind of tile.
     """
     if chain.labels:
-        labels = _whole_images(chain, images)
-        counts = TileCounts(sum(labels.values()), len(labels) - sum(labels.values()), 0)
+        labels, left_out = _whole_images(chain, images), 0
     else:
         samples = _samples(chain, chain.train)
         results = map_parallel(
@@ -99,10 +101,26 @@ def cut_train_tiles(chain: Chain, images: Path, masks: Path, list_file: Path) ->
         )
         labels = {name: label for found in results for name, label in found if label is not None}
         left_out = sum(label is None for found in results for _, label in found)
-        counts = TileCounts(sum(labels.values()), len(labels) - sum(labels.values()), left_out)
+    not_drawn = _surplus(chain, labels)
+    for name in not_drawn:
+        del labels[name]
+        for folder in (images, masks):
+            (folder / f"{name}.png").unlink(missing_ok=True)
+    positive = sum(labels.values())
+    counts = TileCounts(positive, len(labels) - positive, left_out, len(not_drawn))
     _check_both(chain, counts)
     write_labels(list_file, labels)
     return counts
+
+
+def _surplus(chain: Chain, labels: Mapping[str, int]) -> list[str]:
+    """Names of the negative tiles beyond the number that is asked for."""
+    negative = sorted(name for name, label in labels.items() if label == 0)
+    if chain.tiles.negatives is None:
+        return []
+    kept = round(chain.tiles.negatives * sum(labels.values()))
+    order = np.random.default_rng(chain.seed).permutation(len(negative))
+    return [negative[index] for index in order[kept:]]
 
 
 def cut_test_tiles(chain: Chain, images: Path, masks: Path) -> int:

@@ -103,7 +103,7 @@ def test_train_tiles(chain, tmp_path):
         "train-a_0005": 0,
         "train-b_0000": 0,
     }
-    assert vars(counts) == {"positive": 2, "negative": 5, "left_out": 1}
+    assert vars(counts) == {"positive": 2, "negative": 5, "left_out": 1, "not_drawn": 0}
     assert {path.stem for path in (out / "images").iterdir()} == labels.keys()
     assert {path.stem for path in (out / "masks").iterdir()} == labels.keys()
     image = read_rgb(tmp_path / "source/train/images/train-a.png")
@@ -111,6 +111,19 @@ def test_train_tiles(chain, tmp_path):
     truth = read_mask(out / "masks/train-a_0001.png", BUILDING)
     assert (truth == np.where(np.arange(32) >= 8, 1, 0)).all()
     assert [t.name for t in find_tiles(out / "images", labels, BUILDING)] == sorted(labels)
+
+
+def test_negatives_are_drawn(chain, tmp_path):
+    """At most so many for each positive tile, the same ones each time."""
+    chain = replace(chain, tiles=Tiles(side=32, negatives=1.5))
+    found = []
+    for out in (tmp_path / "one", tmp_path / "two"):
+        counts = cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
+        assert (counts.positive, counts.negative, counts.not_drawn) == (2, 3, 2)
+        found.append(read_labels(out / "labels.csv"))
+        for folder in ("images", "masks"):
+            assert {path.stem for path in (out / folder).iterdir()} == found[0].keys()
+    assert found[0] == found[1]
 
 
 def test_test_tiles(chain, tmp_path):

@@ -60,12 +60,19 @@ def run_step(step: Step, work: Work) -> dict:
         InputError: a step that it needs is not done with these settings, or its input cannot be
             used.
     """
+    before = read_record(step.name, work)
     record = _begin(step, work)
     if record.done and not any(True for _ in step.missing(work)):
         print(f"{step.name}: done already")
         return record.results
-    results = step.run(work, record.made)
+    try:
+        results = step.run(work, record.made)
+    except InputError:
+        if before is not None and before != record:
+            _restore(step, work, before)
+        raise
     _write(step, work, replace(record, done=True, results=results))
+    shutil.rmtree(_aside(step, work), ignore_errors=True)
     found = ", ".join(f"{key} {value}" for key, value in results.items())
     print(f"{step.name}: done" + (f" ({found})" if found else ""))
     return results
@@ -105,7 +112,10 @@ def _expected(step: Step, work: Work) -> dict:
 
 
 def _begin(step: Step, work: Work) -> Record:
-    """The record of a step that goes on, or of one that begins anew since something changed."""
+    """The record of a step that goes on, or of one that begins anew since something changed.
+
+    Old outputs are put aside.
+    """
     for need in step.needs:
         if not is_current(need, work):
             raise InputError(
@@ -130,11 +140,35 @@ def _begin(step: Step, work: Work) -> Record:
             )
         print(f"{step.name}: anew, since it has other {', '.join(changed)}")
     # First of all: files of the old settings must never be taken for those of the new.
+    aside = _aside(step, work)
+    shutil.rmtree(aside, ignore_errors=True)  # of a step that was interrupted
     for path in outputs:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _move(path, aside / path.relative_to(work.folder))
     fresh = Record(settings, datetime.now().strftime("%Y%m%d_%H%M%S_%f"))
     _write(step, work, fresh)
     return fresh
+
+
+def _restore(step: Step, work: Work, record: Record) -> None:
+    """Give a step that cannot run with other settings its old result back."""
+    aside = _aside(step, work)
+    for path in step.outputs(work):
+        if path.is_dir():
+            shutil.rmtree(path)
+        if (aside / path.relative_to(work.folder)).exists():
+            _move(aside / path.relative_to(work.folder), path)
+    _write(step, work, record)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
+
+
+def _aside(step: Step, work: Work) -> Path:
+    """Where old outputs lie until the step is done anew."""
+    return work.folder / "steps" / f".{step.name}.old"
 
 
 def _path(name: str, work: Work) -> Path:

@@ -122,6 +122,7 @@ class _Task(pl.LightningModule):
 
     def __init__(self, seed: int):
         super().__init__()
+        pl.seed_everything(seed, verbose=False)  # before the model is built
         self.seed = seed
         self.normalize = imagenet_normalize()
         self.means = nn.ModuleDict()
@@ -272,7 +273,6 @@ def fit(
     kept = folder / (BEST if oracle else LAST)
     if done >= epochs:
         return kept
-    pl.seed_everything(chain.seed, verbose=False)
     sampler = EpochSampler(len(tiles), chain.seed)
     sampler.set_epoch(done)  # workers begin to read before Lightning tells a resumed sampler
     loader = make_loader(

@@ -1,0 +1,14 @@
+"""ISPRS Vaihingen, buildings from image-level labels: RepVGG-B1g2, the paper's settings.
+
+Run      python tools/weak/run_chain.py -c config/weak/vaihingen.py --work work/vaihingen
+Source   BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248) and its released scripts; whole
+         tiles from data/vaihingen/{train,test}_{images,masks}, cut into tiles of 256. RepVGG's
+         weights: RepVGG-B1g2-train.pth as model_weights/pretrained/repvgg_b1g2.pth; or, with
+         timm's own, classifier.encoder and refiner.encoder=repvgg_b1g4.rvgg_in1k
+Expects  not measured; the paper names this data set, its figure is not in the abstract
+"""
+
+from network.datasets.info import VAIHINGEN
+from network.weak.chain import Chain
+
+chain = Chain(dataset=VAIHINGEN, building="Building")

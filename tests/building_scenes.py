@@ -1,0 +1,51 @@
+"""Synthetic images of buildings on varied ground, for the chain from image-level labels.
+
+A roof of any color has a bright ridge along its middle, which the ground never shows: a classifier
+looks for ridges, and its activation maps leave out the rest of the roofs.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from network.datasets.files import write_image
+
+ROOFS = ((150, 70, 60), (110, 110, 125), (160, 120, 80))
+GROUND = ((90, 120, 70), (120, 110, 95), (70, 100, 75))
+
+
+def building_scene(
+    side: int, built: bool, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """An image (side, side, 3) and its mask, 1 where there is a building."""
+    image = np.empty((side, side, 3), np.float32)
+    image[:] = GROUND[rng.integers(len(GROUND))]
+    for _ in range(4):  # lawns and paths
+        top, left = rng.integers(0, side, 2)
+        height, width = rng.integers(side // 6, side // 2, 2)
+        color = np.array(GROUND[rng.integers(len(GROUND))]) + rng.normal(0, 12, 3)
+        image[top : top + height, left : left + width] = color
+    mask = np.zeros((side, side), np.uint8)
+    if built:
+        half = rng.uniform(0.24, 0.36, 2) * side
+        center = rng.uniform(0.4, 0.6, 2) * side
+        box = (tuple(center), tuple(2 * half), float(rng.uniform(0, 90)))
+        corners = cv2.boxPoints(box)
+        cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1)
+        image[mask == 1] = np.array(ROOFS[rng.integers(len(ROOFS))]) + rng.normal(0, 8, 3)
+        ends = (corners[0] + corners[1]) / 2, (corners[2] + corners[3]) / 2
+        ridge = [np.round(0.8 * end + 0.2 * center).astype(int).tolist() for end in ends]
+        cv2.line(image, *ridge, (235, 230, 220), max(1, side // 24))
+    image += rng.normal(0, 6, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8), mask
+
+
+def make_building_scenes(root: Path, counts: dict[str, int], side: int) -> None:
+    """Folders ``{split}/{images,masks}``, every other image with a building."""
+    for number, (split, count) in enumerate(counts.items()):
+        for index in range(count):
+            rng = np.random.default_rng([number, index])
+            image, mask = building_scene(side, index % 2 == 0, rng)
+            write_image(root / split / "images" / f"{split}_{index:03d}.png", image)
+            write_image(root / split / "masks" / f"{split}_{index:03d}.png", mask)

@@ -1,0 +1,368 @@
+"""The chain from image-level labels to building masks: real processes on synthetic scenes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from network.datasets.files import read_mask, read_rgb
+from network.datasets.info import BUILDING
+from network.engine.weak.record import run_step
+from network.engine.weak.steps import (
+    EVALUATE,
+    MAKE_CAM,
+    MAKE_LABELS,
+    MAKE_REFINED,
+    STEPS,
+    TRAIN_CLASSIFIER,
+)
+from network.engine.weak.work import Work
+from network.errors import InputError
+from network.weak.chain import load_chain
+from network.weak.tiles import read_labels
+from tests.building_scenes import make_building_scenes
+from tests.conftest import ROOT, heed_interrupts
+from tests.test_commands import error_of, succeed
+
+CONFIG = f"""
+from dataclasses import replace
+
+from network.datasets.info import BUILDING
+from network.weak.chain import Chain, Classifier, Clusters, Final, Refiner, Seeds, Tiles
+
+small = {{"encoder": "test_resnet", "weights": None, "crop": 96}}
+chain = Chain(
+    dataset=replace(BUILDING, name="scenes", root="scenes"),
+    building="building",
+    tiles=Tiles(side=96),
+    classifier=Classifier(
+        **small, lr=0.05, head_lr=0.05, momentum=0.9, epochs=8, long_sides=(80, 112)
+    ),
+    clusters=Clusters(k=6, images=100, tolerance=0.0),
+    seeds=Seeds(foreground=0.5, background=0.3),
+    refiner=Refiner(**small, rates=(1, 2), dropout=0.0, encoder_lr=1e-3, lr=2e-3, epochs=8),
+    final=Final(
+        config="{ROOT}/config/building/deeplabv3plus.py",
+        overrides=(
+            "model.encoder=test_resnet",
+            "model.weights=None",
+            "data.crop=96",
+            "data.batch_size=8",
+            "data.workers=1",
+            "optim.lr=2e-3",
+            "optim.epochs=3",
+        ),
+    ),
+    workers=1,
+)
+"""
+WORK = ["-c", "chain.py", "--work", "work", "--device", "cpu"]
+
+
+def step(name: str, *words: str, cwd: Path) -> str:
+    return succeed(f"tools/weak/{name}.py", *WORK, *words, cwd=cwd)
+
+
+def work_of(cwd: Path, *words: str, oracle: bool = False) -> Work:
+    """The work folder in this process, which has ``cwd`` as its own."""
+    chain = load_chain(cwd / "chain.py", words)
+    if oracle:
+        chain = replace(
+            chain,
+            refiner=replace(chain.refiner, oracle=True),
+            pseudo=replace(chain.pseudo, oracle=True),
+        )
+    return Work(chain, Path("work"), torch.device("cpu"))
+
+
+def run_steps(work: Work, until: str) -> None:
+    for one in STEPS:
+        run_step(one, work)
+        if one.name == until:
+            return
+
+
+def record(cwd: Path, name: str) -> dict:
+    return json.loads((cwd / f"work/steps/{name}.json").read_text())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    """A folder with scenes and a config."""
+    cwd = tmp_path_factory.mktemp("weak")
+    make_building_scenes(cwd / "scenes", {"train": 96, "test": 12}, 96)
+    (cwd / "chain.py").write_text(CONFIG)
+    return cwd
+
+
+@pytest.fixture(scope="module")
+def done(scenes) -> Path:
+    """The whole chain; while its steps run, there is no truth that they could open."""
+    step("make_labels", cwd=scenes)
+    hidden = [scenes / "scenes/train/masks", scenes / "scenes/test/masks"]
+    hidden += [scenes / f"work/data/{split}/masks" for split in ("train", "test")]
+    for folder in hidden:
+        folder.rename(folder.with_name("hidden"))
+    out = step("run_chain", "--until", "train_final", cwd=scenes)
+    assert out.startswith("make_labels: done already")
+    for folder in hidden:
+        folder.with_name("hidden").rename(folder)
+    shutil.copytree(scenes / "work", scenes / "before")
+    step("run_chain", cwd=scenes)
+    return scenes
+
+
+def test_every_step_has_its_record(done):
+    """Settings with all thresholds, what it builds on, what it found."""
+    labels = record(done, "make_labels")
+    assert labels["settings"]["tiles.positive_share"] == 0.25
+    assert labels["results"]["positive"] + labels["results"]["negative"] >= 90
+    assert record(done, "make_seeds")["settings"]["seeds.foreground"] == 0.5
+    pseudo = record(done, "make_pseudo")
+    assert pseudo["settings"]["make_refined of"] == record(done, "make_refined")["made"]
+    assert pseudo["results"]["threshold"] == 0.65
+    assert record(done, "train_classifier")["results"]["accuracy on the training labels"] > 0.95
+    assert all(path.suffix == ".json" for path in (done / "work/steps").iterdir())
+
+
+def test_the_evaluation_changes_nothing_that_the_steps_made(done):
+    """What was made without any truth is what there is."""
+    before, after = contents(done / "before"), contents(done / "work")
+    ours = {name for name in before if not name.startswith(("steps/", "data/"))}
+    ours |= {name for name in before if "/pseudo/" in name or "/images/" in name}
+    assert len(ours) > 400
+    assert all(after[name] == before[name] for name in ours)
+
+
+def test_stages(done):
+    """The pseudo masks are clearly better than the activation maps at their best."""
+    document = json.loads((done / "work/stages/stages.json").read_text())
+    stages = {(s["name"], s["threshold"].partition(", ")[2]): s for s in document["stages"]}
+    iou = {key: stage["scores"]["positives"]["IoU"] for key, stage in stages.items()}
+    assert iou["pseudo masks", ""] > iou["CAM", "best by the truth"] + 0.1
+    assert iou["pseudo masks", ""] > 0.8
+    assert iou["pseudo masks", ""] == pytest.approx(iou["AR", "fixed"], abs=0.002)
+    assert iou["AR", "best by the truth"] >= iou["AR", "fixed"]
+    assert {"final network", "full supervision"} <= {name for name, _ in stages}
+    assert iou["final network", ""] > 0.6
+    assert not document["oracle"]
+    table = (done / "work/stages/stages.md").read_text()
+    assert "| CAM | train |" in table
+    assert "25 %" in table
+    for name in ("panel.png", "thresholds.png"):
+        assert read_rgb(done / "work/stages" / name).std() > 10
+
+
+def test_scores_of_the_pseudo_masks(done):
+    """By hand from the files: all tiles, and those that show buildings."""
+    labels = read_labels(done / "work/data/train/labels.csv")
+    document = json.loads((done / "work/stages/stages.json").read_text())
+    (scores,) = (s["scores"] for s in document["stages"] if s["name"] == "pseudo masks")
+    for key, names in (
+        ("positives", [name for name, label in labels.items() if label]),
+        ("all tiles", list(labels)),
+    ):
+        truth, found = (
+            np.stack([read_mask(done / f"work/data/train/{f}/{n}.png", BUILDING) for n in names])
+            for f in ("masks", "pseudo")
+        )
+        both = ((truth == 1) & (found == 1)).sum()
+        either = ((truth == 1) | (found == 1)).sum()
+        assert scores[key]["IoU"] == pytest.approx(both / either)
+        assert scores[key]["OA"] == pytest.approx((truth == found).mean())
+
+
+def test_negative_tiles_are_background(done):
+    labels = read_labels(done / "work/data/train/labels.csv")
+    assert {*labels.values()} == {0, 1}
+    for folder in ("work/seed", "work/data/train/pseudo"):
+        for name, label in labels.items():
+            assert label or not read_mask(done / folder / f"{name}.png", BUILDING).any()
+    maps = {path.stem for path in (done / "work/ar").iterdir()}
+    assert maps == {name for name, label in labels.items() if label}
+
+
+@pytest.fixture
+def copied(done, tmp_path, monkeypatch) -> Path:
+    """A copy of the finished chain, in which this process works."""
+    cwd = tmp_path / "copy"
+    shutil.copytree(done, cwd, ignore=shutil.ignore_patterns("before", "lightning_logs", "stages"))
+    monkeypatch.chdir(cwd)
+    return cwd
+
+
+def test_done_steps_are_not_repeated(copied, capsys):
+    """Only what is lost is made again, and is the same."""
+    before = contents(copied / "work/cam")
+    run_step(MAKE_CAM, work_of(copied))
+    assert "make_cam: done already" in capsys.readouterr().out
+    sorted((copied / "work/cam").iterdir())[0].unlink()
+    run_step(MAKE_CAM, work_of(copied))
+    assert "make_cam: done (maps" in capsys.readouterr().out
+    assert contents(copied / "work/cam") == before
+
+
+def test_other_settings_begin_anew(copied, done, capsys):
+    """A step with other settings, and what builds on it, but nothing before it."""
+    run_steps(work_of(copied, "pseudo.threshold=0.9"), "make_pseudo")
+    out = capsys.readouterr().out
+    assert "make_refined: done already" in out
+    assert "make_pseudo: anew, since it has other pseudo.threshold" in out
+
+    def buildings(cwd: Path) -> int:
+        masks = (cwd / "work/data/train/pseudo").iterdir()
+        return sum(int((read_mask(path, BUILDING) == 1).sum()) for path in masks)
+
+    assert 0 < buildings(copied) < buildings(done)
+    with pytest.raises(InputError, match=r"train_classifier, which comes before make_cam, is not"):
+        run_step(MAKE_CAM, work_of(copied, "classifier.lr=0.1"))
+    with pytest.raises(InputError, match=r"was made with tiles.side=96, not 64"):
+        run_step(MAKE_LABELS, work_of(copied, "tiles.side=64"))
+    run_steps(work_of(copied, "clusters.keep=1.0"), "cluster")
+    out = capsys.readouterr().out
+    assert "warning: no building center is likelier than clusters.keep=1.0" in out
+    assert record(copied, "cluster")["results"]["building centers"] == 1
+
+
+def test_oracles_say_so(copied):
+    """Epoch and threshold by the truth, in records and table."""
+    work = work_of(copied, "refiner.epochs=2", "refiner.consistency=0", oracle=True)
+    run_steps(work, "make_pseudo")
+    assert record(copied, "make_pseudo")["results"]["threshold is"] == "best by the truth"
+    assert record(copied, "train_refiner")["results"]["epoch"] == "best by the truth"
+    assert (copied / "work/refiner/best.ckpt").is_file()
+    run_step(EVALUATE, work)
+    assert "ORACLE" in (copied / "work/stages/stages.md").read_text()
+    assert json.loads((copied / "work/stages/stages.json").read_text())["oracle"]
+
+
+def interrupt(*words: str, cwd: Path, when) -> None:
+    """Ctrl-C as soon as ``when`` is true."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / words[0]), *words[1:]],
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+        env=os.environ,
+    )
+    while not when():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+
+
+def test_an_interrupted_training_goes_on(copied, done):
+    """And ends with the very maps of one that was not interrupted."""
+    (copied / "work/steps/train_refiner.json").unlink()
+    shutil.rmtree(copied / "work/refiner")
+    last = copied / "work/refiner/last.ckpt"
+    interrupt("tools/weak/train_refiner.py", *WORK, cwd=copied, when=last.is_file)
+    assert not record(copied, "train_refiner")["done"]
+    with pytest.raises(InputError, match=r"train_refiner, which comes before make_refined, is not"):
+        run_step(MAKE_REFINED, work_of(copied))
+    run_steps(work_of(copied), "make_refined")
+    assert contents(copied / "work/ar") == contents(done / "work/ar")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["clusters.kk=3"], "unknown key 'clusters.kk'; did you mean 'clusters.k'?"),
+        (["seeds.crf=dense"], "seeds.crf=dense: must be one of none, meanfield"),
+        (["seeds.background=0.7"], "seeds.background=0.7: must be 0 to seeds.foreground, 0.5"),
+        (["train=trn"], "train=trn: scenes has no such split; did you mean 'train'?"),
+        (["root=elsewhere"], "elsewhere/train/images: no such folder"),
+        (["tiles.positive_share=0.99"], "no tile of 'train' is one with buildings"),
+    ],
+)
+def test_wrong_settings(scenes, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scenes").symlink_to(scenes / "scenes")
+    shutil.copy(scenes / "chain.py", tmp_path)
+    with pytest.raises(InputError) as error:
+        run_step(MAKE_LABELS, work_of(tmp_path, *words))
+    assert message in str(error.value)
+    assert not (tmp_path / "work/data").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["classifier.batch_size=999"], "classifier.batch_size=999: there are only"),
+        (["classifier.encoder=swin_tiny_patch4_window7_224"], "with output stride 16"),
+    ],
+)
+def test_wrong_settings_of_the_training(copied, words, message, capsys):
+    """The old result stays."""
+    before = contents(copied / "work")
+    with pytest.raises(InputError) as error:
+        run_step(TRAIN_CLASSIFIER, work_of(copied, *words))
+    assert message in str(error.value)
+    assert contents(copied / "work") == before
+    capsys.readouterr()
+    run_step(TRAIN_CLASSIFIER, work_of(copied))
+    assert "done already" in capsys.readouterr().out
+
+
+def test_wrong_words_on_the_command_line(scenes):
+    for words, message in (
+        (["--until", "make_bak"], "--until make_bak: no such step; did you mean 'make_bac'?"),
+        (["--device", "cuda:9"], "--device cuda:9: torch cannot use it here"),
+    ):
+        assert message in error_of("tools/weak/run_chain.py", *WORK, *words, cwd=scenes)
+
+
+def test_a_foreign_folder_stays(scenes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scenes").symlink_to(scenes / "scenes")
+    shutil.copy(scenes / "chain.py", tmp_path)
+    (tmp_path / "work/data").mkdir(parents=True)
+    (tmp_path / "work/data/mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="not made by make_labels; choose another --work"):
+        run_step(MAKE_LABELS, work_of(tmp_path))
+    assert (tmp_path / "work/data/mine.txt").read_text() == "mine"
+    with pytest.raises(InputError, match="train_classifier, which comes before make_cam, is not"):
+        run_step(MAKE_CAM, work_of(tmp_path))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config/weak").glob("*.py")), ids=lambda p: p.stem)
+def test_configs(path):
+    chain = load_chain(path)
+    assert chain.config == path.as_posix()
+    assert path.read_text().startswith('"""')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chain = 3", "defines no 'chain = Chain"),
+        ("from network.weak.chain import Seeds\nSeeds(foregroud=1)", "did you mean 'foreground'"),
+        (
+            "from network.weak.chain import Chain\nfrom network.datasets.info import DRONE\n"
+            "Chain(dataset=DRONE, building='buildings')",
+            "did you mean 'building'",
+        ),
+    ],
+)
+def test_bad_configs(tmp_path, text, message):
+    (tmp_path / "chain.py").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_chain(tmp_path / "chain.py")
