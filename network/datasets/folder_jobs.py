@@ -160,7 +160,7 @@ def map_parallel(
         except BrokenProcessPool as error:
             raise InputError(
                 "a worker process was killed, most likely for lack of memory; "
-                f"use fewer than --workers {workers}"
+                f"use fewer than {workers} workers"
             ) from error
         except BaseException:
             # Without this, the pool would first finish the items it has begun.

@@ -13,6 +13,7 @@ import timm
 import torch
 from timm.models import is_model_in_modules
 from torch import Tensor, nn
+from torch.nn import functional
 
 import network.models.repvgg  # noqa: F401  registers a network among timm's
 from network.errors import InputError, nearest
@@ -89,6 +90,7 @@ class DenseEncoder(nn.Module):
             with torch.device("meta"):
                 network = timm.create_model(name, **options).eval()
                 features = network(torch.zeros(1, 3, 64, 64))
+                rest = network(torch.zeros(1, 3, 72, 72)).shape[2]
             fits = features.ndim == 4 and features.shape[2] == 64 // DENSE_STRIDE
         except (TypeError, NotImplementedError, RuntimeError, AssertionError, AttributeError):
             fits = False
@@ -99,12 +101,14 @@ class DenseEncoder(nn.Module):
             )
         self.body = _load_body(name, weights, options)
         self.channels: int = features.shape[1]
+        # ConvNeXt and its kin, whose convolutions do not overlap, leave out what is left over.
+        self.leaves_rest = rest == 72 // DENSE_STRIDE
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image (b, 3, H, W) -> features (b, c, ceil(H / 16), ceil(W / 16)).
-
-        ConvNeXt and its kin, whose convolutions do not overlap, leave out a remainder.
-        """
+        """Image (b, 3, H, W) -> features (b, c, ceil(H / 16), ceil(W / 16))."""
+        if self.leaves_rest:
+            height, width = image.shape[-2:]
+            image = functional.pad(image, (0, -width % DENSE_STRIDE, 0, -height % DENSE_STRIDE))
         return self.body(image)
 
 
@@ -239,7 +243,7 @@ def _download(name: str, options: dict) -> nn.Module:
         raise InputError(
             f"encoder '{name}': its ImageNet weights cannot be downloaded; fetch {url} elsewhere "
             f"and save it as {PRETRAINED_DIR / name}.safetensors (or train from scratch with "
-            "model.weights=None)"
+            "weights=None)"
         ) from error
 
 

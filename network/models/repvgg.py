@@ -57,7 +57,7 @@ def from_reference_repvgg(state: dict[str, Tensor], model: nn.Module | None = No
     """
     names = {}
     for key, value in state.items():
-        name = re.sub(r"^stage0\.", "stem.", key)
+        name = re.sub(r"^stage0\.", "stem.", key.removeprefix("module."))
         name = re.sub(r"^stage([1-4])\.", lambda m: f"stages.{int(m[1]) - 1}.", name)
         name = re.sub(r"^linear\.", "head.fc.", name)
         names[re.sub("|".join(_BRANCHES), lambda m: _BRANCHES[m[0]], name)] = value

@@ -33,11 +33,13 @@ class Tiles:
             shows none if they cover nothing. What lies between is left out.
         negatives: at most so many tiles without buildings are used for each one with some, drawn
             at random; by default all.
+        seed: of this draw.
     """
 
     side: int = 256
     positive_share: float = 0.25
     negatives: float | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         require(self.side >= 32, "tiles.side", self.side, "at least 32")
@@ -45,6 +47,7 @@ class Tiles:
         require(self.positive_share > 0, "tiles.positive_share", self.positive_share, "above 0")
         negatives_fit = self.negatives is None or self.negatives > 0
         require(negatives_fit, "tiles.negatives", self.negatives, "above 0, or None")
+        require(self.seed >= 0, "tiles.seed", self.seed, "at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +106,8 @@ class Clusters:
         k: clusters of buildings, and as many of their surroundings.
         images: positive tiles that are drawn, with replacement.
         seed: of the draw and the first centers.
-        max_vectors: of each kind, drawn from those of all these tiles (ours: the released code
-            keeps all).
+        max_vectors: about so many of each kind at most, an equal share of each of these tiles
+            (ours: the released code keeps all).
         foreground: value of the activation map above which a vector belongs to a building.
         keep: probability, by the classifier, above which a building's cluster is one and below
             which a cluster of the surroundings is.
@@ -161,7 +164,8 @@ class Refiner:
         encoder, weights: see :class:`network.models.encoder.DenseEncoder`.
         rates, dropout: see :class:`network.models.refiner.ActivationRefiner`.
         encoder_lr, lr: learning rates of the encoder and of all else.
-        scales: least and largest factor that tiles are resized by.
+        scales: least and largest factor that tiles are resized by, bilinear (the released code:
+            cubic).
         epsilon: of the soft targets.
         consistency: weight of the multi-scale consistency.
         consistency_scales: factors on the crop whose predictions shall be as those of the crop.
@@ -206,7 +210,7 @@ class Pseudo:
     """Pseudo masks from the refined maps.
 
     Args:
-        threshold: a pixel above it is a building's.
+        threshold: a pixel above it is a building's; in hundredths.
         oracle: take the threshold that agrees best with the training tiles' truth instead.
         crf: ``"meanfield"``: cut along the edges of the image, pixels between ``background`` and
             ``foreground`` becoming 255; or ``"none"``, which is the default of the released code.
@@ -221,6 +225,8 @@ class Pseudo:
 
     def __post_init__(self) -> None:
         _require_share("pseudo.threshold", self.threshold)
+        is_hundredth = abs(100 * self.threshold - round(100 * self.threshold)) < 1e-6
+        require(is_hundredth, "pseudo.threshold", self.threshold, "a multiple of 0.01")
         _require_thresholds("pseudo", self.foreground, self.background)
         _require_crf("pseudo.crf", self.crf)
 
@@ -231,7 +237,7 @@ class Final:
 
     Args:
         config: an experiment on the data set ``building``.
-        overrides: of its settings.
+        overrides: of its settings; the seed and the workers are those of the chain.
     """
 
     config: str = "config/building/deeplabv3plus.py"
@@ -246,9 +252,10 @@ class Chain:
         dataset: facts of the images; three bands of 8 bits.
         building: the class that counts as building.
         root: folder of the data; by default the data set's own.
-        train, test: splits. Of ``train`` the masks give the image labels and, in the end, scores.
+        train, test: splits. Of ``train`` the masks give the image labels and, in the end, scores;
+            with ``test=None`` no network is tested in the end.
         labels: a CSV with the columns ``name`` and ``label`` (0 or 1), one row a training image:
-            then these are its labels, and no mask is opened for them.
+            then the images are the tiles, these their labels, and no mask is needed for them.
         mask_value: of the building pixels, in gray masks that have other values than the classes,
             such as 0 and 255.
         batch_size: tiles at once where nothing is trained.
@@ -261,7 +268,7 @@ class Chain:
     building: str
     root: str | None = None
     train: str = "train"
-    test: str = "test"
+    test: str | None = "test"
     labels: str | None = None
     mask_value: int | None = None
     tiles: Tiles = field(default_factory=Tiles)
@@ -281,7 +288,7 @@ class Chain:
         info = self.dataset
         for key in ("train", "test"):
             split = getattr(self, key)
-            if split not in info.splits:
+            if split is not None and split not in info.splits:
                 raise InputError(
                     f"{key}={split}: {info.name} has no such split{nearest(split, info.splits)}"
                 )
@@ -295,6 +302,15 @@ class Chain:
                 f"{info.name} has {info.bands} bands of {info.bits} bits; the chain from image "
                 "labels takes three of 8"
             )
+        if self.test and self._folders(self.train) & self._folders(self.test):
+            raise InputError(
+                f"test={self.test}: shares images with train={self.train}; take another split"
+            )
+        if self.labels and info.tiles:
+            raise InputError(
+                f"labels={self.labels}: {info.name} is of whole tiles, which have no single label; "
+                "cut them, and describe the folders by a data set of their own"
+            )
         value_fits = self.mask_value is None or 0 <= self.mask_value <= 255
         require(value_fits, "mask_value", self.mask_value, "0 to 255")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
@@ -304,6 +320,12 @@ class Chain:
     @property
     def data_root(self) -> Path:
         return Path(self.root or self.dataset.root)
+
+    def _folders(self, split: str) -> set[str]:
+        """Of the images of a split."""
+        if self.dataset.tiles:
+            return {split}
+        return {folder.images for folder in self.dataset.splits[split]}
 
     @property
     def is_oracle(self) -> bool:

@@ -135,7 +135,7 @@ class _Kernel:
         return self.weight * self.scale * self.filter(self.scale * values)
 
 
-def mean_field(image: np.ndarray, labels: np.ndarray, device: str = "cpu") -> np.ndarray:
+def mean_field(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Binary masks cut along the edges of their image.
 
     Args:
@@ -146,10 +146,8 @@ def mean_field(image: np.ndarray, labels: np.ndarray, device: str = "cpu") -> np
         (masks, h, w) bool
     """
     count, height, width = labels.shape
-    colors = torch.from_numpy(image).to(device).reshape(-1, 3).float()
-    rows, columns = torch.meshgrid(
-        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
-    )
+    colors = torch.from_numpy(image).reshape(-1, 3).float()
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     places = torch.stack([columns, rows], dim=-1).reshape(-1, 2).float()  # (n, 2)
     far = Permutohedral(torch.cat([places / FAR_SPREAD, colors / COLOR_SPREAD], dim=1))
 
@@ -159,7 +157,7 @@ def mean_field(image: np.ndarray, labels: np.ndarray, device: str = "cpu") -> np
 
     ones = colors.new_ones(len(colors), 1)
     kernels = [_Kernel.of(near, ones, NEAR_WEIGHT), _Kernel.of(far, ones, FAR_WEIGHT)]
-    is_label = torch.from_numpy(labels).to(device).reshape(count, -1).T  # (n, masks)
+    is_label = torch.from_numpy(labels).reshape(count, -1).T  # (n, masks)
     # Of two labels, the log-odds say all: unary, then what the others' beliefs add.
     odds = math.log(CERTAINTY / (1 - CERTAINTY))
     unary = torch.where(is_label, odds, -odds).float()
@@ -168,7 +166,7 @@ def mean_field(image: np.ndarray, labels: np.ndarray, device: str = "cpu") -> np
         # Probability of the label minus that of the other.
         lean = (belief / 2).tanh()
         belief = unary + sum(kernel(lean) for kernel in kernels)
-    return (belief > 0).T.reshape(count, height, width).cpu().numpy()
+    return (belief > 0).T.reshape(count, height, width).numpy()
 
 
 def _gaussian(maps: Tensor, spread: float) -> Tensor:

@@ -5,6 +5,8 @@ cover at least a quarter of it, negative if there is none; what lies between is 
 """
 
 import csv
+import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from network.datasets.files import read_image, read_mask, replacing, write_image
+from network.datasets.files import list_images, read_image, read_mask, replacing, write_image
 from network.datasets.folder_jobs import map_parallel
 from network.datasets.headers import fitting_size
 from network.datasets.info import BUILDING, DatasetInfo
@@ -101,6 +103,7 @@ def cut_train_tiles(chain: Chain, images: Path, masks: Path, list_file: Path) ->
         )
         labels = {name: label for found in results for name, label in found if label is not None}
         left_out = sum(label is None for found in results for _, label in found)
+        _check_names(results)
     not_drawn = _surplus(chain, labels)
     for name in not_drawn:
         del labels[name]
@@ -119,7 +122,7 @@ def _surplus(chain: Chain, labels: Mapping[str, int]) -> list[str]:
     if chain.tiles.negatives is None:
         return []
     kept = round(chain.tiles.negatives * sum(labels.values()))
-    order = np.random.default_rng(chain.seed).permutation(len(negative))
+    order = np.random.default_rng(chain.tiles.seed).permutation(len(negative))
     return [negative[index] for index in order[kept:]]
 
 
@@ -128,7 +131,41 @@ def cut_test_tiles(chain: Chain, images: Path, masks: Path) -> int:
     cutter = _Cutter(chain, images, masks, is_train=False)
     samples = _samples(chain, chain.test)
     results = map_parallel(cutter, samples, workers=max(1, chain.workers), unit="image")
+    _check_names(results)
     return sum(len(found) for found in results)
+
+
+def _check_names(results: Sequence[Sequence[tuple[str, int | None]]]) -> None:
+    names = Counter(name for found in results for name, _ in found)
+    name, times = names.most_common(1)[0]
+    if times > 1:
+        raise InputError(
+            f"{name}: the name of {times} tiles; rename the image that is called so, or that of "
+            "which it is a part"
+        )
+
+
+def source_digest(chain: Chain) -> str | None:
+    """A digest of the names and sizes of the training images, and of the list of their labels.
+
+    Of masks nothing is looked at. None where the images are not there any more.
+    """
+    info, root = chain.dataset, chain.data_root
+    folders = (
+        [root / f"{chain.train}_images"]
+        if info.tiles
+        else [root / folder.images for folder in info.splits[chain.train]]
+    )
+    digest = hashlib.sha256()
+    try:
+        for folder in folders:
+            for path in list_images(folder).values():
+                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        if chain.labels:
+            digest.update(Path(chain.labels).read_bytes())
+    except (InputError, OSError):
+        return None
+    return digest.hexdigest()
 
 
 def _samples(chain: Chain, split: str) -> list[Sample]:
@@ -158,8 +195,8 @@ def _samples(chain: Chain, split: str) -> list[Sample]:
     samples = find_samples(info, root, split)
     if not samples[0].masks:
         raise InputError(
-            f"{chain.dataset.name} has no masks for the split '{split}'; take another, or give "
-            "labels=FILE.csv"
+            f"{chain.dataset.name} has no masks for the split '{split}'; take another"
+            + (", or give labels=FILE.csv" if split == chain.train else ", or test=None")
         )
     return samples
 
@@ -231,15 +268,16 @@ def _read_gray(path: Path) -> np.ndarray:
 
 
 def _check_both(chain: Chain, counts: TileCounts) -> None:
+    source = chain.labels or f"{chain.data_root}: '{chain.train}'"
     for number, kind, remedy in (
-        (counts.positive, "with", "lower tiles.positive_share or tiles.side"),
-        (counts.negative, "without", "lower tiles.side, or add images without any"),
+        (counts.positive, "with", "see tiles.positive_share, tiles.side and mask_value"),
+        (counts.negative, "without", "see tiles.side, tiles.negatives and mask_value"),
     ):
         if not number:
             raise InputError(
-                f"{chain.data_root}: no tile of '{chain.train}' is one {kind} buildings "
-                f"({counts.positive} positive, {counts.negative} negative, {counts.left_out} left "
-                f"out); the classifier needs both kinds: {remedy}"
+                f"{source}: no tile is one {kind} buildings ({counts.positive} positive, "
+                f"{counts.negative} negative, {counts.left_out} left out), and the classifier "
+                f"needs both kinds; {'correct the list' if chain.labels else remedy}"
             )
 
 
@@ -258,7 +296,7 @@ def read_labels(path: Path) -> dict[str, int]:
         InputError: the file is missing or not such a list, or names a tile twice.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(

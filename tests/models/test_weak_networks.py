@@ -29,11 +29,15 @@ def test_parameters_of_the_paper():
     assert parameters(refiner.label_encoder) == 4_096
 
 
+@pytest.mark.parametrize(
+    ("name", "channels"), [("repvgg_b1g2", 2048), ("resnet18", 512), ("convnext_tiny", 768)]
+)
 @pytest.mark.parametrize("side", [250, 256])
-def test_stride_16(side):
+def test_stride_16(name, channels, side):
+    """A cell for each 16 pixels that begin; ConvNeXt alone would leave out the last 10."""
     with torch.device("meta"):
-        features = DenseEncoder("repvgg_b1g2", None)(torch.zeros(1, 3, side, side))
-    assert features.shape == (1, 2048, 16, 16)
+        features = DenseEncoder(name, None)(torch.zeros(1, 3, side, side))
+    assert features.shape == (1, channels, 16, 16)
 
 
 def test_fused_repvgg_is_the_same():
@@ -73,8 +77,10 @@ def reference_names(state: dict) -> dict:
 def test_weights_of_the_authors(tmp_path, monkeypatch):
     """A file with the authors' names, saved where the README says, gives the same features."""
     network = timm.create_model("repvgg_b1g2").eval()
-    torch.save(reference_names(network.state_dict()), tmp_path / "repvgg_b1g2.pth")
-    assert "stage3.5.rbr_identity.weight" in reference_names(network.state_dict())
+    renamed = reference_names(network.state_dict())
+    saved = {f"module.{key}": value for key, value in renamed.items()}  # of several GPUs
+    torch.save(saved, tmp_path / "repvgg_b1g2.pth")
+    assert "stage3.5.rbr_identity.weight" in renamed
     monkeypatch.setattr(encoder_module, "PRETRAINED_DIR", tmp_path)
     loaded = DenseEncoder("repvgg_b1g2", "imagenet").state_dict()
     own = network.state_dict()

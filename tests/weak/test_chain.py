@@ -108,20 +108,45 @@ def scenes(tmp_path_factory) -> Path:
     return cwd
 
 
+OPENED = """
+import os
+import sys
+
+def note(event, args):
+    if event == "open" and "masks/" in str(args[0]):
+        with open(os.environ["OPENED"], "a") as file:
+            file.write(f"{args[0]}\\n")
+
+sys.addaudithook(note)
+"""
+
+
 @pytest.fixture(scope="module")
-def done(scenes) -> Path:
-    """The whole chain; while its steps run, there is no truth that they could open."""
+def done(scenes, tmp_path_factory) -> Path:
+    """The whole chain; until its last training ends, the truth cannot be read, nor is it tried."""
     step("make_labels", cwd=scenes)
-    hidden = [scenes / "scenes/train/masks", scenes / "scenes/test/masks"]
-    hidden += [scenes / f"work/data/{split}/masks" for split in ("train", "test")]
-    for folder in hidden:
-        folder.rename(folder.with_name("hidden"))
-    out = step("run_chain", "--until", "train_final", cwd=scenes)
-    assert out.startswith("make_labels: done already")
-    for folder in hidden:
-        folder.with_name("hidden").rename(folder)
+    truth = [*scenes.rglob("masks/*.png")]
+    assert len(truth) > 190  # of the scenes and of the tiles
+    kept = {path: path.read_bytes() for path in truth}
+    for path in truth:
+        path.write_bytes(b"not a picture")
+    site = tmp_path_factory.mktemp("site")
+    (site / "sitecustomize.py").write_text(OPENED)
+    environment = {**os.environ, "PYTHONPATH": str(site), "OPENED": str(site / "opened.txt")}
+    script = [sys.executable, str(ROOT / "tools/weak/run_chain.py"), *WORK]
+    command = [*script, "--until", "train_final"]
+    options = {"cwd": scenes, "env": environment, "capture_output": True, "text": True}
+    result = subprocess.run(command, **options)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.startswith("make_labels: done already")
+    assert "warning" not in result.stderr
+    assert not (site / "opened.txt").exists(), (site / "opened.txt").read_text()
+    for path, content in kept.items():
+        path.write_bytes(content)
     shutil.copytree(scenes / "work", scenes / "before")
-    step("run_chain", cwd=scenes)
+    result = subprocess.run(script, **options)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert (site / "opened.txt").exists()  # the evaluation did: the hook works
     return scenes
 
 
@@ -195,6 +220,26 @@ def test_negative_tiles_are_background(done):
     assert maps == {name for name, label in labels.items() if label}
 
 
+def interrupt(*words: str, cwd: Path, when) -> None:
+    """Ctrl-C as soon as ``when`` is true."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / words[0]), *words[1:]],
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+        env=os.environ,
+    )
+    while not when():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+
+
 @pytest.fixture
 def copied(done, tmp_path, monkeypatch) -> Path:
     """A copy of the finished chain, in which this process works."""
@@ -202,6 +247,57 @@ def copied(done, tmp_path, monkeypatch) -> Path:
     shutil.copytree(done, cwd, ignore=shutil.ignore_patterns("before", "lightning_logs", "stages"))
     monkeypatch.chdir(cwd)
     return cwd
+
+
+def test_a_change_can_be_taken_back(copied, capsys):
+    """Of a step that was begun with other settings and interrupted the old result is kept."""
+    before = contents(copied / "work/cam")
+    words = ["cam.scales=(1.0,)"]
+    first = sorted(path.stem for path in (copied / "work/cam").iterdir())[0]
+    (copied / f"work/data/train/images/{first}.png").rename(copied / "hidden.png")
+    with pytest.raises(InputError, match="no such tile"):
+        run_step(MAKE_CAM, work_of(copied, *words))
+    (copied / "hidden.png").rename(copied / f"work/data/train/images/{first}.png")
+    assert contents(copied / "work/cam") == before
+    interrupt(
+        "tools/weak/make_cam.py",
+        *(*WORK, *words),
+        cwd=copied,
+        when=lambda: len([*(copied / "work/cam").glob("train_*.npy")]) == 16,
+    )
+    assert 0 < len(contents(copied / "work/cam")) < len(before)
+    run_step(MAKE_CAM, work_of(copied))
+    assert "make_cam: done already" in capsys.readouterr().out
+    assert contents(copied / "work/cam") == before
+    assert not (copied / "work/steps/.make_cam.old").exists()
+
+
+def test_other_images_are_noticed(copied):
+    """A tile more in the source: the labels are not of these images any more."""
+    for folder in ("images", "masks"):
+        path = copied / f"scenes/train/{folder}/train_000.png"
+        shutil.copy(path, path.with_name("train_more.png"))
+    with pytest.raises(InputError, match="was made with digest of the images="):
+        run_step(MAKE_LABELS, work_of(copied))
+
+
+def test_labels_alone(scenes, tmp_path, monkeypatch, capsys):
+    """Images and a list of their labels: masks come out, with pictures and without scores."""
+    monkeypatch.chdir(tmp_path)
+    make_building_scenes(tmp_path / "scenes", {"train": 48}, 96)
+    masks = {p.stem: read_mask(p, BUILDING) for p in (tmp_path / "scenes/train/masks").iterdir()}
+    shutil.rmtree(tmp_path / "scenes/train/masks")
+    rows = [f"{name},{int(mask.any())}" for name, mask in sorted(masks.items())]
+    (tmp_path / "labels.csv").write_text("\ufeffname,label\n" + "\n".join(rows) + "\n")
+    shutil.copy(scenes / "chain.py", tmp_path)
+    words = ["labels=labels.csv", "test=None", "classifier.epochs=2", "refiner.epochs=1"]
+    work = work_of(tmp_path, *words, "seeds.crf=none")
+    run_steps(work, "make_pseudo")
+    run_step(EVALUATE, work)
+    assert {path.stem for path in (tmp_path / "work/data/train/pseudo").iterdir()} == masks.keys()
+    assert read_rgb(tmp_path / "work/stages/panel.png").std() > 10
+    assert json.loads((tmp_path / "work/stages/stages.json").read_text())["stages"] == []
+    assert "evaluate: without train_final" in capsys.readouterr().out
 
 
 def test_done_steps_are_not_repeated(copied, capsys):
@@ -249,33 +345,15 @@ def test_oracles_say_so(copied):
     assert json.loads((copied / "work/stages/stages.json").read_text())["oracle"]
 
 
-def interrupt(*words: str, cwd: Path, when) -> None:
-    """Ctrl-C as soon as ``when`` is true."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / words[0]), *words[1:]],
-        cwd=cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-        env=os.environ,
-    )
-    while not when():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-
-
 def test_an_interrupted_training_goes_on(copied, done):
     """And ends with the very maps of one that was not interrupted."""
-    (copied / "work/steps/train_refiner.json").unlink()
     shutil.rmtree(copied / "work/refiner")
+    made = record(copied, "train_refiner")["made"]
     last = copied / "work/refiner/last.ckpt"
     interrupt("tools/weak/train_refiner.py", *WORK, cwd=copied, when=last.is_file)
+    # A half-trained network never counts as done, nor as the one that was lost.
     assert not record(copied, "train_refiner")["done"]
+    assert record(copied, "train_refiner")["made"] != made
     with pytest.raises(InputError, match=r"train_refiner, which comes before make_refined, is not"):
         run_step(MAKE_REFINED, work_of(copied))
     run_steps(work_of(copied), "make_refined")
@@ -290,7 +368,9 @@ def test_an_interrupted_training_goes_on(copied, done):
         (["seeds.background=0.7"], "seeds.background=0.7: must be 0 to seeds.foreground, 0.5"),
         (["train=trn"], "train=trn: scenes has no such split; did you mean 'train'?"),
         (["root=elsewhere"], "elsewhere/train/images: no such folder"),
-        (["tiles.positive_share=0.99"], "no tile of 'train' is one with buildings"),
+        (["tiles.positive_share=0.99"], "'train': no tile is one with buildings"),
+        (["test=train"], "test=train: shares images with train=train"),
+        (["pseudo.threshold=0.655"], "pseudo.threshold=0.655: must be a multiple of 0.01"),
     ],
 )
 def test_wrong_settings(scenes, tmp_path, monkeypatch, words, message):
@@ -301,6 +381,7 @@ def test_wrong_settings(scenes, tmp_path, monkeypatch, words, message):
         run_step(MAKE_LABELS, work_of(tmp_path, *words))
     assert message in str(error.value)
     assert not (tmp_path / "work/data").exists()
+    assert not [*tmp_path.glob("work/steps/*")]  # the next try begins from nothing
 
 
 @pytest.mark.parametrize(

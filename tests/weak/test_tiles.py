@@ -153,8 +153,12 @@ def test_gray_masks_of_0_and_255(chain, tmp_path):
 @pytest.mark.parametrize(
     ("share", "names", "message"),
     [
-        (1.0, {}, "no tile of 'train' is one with buildings"),
-        (0.01, {"train-a": np.s_[:], "train-b": np.s_[:]}, "is one without buildings"),
+        (1.0, {}, "'train': no tile is one with buildings .* see tiles.positive_share"),
+        (
+            0.01,
+            {"train-a": np.s_[:], "train-b": np.s_[:]},
+            "is one without buildings .* mask_value",
+        ),
     ],
 )
 def test_both_kinds_are_needed(chain, tmp_path, share, names, message):
@@ -162,7 +166,6 @@ def test_both_kinds_are_needed(chain, tmp_path, share, names, message):
     boxes = {"train-a": np.s_[:1], **names}
     make_source(tmp_path / "source", shapes, boxes)
     chain = replace(chain, tiles=Tiles(side=32, positive_share=share))
-    (tmp_path / "source/train/images/train-a.png").touch()
     with pytest.raises(InputError, match=message):
         cut_train_tiles(chain, tmp_path / "i", tmp_path / "m", tmp_path / "l.csv")
 
@@ -180,6 +183,14 @@ def test_a_list_of_labels(chain, tmp_path):
     assert not (out / "masks").exists()
 
 
+def test_names_of_tiles_do_not_meet(chain, tmp_path):
+    """An image that is called like a tile of another."""
+    make_source(tmp_path / "source", {"train-a_0001": (32, 32)}, {"train-a_0001": np.s_[:]})
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=r"train-a_0001: the name of 2 tiles"):
+        cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -187,7 +198,7 @@ def test_a_list_of_labels(chain, tmp_path):
         ("train-a,1\n", r"no row for 'train-b'"),
         ("train-a,1\ntrain-b,2\n", r"line 3: label '2', expected 0 or 1"),
         ("train-a,1\ntrain-b,0\ntrain-a,0\n", r"line 4: 'train-a' for the second time"),
-        ("train-a,1\ntrain-b,1\n", "is one without buildings"),
+        ("train-a,1\ntrain-b,1\n", "labels.csv: no tile is one without .* correct the list"),
         ("", "and rows"),
     ],
 )

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from network.config import parse_with_overrides
 from network.engine.compute import find_device
 from network.engine.weak.record import Step, run_step
-from network.engine.weak.steps import STEPS, TRAIN_FULL
+from network.engine.weak.steps import STEPS, TRAIN_FINAL, TRAIN_FULL, final_experiment
 from network.engine.weak.work import Work
 from network.errors import InputError, nearest, run_command
+from network.models.encoder import DenseEncoder
 from network.weak.chain import load_chain
 
 
@@ -34,7 +37,9 @@ def run_all(description: str) -> None:
         )
         args = parse_with_overrides(parser)
         work = _open(args)
-        for step in _chosen(args, work):
+        chosen = _chosen(args, work)
+        _check_networks(work, chosen)
+        for step in chosen:
             run_step(step, work)
 
     run_command(main)
@@ -45,9 +50,18 @@ def _chosen(args: argparse.Namespace, work: Work) -> Sequence[Step]:
     if args.until and args.until not in names:
         raise InputError(f"--until {args.until}: no such step{nearest(args.until, names)}")
     chosen = STEPS[: names.index(args.until) + 1] if args.until else STEPS
-    # Without truth of the training tiles there is no full supervision.
-    is_full = not args.no_full and not work.chain.labels
+    # Without truth of the training tiles, or tiles to test on, there is no upper bound.
+    is_full = not args.no_full and not work.chain.labels and work.chain.test
     return [step for step in chosen if is_full or step is not TRAIN_FULL]
+
+
+def _check_networks(work: Work, steps: Sequence[Step]) -> None:
+    """Raise an :class:`InputError` now for a network that could not be built hours later."""
+    with torch.device("meta"):
+        for section in (work.chain.classifier, work.chain.refiner):
+            DenseEncoder(section.encoder, None)
+    if TRAIN_FINAL in steps or TRAIN_FULL in steps:
+        final_experiment(work, None, "").build_model(pretrained=False)
 
 
 def _parser(description: str) -> argparse.ArgumentParser:

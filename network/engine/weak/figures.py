@@ -17,19 +17,24 @@ COLORS = {0: (40, 40, 40), 1: (255, 210, 60), 255: (120, 140, 200)}
 
 
 def write_chain_panel(work: Work, output: Path) -> None:
-    """A few positive tiles: image, CAM, expanded CAM, seed, refined map, pseudo mask, truth."""
+    """A few positive tiles: image, CAM, expanded CAM, seed, refined map, pseudo mask, truth.
+
+    The last where there is any.
+    """
     tiles = work.positives
     count = min(IMAGES, len(tiles))
     shown = [tiles[(2 * i + 1) * len(tiles) // (2 * count)] for i in range(count)]
-    columns = ("image", "CAM", "expanded CAM", "seed", "refined map", "pseudo mask", "truth")
+    has_truth = work.train_truth.is_dir()
+    columns = ["image", "CAM", "expanded CAM", "seed", "refined map", "pseudo mask"]
+    columns += ["truth"] if has_truth else []
     size = 1.8 * len(columns), 1.8 * count + 0.9
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(count, len(columns), squeeze=False)
     for row, tile in zip(axes, shown, strict=True):
-        masks = (work.seeds, work.pseudo, work.train_truth)
-        seed, pseudo, truth = (_colored(folder / f"{tile.name}.png") for folder in masks)
+        folders = [work.seeds, work.pseudo, *([work.train_truth] if has_truth else [])]
+        seed, *masks = (_colored(folder / f"{tile.name}.png") for folder in folders)
         cam, bac, ar = (read_map(work.maps(kind) / f"{tile.name}.npy") for kind in _MAPS)
-        pictures = (read_rgb(tile.image), cam, bac, seed, ar[1], pseudo, truth)
+        pictures = (read_rgb(tile.image), cam, bac, seed, ar[1], *masks)
         for axis, column, pixels in zip(row, columns, pictures, strict=True):
             options = {"cmap": "magma", "vmin": 0, "vmax": 1} if pixels.ndim == 2 else {}
             axis.imshow(pixels, interpolation="none", **options)
@@ -57,19 +62,23 @@ def _colored(path: Path) -> np.ndarray:
     return table[read_mask(path, BUILDING)]
 
 
-def write_thresholds(curves: Mapping[str, Sequence[float]], marked: float, output: Path) -> None:
+def write_thresholds(
+    curves: Mapping[str, Sequence[float]], taken: float | None, output: Path
+) -> None:
     """IoU of the positive tiles' buildings against the threshold, one line a map.
 
     Args:
         curves: IoU, 0 to 1, at evenly spaced thresholds from 0 on, by name.
-        marked: the threshold that the chain takes of the refined map.
+        taken: the threshold that the chain takes of the refined map, if it takes one.
     """
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axis = figure.subplots()
     for name, ious in curves.items():
         thresholds = np.arange(len(ious)) / len(ious)
         axis.plot(thresholds, 100 * np.array(ious), label=name)
-    axis.axvline(marked, color="gray", linewidth=0.8, linestyle="--", label="threshold taken of AR")
+    if taken is not None:
+        style = {"color": "gray", "linewidth": 0.8, "linestyle": "--"}
+        axis.axvline(taken, **style, label="threshold taken of AR")
     axis.set(xlabel="threshold", ylabel="IoU of buildings, percent", xlim=(0, 1), ylim=(0, 100))
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)

@@ -19,21 +19,32 @@ class Step:
 
     Attributes:
         name: of its record and of its command under ``tools/weak/``.
-        run: does what is missing and tells what it found; gets the time that names its result.
+        run: does what is missing and tells what it found.
         keys: settings that its result depends on.
         needs: steps whose results it reads.
         outputs: what it makes, files and folders.
-        missing: what of that is not there.
+        parts: files of the result that must be there; by default the outputs.
+        inputs: what else its result depends on, as far as it can be told now.
         is_first: whether all others build on it, so that it never begins anew.
     """
 
     name: str
-    run: Callable[[Work, str], dict]
+    run: Callable[[Work], dict]
     keys: Sequence[str]
     needs: Sequence["Step"]
     outputs: Callable[[Work], Sequence[Path]]
-    missing: Callable[[Work], Iterable[Path]]
+    parts: Callable[[Work], Iterable[Path]] | None = None
+    inputs: Callable[[Work], dict] | None = None
     is_first: bool = False
+
+    def is_whole(self, work: Work) -> bool:
+        """Whether nothing of the result is missing."""
+        parts = self.parts(work) if self.parts else self.outputs(work)
+        return all(path.exists() for path in parts)
+
+    def existing(self, work: Work) -> list[Path]:
+        """Those of the outputs that there are."""
+        return [path for path in self.outputs(work) if path.exists()]
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,10 @@ class Record:
     done: bool = False
     results: dict = field(default_factory=dict)
 
+    def fits(self, settings: dict) -> bool:
+        """Whether it was made with these settings, as far as they are known."""
+        return all(self.settings.get(key) == value for key, value in settings.items())
+
 
 def run_step(step: Step, work: Work) -> dict:
     """Do what is not done of a step; returns what it found.
@@ -60,16 +75,17 @@ def run_step(step: Step, work: Work) -> dict:
         InputError: a step that it needs is not done with these settings, or its input cannot be
             used.
     """
-    before = read_record(step.name, work)
     record = _begin(step, work)
-    if record.done and not any(True for _ in step.missing(work)):
+    if record.done and step.is_whole(work):
         print(f"{step.name}: done already")
         return record.results
+    record = replace(record, done=False)
+    _write(step, work, record)
     try:
-        results = step.run(work, record.made)
+        results = step.run(work)
     except InputError:
-        if before is not None and before != record:
-            _restore(step, work, before)
+        if not step.existing(work):
+            _restore(step, work)
         raise
     _write(step, work, replace(record, done=True, results=results))
     shutil.rmtree(_aside(step, work), ignore_errors=True)
@@ -84,7 +100,10 @@ def read_record(name: str, work: Work) -> Record | None:
     Raises:
         InputError: the file is damaged.
     """
-    path = _path(name, work)
+    return _read(_path(name, work))
+
+
+def _read(path: Path) -> Record | None:
     try:
         return Record(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -98,14 +117,13 @@ def is_current(step: Step, work: Work) -> bool:
     record = read_record(step.name, work)
     if record is None or not record.done:
         return False
-    return all(is_current(need, work) for need in step.needs) and (
-        record.settings == _expected(step, work)
-    )
+    return all(is_current(need, work) for need in step.needs) and record.fits(_expected(step, work))
 
 
 def _expected(step: Step, work: Work) -> dict:
     """The settings of a step whose needs are done."""
     settings = settings_of(work.chain, step.keys)
+    settings |= step.inputs(work) if step.inputs else {}
     for need in step.needs:
         settings[f"{need.name} of"] = read_record(need.name, work).made
     return settings
@@ -114,51 +132,80 @@ def _expected(step: Step, work: Work) -> dict:
 def _begin(step: Step, work: Work) -> Record:
     """The record of a step that goes on, or of one that begins anew since something changed.
 
-    Old outputs are put aside.
+    Old outputs are put aside until the new ones are whole.
     """
     for need in step.needs:
         if not is_current(need, work):
             raise InputError(
                 f"{work.folder}: {need.name}, which comes before {step.name}, is not done with "
                 f"these settings; run 'python tools/weak/{need.name}.py -c {work.chain.config} "
-                f"--work {work.folder}' first, with all key=value settings"
+                f"--work {work.folder}' first, with the same settings and flags"
             )
     settings, record = _expected(step, work), read_record(step.name, work)
-    if record is not None and record.settings == settings:
+    outputs = step.existing(work)
+    is_lost = record is not None and record.done and not outputs and bool(step.outputs(work))
+    if record is not None and record.fits(settings) and not is_lost:
         return record
-    outputs = [path for path in step.outputs(work) if path.exists()]
     if record is None and outputs:
         raise InputError(
             f"{outputs[0]}: not made by {step.name}; choose another --work, or move it away"
         )
-    if record is not None:
+    if record is not None and not is_lost:
         changed = [k for k in settings if record.settings.get(k) != settings[k]]
-        if step.is_first:
+        if step.is_first and (record.done or outputs):
             raise InputError(
                 f"{work.folder}: was made with {changed[0]}={record.settings.get(changed[0])}, not "
                 f"{settings[changed[0]]}; choose another --work, or delete it"
             )
         print(f"{step.name}: anew, since it has other {', '.join(changed)}")
+    aside = _read(_aside(step, work) / _RECORD)
+    if aside is not None and aside.fits(settings):
+        # Of a change that was taken back before it was done.
+        for path in outputs:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _restore(step, work)
+        return aside
     # First of all: files of the old settings must never be taken for those of the new.
-    aside = _aside(step, work)
-    shutil.rmtree(aside, ignore_errors=True)  # of a step that was interrupted
-    for path in outputs:
-        _move(path, aside / path.relative_to(work.folder))
+    if record is not None and not is_lost:
+        _put_aside(step, work, record)
     fresh = Record(settings, datetime.now().strftime("%Y%m%d_%H%M%S_%f"))
     _write(step, work, fresh)
     return fresh
 
 
-def _restore(step: Step, work: Work, record: Record) -> None:
-    """Give a step that cannot run with other settings its old result back."""
+_RECORD = "record.json"
+
+
+def _aside(step: Step, work: Work) -> Path:
+    """Where the old outputs of a step lie until it is done anew."""
+    return work.folder / "steps" / f".{step.name}.old"
+
+
+def _put_aside(step: Step, work: Work, record: Record) -> None:
     aside = _aside(step, work)
+    if not record.done and (aside / _RECORD).is_file():
+        # What lies there was whole; what there is now was only begun.
+        for path in step.existing(work):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+    for path in step.existing(work):
+        _move(path, aside / path.relative_to(work.folder))
+    _write_json(aside / _RECORD, record)
+
+
+def _restore(step: Step, work: Work) -> None:
+    """Give a step back what was put aside; without that, let it be as if it had never begun."""
+    aside = _aside(step, work)
+    record = _read(aside / _RECORD)
+    if record is None:
+        _path(step.name, work).unlink(missing_ok=True)
+        return
     for path in step.outputs(work):
-        if path.is_dir():
-            shutil.rmtree(path)
         if (aside / path.relative_to(work.folder)).exists():
             _move(aside / path.relative_to(work.folder), path)
     _write(step, work, record)
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside)
 
 
 def _move(source: Path, target: Path) -> None:
@@ -166,15 +213,14 @@ def _move(source: Path, target: Path) -> None:
     source.rename(target)
 
 
-def _aside(step: Step, work: Work) -> Path:
-    """Where old outputs lie until the step is done anew."""
-    return work.folder / "steps" / f".{step.name}.old"
-
-
 def _path(name: str, work: Work) -> Path:
     return work.folder / "steps" / f"{name}.json"
 
 
 def _write(step: Step, work: Work, record: Record) -> None:
-    with replacing(_path(step.name, work)) as partial:
+    _write_json(_path(step.name, work), record)
+
+
+def _write_json(path: Path, record: Record) -> None:
+    with replacing(path) as partial:
         partial.write_text(json.dumps(vars(record), indent=2) + "\n", encoding="utf-8")

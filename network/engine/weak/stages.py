@@ -1,4 +1,4 @@
-"""How good each stage of the chain is, against the truth that the chain itself never saw."""
+"""How good each stage of the chain is, against the truth; without oracles it has seen none."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -78,9 +78,16 @@ def _ious(counts: np.ndarray) -> list[float]:
 
 
 def stages_of_maps(
-    work: Work, name: str, kind: str, tiles: Sequence[Sample]
+    work: Work,
+    name: str,
+    kind: str,
+    tiles: Sequence[Sample],
+    taken: tuple[float, str] | None = None,
 ) -> tuple[list[Stage], list[float]]:
-    """A map at its best threshold, and the refined map at the chain's own as well.
+    """A map at its best threshold, and at that which is taken of it.
+
+    Args:
+        taken: a threshold, and how it was chosen.
 
     Returns:
         The stages; and the building IoU of the positive tiles at all thresholds.
@@ -94,12 +101,10 @@ def stages_of_maps(
             continue
         activation = read_map(work.maps(kind) / f"{tile.name}.npy")
         positive += threshold_counts(activation[-1] if activation.ndim == 3 else activation, truth)
-    best = best_threshold(positive)
-    chosen = [(best, BY_TRUTH)]
-    if kind == "ar":
-        chosen.append((work.chain.pseudo.threshold, "fixed"))
     stages = []
-    for threshold, how in chosen:
+    for threshold, how in dict.fromkeys(
+        [(best_threshold(positive), BY_TRUTH), *([taken] if taken else [])]
+    ):
         matrix = matrix_at(positive, threshold)
         stages.append(Stage(name, "train", f"{threshold:.2f}, {how}", matrix, matrix + negative))
     return stages, _ious(positive)
@@ -121,7 +126,7 @@ def stage_of_test(work: Work, name: str, folder: Path) -> Stage:
     for record in read_records(folder).values():
         counts = next(iter(record.counts.values())).matrix.astype(np.int64)
         everything += counts
-        truth = read_mask(work.data / f"test/masks/{record.name}.png", BUILDING)
+        truth = read_mask(work.test_truth / f"{record.name}.png", BUILDING)
         if image_label(truth, work.chain.tiles.positive_share) == 1:
             positives += counts
     return Stage(name, "test", "", positives, everything)
@@ -138,12 +143,16 @@ def _matrix(truth: np.ndarray, building: np.ndarray) -> np.ndarray:
 
 
 def write_stages(
-    work: Work, stages: Sequence[Stage], curves: Mapping[str, Sequence[float]]
+    work: Work,
+    stages: Sequence[Stage],
+    curves: Mapping[str, Sequence[float]],
+    taken: float | None,
 ) -> None:
     """Write ``stages.json``, ``stages.md`` and the figures, and print the table.
 
     Args:
         curves: see :func:`stages_of_maps`, by name; empty without truth of the training tiles.
+        taken: the threshold of the refined map, if there is one.
     """
     folder = work.stages
     rows = [_row(stage) for stage in stages]
@@ -170,9 +179,9 @@ def write_stages(
     console.print(table)
     for note in notes:
         console.print(note)
+    write_chain_panel(work, folder / "panel.png")
     if curves:
-        write_chain_panel(work, folder / "panel.png")
-        write_thresholds(curves, work.chain.pseudo.threshold, folder / "thresholds.png")
+        write_thresholds(curves, taken, folder / "thresholds.png")
     print(folder / "stages.md")
 
 

@@ -240,6 +240,11 @@ def nearest_cells(seed: Tensor, size: Sequence[int]) -> Tensor:
     ].long()
 
 
+def checkpoint_of(folder: Path, oracle: bool = False) -> Path:
+    """The checkpoint of a finished training: its last epoch, or that which the oracle chose."""
+    return folder / (BEST if oracle else LAST)
+
+
 def fit(
     task: _Task,
     tiles: TrainingTiles,
@@ -251,15 +256,12 @@ def fit(
     chain: Chain,
     device: torch.device,
     oracle: DataLoader | None = None,
-) -> Path:
+) -> None:
     """Train into ``folder``; goes on from its ``last.ckpt``.
 
     Args:
         key: section of the settings, for the error message.
         oracle: tiles with their truth, by which the best epoch is kept.
-
-    Returns:
-        The checkpoint to use.
 
     Raises:
         InputError: there are fewer tiles than a batch holds.
@@ -270,9 +272,8 @@ def fit(
         )
     last = folder / LAST
     done = read_checkpoint(last)["epoch"] + 1 if last.is_file() else 0
-    kept = folder / (BEST if oracle else LAST)
     if done >= epochs:
-        return kept
+        return
     sampler = EpochSampler(len(tiles), chain.seed)
     sampler.set_epoch(done)  # workers begin to read before Lightning tells a resumed sampler
     loader = make_loader(
@@ -289,7 +290,7 @@ def fit(
         accelerator="gpu" if is_cuda else device.type,
         devices=[device.index or 0] if is_cuda else 1,
         max_epochs=epochs,
-        logger=CSVLogger(folder, name="logs"),
+        logger=CSVLogger(folder.parent / "logs", name=folder.name),
         callbacks=[*callbacks, RunCheckpoint(folder, "last", save_on_train_epoch_end=True)],
         log_every_n_steps=1,
         limit_val_batches=None if oracle else 0,
@@ -304,4 +305,3 @@ def fit(
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
-    return kept

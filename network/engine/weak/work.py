@@ -48,6 +48,10 @@ class Work:
         return self.data / "train" / PSEUDO
 
     @property
+    def test_truth(self) -> Path:
+        return self.data / "test/masks"
+
+    @property
     def list_file(self) -> Path:
         return self.data / "train/labels.csv"
 

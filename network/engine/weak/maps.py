@@ -1,0 +1,188 @@
+"""Steps of the chain that make activation maps, and the prototypes between them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from network.datasets.files import read_mask
+from network.datasets.info import BUILDING
+from network.datasets.segmentation import Sample
+from network.engine.data import evaluation_loader
+from network.engine.weak.tasks import (
+    ClassifierTask,
+    RefinerTask,
+    checkpoint_of,
+    imagenet_normalize,
+)
+from network.engine.weak.work import Work, read_map, write_map
+from network.errors import InputError
+from network.models.checkpoint import load_weights
+from network.weak.activation import (
+    boosted,
+    class_activation,
+    expanded_activation,
+    prototype_direction,
+    refined_probabilities,
+)
+from network.weak.clusters import Clustering, kmeans, read_prototypes, select, write_prototypes
+
+LARGEST_HALF = 65504
+"""Of float16, in which features are kept."""
+
+
+def load_classifier(work: Work) -> nn.Module:
+    """With its trained weights."""
+    model = ClassifierTask(work.chain.classifier, work.chain.seed, pretrained=False).model
+    return _loaded(model, checkpoint_of(work.training("classifier")), work.device)
+
+
+def _loaded(model: nn.Module, checkpoint: Path, device: torch.device) -> nn.Module:
+    load_weights(model, checkpoint)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def tile_loader(work: Work, tiles: Sequence[Sample], title: str) -> Iterable[dict]:
+    """Batches of tiles of one size."""
+    chain = work.chain
+    workers = min(chain.workers, len(tiles)) if work.device.type != "cpu" else 0
+    loader = evaluation_loader(BUILDING, tiles, chain.batch_size, num_workers=workers)
+    with tqdm(total=len(tiles), desc=title, unit="tile") as bar, torch.inference_mode():
+        for batch in loader:
+            yield batch
+            bar.update(len(batch["name"]))
+
+
+def _write_maps(
+    work: Work, folder: Path, title: str, maps_of: Callable[[Tensor, list[str]], Tensor]
+) -> None:
+    """Write the maps of the positive tiles that have none yet.
+
+    Args:
+        maps_of: normalized images (b, 3, H, W) and their names to maps, one each.
+    """
+    todo = [tile for tile in work.positives if not (folder / f"{tile.name}.npy").is_file()]
+    normalize = imagenet_normalize().to(work.device)
+    for batch in tile_loader(work, todo, title) if todo else ():
+        maps = maps_of(normalize(batch["image"].to(work.device)), batch["name"]).cpu().numpy()
+        for name, own in zip(batch["name"], maps, strict=True):
+            write_map(folder / f"{name}.npy", own)
+
+
+def map_files(kind: str, work: Work) -> Iterable[Path]:
+    """The maps of all positive tiles."""
+    return (work.maps(kind) / f"{tile.name}.npy" for tile in work.positives)
+
+
+def make_cam(work: Work) -> dict:
+    """Write the class-activation maps."""
+    model, scales = load_classifier(work), work.chain.cam.scales
+
+    def maps_of(image: Tensor, names: list[str]) -> Tensor:
+        return class_activation(model, image, scales)
+
+    _write_maps(work, work.maps("cam"), "Class-activation maps", maps_of)
+    return {"maps": len(work.positives)}
+
+
+def cluster(work: Work) -> dict:
+    """Write the prototypes, from the features of some positive tiles."""
+    s, model = work.chain.clusters, load_classifier(work)
+    rng = np.random.default_rng(s.seed)
+    positives = work.positives
+    drawn, times = np.unique(rng.integers(len(positives), size=s.images), return_counts=True)
+    share = -(-s.max_vectors // len(drawn))
+    often = {positives[i].name: int(n) for i, n in zip(drawn, times, strict=True)}
+    found: dict[bool, list[tuple[Tensor, Tensor]]] = {True: [], False: []}
+    normalize = imagenet_normalize().to(work.device)
+    for batch in tile_loader(work, [positives[i] for i in drawn], "Features"):
+        features = model.features(normalize(batch["image"].to(work.device)))
+        features = features.clamp(-LARGEST_HALF, LARGEST_HALF).half().cpu()
+        for name, own in zip(batch["name"], features, strict=True):
+            cells = _at_cells(read_map(work.maps("cam") / f"{name}.npy"), own.shape[1:])
+            vectors = own.flatten(1).T  # (h * w, c)
+            for is_building, chosen in (
+                (True, cells > s.foreground),
+                (False, cells < s.foreground),
+            ):
+                places = np.flatnonzero(chosen)
+                if len(places) > share:
+                    places = rng.choice(places, share, replace=False)
+                picked = vectors[torch.from_numpy(places)]
+                found[is_building].append((picked, torch.full((len(picked),), often[name])))
+    clusterings: dict[bool, Clustering | None] = {True: None, False: None}
+    for is_building in (True, False):
+        vectors = torch.cat([vectors for vectors, _ in found[is_building]])
+        weights = torch.cat([weights for _, weights in found.pop(is_building)])
+        if len(vectors):
+            clusterings[is_building] = kmeans(
+                vectors.to(work.device),
+                s.k,
+                seed=s.seed,
+                weights=weights.to(work.device),
+                tolerance=s.tolerance,
+                max_iterations=s.max_iterations,
+            )
+    if clusterings[True] is None:
+        raise InputError(
+            f"{work.folder}: no class-activation map exceeds clusters.foreground="
+            f"{s.foreground}; lower it, or train the classifier longer"
+        )
+    context = clusterings[False] if s.context else None
+    with torch.inference_mode():
+        prototypes = select(clusterings[True], context, model.head_weight, s.keep)
+    if prototypes.fell_back:
+        print(
+            f"warning: no building center is likelier than clusters.keep={s.keep}; the likeliest "
+            f"({float(prototypes.foreground_p.max()):.3f}) is taken instead"
+        )
+    write_prototypes(work.prototypes, prototypes)
+    return {
+        "building centers": int(prototypes.foreground_kept.sum()),
+        "context centers": int(prototypes.context_kept.sum()),
+        "fell back": prototypes.fell_back,
+    }
+
+
+def _at_cells(activation: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A map (H, W) at the centers of the feature cells, (h, w)."""
+    rows, columns = (
+        np.minimum((np.arange(cells) * 2 + 1) * side // (2 * cells), side - 1)
+        for cells, side in zip(shape, activation.shape, strict=True)
+    )
+    return activation[np.ix_(rows, columns)]
+
+
+def make_bac(work: Work) -> dict:
+    """Write the maps expanded by the prototypes."""
+    model, scales = load_classifier(work), work.chain.cam.scales
+    prototypes = read_prototypes(work.prototypes)
+    direction = prototype_direction(
+        prototypes.foreground[prototypes.foreground_kept],
+        prototypes.context[prototypes.context_kept],
+    ).to(work.device)
+
+    def maps_of(image: Tensor, names: list[str]) -> Tensor:
+        return expanded_activation(model, image, direction, scales)
+
+    _write_maps(work, work.maps("bac"), "Expanded maps", maps_of)
+    return {"maps": len(work.positives)}
+
+
+def make_refined(work: Work) -> dict:
+    """Write the refined maps, background and building."""
+    s = work.chain.refiner
+    task = RefinerTask(s, work.chain.seed, pretrained=False)
+    checkpoint = checkpoint_of(work.training("refiner"), s.oracle)
+    model = _loaded(task.model, checkpoint, work.device)
+
+    def maps_of(image: Tensor, names: list[str]) -> Tensor:
+        seeds = np.stack([read_mask(work.seeds / f"{name}.png", BUILDING) for name in names])
+        probabilities = refined_probabilities(model, image, work.chain.cam.scales)
+        return boosted(probabilities, torch.from_numpy(seeds).to(work.device))
+
+    _write_maps(work, work.maps("ar"), "Refined maps", maps_of)
+    return {"maps": len(work.positives)}

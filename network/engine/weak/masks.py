@@ -1,0 +1,109 @@
+"""Steps of the chain that make masks of all tiles: seeds, and pseudo masks in the end."""
+
+import multiprocessing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from network.datasets.files import read_mask, read_rgb, write_image
+from network.datasets.folder_jobs import map_parallel
+from network.datasets.info import BUILDING
+from network.datasets.segmentation import Sample
+from network.engine.weak.stages import BY_TRUTH, best_threshold, threshold_counts
+from network.engine.weak.work import Work, read_map
+from network.weak.crf import CRFS
+from network.weak.seeds import make_seed
+from network.weak.tiles import of_label
+
+
+def make_seeds(work: Work) -> dict:
+    """Write the seeds of all tiles."""
+    s = work.chain.seeds
+    return _write_masks(
+        work,
+        _SeedWriter(work.maps(s.maps), work.seeds, s.foreground, s.background, s.crf),
+    )
+
+
+def make_pseudo(work: Work) -> dict:
+    """Write the pseudo masks of all tiles."""
+    s = work.chain.pseudo
+    threshold, how = s.threshold, "fixed"
+    if s.oracle:
+        truth = {tile.name: tile for tile in work.tiles_with_truth()}
+        counts = sum(
+            threshold_counts(
+                read_map(work.maps("ar") / f"{tile.name}.npy")[1],
+                read_mask(next(iter(truth[tile.name].masks.values())), BUILDING),
+            )
+            for tile in work.positives
+        )
+        threshold, how = best_threshold(counts), BY_TRUTH
+    if s.crf == "none":
+        # One threshold: nothing is unsure.
+        write = _SeedWriter(work.maps("ar"), work.pseudo, threshold, threshold, "none", channel=1)
+    else:
+        write = _SeedWriter(
+            work.maps("ar"), work.pseudo, s.foreground, s.background, s.crf, channel=1
+        )
+    found = _write_masks(work, write)
+    chosen = {"threshold": threshold, "threshold is": how} if s.crf == "none" else {}
+    return {**chosen, **found}
+
+
+def seed_files(work: Work) -> Iterable[Path]:
+    """The seeds of all tiles."""
+    return (work.seeds / f"{tile.name}.png" for tile in work.tiles)
+
+
+def pseudo_files(work: Work) -> Iterable[Path]:
+    """The pseudo masks of all tiles."""
+    return (work.pseudo / f"{tile.name}.png" for tile in work.tiles)
+
+
+@dataclass(frozen=True)
+class _SeedWriter:
+    """Writes one seed or pseudo mask; runs in a worker."""
+
+    source: Path
+    output: Path
+    foreground: float
+    background: float
+    crf: str
+    channel: int | None = None
+
+    def __call__(self, tile: Sample) -> np.ndarray:
+        """Pixels of background, building and unsure."""
+        if multiprocessing.parent_process():
+            torch.set_num_threads(1)  # the processes share the cores
+        activation = read_map(self.source / f"{tile.name}.npy")
+        if self.channel is not None:
+            activation = activation[self.channel]
+        solve = None if self.crf == "none" else CRFS[self.crf]
+        seed = make_seed(activation, read_rgb(tile.image), self.foreground, self.background, solve)
+        write_image(self.output / f"{tile.name}.png", seed)
+        return _count_seed(seed)
+
+
+def _count_seed(seed: np.ndarray) -> np.ndarray:
+    counts = np.bincount(seed.ravel(), minlength=256)
+    return counts[[0, 1, 255]]
+
+
+def _write_masks(work: Work, write: _SeedWriter) -> dict:
+    """Write the masks that are missing; negative tiles are background everywhere."""
+    for tile in of_label(work.tiles, work.labels, 0):
+        path = write.output / f"{tile.name}.png"
+        if not path.is_file():
+            write_image(path, np.zeros(tile.size, np.uint8))
+    todo = [t for t in work.positives if not (write.output / f"{t.name}.png").is_file()]
+    if todo:
+        map_parallel(write, todo, workers=max(1, work.chain.workers), unit="tile")
+    masks = (read_mask(write.output / f"{tile.name}.png", BUILDING) for tile in work.positives)
+    counts = sum(map(_count_seed, masks))
+    shares = np.round(counts / counts.sum(), 4).tolist()
+    names = ("background", "building", "unsure")
+    return {f"{name} in positive tiles": share for name, share in zip(names, shares, strict=True)}
