@@ -85,5 +85,5 @@ def test_map_parallel(workers: int):
 
 
 def test_killed_worker_is_explained():
-    with pytest.raises(InputError, match="fewer than --workers 2"):
+    with pytest.raises(InputError, match="fewer than 2 workers"):
         map_parallel(die, range(2), workers=2, unit="item")

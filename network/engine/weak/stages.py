@@ -110,6 +110,19 @@ def stages_of_maps(
     return stages, _ious(positive)
 
 
+def stage_of_labels(work: Work, tiles: Sequence[Sample]) -> Stage:
+    """The image labels themselves as masks: all of a positive tile is building.
+
+    What a stage adds is what it scores above this.
+    """
+    matrices = {0: np.zeros((2, 2), np.int64), 1: np.zeros((2, 2), np.int64)}
+    for tile in tiles:
+        label = work.labels[tile.name]
+        truth = _truth(tile)
+        matrices[label] += _matrix(truth, np.full(truth.shape, label == 1))
+    return Stage("image labels", "train", "", matrices[1], matrices[0] + matrices[1])
+
+
 def stage_of_masks(work: Work, name: str, folder: Path, tiles: Sequence[Sample]) -> Stage:
     """Masks of the training tiles; what they leave open counts as background."""
     matrices = {0: np.zeros((2, 2), np.int64), 1: np.zeros((2, 2), np.int64)}

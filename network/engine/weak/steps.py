@@ -27,6 +27,7 @@ from network.engine.weak.record import Step, is_current, read_record
 from network.engine.weak.stages import (
     BY_TRUTH,
     Stage,
+    stage_of_labels,
     stage_of_masks,
     stage_of_test,
     stages_of_maps,
@@ -177,6 +178,7 @@ def _evaluate(work: Work) -> dict:
     taken = (pseudo["threshold"], pseudo["threshold is"]) if "threshold" in pseudo else None
     if not work.chain.labels:
         tiles = work.tiles_with_truth()
+        stages.append(stage_of_labels(work, tiles))
         for kind, name in (("cam", "CAM"), ("bac", "BAC"), ("ar", "AR")):
             own = taken if kind == "ar" else None
             found, curves[name] = stages_of_maps(work, name, kind, tiles, own)
