@@ -1,7 +1,7 @@
 """Synthetic aerial scenes, buildings from image-level labels: minutes on two CPU cores.
 
 Run      python tools/make_demo_data.py --scenes-train 16
-         python tools/weak/run_chain.py -c config/weak/demo.py --work work/demo
+         python tools/weak/run_chain.py -c config/weak/demo.py --work fig_results/weak/demo
 Source   the chain of BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248) with small networks
          from scratch, whose features are small too; the thresholds of the seeds fit other
          synthetic scenes, those of the tests

@@ -1,6 +1,7 @@
 """ISPRS Vaihingen, buildings from image-level labels: RepVGG-B1g2, the paper's settings.
 
-Run      python tools/weak/run_chain.py -c config/weak/vaihingen.py --work work/vaihingen
+Run      python tools/weak/run_chain.py -c config/weak/vaihingen.py \\
+             --work fig_results/weak/vaihingen
 Source   BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248) and its released scripts; whole
          tiles from data/vaihingen/{train,test}_{images,masks}, cut into tiles of 256. RepVGG's
          weights: RepVGG-B1g2-train.pth as model_weights/pretrained/repvgg_b1g2.pth; or, with

@@ -86,19 +86,19 @@ class DenseEncoder(nn.Module):
         _check_known(name)
         options = {"num_classes": 0, "global_pool": "", "output_stride": DENSE_STRIDE}
         options |= {"in_chans": 3}
-        try:
-            with torch.device("meta"):
+        needed = (
+            f"encoder '{name}': timm cannot build it with output stride {DENSE_STRIDE}; choose "
+            "another such as repvgg_b1g4.rvgg_in1k or resnet50.a1_in1k"
+        )
+        with torch.device("meta"):
+            try:
                 network = timm.create_model(name, **options).eval()
-                features = network(torch.zeros(1, 3, 64, 64))
-                rest = network(torch.zeros(1, 3, 72, 72)).shape[2]
-            fits = features.ndim == 4 and features.shape[2] == 64 // DENSE_STRIDE
-        except (TypeError, NotImplementedError, RuntimeError, AssertionError, AttributeError):
-            fits = False
-        if not fits:
-            raise InputError(
-                f"encoder '{name}': timm cannot build it with output stride {DENSE_STRIDE}; choose "
-                "another such as repvgg_b1g4.rvgg_in1k or resnet50.a1_in1k"
-            )
+            except (TypeError, AssertionError, NotImplementedError) as error:
+                raise InputError(needed) from error  # has no such option, or no such stride
+            features = network(torch.zeros(1, 3, 64, 64))
+            if features.ndim != 4 or features.shape[2] != 64 // DENSE_STRIDE:
+                raise InputError(needed)
+            rest = network(torch.zeros(1, 3, 72, 72)).shape[2]
         self.body = _load_body(name, weights, options)
         self.channels: int = features.shape[1]
         # ConvNeXt and its kin, whose convolutions do not overlap, leave out what is left over.

@@ -94,7 +94,7 @@ def test_missing_weights(tmp_path, monkeypatch):
         DenseEncoder("repvgg_b1g2", "imagenet")
 
 
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_tiny_patch16_224", "vgg16"])
 def test_no_stride_16(name):
     with pytest.raises(InputError, match=r"output stride 16; choose another"):
         DenseEncoder(name, None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from network.datasets.files import read_mask, read_rgb, write_image
-from network.datasets.info import BUILDING, DRONE
+from network.datasets.info import BUILDING, DRONE, POTSDAM
 from network.errors import InputError
 from network.weak.chain import Chain, Tiles
 from network.weak.seeds import make_seed
@@ -111,6 +111,25 @@ def test_train_tiles(chain, tmp_path):
     truth = read_mask(out / "masks/train-a_0001.png", BUILDING)
     assert (truth == np.where(np.arange(32) >= 8, 1, 0)).all()
     assert [t.name for t in find_tiles(out / "images", labels, BUILDING)] == sorted(labels)
+
+
+def test_whole_tiles_of_potsdam(tmp_path):
+    """RGB images and colored masks by their own endings, in the README's folders."""
+    for split, number in (("train", "2_10"), ("test", "2_13")):
+        name = f"top_potsdam_{number}"
+        image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), "u1")
+        labels = np.zeros((64, 96), np.uint8)
+        labels[:32, :32] = POTSDAM.classes.index("Building")
+        write_image(tmp_path / f"{split}_images/{name}_RGB.tif", image)
+        write_image(tmp_path / f"{split}_masks/{name}_label.tif", POTSDAM.to_rgb(labels))
+    chain = Chain(
+        dataset=POTSDAM, building="Building", root=str(tmp_path), tiles=Tiles(side=32), workers=1
+    )
+    out = tmp_path / "out"
+    counts = cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
+    assert (counts.positive, counts.negative) == (1, 5)
+    assert read_labels(out / "labels.csv")["top_potsdam_2_10_0000"] == 1
+    assert cut_test_tiles(chain, out / "test", out / "truth") == 6
 
 
 def test_negatives_are_drawn(chain, tmp_path):

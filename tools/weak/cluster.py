@@ -1,6 +1,6 @@
 """Prototypes of buildings and of their surroundings: step 4 of the chain.
 
-python tools/weak/cluster.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/cluster.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys

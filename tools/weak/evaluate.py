@@ -1,6 +1,6 @@
 """Score every stage that there is, with a table and pictures: step 12 of the chain.
 
-python tools/weak/evaluate.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/evaluate.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys

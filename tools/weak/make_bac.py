@@ -1,6 +1,6 @@
 """Activation maps expanded by the prototypes: step 5 of the chain.
 
-python tools/weak/make_bac.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/make_bac.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Class-activation maps of the positive tiles: step 3 of the chain.
 
-python tools/weak/make_cam.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/make_cam.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys

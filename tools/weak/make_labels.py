@@ -1,6 +1,6 @@
 """Tiles with image-level labels, from images and their masks: step 1 of the chain.
 
-python tools/weak/make_labels.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/make_labels.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Pseudo masks of all tiles: step 9 of the chain.
 
-python tools/weak/make_pseudo.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/make_pseudo.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Refined maps of the positive tiles: step 8 of the chain.
 
-python tools/weak/make_refined.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/make_refined.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys

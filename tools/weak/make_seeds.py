@@ -1,6 +1,6 @@
 """Seeds (building, background, unsure) from the maps: step 6 of the chain.
 
-python tools/weak/make_seeds.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/make_seeds.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys

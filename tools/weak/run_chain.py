@@ -1,6 +1,6 @@
 """From image-level labels to building masks: all steps, each only as far as it is not done.
 
-python tools/weak/run_chain.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/run_chain.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 
 The steps, each with a command of its own: make_labels, train_classifier, make_cam, cluster,
 make_bac, make_seeds, train_refiner, make_refined, make_pseudo, train_final, train_full, evaluate.

@@ -1,6 +1,6 @@
 """Train the classifier of tiles on the image-level labels: step 2 of the chain.
 
-python tools/weak/train_classifier.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/train_classifier.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Train a segmentation network on the pseudo masks: step 10 of the chain.
 
-python tools/weak/train_final.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/train_final.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Train the same network on the truth, the upper bound: step 11 of the chain.
 
-python tools/weak/train_full.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/train_full.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys

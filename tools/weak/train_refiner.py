@@ -1,6 +1,6 @@
 """Train the activation refinement on the seeds: step 7 of the chain.
 
-python tools/weak/train_refiner.py -c config/weak/potsdam.py --work work/potsdam
+python tools/weak/train_refiner.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 """
 
 import sys
