@@ -1,11 +1,13 @@
 # make env    create .venv with the pinned requirements
 # make demo   make scenes, cut, train, test: fig_results/demo
-# make test   lint and all tests but those of the report in a browser
+# make test   lint and all tests but those of the report in a browser; WORKERS=8 on a larger machine
 # make test-browser   these; needs Debian's package chromium
 
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python
+# Processes that test, of one thread each: most of their time is start-ups.
+WORKERS ?= 2
 
 DEMO_CONFIG := config/demo/bicor.py
 DEMO_DATA := data/demo
@@ -23,7 +25,7 @@ env: .venv/installed
 test: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 test-browser: env
 	$(BIN)/pytest -m browser

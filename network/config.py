@@ -270,14 +270,17 @@ def _fill_in(experiment: Experiment) -> str:
 
 
 def parse_with_overrides(
-    parser: argparse.ArgumentParser, words: Sequence[str] | None = None
+    parser: argparse.ArgumentParser,
+    words: Sequence[str] | None = None,
+    example: str = "data.root=PATH",
 ) -> argparse.Namespace:
     """Parse a command line; its ``key=value`` words may stand anywhere, and become ``overrides``.
 
     Args:
         words: of the command line; by default the process's own.
+        example: of such a word, for the help.
     """
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. data.root=PATH")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"e.g. {example}")
     words = sys.argv[1:] if words is None else words
     # Taken out first: an option with several values would swallow what follows it.
     overrides = [word for word in words if _OVERRIDE.match(word)]

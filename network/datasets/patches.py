@@ -220,17 +220,21 @@ def is_cut(split: PatchSplit) -> bool:
 # Tiles ------------------------------------------------------------------------------------------
 
 
-def find_tiles(split: PatchSplit) -> list[Tile]:
+def find_tiles(split: PatchSplit, image_hints: dict[str, str] | None = None) -> list[Tile]:
     """All tiles in name order, each with its image and mask; only file headers are read.
+
+    Args:
+        image_hints: what to do about images of another ending; by default the flag to give.
 
     Raises:
         InputError: no tiles, a tile without its image or mask, sizes that differ or are smaller
             than a patch, a truncated file.
     """
     names = split.tile_names
-    image_hints = {names.image: "did you mean --rgb-image?"}
-    if names.infrared_image:
-        image_hints[names.infrared_image] = "leave --rgb-image out to use these IRRG images"
+    if image_hints is None:
+        image_hints = {names.image: "did you mean --rgb-image?"}
+        if names.infrared_image:
+            image_hints[names.infrared_image] = "leave --rgb-image out to use these IRRG images"
     mask_hints = {
         names.mask: "these are full masks; give the eroded ones or leave --eroded out",
         names.eroded_mask: "these are eroded masks; did you mean --eroded?",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from network.config import Experiment, default_settings, override, settings
 from network.datasets.files import replacing
 from network.datasets.info import VAIHINGEN
-from network.datasets.patches import read_provenance
+from network.datasets.segmentation import find_samples
 from network.engine.ablation_tables import TABLES, Table, Variant
 from network.engine.comparison import Comparison, Model, check_runs_of_one_model, compare
 from network.engine.comparison_tables import caption
@@ -25,7 +25,7 @@ from network.losses.bicor import BiCoRLoss
 from network.losses.d2ls import D2LSLoss
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
-from network.weak.point_labels import POINTS, make_point_labels
+from network.weak.point_labels import is_drawn_by, make_point_labels, masks_digest
 
 NETWORKS = {"bicor": (BiCoRSeg, BiCoRLoss), "d2ls": (D2LS, D2LSLoss)}
 
@@ -74,15 +74,16 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
 
 
 def prepare_labels(base: Experiment, table: Table, workers: int = 1) -> None:
-    """Draw the points that the variants train on, where they are not drawn yet."""
+    """Draw the points that the variants train on, where they are not drawn from these masks yet."""
+    drawn = [variant for variant in table.variants if variant.points]
+    if not drawn:
+        return
     info, split = base.dataset, base.data.train
-    for variant in table.variants:
-        if not variant.points:
-            continue
+    digest = masks_digest(find_samples(info, base.root, split), info, split)
+    for variant in drawn:
         folders = info.relabeled(split, variant.labels).splits[split]
-        records = [read_provenance(base.root / f.masks[0].folder) or {} for f in folders]
-        rule = {**asdict(variant.points), "radius": 0}
-        if any((record.get(POINTS) or {}).get("rule") != rule for record in records):
+        paths = [base.root / folder.masks[0].folder for folder in folders]
+        if not all(is_drawn_by(path, variant.points, digest) for path in paths):
             options = (info, base.root, split, variant.labels, variant.points)
             make_point_labels(*options, workers=workers)
 
@@ -233,7 +234,10 @@ def _write_points_figure(table: Table, comparison: Comparison, path: Path) -> No
                 axis.axhline(100 * mean, color=color, linestyle="--", label=f"{label}, full masks")
                 axis.axhspan(100 * (mean - std), 100 * (mean + std), color=color, alpha=0.12)
     axis.set_xscale("log")
-    axis.set(xlabel="labeled pixels, percent", ylabel="mIoU, percent", title=table.title)
+    budgets = sorted({variant.points.share for variant in table.variants if variant.points})
+    axis.set_xticks(budgets, [f"{share:.2g} %" for share in budgets], minor=False)
+    axis.set_xticks([], minor=True)
+    axis.set(xlabel="labeled pixels", ylabel="mIoU, percent", title=table.title)
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
     with replacing(path) as partial_file:

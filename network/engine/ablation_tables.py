@@ -76,8 +76,7 @@ PIXELS = 300 * 300
 
 def _point_budgets() -> tuple[Variant, ...]:
     variants = []
-    for weights in ("inverse", "none"):
-        suffix = "" if weights == "inverse" else ", no class weights"
+    for weights, suffix in (("inverse", ""), ("none", ", no class weights")):
         override = (f"loss.weights={weights}",)
         for count in (10, 50, 200, 1000, 5000):
             rule = PointRule(share=100 * count / PIXELS)

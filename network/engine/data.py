@@ -93,6 +93,8 @@ class SegmentationData(pl.LightningDataModule):
             trained = info.relabeled(data.train, data.train_labels)
             self._check_folders(trained)
         self.train_samples, self.train_digests = self._samples(trained, data.train)
+        if data.train_labels:
+            self._check_density()
         self.val_samples = self._samples(info, data.val)[0] if data.val else []
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
@@ -111,6 +113,22 @@ class SegmentationData(pl.LightningDataModule):
                     f"{experiment.config} --name {experiment.data.train_labels}' (pseudo masks: by "
                     "tools/weak/run_chain.py), or give data.train_labels=None"
                 )
+
+    def _check_density(self) -> None:
+        """Points that are not known as such would be lost where crops are scaled down."""
+        if POINTS in self.train_samples[0].masks:
+            return
+        info = self.experiment.dataset
+        looked_at = self.train_samples[:: -(-len(self.train_samples) // 32)]
+        paths = [next(iter(sample.masks.values())) for sample in looked_at]
+        share = np.mean([(read_mask(path, info) != info.ignore_index).mean() for path in paths])
+        if share < 0.02:
+            folder = paths[0].parent
+            raise InputError(
+                f"{folder}: only {share:.2%} of the pixels have a class; if these are points, make "
+                f"them known as such: 'python tools/make_points.py -c {self.experiment.config} "
+                f"--name NAME --points {folder}', then data.train_labels=NAME"
+            )
 
     def _samples(self, info: DatasetInfo, split: str) -> tuple[list[Sample], dict[str, str]]:
         """And the digests of their labels."""

@@ -4,7 +4,8 @@ A config of it is a Python file that defines ``chain``. ``section.key=value`` on
 changes a setting, as in the configs of experiments.
 
 Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248); the defaults are those of its
-released scripts unless said otherwise.
+released scripts unless said otherwise. What these do not tell is ours: how tiles are cut, the
+threshold of the pseudo masks, and the network that is trained in the end.
 """
 
 import dataclasses
@@ -16,10 +17,10 @@ from typing import Any
 
 from network.config import import_config, parse_overrides, require
 from network.datasets.info import DatasetInfo
+from network.datasets.patches import UNKNOWN_COLORS
 from network.errors import InputError, nearest
 from network.weak.crf import CRFS
 
-SCALES = (1.0, 0.5, 1.5, 2.0)
 MAPS = ("bac", "cam")
 
 
@@ -28,18 +29,26 @@ class Tiles:
     """How images become tiles, and tiles get their label.
 
     Args:
-        side: of the tiles, pixels; smaller images are tiles as they are.
+        side: of the tiles, pixels; smaller images are tiles as they are. What is left at the right
+            and at the bottom of training images is not used. Where ``labels`` names a list, images
+            are not cut.
         positive_share: a tile shows a building if buildings cover at least this share of it. It
-            shows none if they cover nothing. What lies between is left out.
+            shows none if they cover nothing. What lies between is left out, as are (ours) tiles of
+            which less than half has a class.
         negatives: at most so many tiles without buildings are used for each one with some, drawn
             at random; by default all.
         seed: of this draw.
+        unknown_color: a color of a mask that is no class is an ``"error"``, or ``"ignore"`` leaves
+            these pixels out; of whole tiles alone.
+        infrared: of whole tiles that come with infrared images too (Potsdam's IRRG), use these.
     """
 
     side: int = 256
     positive_share: float = 0.25
     negatives: float | None = None
     seed: int = 0
+    unknown_color: str = "error"
+    infrared: bool = False
 
     def __post_init__(self) -> None:
         require(self.side >= 32, "tiles.side", self.side, "at least 32")
@@ -48,6 +57,9 @@ class Tiles:
         negatives_fit = self.negatives is None or self.negatives > 0
         require(negatives_fit, "tiles.negatives", self.negatives, "above 0, or None")
         require(self.seed >= 0, "tiles.seed", self.seed, "at least 0")
+        known = f"one of {', '.join(UNKNOWN_COLORS)}{nearest(self.unknown_color, UNKNOWN_COLORS)}"
+        is_known = self.unknown_color in UNKNOWN_COLORS
+        require(is_known, "tiles.unknown_color", self.unknown_color, known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +68,18 @@ class Classifier:
 
     Args:
         encoder, weights: see :class:`network.models.encoder.DenseEncoder`.
-        lr, head_lr: learning rates of the encoder and of the last layer.
+        encoder_lr, lr: learning rates of the encoder and of the last layer.
         momentum: of SGD. 1e-4 is what the released code has, where the exponent of the learning
             rate stands in the place of the momentum.
-        long_sides: least and largest length that the longer side of a tile is resized to.
+        long_sides: least and largest length that the longer side of a tile is resized to. That of
+            the tiles lies between them: the maps are computed at that size and multiples of it.
         crop: side of the training crops, pixels.
     """
 
     encoder: str = "repvgg_b1g2"
     weights: str | None = "imagenet"
-    lr: float = 0.01
-    head_lr: float = 0.1
+    encoder_lr: float = 0.01
+    lr: float = 0.1
     momentum: float = 1e-4
     weight_decay: float = 1e-4
     epochs: int = 20
@@ -76,26 +89,11 @@ class Classifier:
 
     def __post_init__(self) -> None:
         _require_training(self, "classifier")
-        require(self.head_lr > 0, "classifier.head_lr", self.head_lr, "above 0")
+        require(self.encoder_lr > 0, "classifier.encoder_lr", self.encoder_lr, "above 0")
         require(0 <= self.momentum < 1, "classifier.momentum", self.momentum, "0 to below 1")
         low, high = self.long_sides
         in_order = 0 < low <= high
         require(in_order, "classifier.long_sides", self.long_sides, "two lengths, least first")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cam:
-    """Class-activation maps.
-
-    Args:
-        scales: of the image, whose maps are put together.
-    """
-
-    scales: tuple[float, ...] = SCALES
-
-    def __post_init__(self) -> None:
-        fits = bool(self.scales) and min(self.scales) > 0
-        require(fits, "cam.scales", self.scales, "one or more factors above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,11 +208,11 @@ class Pseudo:
     """Pseudo masks from the refined maps.
 
     Args:
-        threshold: a pixel above it is a building's; in hundredths.
+        threshold: a pixel above it is a building's; in hundredths. Without a CRF alone.
         oracle: take the threshold that agrees best with the training tiles' truth instead.
         crf: ``"meanfield"``: cut along the edges of the image, pixels between ``background`` and
             ``foreground`` becoming 255; or ``"none"``, which is the default of the released code.
-        foreground, background: see :class:`Seeds`; with a CRF only.
+        foreground, background: see :class:`Seeds`; with a CRF alone.
     """
 
     threshold: float = 0.65
@@ -229,6 +227,11 @@ class Pseudo:
         require(is_hundredth, "pseudo.threshold", self.threshold, "a multiple of 0.01")
         _require_thresholds("pseudo", self.foreground, self.background)
         _require_crf("pseudo.crf", self.crf)
+        if self.oracle and self.crf != "none":
+            raise InputError(
+                f"pseudo.oracle=True: chooses a threshold, and pseudo.crf={self.crf} has none; "
+                "give pseudo.crf=none"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +240,8 @@ class Final:
 
     Args:
         config: an experiment on the data set ``building``.
-        overrides: of its settings; the seed and the workers are those of the chain.
+        overrides: of its settings, such as ``("optim.epochs=5",)``; the seed and the workers are
+            those of the chain.
     """
 
     config: str = "config/building/deeplabv3plus.py"
@@ -258,6 +262,7 @@ class Chain:
             then the images are the tiles, these their labels, and no mask is needed for them.
         mask_value: of the building pixels, in gray masks that have other values than the classes,
             such as 0 and 255.
+        scales: factors on a tile, whose maps are put together: of CAM, BAC and the refined maps.
         batch_size: tiles at once where nothing is trained.
         workers: processes that load tiles.
         seed: of weights, augmentation and order.
@@ -273,12 +278,12 @@ class Chain:
     mask_value: int | None = None
     tiles: Tiles = field(default_factory=Tiles)
     classifier: Classifier = field(default_factory=Classifier)
-    cam: Cam = field(default_factory=Cam)
     clusters: Clusters = field(default_factory=Clusters)
     seeds: Seeds = field(default_factory=Seeds)
     refiner: Refiner = field(default_factory=Refiner)
     pseudo: Pseudo = field(default_factory=Pseudo)
     final: Final = field(default_factory=Final)
+    scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
     batch_size: int = 16
     workers: int = 2
     seed: int = 42
@@ -313,6 +318,8 @@ class Chain:
             )
         value_fits = self.mask_value is None or 0 <= self.mask_value <= 255
         require(value_fits, "mask_value", self.mask_value, "0 to 255")
+        fits = bool(self.scales) and min(self.scales) > 0
+        require(fits, "scales", self.scales, "one or more factors above 0")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         require(self.workers >= 0, "workers", self.workers, "at least 0")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
@@ -333,8 +340,11 @@ class Chain:
         return self.refiner.oracle or self.pseudo.oracle
 
 
-SECTIONS = (Tiles, Classifier, Cam, Clusters, Seeds, Refiner, Pseudo, Final)
-_PLAIN = ("root", "train", "test", "labels", "mask_value", "batch_size", "workers", "seed")
+SECTIONS = (Tiles, Classifier, Clusters, Seeds, Refiner, Pseudo, Final)
+_PLAIN = (
+    *("root", "train", "test", "labels", "mask_value"),
+    *("scales", "batch_size", "workers", "seed"),
+)
 
 
 def load_chain(path: str | Path, overrides: Sequence[str] = ()) -> Chain:
@@ -357,6 +367,7 @@ def load_chain(path: str | Path, overrides: Sequence[str] = ()) -> Chain:
     changes = values.pop("", {})
     for section, changed in values.items():
         changes[section] = replace(getattr(chain, section), **changed)
+    changes.setdefault("root", chain.root or chain.dataset.root)
     return replace(chain, **changes, config=path.as_posix())
 
 
@@ -374,7 +385,7 @@ def settings_of(chain: Chain, keys: Sequence[str]) -> dict[str, Any]:
         elif dataclasses.is_dataclass(value):
             found |= {f"{key}.{name}": v for name, v in dataclasses.asdict(value).items()}
         else:
-            found[key] = str(value) if isinstance(value, Path) else value
+            found[key] = value
     return {key: list(v) if isinstance(v, tuple) else v for key, v in found.items()}
 
 

@@ -16,7 +16,7 @@ from network.datasets.folder_jobs import (
 )
 from network.datasets.info import DatasetInfo
 from network.datasets.patches import PROVENANCE_FILE, read_provenance
-from network.datasets.segmentation import Sample, find_samples
+from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.errors import InputError
 from network.weak.point_files import Points, read_points
 from network.weak.points import PointRule, draw_points, paint_points
@@ -80,12 +80,15 @@ def make_point_labels(
     inputs += [source] if isinstance(source, Path) else []
     check_folders(inputs, outputs)
     is_drawn = isinstance(source, PointRule)
+    rule: dict = {"radius": radius}
     if is_drawn:
         samples = find_samples(info, root, split)
         given: dict[str, Points] = {}
+        rule |= asdict(source) | {"masks_sha256": masks_digest(samples, info, split)}
     else:
         samples = find_samples(info.relabeled(split, None), root, split)
         given = read_points(source, samples, info)
+        rule |= {"file": source.name}
     names = {sample.name for sample in samples}
     for output in outputs:
         _check_ours(output, names)
@@ -102,12 +105,26 @@ def make_point_labels(
         counts = _total(jobs, results, is_drawn)
         if not any(counts.points):
             raise InputError(f"{root}: no pixel of '{split}' gets a point; see the rule")
-        rule = {**(asdict(source) if is_drawn else {"file": source.name}), "radius": radius}
         for folder, partial in zip(info.splits[split], partials, strict=True):
             own = [n for n, job in enumerate(jobs) if job.path.parent == partial]
             of_folder = _total([jobs[n] for n in own], [results[n] for n in own], is_drawn)
             _write_provenance(root / folder.masks[0].folder, partial, rule, of_folder)
     return counts
+
+
+def masks_digest(samples: Sequence[Sample], info: DatasetInfo, split: str) -> str:
+    """SHA-256 of the masks that points are drawn from: the first kind of each image.
+
+    Raises:
+        InputError: see :func:`network.datasets.segmentation.check_samples`.
+    """
+    return next(iter(check_samples(samples, info, split).values()))
+
+
+def is_drawn_by(folder: Path, rule: PointRule, digest: str) -> bool:
+    """Whether ``folder`` holds the single pixels that ``rule`` draws from masks of this digest."""
+    record = (read_provenance(folder) or {}).get(POINTS) or {}
+    return record.get("rule") == {"radius": 0, **asdict(rule), "masks_sha256": digest}
 
 
 def _total(jobs: Sequence["_Job"], results: Sequence["_Counts"], is_drawn: bool) -> PointCounts:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-UNSURE = 255
+from network.datasets.info import BUILDING
+
+UNSURE = BUILDING.ignore_index
 Solver = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 

@@ -6,15 +6,23 @@ cover at least a quarter of it, negative if there is none; what lies between is 
 
 import csv
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from network.datasets.files import list_images, read_image, read_mask, replacing, write_image
+from network.datasets.files import (
+    list_images,
+    read_image,
+    read_mask,
+    read_rgb,
+    replacing,
+    write_image,
+)
 from network.datasets.folder_jobs import map_parallel
 from network.datasets.headers import fitting_size
 from network.datasets.info import BUILDING, DatasetInfo
@@ -146,19 +154,14 @@ def _check_names(results: Sequence[Sequence[tuple[str, int | None]]]) -> None:
 
 
 def source_digest(chain: Chain) -> str | None:
-    """A digest of the names and sizes of the training images, and of the list of their labels.
+    """A digest of the data set's facts, of the list of labels, and of all files' names and sizes.
 
-    Of masks nothing is looked at. None where the images are not there any more.
+    No image and no mask is opened. None where files are not there any more.
     """
-    info, root = chain.dataset, chain.data_root
-    folders = (
-        [root / f"{chain.train}_images"]
-        if info.tiles
-        else [root / folder.images for folder in info.splits[chain.train]]
-    )
-    digest = hashlib.sha256()
+    facts = json.dumps(asdict(chain.dataset), default=str, sort_keys=True)
+    digest = hashlib.sha256(facts.encode())
     try:
-        for folder in folders:
+        for folder in _folders(chain):
             for path in list_images(folder).values():
                 digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         if chain.labels:
@@ -168,6 +171,22 @@ def source_digest(chain: Chain) -> str | None:
     return digest.hexdigest()
 
 
+def _folders(chain: Chain) -> Iterator[Path]:
+    """Of images and masks, as far as the chain reads them."""
+    info, root = chain.dataset, chain.data_root
+    for split in filter(None, (chain.train, chain.test)):
+        has_masks = split == chain.test or not chain.labels
+        if info.tiles:
+            yield root / f"{split}_images"
+            if has_masks:
+                yield root / f"{split}_masks"
+            continue
+        for folder in info.splits[split]:
+            yield root / folder.images
+            if has_masks and folder.masks:
+                yield root / folder.masks[0].folder
+
+
 def _samples(chain: Chain, split: str) -> list[Sample]:
     """The images of a split with their masks; whole tiles where patches would be cut from these.
 
@@ -175,6 +194,9 @@ def _samples(chain: Chain, split: str) -> list[Sample]:
     """
     info, root = chain.dataset, chain.data_root
     if info.tiles:
+        hints = {info.tiles.image: "give tiles.infrared=False to use these RGB images"}
+        if info.tiles.infrared_image:
+            hints[info.tiles.infrared_image] = "give tiles.infrared=True to use these IRRG images"
         whole = find_whole_tiles(
             PatchSplit(
                 info=info,
@@ -183,10 +205,11 @@ def _samples(chain: Chain, split: str) -> list[Sample]:
                 output_img_dir=root,
                 output_mask_dir=root,
                 mode="val",
-                split_size=chain.tiles.side,
-                stride=chain.tiles.side,
-                rgb_image=True,
-            )
+                split_size=1,  # any image is large enough
+                stride=1,
+                rgb_image=not chain.tiles.infrared,
+            ),
+            hints,
         )
         return [
             Sample(name=t.name, image=t.image, size=(t.height, t.width), masks={"full": t.mask})
@@ -250,11 +273,22 @@ class _Cutter:
         chain, info = self.chain, self.chain.dataset
         if chain.mask_value is not None:
             return (_read_gray(path) == chain.mask_value).astype(np.uint8)
-        labels = read_mask(path, info)
+        labels = self._read_whole(path) if info.tiles else read_mask(path, info)
         table = np.full(256, BUILDING.ignore_index, np.uint8)
         table[: info.num_classes] = 0
         table[info.classes.index(chain.building)] = 1
         return table[labels]
+
+    def _read_whole(self, path: Path) -> np.ndarray:
+        """The labels of a colored mask, (h, w)."""
+        chain = self.chain
+        is_left_out = chain.tiles.unknown_color == "ignore"
+        try:
+            return chain.dataset.from_rgb(read_rgb(path), str(path), unknown_ignored=is_left_out)
+        except InputError as error:
+            raise InputError(
+                f"{error}; correct the mask, or tiles.unknown_color=ignore leaves these pixels out"
+            ) from error
 
 
 def _read_gray(path: Path) -> np.ndarray:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from network.config import IMAGENET_MEAN, IMAGENET_STD, Data
 from network.datasets.transforms import Normalize, TrainTransform, mosaic, pad, random_window
@@ -23,9 +24,15 @@ def coded_pair(index: int, height: int = 96, width: int = 80) -> tuple[np.ndarra
 
 
 def aligned_share(image: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the labels that the image's own code agrees with; padding is black and ignored."""
+    """Share of the labels that the image's own code agrees with; padding is black and ignored.
+
+    Class boundaries do not count, nor do the edges, which may hide one: an image is resized
+    bilinearly there, its labels are not.
+    """
+    inner = maximum_filter(labels, 3) == minimum_filter(labels, 3)
+    inner[[0, -1]] = inner[:, [0, -1]] = False
     codes = np.where(labels == IGNORE, 0, 40 * labels.astype(int) + 10)
-    return float((np.abs(image[..., 0].astype(int) - codes) < 20).mean())
+    return float((np.abs(image[..., 0].astype(int) - codes) < 20)[inner].mean())
 
 
 @settings(deadline=None, max_examples=40)
@@ -41,8 +48,8 @@ def test_image_and_labels_stay_aligned(seed, crop, scale, mosaic_probability):
     image, labels = transform(coded_pair, 0, 5, np.random.default_rng(seed))
     assert image.shape == (crop, crop, 3)
     assert labels.shape == (crop, crop)
-    # Bilinear against nearest: they differ at the class boundaries only.
-    assert aligned_share(image, labels) > (0.999 if scale == 1 else 0.6)
+    # A mosaic's seams are edges too, and may lie between equal classes.
+    assert aligned_share(image, labels) > (0.9 if mosaic_probability else 0.9999)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.25, 1.5])

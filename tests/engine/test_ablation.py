@@ -6,6 +6,7 @@ import re
 import pytest
 
 from network.config import load_experiment, settings
+from network.datasets.files import read_mask, write_image
 from network.datasets.info import POTSDAM, VAIHINGEN
 from network.engine.ablation import (
     check_overrides,
@@ -188,6 +189,11 @@ def test_points_and_full_masks(points, tmp_path):
     drawn = {p: p.stat().st_mtime_ns for p in (tmp_path / "data/train").rglob("study_*/*")}
     prepare_labels(base, table)
     assert {p: p.stat().st_mtime_ns for p in drawn} == drawn
+    mask = next((tmp_path / "data/train/masks_1024").iterdir())
+    labels = read_mask(mask, POTSDAM)
+    write_image(mask, POTSDAM.ignore_index - labels)  # cut anew, otherwise
+    prepare_labels(base, table)
+    assert all(p.stat().st_mtime_ns > time for p, time in drawn.items())
     for variant in table.variants:
         experiment = variant_experiment(base, "small", variant, 1)
         assert experiment.data.train_labels == variant.labels

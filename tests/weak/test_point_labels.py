@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -60,11 +61,9 @@ def test_drawn(root):
         np.testing.assert_array_equal(mask[labeled], truth[labeled])
         total += np.bincount(truth.ravel(), minlength=256)
     assert counts.dense == tuple(total[:3])
-    record = read_provenance(root / "train/dots")
-    assert record[POINTS]["rule"] == {
-        **{"mode": "uniform", "budget": 30, "share": None, "seed": 0},
-        "radius": 0,
-    }
+    rule = dict(read_provenance(root / "train/dots")[POINTS]["rule"])
+    assert len(rule.pop("masks_sha256")) == 64
+    assert rule == {"mode": "uniform", "budget": 30, "share": None, "seed": 0, "radius": 0}
     # Once more is the same; a larger radius replaces it.
     before = [path.read_bytes() for path in sorted((root / "train/dots").glob("*.png"))]
     make_point_labels(INFO, root, "train", "dots", PointRule(budget=30), workers=1)
@@ -419,6 +418,20 @@ def test_class_counts(textures, monkeypatch):
             path.rename(path.with_suffix(".png"))
     assert sum(dense) == 16 * 128 * 128
     assert points[0] / sum(points) == pytest.approx(dense[0] / sum(dense), abs=0.05)
+
+
+def test_points_that_nobody_told_of(textures, tmp_path, monkeypatch):
+    """A folder of sparse masks, put there by hand: scaled down as masks, they would be lost."""
+    monkeypatch.chdir(textures)
+    plain = textures / "data/train/plain"
+    shutil.copytree(textures / "data/train/dots", plain)
+    (plain / PROVENANCE_FILE).unlink()
+    experiment = load_experiment("textures.py", ["data.train_labels=plain"])
+    with pytest.raises(InputError, match=r"plain: only 1.00% .*--name NAME --points .*plain'"):
+        SegmentationData(experiment)
+    make_point_labels(experiment.dataset, experiment.root, "train", "known", plain)
+    known = load_experiment("textures.py", ["data.train_labels=known"])
+    assert list(SegmentationData(known).train_samples[0].masks) == [POINTS]
 
 
 def test_what_does_not_fit(textures, tmp_path):

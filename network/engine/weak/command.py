@@ -5,12 +5,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from network.config import parse_with_overrides
 from network.engine.compute import find_device
-from network.engine.weak.record import Step, run_step
-from network.engine.weak.steps import STEPS, TRAIN_FINAL, TRAIN_FULL, final_experiment
+from network.engine.weak.record import Step, is_current, run_step
+from network.engine.weak.steps import (
+    STEPS,
+    TRAIN_CLASSIFIER,
+    TRAIN_FINAL,
+    TRAIN_FULL,
+    TRAIN_REFINER,
+    final_experiment,
+)
 from network.engine.weak.work import Work
 from network.errors import InputError, nearest, run_command
 from network.models.encoder import DenseEncoder
@@ -21,7 +26,7 @@ def run_one(description: str, step: Step) -> None:
     """The command of one step; does not return."""
 
     def main() -> None:
-        run_step(step, _open(parse_with_overrides(_parser(description))))
+        run_step(step, _open(parse_with_overrides(_parser(description), example="root=PATH")))
 
     run_command(main)
 
@@ -35,7 +40,7 @@ def run_all(description: str) -> None:
         parser.add_argument(
             "--no-full", action="store_true", help="leave out the training on the truth"
         )
-        args = parse_with_overrides(parser)
+        args = parse_with_overrides(parser, example="root=PATH")
         work = _open(args)
         chosen = _chosen(args, work)
         _check_networks(work, chosen)
@@ -56,12 +61,13 @@ def _chosen(args: argparse.Namespace, work: Work) -> Sequence[Step]:
 
 
 def _check_networks(work: Work, steps: Sequence[Step]) -> None:
-    """Raise an :class:`InputError` now for a network that could not be built hours later."""
-    with torch.device("meta"):
-        for section in (work.chain.classifier, work.chain.refiner):
-            DenseEncoder(section.encoder, None)
-    if TRAIN_FINAL in steps or TRAIN_FULL in steps:
-        final_experiment(work, None, "").build_model(pretrained=False)
+    """Fetch all weights now, and raise now for a network that could not be built hours later."""
+    chain, todo = work.chain, [step for step in steps if not is_current(step, work)]
+    for step, section in ((TRAIN_CLASSIFIER, chain.classifier), (TRAIN_REFINER, chain.refiner)):
+        if step in todo:
+            DenseEncoder(section.encoder, section.weights)
+    if TRAIN_FINAL in todo or TRAIN_FULL in todo:
+        final_experiment(work, True, "").build_model()
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -82,7 +88,7 @@ def _open(args: argparse.Namespace) -> Work:
         chain = replace(
             chain,
             refiner=replace(chain.refiner, oracle=True),
-            pseudo=replace(chain.pseudo, oracle=True),
+            pseudo=replace(chain.pseudo, oracle=chain.pseudo.crf == "none"),
         )
     if args.work.exists() and not args.work.is_dir():
         raise InputError(f"--work {args.work}: is a file; give a folder")

@@ -10,9 +10,10 @@ from matplotlib.patches import Patch
 from network.datasets.files import read_mask, read_rgb, replacing
 from network.datasets.info import BUILDING
 from network.engine.weak.work import Work, read_map
+from network.weak.seeds import UNSURE
 
 IMAGES = 6
-COLORS = {0: (40, 40, 40), 1: (255, 210, 60), 255: (120, 140, 200)}
+COLORS = {0: (40, 40, 40), 1: (255, 210, 60), UNSURE: (120, 140, 200)}
 """Of background, building, and what is unsure."""
 
 

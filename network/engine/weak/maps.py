@@ -79,7 +79,7 @@ def map_files(kind: str, work: Work) -> Iterable[Path]:
 
 def make_cam(work: Work) -> dict:
     """Write the class-activation maps."""
-    model, scales = load_classifier(work), work.chain.cam.scales
+    model, scales = load_classifier(work), work.chain.scales
 
     def maps_of(image: Tensor, names: list[str]) -> Tensor:
         return class_activation(model, image, scales)
@@ -158,7 +158,7 @@ def _at_cells(activation: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 def make_bac(work: Work) -> dict:
     """Write the maps expanded by the prototypes."""
-    model, scales = load_classifier(work), work.chain.cam.scales
+    model, scales = load_classifier(work), work.chain.scales
     prototypes = read_prototypes(work.prototypes)
     direction = prototype_direction(
         prototypes.foreground[prototypes.foreground_kept],
@@ -181,7 +181,7 @@ def make_refined(work: Work) -> dict:
 
     def maps_of(image: Tensor, names: list[str]) -> Tensor:
         seeds = np.stack([read_mask(work.seeds / f"{name}.png", BUILDING) for name in names])
-        probabilities = refined_probabilities(model, image, work.chain.cam.scales)
+        probabilities = refined_probabilities(model, image, work.chain.scales)
         return boosted(probabilities, torch.from_numpy(seeds).to(work.device))
 
     _write_maps(work, work.maps("ar"), "Refined maps", maps_of)

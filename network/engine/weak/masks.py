@@ -15,7 +15,7 @@ from network.datasets.segmentation import Sample
 from network.engine.weak.stages import BY_TRUTH, best_threshold, threshold_counts
 from network.engine.weak.work import Work, read_map
 from network.weak.crf import CRFS
-from network.weak.seeds import make_seed
+from network.weak.seeds import UNSURE, make_seed
 from network.weak.tiles import of_label
 
 
@@ -24,7 +24,7 @@ def make_seeds(work: Work) -> dict:
     s = work.chain.seeds
     return _write_masks(
         work,
-        _SeedWriter(work.maps(s.maps), work.seeds, s.foreground, s.background, s.crf),
+        _MaskWriter(work.maps(s.maps), work.seeds, s.foreground, s.background, s.crf),
     )
 
 
@@ -44,9 +44,9 @@ def make_pseudo(work: Work) -> dict:
         threshold, how = best_threshold(counts), BY_TRUTH
     if s.crf == "none":
         # One threshold: nothing is unsure.
-        write = _SeedWriter(work.maps("ar"), work.pseudo, threshold, threshold, "none", channel=1)
+        write = _MaskWriter(work.maps("ar"), work.pseudo, threshold, threshold, "none", channel=1)
     else:
-        write = _SeedWriter(
+        write = _MaskWriter(
             work.maps("ar"), work.pseudo, s.foreground, s.background, s.crf, channel=1
         )
     found = _write_masks(work, write)
@@ -65,7 +65,7 @@ def pseudo_files(work: Work) -> Iterable[Path]:
 
 
 @dataclass(frozen=True)
-class _SeedWriter:
+class _MaskWriter:
     """Writes one seed or pseudo mask; runs in a worker."""
 
     source: Path
@@ -90,10 +90,10 @@ class _SeedWriter:
 
 def _count_seed(seed: np.ndarray) -> np.ndarray:
     counts = np.bincount(seed.ravel(), minlength=256)
-    return counts[[0, 1, 255]]
+    return counts[[0, 1, UNSURE]]
 
 
-def _write_masks(work: Work, write: _SeedWriter) -> dict:
+def _write_masks(work: Work, write: _MaskWriter) -> dict:
     """Write the masks that are missing; negative tiles are background everywhere."""
     for tile in of_label(work.tiles, work.labels, 0):
         path = write.output / f"{tile.name}.png"

@@ -26,6 +26,7 @@ class Step:
         parts: files of the result that must be there; by default the outputs.
         inputs: what else its result depends on, as far as it can be told now.
         is_first: whether all others build on it, so that it never begins anew.
+        always: run it each time.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Step:
     parts: Callable[[Work], Iterable[Path]] | None = None
     inputs: Callable[[Work], dict] | None = None
     is_first: bool = False
+    always: bool = False
 
     def is_whole(self, work: Work) -> bool:
         """Whether nothing of the result is missing."""
@@ -76,7 +78,7 @@ def run_step(step: Step, work: Work) -> dict:
             used.
     """
     record = _begin(step, work)
-    if record.done and step.is_whole(work):
+    if record.done and not step.always and step.is_whole(work):
         print(f"{step.name}: done already")
         return record.results
     record = replace(record, done=False)

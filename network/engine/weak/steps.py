@@ -1,11 +1,12 @@
 """The steps of the chain, each of which goes on where it was interrupted."""
 
 import json
+import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from network.config import Experiment, load_experiment, settings
 from network.datasets.folder_jobs import replacing_folders
@@ -43,7 +44,7 @@ from network.engine.weak.tasks import (
     long_side_between,
     scale_between,
 )
-from network.engine.weak.work import PSEUDO, Work
+from network.engine.weak.work import Work
 from network.errors import InputError
 from network.weak.tiles import cut_test_tiles, cut_train_tiles, source_digest
 
@@ -65,7 +66,7 @@ def _make_labels(work: Work) -> dict:
 
 def _label_inputs(work: Work) -> dict:
     digest = source_digest(work.chain)
-    return {"digest of the images": digest} if digest else {}
+    return {"digest of the data": digest} if digest else {}
 
 
 def _label_files(work: Work) -> Iterable[Path]:
@@ -76,6 +77,7 @@ def _label_files(work: Work) -> Iterable[Path]:
 
 def _train_classifier(work: Work) -> dict:
     chain, s = work.chain, work.chain.classifier
+    _check_long_sides(work)
     folder = work.training("classifier")
     is_new = not (folder / "last.ckpt").is_file()
     task = ClassifierTask(s, chain.seed, pretrained=is_new)
@@ -94,12 +96,36 @@ def _train_classifier(work: Work) -> dict:
     )
     model = load_classifier(work)
     normalize = imagenet_normalize().to(work.device)
-    right = 0
+    right: dict[int, list[bool]] = {0: [], 1: []}
     for batch in tile_loader(work, work.tiles, "Scoring the classifier"):
-        logits = model(normalize(batch["image"].to(work.device)))
-        truth = torch.tensor([work.labels[name] for name in batch["name"]])
-        right += int(((logits.cpu() > 0) == (truth > 0)).sum())
-    return {"accuracy on the training labels": round(right / len(work.tiles), 4)}
+        logits = model(normalize(batch["image"].to(work.device))).cpu()
+        for name, logit in zip(batch["name"], logits, strict=True):
+            label = work.labels[name]
+            right[label].append(bool(logit > 0) == bool(label))
+    recall = {name: round(float(np.mean(right[k])), 4) for k, name in _KINDS.items()}
+    for name, share in recall.items():
+        if share < 0.5:
+            print(
+                f"warning: the classifier knows {share:.0%} of the {name} tiles it was trained on; "
+                "its maps will mean little: see classifier.epochs, its rates and tiles.negatives",
+                file=sys.stderr,
+            )
+    return {f"accuracy on {name} tiles": share for name, share in recall.items()}
+
+
+_KINDS = {1: "positive", 0: "negative"}
+
+
+def _check_long_sides(work: Work) -> None:
+    """Maps of tiles at a size that the classifier has never seen would mean nothing."""
+    low, high = work.chain.classifier.long_sides
+    length = int(np.median([max(tile.size) for tile in work.tiles]))
+    if not low <= length <= high:
+        raise InputError(
+            f"classifier.long_sides=({low}, {high}): resizes tiles of {length} pixels to another "
+            f"size than the maps are made at; give one around it, such as "
+            f"({3 * length // 4}, {5 * length // 4}), or other tiles"
+        )
 
 
 def _train_refiner(work: Work) -> dict:
@@ -128,14 +154,14 @@ def _train_refiner(work: Work) -> dict:
     return {"epoch": BY_TRUTH if s.oracle else "last"}
 
 
-def final_experiment(work: Work, labels: str | None, made: str) -> Experiment:
+def final_experiment(work: Work, is_full: bool, made: str) -> Experiment:
     """The experiment of the config, on the tiles of the work folder.
 
     Args:
-        labels: folder of the masks to train on; None: the truth.
+        is_full: train on the truth, not on the pseudo masks.
     """
     chain, final = work.chain, work.chain.final
-    kind = "full" if labels is None else "final"
+    kind, labels = ("full", None) if is_full else ("final", work.pseudo.name)
     words = [
         f"seed={chain.seed}",
         f"data.workers={chain.workers}",
@@ -153,16 +179,16 @@ def final_experiment(work: Work, labels: str | None, made: str) -> Experiment:
     return experiment
 
 
-def _final_inputs(labels: str | None, work: Work) -> dict:
+def _final_inputs(is_full: bool, work: Work) -> dict:
     """All settings of the training, which its config may change."""
-    found = settings(final_experiment(work, labels, ""))
+    found = settings(final_experiment(work, is_full, ""))
     left_out = ("name", "data.root", "data.workers")
     plain = {key: value for key, value in found.items() if key not in left_out}
     return json.loads(json.dumps(plain, default=str))
 
 
-def _train(step: str, labels: str | None, work: Work) -> dict:
-    experiment = final_experiment(work, labels, read_record(step, work).made)
+def _train(step: str, is_full: bool, work: Work) -> dict:
+    experiment = final_experiment(work, is_full, read_record(step, work).made)
     is_cuda = work.device.type == "cuda"
     devices = f"{work.device.index or 0}," if is_cuda else "1"
     accelerator = "gpu" if is_cuda else work.device.type
@@ -184,9 +210,9 @@ def _evaluate(work: Work) -> dict:
             found, curves[name] = stages_of_maps(work, name, kind, tiles, own)
             stages += found
         stages.append(stage_of_masks(work, "pseudo masks", work.pseudo, tiles))
-    for step, name, labels in (
-        (TRAIN_FINAL, "final network", PSEUDO),
-        (TRAIN_FULL, "full supervision", None),
+    for step, name, is_full in (
+        (TRAIN_FINAL, "final network", False),
+        (TRAIN_FULL, "full supervision", True),
     ):
         if not work.chain.test or not is_current(step, work):
             print(f"evaluate: without {step.name}, which is not done with these settings")
@@ -194,7 +220,7 @@ def _evaluate(work: Work) -> dict:
         record = read_record(step.name, work)
         run = Path(record.results["run"])
         best = run / "best.ckpt"
-        experiment = final_experiment(work, labels, record.made)
+        experiment = final_experiment(work, is_full, record.made)
         evaluate(
             experiment,
             checkpoint=best if best.is_file() else run / "last.ckpt",
@@ -213,15 +239,10 @@ def _last_checkpoint(step: str, work: Work) -> Iterable[Path]:
     return [Path(record.results["run"]) / "last.ckpt"] if record and record.results else []
 
 
-def _never_whole(work: Work) -> Iterable[Path]:
-    """Scores are made anew each time: what they are of may have changed."""
-    return [work.stages / "never"]
-
-
 MAKE_LABELS = Step(
     "make_labels",
     _make_labels,
-    keys=(*("dataset", "data_root", "train", "test", "labels", "mask_value", "building", "tiles"),),
+    keys=(*("dataset", "root", "train", "test", "labels", "mask_value", "building", "tiles"),),
     needs=(),
     outputs=lambda work: [work.data],
     parts=_label_files,
@@ -239,7 +260,7 @@ TRAIN_CLASSIFIER = Step(
 MAKE_CAM = Step(
     "make_cam",
     make_cam,
-    keys=("cam",),
+    keys=("scales",),
     needs=(TRAIN_CLASSIFIER,),
     outputs=lambda work: [work.maps("cam")],
     parts=partial(map_files, "cam"),
@@ -254,7 +275,7 @@ CLUSTER = Step(
 MAKE_BAC = Step(
     "make_bac",
     make_bac,
-    keys=("cam",),
+    keys=("scales",),
     needs=(CLUSTER,),
     outputs=lambda work: [work.maps("bac")],
     parts=partial(map_files, "bac"),
@@ -278,7 +299,7 @@ TRAIN_REFINER = Step(
 MAKE_REFINED = Step(
     "make_refined",
     make_refined,
-    keys=("cam",),
+    keys=("scales",),
     needs=(TRAIN_REFINER,),
     outputs=lambda work: [work.maps("ar")],
     parts=partial(map_files, "ar"),
@@ -293,21 +314,21 @@ MAKE_PSEUDO = Step(
 )
 TRAIN_FINAL = Step(
     "train_final",
-    partial(_train, "train_final", PSEUDO),
+    partial(_train, "train_final", False),
     keys=("final",),
     needs=(MAKE_PSEUDO,),
     outputs=lambda work: [],
     parts=partial(_last_checkpoint, "train_final"),
-    inputs=partial(_final_inputs, PSEUDO),
+    inputs=partial(_final_inputs, False),
 )
 TRAIN_FULL = Step(
     "train_full",
-    partial(_train, "train_full", None),
+    partial(_train, "train_full", True),
     keys=("final",),
     needs=(MAKE_LABELS,),
     outputs=lambda work: [],
     parts=partial(_last_checkpoint, "train_full"),
-    inputs=partial(_final_inputs, None),
+    inputs=partial(_final_inputs, True),
 )
 EVALUATE = Step(
     "evaluate",
@@ -315,7 +336,7 @@ EVALUATE = Step(
     keys=(),
     needs=(MAKE_PSEUDO,),
     outputs=lambda work: [work.stages],
-    parts=_never_whole,
+    always=True,  # what it scores may have changed
 )
 
 STEPS = (

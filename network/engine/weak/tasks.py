@@ -160,8 +160,8 @@ class ClassifierTask(_Task):
     def configure_optimizers(self) -> dict:
         s = self.settings
         groups = [
-            {"params": self.model.encoder.parameters(), "lr": s.lr},
-            {"params": self.model.head.parameters(), "lr": s.head_lr},
+            {"params": self.model.encoder.parameters(), "lr": s.encoder_lr},
+            {"params": self.model.head.parameters(), "lr": s.lr},
         ]
         optimizer = torch.optim.SGD(groups, momentum=s.momentum, weight_decay=s.weight_decay)
         steps = int(self.trainer.estimated_stepping_batches)

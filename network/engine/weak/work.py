@@ -14,9 +14,6 @@ from network.errors import InputError
 from network.weak.chain import Chain
 from network.weak.tiles import find_tiles, of_label, read_labels
 
-PSEUDO = "pseudo"
-"""Folder of the pseudo masks, beside the folder of the truth."""
-
 
 @dataclass(frozen=True)
 class Work:
@@ -32,7 +29,7 @@ class Work:
 
     @property
     def data(self) -> Path:
-        """A data set ``building``: ``{train,test}/{images,masks}``, and ``train/pseudo``."""
+        """A data set ``building``: ``{train,test}/{images,masks}``, and the pseudo masks."""
         return self.folder / "data"
 
     @property
@@ -45,7 +42,8 @@ class Work:
 
     @property
     def pseudo(self) -> Path:
-        return self.data / "train" / PSEUDO
+        """Folder of the pseudo masks; its name stands in the results of who trains on them."""
+        return self.data / "train" / ("pseudo_oracle" if self.chain.is_oracle else "pseudo")
 
     @property
     def test_truth(self) -> Path:
