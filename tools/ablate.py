@@ -35,6 +35,7 @@ from network.engine.ablation import (
     result_folder,
     run_variant,
     to_markdown,
+    training_masks,
     variant_experiment,
     write_figure,
 )
@@ -67,8 +68,9 @@ def main() -> None:
     runs = [(variant, seed) for seed in args.seeds for variant in table.variants]
     for variant, seed in runs:  # what does not fit is said before anything is trained
         variant_experiment(base, args.table, variant, seed)
-    claim_folder(output, args.table, base, split)
-    prepare_labels(base, table, available_cores())
+    masks = training_masks(base)
+    claim_folder(output, args.table, base, split, masks)
+    prepare_labels(base, table, masks, available_cores())
     todo = [run for run in runs if not is_done(result_folder(output, *run))]
     print(f"{len(todo)} of {len(runs)} runs to do in {output}")
     run_all(args, output, todo)

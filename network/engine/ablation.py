@@ -47,7 +47,10 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
     run_name = f"ablation/{table}/{base.dataset.name}/{variant.slug}/seed{seed}"
     if variant.network is None:
         words = [*variant.overrides, f"data.train_labels={variant.labels}"]
-        return override(replace(base, name=run_name, seed=seed), words)
+        experiment = override(replace(base, name=run_name, seed=seed), words)
+        if variant.points:
+            _check_budget(experiment)
+        return experiment
     of_base = settings(base)
     if not {"model.encoder", "model.dim", "loss.smoothing"} <= of_base.keys():
         raise InputError(
@@ -73,17 +76,36 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
     return override(experiment, variant.overrides)
 
 
-def prepare_labels(base: Experiment, table: Table, workers: int = 1) -> None:
-    """Draw the points that the variants train on, where they are not drawn from these masks yet."""
-    drawn = [variant for variant in table.variants if variant.points]
-    if not drawn:
-        return
+def _check_budget(experiment: Experiment) -> None:
+    """A run shall know as many pixels as its points, and nothing of others."""
+    chosen = settings(experiment)
+    for key, value in (("data.label_share", 1.0), ("loss.counted", "labels")):
+        if chosen.get(key, value) != value:
+            raise InputError(
+                f"{experiment.config}: {key}={chosen[key]} is another budget than that of the "
+                f"points; give {key}={value}"
+            )
+
+
+def training_masks(base: Experiment) -> str:
+    """Digest of the masks that all variants are trained on, or on points of them."""
     info, split = base.dataset, base.data.train
-    digest = masks_digest(find_samples(info, base.root, split), info, split)
-    for variant in drawn:
+    return masks_digest(find_samples(info, base.root, split), info, split)
+
+
+def prepare_labels(base: Experiment, table: Table, masks: str, workers: int = 1) -> None:
+    """Draw the points that the variants train on, where they are not drawn from these masks yet.
+
+    Args:
+        masks: see :func:`training_masks`.
+    """
+    info, split = base.dataset, base.data.train
+    for variant in table.variants:
+        if not variant.points:
+            continue
         folders = info.relabeled(split, variant.labels).splits[split]
         paths = [base.root / folder.masks[0].folder for folder in folders]
-        if not all(is_drawn_by(path, variant.points, digest) for path in paths):
+        if not all(is_drawn_by(path, variant.points, masks) for path in paths):
             options = (info, base.root, split, variant.labels, variant.points)
             make_point_labels(*options, workers=workers)
 
@@ -120,11 +142,12 @@ def run_variant(experiment: Experiment, folder: Path, split: str, **options) -> 
     evaluate(experiment, checkpoint=checkpoint, output=folder, split=split)
 
 
-def claim_folder(output: Path, table: str, base: Experiment, split: str) -> None:
+def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: str = "") -> None:
     """Make ``output`` the folder of this ablation.
 
     Args:
         table: its key in ``TABLES``, or another name.
+        masks: see :func:`training_masks`.
 
     Raises:
         InputError: it is that of another one.
@@ -142,7 +165,7 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str) -> None
         )
 
     keys = {key: value for key, value in settings(base).items() if is_kept(key)}
-    own = {"table": table, "data_set": base.dataset.name, "split": split, **keys}
+    own = {"table": table, "data_set": base.dataset.name, "split": split, "masks": masks, **keys}
     own = json.loads(json.dumps(own))  # as it will be read back
     defaults = json.loads(json.dumps(default_settings(base), default=str))
     path = output / ABLATION_FILE
@@ -151,6 +174,8 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str) -> None
             found = json.loads(path.read_text())
         except ValueError:
             found = {}
+        # What older folders do not tell.
+        defaults["masks"] = masks
         found = {key: default for key, default in defaults.items() if key in own} | found
         for key in own.keys() | found.keys():
             if own.get(key) != found.get(key):

@@ -93,8 +93,7 @@ class SegmentationData(pl.LightningDataModule):
             trained = info.relabeled(data.train, data.train_labels)
             self._check_folders(trained)
         self.train_samples, self.train_digests = self._samples(trained, data.train)
-        if data.train_labels:
-            self._check_density()
+        self._check_density()
         self.val_samples = self._samples(info, data.val)[0] if data.val else []
         count = self._train_count // world_size
         if count < experiment.data.batch_size:

@@ -14,6 +14,7 @@ from network.datasets.info import DatasetInfo
 from network.datasets.patches import padding_margin, read_provenance
 from network.datasets.segmentation import Sample
 from network.errors import InputError
+from network.weak.point_labels import POINTS
 
 _PACKAGES = (
     "torch",
@@ -28,7 +29,7 @@ _PACKAGES = (
 UNKNOWN = "unknown"
 """What nobody can tell of a result; it equals nothing, not even itself."""
 
-PADDING_KEY, LABELS_KEY = "data.padding", "data.labels_sha256"
+PADDING_KEY, LABELS_KEY, POINTS_KEY = "data.padding", "data.labels_sha256", "data.points"
 """Among the settings in a checkpoint: of the masks that it was trained on."""
 
 
@@ -48,7 +49,9 @@ def training_settings(
     """
     kind, digest = next(iter(digests.items()))
     padding = mask_protocol(experiment.dataset, samples)[kind]["padding_policy"]
-    return settings(experiment) | {PADDING_KEY: padding, LABELS_KEY: digest}
+    found = settings(experiment) | {PADDING_KEY: padding, LABELS_KEY: digest}
+    points = (read_provenance(samples[0].masks[kind].parent) or {}).get(POINTS)
+    return found | ({POINTS_KEY: points["rule"]} if points else {})
 
 
 def file_hash(path: Path) -> str:
@@ -254,6 +257,8 @@ def comparability(protocol: dict, kind: str) -> dict[str, str]:
         unknown = f" (unknown if {seen.lower()})"
         split += {True: f" ({seen})", False: "", None: unknown}[protocol[key]]
     trained_on, labels = training.get("data.train", UNKNOWN), training.get("data.train_labels")
+    if labels and LABELS_KEY in training:
+        labels += f" {training[LABELS_KEY][:8]}"  # folders of one name may hold other points
     share = training.get("data.label_share", 1.0)
     if share < 1:
         labels = f"{100 * share:g} % of {labels or 'them'}"

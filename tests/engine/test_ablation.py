@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from network.config import load_experiment, settings
+from network.config import load_experiment, override, settings
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import POTSDAM, VAIHINGEN
 from network.engine.ablation import (
@@ -17,6 +17,7 @@ from network.engine.ablation import (
     result_folder,
     run_variant,
     to_markdown,
+    training_masks,
     variant_experiment,
     write_figure,
 )
@@ -183,16 +184,20 @@ def points(tmp_path, monkeypatch):
 def test_points_and_full_masks(points, tmp_path):
     """Points are drawn once; each run has its labels; the figure has a line and a dashed one."""
     base, table = points
-    prepare_labels(base, table)
+    prepare_labels(base, table, training_masks(base))
     folders = sorted(path.name for path in (tmp_path / "data/train").glob("study_*"))
     assert folders == ["study_uniform_1", "study_uniform_10"]
     drawn = {p: p.stat().st_mtime_ns for p in (tmp_path / "data/train").rglob("study_*/*")}
-    prepare_labels(base, table)
+    masks = training_masks(base)
+    prepare_labels(base, table, masks)
     assert {p: p.stat().st_mtime_ns for p in drawn} == drawn
     mask = next((tmp_path / "data/train/masks_1024").iterdir())
     labels = read_mask(mask, POTSDAM)
+    claim_folder(tmp_path / "study", "points", base, "test", masks)
     write_image(mask, POTSDAM.ignore_index - labels)  # cut anew, otherwise
-    prepare_labels(base, table)
+    with pytest.raises(InputError, match=r"study: holds another ablation \(masks "):
+        claim_folder(tmp_path / "study", "points", base, "test", training_masks(base))
+    prepare_labels(base, table, training_masks(base))
     assert all(p.stat().st_mtime_ns > time for p, time in drawn.items())
     for variant in table.variants:
         experiment = variant_experiment(base, "small", variant, 1)
@@ -203,6 +208,13 @@ def test_points_and_full_masks(points, tmp_path):
     assert "| full masks | 1 |" in to_markdown(table, comparisons, "potsdam")
     write_figure(table, comparisons[0], tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("word", ["data.label_share=0.5", "loss.counted=dense"])
+def test_a_budget_is_one(points, word):
+    base, table = points
+    with pytest.raises(InputError, match=rf"{word} is another budget .* give {word[:9]}"):
+        variant_experiment(override(base, [word]), "points", table.variants[0], 1)
 
 
 def test_what_the_base_decides(points, tmp_path):
@@ -237,11 +249,11 @@ def test_command(small, tmp_path):
     assert "--devices 77" in message
     message = error_of("tools/ablate.py", *args, "-o", "out", "optim.epochs=2", cwd=tmp_path)
     assert "holds another ablation" in message
-    broken = tmp_path / "data/train/masks_1024/train-0-0.png"
+    broken = next((tmp_path / "data/val").glob("masks*/val-0-0.png"))
     broken.write_bytes(broken.read_bytes()[:20])
     failed = run("tools/ablate.py", *args, "-o", "other", "data.crop=16", cwd=tmp_path)
     assert failed.returncode == 2
     assert re.search(
-        r"error: other/L_=_\d/seed3.log: the run .* failed: .*train-0-0.png", failed.stderr
+        r"error: other/L_=_\d/seed3.log: the run .* failed: .*val-0-0.png", failed.stderr
     )
     assert not (tmp_path / "other/table.md").exists()

@@ -142,6 +142,19 @@ def test_other_protocols_are_refused_or_named(tmp_path, change, names):
     assert ",False,mIoU," in to_csv([comparison])
 
 
+def test_points_of_one_name_may_be_others(tmp_path):
+    """A folder of points is drawn anew under its old name."""
+    of_points = TRAINING | {"data.train_labels": "mine"}
+    runs = [
+        str(make_result(tmp_path / f"{n}", skill=skill, training=of_points | digest))
+        for n, (skill, digest) in enumerate(
+            [(0.5, {"data.labels_sha256": 8 * "a"}), (0.7, {"data.labels_sha256": 8 * "b"})]
+        )
+    ]
+    with pytest.raises(InputError, match=r"different protocols.*trained on .*mine aaaaaaaa"):
+        compare(read_models([runs[0], f"other={runs[1]}"]), "full")
+
+
 def test_runs_of_one_model_must_be(tmp_path):
     one = make_result(tmp_path / "one")
     other = make_result(tmp_path / "other", seed=2, training=TRAINING | {"optim.lr": 2.0})

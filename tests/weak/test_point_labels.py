@@ -327,6 +327,7 @@ def test_points_teach(trained):
     document = json.loads((textures / "out/scores.json").read_text())
     assert document["scores"]["full"]["mIoU"] > 0.9
     assert document["protocol"]["settings"]["data.train_labels"] == "dots"
+    assert document["protocol"]["training"]["data.points"]["share"] == 1.0
 
 
 def test_figures_of_a_training(trained):
