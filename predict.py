@@ -4,7 +4,8 @@ python predict.py -c config/potsdam/bicor.py -i PHOTOS -o fig_results/photos -t 
 python predict.py -c config/potsdam/bicor.py -i PHOTOS -o fig_results/photos --checkpoint x.ckpt
 
 PNG, JPEG and TIFF images of the config's bands. Large images are predicted in overlapping patches;
-what was interrupted goes on when the command is given again.
+what was interrupted goes on when the command is given again. A mask of a georeferenced image has
+its coordinates in a file beside it (.png.aux.xml), where GDAL and QGIS look for them.
 """
 
 from network.engine.test_command import run_predict

@@ -6,8 +6,12 @@ python tools/make_points.py -c config/drone/bicor.py --name mine --points annota
 
 They become sparse masks in a folder of this name beside that of the masks; data.train_labels=NAME
 trains on them. The rules: uniform, over all labeled pixels; per_class, so many of each class of an
-image; component, the innermost pixel of each connected component; grid, one in each cell. A CSV has
-the columns image,row,column,class; a GeoJSON pixel or map coordinates; a folder holds masks.
+image; component, the innermost pixel of each connected component; grid, one in each cell. An image
+is a file of the split: of mirrored or overlapping patches each gets points of its own.
+
+A CSV has the columns image,row,column,class, where rows and columns count from 0 at the top left. A
+GeoJSON has Points with the properties class and image, and column, row as coordinates; or without
+image in map coordinates, which are looked up in georeferenced images. A folder holds sparse masks.
 """
 
 import argparse
@@ -64,24 +68,25 @@ def parse_args() -> argparse.Namespace:
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("--name", required=True, help="of the folder to make")
     add("--split", help="default: the config's training split")
-    add("--mode", default="uniform", help=f"{', '.join(MODES)} (default %(default)s)")
+    add("--mode", help=f"{', '.join(MODES)} (default uniform)")
     add("--budget", type=int, help="points of an image, of each of its classes, or cells")
     add("--share", type=float, help="percent of the pixels instead")
     add("--radius", type=int, default=0, help="of discs, pixels (default %(default)s: one pixel)")
-    add("--seed", type=int, default=0, help="default %(default)s")
+    add("--seed", type=int, help="default 0")
     add("--points", type=Path, metavar="FILE", help="CSV, GeoJSON or folder: no mask is opened")
     add("--figure", type=Path, metavar="PNG", help="also draw points and their numbers by class")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
     args = parse_with_overrides(parser)
     if args.points:
-        if args.budget is not None or args.share is not None:
-            raise InputError("--points: all points of the file are taken; leave --budget, --share")
+        for key in ("mode", "budget", "share", "seed"):
+            if getattr(args, key) is not None:
+                raise InputError(f"--points: all points of the file are taken; leave --{key} out")
         if not args.points.exists():
             raise InputError(f"{args.points}: no such file or folder")
         args.source = args.points
     else:
         args.source = PointRule(
-            mode=args.mode, budget=args.budget, share=args.share, seed=args.seed
+            mode=args.mode or "uniform", budget=args.budget, share=args.share, seed=args.seed or 0
         )
     return args
 

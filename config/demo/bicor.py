@@ -3,7 +3,7 @@
 Run      make demo
 Source   scenes of tools/make_demo_data.py under ISPRS Vaihingen's names and classes, in patches
          of 256
-Expects  see 'Results' in README.md
+Expects  see docs/results.md
 """
 
 from dataclasses import replace

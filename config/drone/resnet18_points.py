@@ -18,14 +18,14 @@ from network.models.tconv import TransposedConvNet
 experiment = Experiment(
     dataset=DRONE,
     model=partial(TransposedConvNet, DRONE.num_classes, encoder="resnet18.a1_in1k", weights=None),
-    loss=partial(PartialCrossEntropy, DRONE.ignore_index, gamma=2.0, weights="inverse"),
+    loss=partial(PartialCrossEntropy, DRONE.ignore_index, gamma=2.0, weights="none"),
     data=Data(
         train_labels="points_200",
-        crop=256,
+        crop=192,
         scales=(0.5, 0.75, 1.0, 1.25),
         mosaic=0.0,
         repeat=8,
-        batch_size=16,
+        batch_size=8,
         workers=2,
     ),
     optim=Optim(lr=1e-3, weight_decay=0.01, epochs=20, lookahead=False),

@@ -4,7 +4,7 @@ Run      python tools/make_points.py -c config/loveda/bicor.py --name points_200
          python train.py -c config/loveda/bicor_points.py
          python test_loveda.py -c config/loveda/bicor_points.py -o OUT -t d4 --val
 Source   partial cross-entropy as in resnet18_points.py of Potsdam, on both outputs; no Dice and no
-         heatmap term, which want whole masks
+         heatmap term, which want whole masks, and no Fisher term, which is untried with points
 Expects  not known; val and test have full masks
 """
 

@@ -1,13 +1,18 @@
 """ISPRS Potsdam, ResNet-18 with transposed convolutions from points: the original's settings.
 
-Run      python train.py -c config/potsdam/resnet18_points_original.py
+Run      for split in train val test; do python tools/potsdam_patch_split.py --mode val \\
+             --val-scale 0.5 --split-size 512 --stride 512 --rgb-image \\
+             --img-dir data/potsdam/${split}_images --mask-dir data/potsdam/${split}_masks \\
+             --output-img-dir data/potsdam_half/$split/images_1024 \\
+             --output-mask-dir data/potsdam_half/$split/masks_1024; done
+         python train.py -c config/potsdam/resnet18_points_original.py
          python test_potsdam.py -c config/potsdam/resnet18_points_original.py -o OUT
 Source   "Remote Sensing Image Segmentation with Partial Cross Entropy Loss": 20 000 points of 300 x
          300 pixels, resized to 150 x 150, images from 0 to 1, class weights from dense masks. They
-         are drawn anew for each crop, so that 20 epochs see nearly every label: 22.2 % of the
-         pixels, but dense supervision in the end. Rate, its steps and the batch are read off its
-         curves. Differs: points are drawn after resizing, which loses none; crops of GeoSeg's
-         patches, drawn again if they show one class; six classes
+         are drawn anew for each crop: 22.2 % of the pixels, but dense supervision in the end. Rate
+         and its steps are read off its curves, the batch is ours. Differs: points are drawn after
+         resizing, which loses none; random crops of larger patches, 9 % of one each, drawn again if
+         they show one class, instead of whole small ones; six classes
 Expects  57.0 mIoU, 74.2 OA over other patches (its last README; 65.7 and 80.5 in the first, which
          its own curves contradict); not reproduced here
 """
@@ -30,9 +35,10 @@ experiment = Experiment(
         counted="dense",
     ),
     data=Data(
+        root="data/potsdam_half",
         label_share=0.222,
         crop=150,
-        scales=(0.5,),
+        scales=(1.0,),
         max_class_share=1.0,
         mosaic=0.0,
         rotate=0.0,

@@ -1,4 +1,4 @@
-"""ISPRS Potsdam, buildings from image-level labels: RepVGG-B1g2, the paper's settings.
+"""ISPRS Potsdam, buildings from image-level labels: RepVGG-B1g2, the released settings.
 
 Run      python tools/weak/run_chain.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 Source   BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248) and its released scripts; whole

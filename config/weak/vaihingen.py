@@ -1,4 +1,4 @@
-"""ISPRS Vaihingen, buildings from image-level labels: RepVGG-B1g2, the paper's settings.
+"""ISPRS Vaihingen, buildings from image-level labels: RepVGG-B1g2, the released settings.
 
 Run      python tools/weak/run_chain.py -c config/weak/vaihingen.py \\
              --work fig_results/weak/vaihingen

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -107,6 +108,27 @@ def _read_raster(path: Path) -> np.ndarray:
             f"{path}: unreadable or truncated image; copy or extract it again"
         ) from error
     return np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+def copy_georeference(image: Path, mask: Path) -> None:
+    """Give the PNG ``mask`` the map coordinates of ``image``, in ``MASK.png.aux.xml`` beside it.
+
+    That is where GDAL and what is built on it look for them. Without any in the image there is no
+    such file.
+    """
+    target = Path(f"{mask}.aux.xml")
+    with rasterio.open(image) as file:
+        place = {"crs": file.crs, "transform": file.transform}
+    if place["crs"] is None and place["transform"].is_identity:
+        target.unlink(missing_ok=True)
+        return
+    # That of a single pixel is the same; opened for it, GDAL would write the whole mask anew.
+    with TemporaryDirectory(dir=mask.parent) as folder:
+        pixel = Path(folder) / "pixel.png"
+        options = {"driver": "PNG", "height": 1, "width": 1, "count": 1, "dtype": "uint8"}
+        with rasterio.open(pixel, "w", **options, **place) as file:
+            file.write(np.zeros((1, 1, 1), np.uint8))
+        Path(f"{pixel}.aux.xml").replace(target)
 
 
 def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:

@@ -215,10 +215,12 @@ def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) 
 
     Beside them the published mIoU, where split and masks are those of the published rows.
     """
-    parts = [
-        f"{table.title}. Tested without augmentation. Published rows had more views, and their "
-        "protocol is not known in full: compare differences within a column."
-    ]
+    is_published = any(variant.published for variant in table.variants)
+    note = (
+        " Published rows had more views, and their protocol is not known in full: compare "
+        "differences within a column."
+    )
+    parts = [f"{table.title}. Tested without augmentation.{note if is_published else ''}"]
     for comparison in comparisons:
         protocol, stated = comparison.models[0].runs[0].protocol, PUBLISHED.get(data_set)
         is_same = stated and (stated.split, stated.kind) == (protocol["split"], comparison.kind)

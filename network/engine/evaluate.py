@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from network.config import Compute, Experiment, settings
-from network.datasets.files import replacing, write_image
+from network.datasets.files import copy_georeference, replacing, write_image
 from network.datasets.folder_jobs import check_folders
 from network.datasets.headers import image_size
 from network.datasets.patches import padding_margin
@@ -154,6 +154,8 @@ def predict_folder(
 ) -> int:
     """Masks of all images in a folder, at their own size; goes on where it was interrupted.
 
+    Masks of georeferenced images are georeferenced too.
+
     Args:
         images: folder of images.
         overlap: pixels that neighboring patches share at least.
@@ -188,6 +190,8 @@ def predict_folder(
         options = {"tta": tta, "rgb": rgb, "batch_size": batch_size}
         options |= {"patch": patch, "overlap": overlap}
         predict(experiment, model, todo, output, device=target, **options)
+    for sample in samples:
+        copy_georeference(sample.image, output / f"{sample.name}.png")
     return len(samples)
 
 

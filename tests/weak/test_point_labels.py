@@ -367,6 +367,26 @@ def test_predict(trained):
             assert (info.from_rgb(colors[number], "mask") == labels).mean() > 0.9
 
 
+def test_predicted_masks_lie_on_the_map(trained):
+    """Where their images do; beside the PNG, which is the same."""
+    image = read_rgb(next((trained / "data/test/images").iterdir()))
+    here = from_origin(500_000, 5_400_000, 0.09, 0.09)
+    options = {"count": 3, "dtype": "uint8", "height": 128, "width": 128, "driver": "GTiff"}
+    (trained / "maps").mkdir()
+    with rasterio.open(
+        trained / "maps/here.tif", "w", crs="EPSG:32632", transform=here, **options
+    ) as file:
+        file.write(image.transpose(2, 0, 1))
+    write_image(trained / "maps/nowhere.png", image)
+    args = ["predict.py", "-c", "textures.py", "-i", "maps", "-o", "on_maps"]
+    succeed(*args, cwd=trained)
+    with rasterio.open(trained / "on_maps/here.png") as file:
+        assert (file.crs.to_epsg(), file.transform) == (32632, here)
+    assert [p.name for p in (trained / "on_maps").glob("*.xml")] == ["here.png.aux.xml"]
+    masks = [(trained / f"on_maps/{name}.png").read_bytes() for name in ("here", "nowhere")]
+    assert masks[0] == masks[1]
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -130,6 +130,23 @@ def test_whole_tiles_of_potsdam(tmp_path):
     assert (counts.positive, counts.negative) == (1, 5)
     assert read_labels(out / "labels.csv")["top_potsdam_2_10_0000"] == 1
     assert cut_test_tiles(chain, out / "test", out / "truth") == 6
+    with pytest.raises(InputError, match=r"end in _IRRG.tif.*give tiles.infrared=False"):
+        cut_test_tiles(changed(chain, infrared=True), out / "test", out / "truth")
+    # A color that is no class.
+    path = tmp_path / "test_masks/top_potsdam_2_13_label.tif"
+    mask = read_rgb(path)
+    mask[40:, :] = (9, 9, 9)
+    write_image(path, mask)
+    with pytest.raises(InputError, match=r"or tiles.unknown_color=ignore leaves these"):
+        cut_test_tiles(chain, out / "test", out / "truth")
+    cut_test_tiles(changed(chain, unknown_color="ignore"), out / "test", out / "truth")
+    bottom = read_mask(out / "truth/top_potsdam_2_13_0004.png", BUILDING)
+    assert np.unique(bottom[8:]).tolist() == [255]
+    assert np.unique(bottom[:8]).tolist() == [0]
+
+
+def changed(chain: Chain, **tiles) -> Chain:
+    return replace(chain, tiles=replace(chain.tiles, **tiles))
 
 
 def test_negatives_are_drawn(chain, tmp_path):
