@@ -15,7 +15,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.datasets.folder_jobs import available_cores, map_parallel, replacing_folders
+from network.datasets.folder_jobs import (
+    available_cores,
+    check_manifest,
+    map_parallel,
+    replacing_folders,
+    write_manifest,
+)
 from network.datasets.info import SPLITS
 from network.datasets.scene_files import SceneTile, write_scene
 from network.datasets.scenes import MIN_SIZE
@@ -60,23 +66,6 @@ def check_args(args: argparse.Namespace) -> None:
         raise InputError(f"--seed {args.seed}: expected 0 or more")
 
 
-def check_output(output: Path) -> None:
-    """Raise an :class:`InputError` if ``output`` holds a file that this tool did not make."""
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise InputError(f"{output}: is a file; choose a folder with --output")
-    manifest = output / MANIFEST
-    made = {MANIFEST, *(manifest.read_text().splitlines() if manifest.is_file() else ())}
-    for path in output.rglob("*"):
-        is_folder = path.is_dir() and not path.is_symlink()
-        if not is_folder and path.relative_to(output).as_posix() not in made:
-            raise InputError(
-                f"{path}: not made by this tool, which replaces the whole folder; "
-                "move it away or choose another --output"
-            )
-
-
 def plan(args: argparse.Namespace) -> list[SceneTile]:
     """All scenes; area numbers run on over the splits, seeds depend on split and position."""
     tasks: list[SceneTile] = []
@@ -92,13 +81,12 @@ def main() -> None:
     args = parse_args()
     check_args(args)
     output = args.output.resolve()
-    check_output(output)
+    check_manifest(output, MANIFEST)
     tasks = plan(args)
     with replacing_folders(output) as (folder,):
         make = partial(write_scene, folder)
         made = map_parallel(make, tasks, workers=available_cores(), unit="scene")
-        manifest = "\n".join(sorted(chain.from_iterable(made))) + "\n"
-        (folder / MANIFEST).write_text(manifest)
+        write_manifest(folder, MANIFEST, chain.from_iterable(made))
     print(f"{output}: {len(tasks)} scenes")
 
 

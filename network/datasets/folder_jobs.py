@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -66,6 +66,32 @@ def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
                 f"{path}: not made by this tool, which replaces the whole folder; "
                 "move it away or choose another output folder"
             )
+
+
+def check_manifest(folder: Path, name: str) -> None:
+    """Check that ``folder`` holds only files that its manifest ``name`` lists.
+
+    Raises:
+        InputError: it is a file, or holds another one.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is a file; choose a folder with --output")
+    manifest = folder / name
+    made = {name, *(manifest.read_text().splitlines() if manifest.is_file() else ())}
+    for path in folder.rglob("*"):
+        is_folder = path.is_dir() and not path.is_symlink()
+        if not is_folder and path.relative_to(folder).as_posix() not in made:
+            raise InputError(
+                f"{path}: not made by this tool, which replaces the whole folder; "
+                "move it away or choose another --output"
+            )
+
+
+def write_manifest(folder: Path, name: str, files: Iterable[str]) -> None:
+    """List what a tool has made in ``folder``, for :func:`check_manifest`."""
+    (folder / name).write_text("\n".join(sorted(files)) + "\n")
 
 
 @contextmanager

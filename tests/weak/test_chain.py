@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from network.datasets.building_scenes import make_building_scenes
 from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import BUILDING
 from network.engine.weak.record import run_step
@@ -29,42 +30,15 @@ from network.engine.weak.work import Work
 from network.errors import InputError
 from network.weak.chain import load_chain
 from network.weak.tiles import read_labels
-from tests.building_scenes import make_building_scenes
 from tests.conftest import ROOT, heed_interrupts
 from tests.test_commands import error_of, succeed
 
-CONFIG = f"""
-from dataclasses import replace
-
-from network.datasets.info import BUILDING
-from network.weak.chain import Chain, Classifier, Clusters, Final, Refiner, Seeds, Tiles
-
-small = {{"encoder": "test_resnet", "weights": None, "crop": 96}}
-chain = Chain(
-    dataset=replace(BUILDING, name="scenes", root="scenes"),
-    building="building",
-    tiles=Tiles(side=96),
-    classifier=Classifier(
-        **small, encoder_lr=0.05, lr=0.05, momentum=0.9, epochs=8, long_sides=(80, 112)
-    ),
-    clusters=Clusters(k=6, images=100, tolerance=0.0),
-    seeds=Seeds(foreground=0.5, background=0.3),
-    refiner=Refiner(**small, rates=(1, 2), dropout=0.0, encoder_lr=1e-3, lr=2e-3, epochs=8),
-    final=Final(
-        config="{ROOT}/config/building/deeplabv3plus.py",
-        overrides=(
-            "model.encoder=test_resnet",
-            "model.weights=None",
-            "data.crop=96",
-            "data.batch_size=8",
-            "data.workers=1",
-            "optim.lr=2e-3",
-            "optim.epochs=3",
-        ),
-    ),
-    workers=1,
+CONFIG = (
+    (ROOT / "config/weak/demo.py")
+    .read_text()
+    .replace('"data/demo/buildings"', '"scenes"')
+    .replace("final=Final(", f'final=Final(config="{ROOT}/config/building/deeplabv3plus.py",')
 )
-"""
 WORK = ["-c", "chain.py", "--work", "work", "--device", "cpu"]
 
 
@@ -103,7 +77,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def scenes(tmp_path_factory) -> Path:
     """A folder with scenes and a config."""
     cwd = tmp_path_factory.mktemp("weak")
-    make_building_scenes(cwd / "scenes", {"train": 96, "test": 12}, 96)
+    made = succeed("tools/weak/make_demo_scenes.py", "--output", "scenes", "--test", "12", cwd=cwd)
+    assert made == "scenes: 96 tiles to train, 12 to test on\n"
     (cwd / "chain.py").write_text(CONFIG)
     return cwd
 
@@ -387,7 +362,7 @@ def test_an_interrupted_training_goes_on(copied, done):
         (["clusters.kk=3"], "unknown key 'clusters.kk'; did you mean 'clusters.k'?"),
         (["seeds.crf=dense"], "seeds.crf=dense: must be one of none, meanfield"),
         (["seeds.background=0.7"], "seeds.background=0.7: must be 0 to seeds.foreground, 0.5"),
-        (["train=trn"], "train=trn: scenes has no such split; did you mean 'train'?"),
+        (["train=trn"], "train=trn: demo has no such split; did you mean 'train'?"),
         (["root=elsewhere"], "elsewhere/train/images: no such folder"),
         (["tiles.positive_share=0.99"], "'train': no tile is one with buildings"),
         (["test=train"], "test=train: shares images with train=train"),
@@ -425,6 +400,14 @@ def test_wrong_settings_of_the_training(copied, words, message, capsys):
     capsys.readouterr()
     run_step(TRAIN_CLASSIFIER, work_of(copied))
     assert "done already" in capsys.readouterr().out
+
+
+def test_demo_scenes_replace_their_own_alone(tmp_path):
+    (tmp_path / "data/train").mkdir(parents=True)
+    (tmp_path / "data/train/mine.png").touch()
+    tool = "tools/weak/make_demo_scenes.py", "--output", "data"
+    assert "mine.png: not made by this tool" in error_of(*tool, cwd=tmp_path)
+    assert "--train 1: expected 2 or more" in error_of(*tool, "--train", "1", cwd=tmp_path)
 
 
 def test_wrong_words_on_the_command_line(scenes):

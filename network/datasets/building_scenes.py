@@ -1,4 +1,4 @@
-"""Synthetic images of buildings on varied ground, for the chain from image-level labels.
+"""Synthetic images of buildings on varied ground, to try the chain from image-level labels on.
 
 A roof of any color has a bright ridge along its middle, which the ground never shows: a classifier
 looks for ridges, and its activation maps leave out the rest of the roofs.
@@ -41,11 +41,20 @@ def building_scene(
     return np.clip(image, 0, 255).astype(np.uint8), mask
 
 
-def make_building_scenes(root: Path, counts: dict[str, int], side: int) -> None:
-    """Folders ``{split}/{images,masks}``, every other image with a building."""
-    for number, (split, count) in enumerate(counts.items()):
+def make_building_scenes(root: Path, counts: dict[str, int], side: int, seed: int = 0) -> list[str]:
+    """Write ``{split}/{images,masks}``, every other image with a building; what was written.
+
+    Args:
+        counts: images by split.
+        seed: another one makes other scenes.
+    """
+    made = []
+    for number, (split, count) in enumerate(counts.items(), start=seed * len(counts)):
         for index in range(count):
             rng = np.random.default_rng([number, index])
-            image, mask = building_scene(side, index % 2 == 0, rng)
-            write_image(root / split / "images" / f"{split}_{index:03d}.png", image)
-            write_image(root / split / "masks" / f"{split}_{index:03d}.png", mask)
+            pixels = building_scene(side, index % 2 == 0, rng)
+            for kind, own in zip(("images", "masks"), pixels, strict=True):
+                name = f"{split}/{kind}/{split}_{index:03d}.png"
+                write_image(root / name, own)
+                made.append(name)
+    return made
