@@ -12,7 +12,7 @@ from network.config import Experiment, default_settings, override, settings
 from network.datasets.files import replacing
 from network.datasets.info import VAIHINGEN
 from network.datasets.segmentation import find_samples
-from network.engine.ablation_tables import TABLES, Table, Variant
+from network.engine.ablation_tables import PIXELS, TABLES, Table, Variant
 from network.engine.comparison import Comparison, Model, check_runs_of_one_model, compare
 from network.engine.comparison_tables import caption
 from network.engine.evaluate import evaluate
@@ -224,7 +224,7 @@ def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) 
     for comparison in comparisons:
         protocol, stated = comparison.models[0].runs[0].protocol, PUBLISHED.get(data_set)
         is_same = stated and (stated.split, stated.kind) == (protocol["split"], comparison.kind)
-        headings = [*comparison.columns[:3], "published mIoU"]
+        headings = [*comparison.columns[:3], *(["published mIoU"] if is_published else [])]
         rows = [
             f"| variant | runs | {' | '.join(headings)} |",
             "| --- | ---: |" + " ---: |" * len(headings),
@@ -234,9 +234,13 @@ def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) 
         ):
             published = variant.published.get(data_set) if is_same else None
             shown = [_text(cell.mean, cell.std) for cell in cells[:3]]
-            shown.append("-" if published is None else f"{published:.2f}")
+            if is_published:
+                shown.append("-" if published is None else f"{published:.2f}")
             rows.append(f"| {variant.name} | {len(model.runs)} | {' | '.join(shown)} |")
-        parts += [caption(comparison), "\n".join(rows)]
+        # What the rows are to differ in is no fault of the table.
+        varied = {"trained on"} if table.has_points else set()
+        kept = {k: v for k, v in comparison.differences.items() if k not in varied}
+        parts += [caption(replace(comparison, differences=kept)), "\n".join(rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -262,9 +266,11 @@ def _write_points_figure(table: Table, comparison: Comparison, path: Path) -> No
                 axis.axhspan(100 * (mean - std), 100 * (mean + std), color=color, alpha=0.12)
     axis.set_xscale("log")
     budgets = sorted({variant.points.share for variant in table.variants if variant.points})
-    axis.set_xticks(budgets, [f"{share:.2g} %" for share in budgets], minor=False)
+    names = [f"{round(share * PIXELS / 100)}\n{share:.2g} %" for share in budgets]
+    axis.set_xticks(budgets, names)
     axis.set_xticks([], minor=True)
-    axis.set(xlabel="labeled pixels", ylabel="mIoU, percent", title=table.title)
+    axis.set(xlabel="points of 300 x 300 pixels; share of the pixels", ylabel="mIoU, percent")
+    axis.set_title(table.title)
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
     with replacing(path) as partial_file:
@@ -279,7 +285,7 @@ def _text(mean: float | None, std: float | None) -> str:
 
 def write_figure(table: Table, comparison: Comparison, path: Path) -> None:
     """mIoU of every run as a point, mean and deviation as a bar; of points, a line."""
-    if any(variant.points for variant in table.variants):
+    if table.has_points:
         _write_points_figure(table, comparison, path)
         return
     figure = Figure(figsize=(1.6 + 1.3 * len(table.variants), 4.2), layout="constrained")

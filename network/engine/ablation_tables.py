@@ -52,6 +52,11 @@ class Table:
         return all(variant.network is None for variant in self.variants)
 
     @property
+    def has_points(self) -> bool:
+        """Whether its rows differ in the labels that they are trained on."""
+        return any(variant.points for variant in self.variants)
+
+    @property
     def own_keys(self) -> set[str]:
         """Settings that the variants decide, where they have the base's model and loss."""
         given = {word.partition("=")[0] for v in self.variants for word in v.overrides}
@@ -146,6 +151,6 @@ TABLES = {
         ),
     ),
     "points": Table(
-        "Points of 300 x 300 pixels, uniformly drawn, and class weights", _point_budgets()
+        "Uniformly drawn points (of 300 x 300 pixels) and class weights", _point_budgets()
     ),
 }
