@@ -179,11 +179,14 @@ def test_an_interrupted_test_goes_on(trained, tested):
     records = (tested / "images.jsonl").read_text().splitlines()
     # The last record is cut off, as by a process that was killed.
     (tested / "images.jsonl").write_text("\n".join(records[:2]) + "\n" + records[2][:40])
-    kept = (tested / "test-0-0.png").stat().st_mtime_ns
+    # An image that was replaced since: its mask is another.
+    next((trained / "data/test/images_1024").glob("test-0-2.*")).touch()
+    kept, old = ((tested / f"test-0-{n}.png").stat().st_mtime_ns for n in (0, 2))
     args = ["-c", VAIHINGEN_CONFIG, "-o", "fig_results/labels", "-t", "dihedral", *OVERRIDES]
     succeed("test_vaihingen.py", *args, cwd=trained)
     assert contents(tested) == before
     assert (tested / "test-0-0.png").stat().st_mtime_ns == kept
+    assert (tested / "test-0-2.png").stat().st_mtime_ns > old
 
 
 def test_precision(trained, tested):

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from network.datasets.folder_jobs import available_cores
 from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
-from network.datasets.patches import PAD_POLICIES
+from network.datasets.patches import PAD_POLICIES, UNKNOWN_COLORS
 from network.datasets.prepare import Preparation, SplitSummary, prepare
 from network.datasets.shares import print_shares
 from network.errors import InputError, run_command
@@ -40,6 +40,7 @@ def main() -> None:
         output=args.output or Path(info.root),
         infrared=args.infrared,
         pad_policy=args.pad_policy,
+        unknown_color=args.unknown_color,
         partial=args.partial,
         workers=args.workers,
     )
@@ -57,6 +58,7 @@ def parse_args() -> argparse.Namespace:
     add("--output", type=Path, help="folder to make (default: the one that the configs read)")
     add("--infrared", action="store_true", help="Potsdam's IRRG images instead of the RGB ones")
     add("--pad-policy", choices=PAD_POLICIES, default="ignore", help="see the patch tools")
+    add("--unknown-color", choices=UNKNOWN_COLORS, default="error", help="see the patch tools")
     add("--partial", action="store_true", help="go on although tiles or images are missing")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
     return parser.parse_args()

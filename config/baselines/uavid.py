@@ -3,7 +3,7 @@
 Run      python train.py -c config/baselines/uavid.py model.architecture=deeplabv3plus
          python test_uavid.py -c config/baselines/uavid.py -o OUT -t lr -i data/uavid/uavid_test
          with the same model.architecture
-Source   segmentation_models_pytorch; data and epochs as BiCoR-Seg here, AdamW at 1e-4 without
+Source   segmentation_models_pytorch; data and epochs as in d2ls.py, AdamW at 1e-4 without
          Lookahead. Architectures: unet, unetplusplus, linknet, pspnet, deeplabv3plus, fpn,
          segformer, upernet
 Expects  not measured here

@@ -4,7 +4,9 @@ Run      python train.py -c config/loveda/bicor_reference.py
 Source   the released code: alpha fixed at 0.5, between-class scatter over class pairs, the last
          layer's Fisher loss once more with weight 1. It divided the cross-entropy by ignored
          pixels too; here valid pixels count. Val is trained on, so that no score is shown
-         for it and the last checkpoint is kept
+         for it and the last checkpoint is kept.
+         Released with torchvision's encoder weights (model.weights=convnext_base-6075fbad.pth),
+         here timm's
 Expects  55.5 mIoU on the test server (paper); not reproduced here
 """
 

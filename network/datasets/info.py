@@ -181,29 +181,38 @@ class DatasetInfo:
         """Labels (..., uint8) to RGB colors (..., 3); labels that are no class become black."""
         return self._color_table[labels]
 
-    def from_rgb(
-        self, rgb: np.ndarray, source: str, *, unknown_ignored: bool = False
-    ) -> np.ndarray:
+    def from_rgb(self, rgb: np.ndarray, source: str, *, unknown: str = "error") -> np.ndarray:
         """RGB mask (h, w, 3) uint8 to labels (h, w) uint8; black is the ignore label.
 
         Args:
             source: the file the mask comes from, for the error message.
-            unknown_ignored: give colors that are no class the ignore label.
+            unknown: colors that are no class are an ``"error"``; ``"ignore"`` gives them the ignore
+                label, ``"nearest"`` that of the class, or black, whose color is nearest.
 
         Raises:
-            InputError: a color is neither a class nor black (unless ``unknown_ignored``).
+            InputError: a color is neither a class nor black, and that is an error.
         """
         labels = np.empty(rgb.shape[:2], np.uint8)
         # A block of rows at a time: the 32-bit codes of a 6000 x 6000 tile would take 144 MB.
         rows = max(1, 2**20 // max(1, rgb.shape[1]))
         for top in range(0, rgb.shape[0], rows):
             labels[top : top + rows] = self._label_table[_codes(rgb[top : top + rows])]
-        unknown = labels == _UNKNOWN
-        if unknown.any():
-            if not unknown_ignored:
-                raise InputError(self._unknown_color_message(rgb, unknown, source))
-            labels[unknown] = self.ignore_index
+        is_unknown = labels == _UNKNOWN
+        if is_unknown.any():
+            if unknown == "error":
+                raise InputError(self._unknown_color_message(rgb, is_unknown, source))
+            is_nearest = unknown == "nearest"
+            labels[is_unknown] = self._nearest(rgb[is_unknown]) if is_nearest else self.ignore_index
         return labels
+
+    def _nearest(self, colors: np.ndarray) -> np.ndarray:
+        """Labels (n,) of colors (n, 3), black among them, by Euclidean distance."""
+        codes, places = np.unique(_codes(colors), return_inverse=True)
+        different = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(int)
+        known = np.array([*self.palette, (0, 0, 0)])
+        own = np.array([*range(self.num_classes), self.ignore_index], np.uint8)
+        distances = ((different[:, None] - known) ** 2).sum(axis=2)
+        return own[distances.argmin(axis=1)][places]
 
     def _unknown_color_message(self, rgb: np.ndarray, unknown: np.ndarray, source: str) -> str:
         codes, counts = np.unique(_codes(rgb[unknown]), return_counts=True)

@@ -41,7 +41,7 @@ WHOLE_MASKS = "origin"
 
 MODES = ("train", "val")
 PAD_POLICIES = ("ignore", "geoseg")
-UNKNOWN_COLORS = ("error", "ignore")
+UNKNOWN_COLORS = ("error", "nearest", "ignore")
 
 CAR_ZOOM_THRESHOLD = 0.1
 """A zoom crop replaces its patch where cars cover more than this share of it."""
@@ -67,7 +67,8 @@ class PatchSplit:
         rgb_image: of a data set with both, use the RGB images instead of the infrared ones.
         car_zoom: in train mode, enlarge the surroundings of cars.
         pad_policy: padding is labeled ``"ignore"``, or ImSurf as by ``"geoseg"``.
-        unknown_color: a color that is no class is an ``"error"``, or ``"ignore"`` leaves it out.
+        unknown_color: a color that is no class is an ``"error"``, becomes the ``"nearest"`` class
+            (lossy masks), or ``"ignore"`` leaves it out.
         seed: of the random zoom crops.
 
     Raises:
@@ -303,13 +304,13 @@ def read_tile_labels(tile: Tile, split: PatchSplit) -> np.ndarray:
     Raises:
         InputError: an unreadable file, or a color that is no class.
     """
-    ignored = split.unknown_color == "ignore"
     rgb = read_rgb(tile.mask)
     try:
-        labels = split.info.from_rgb(rgb, str(tile.mask), unknown_ignored=ignored)
+        labels = split.info.from_rgb(rgb, str(tile.mask), unknown=split.unknown_color)
     except InputError as error:
         raise InputError(
-            f"{error}; correct the mask, or --unknown-color ignore leaves these pixels out"
+            f"{error}; correct the mask, or give --unknown-color: nearest takes the nearest class "
+            "(lossy masks), ignore leaves these pixels out"
         ) from error
     return resize_labels(labels, tile.height, tile.width)
 
@@ -508,7 +509,7 @@ def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:
         "--unknown-color",
         choices=UNKNOWN_COLORS,
         default="error",
-        help="mask colors that are no class: stop, or ignore these pixels (default error)",
+        help="mask colors that are no class: stop, take the nearest, or ignore (default error)",
     )
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
     add("--seed", type=int, default=42, help="of random crops (default %(default)s)")

@@ -35,7 +35,7 @@ class Preparation:
         split_size: side of the patches, pixels.
         train_stride: between training patches, pixels; by default the data set's.
         infrared: of a data set with both, the infrared images instead of the RGB ones.
-        pad_policy: see :class:`PatchSplit`.
+        pad_policy, unknown_color: see :class:`PatchSplit`.
         partial: go on although tiles or images of the official splits are missing.
         workers: processes.
     """
@@ -47,6 +47,7 @@ class Preparation:
     train_stride: int | None = None
     infrared: bool = False
     pad_policy: str = "ignore"
+    unknown_color: str = "error"
     partial: bool = False
     workers: int = 1
 
@@ -197,6 +198,7 @@ def _patch_splits(
         "car_zoom": info.car_zoom and split == "train",
         "rgb_image": not preparation.infrared,
         "pad_policy": preparation.pad_policy,
+        "unknown_color": preparation.unknown_color,
     }
     masks = {mask.kind: output / mask.folder for mask in folder.masks}
     full = {"mask_dir": output / f"{split}_masks"}

@@ -1,8 +1,10 @@
 """Loaders: a resumable order for training, batches of one size for evaluation."""
 
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -93,7 +95,7 @@ class SegmentationData(pl.LightningDataModule):
             trained = info.relabeled(data.train, data.train_labels)
             self._check_folders(trained)
         self.train_samples, self.train_digests = self._samples(trained, data.train)
-        self._check_density()
+        self._check_labels()
         self.val_samples = self._samples(info, data.val)[0] if data.val else []
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
@@ -113,16 +115,24 @@ class SegmentationData(pl.LightningDataModule):
                     "tools/weak/run_chain.py), or give data.train_labels=None"
                 )
 
-    def _check_density(self) -> None:
-        """Points that are not known as such would be lost where crops are scaled down."""
-        if POINTS in self.train_samples[0].masks:
-            return
-        info = self.experiment.dataset
-        looked_at = self.train_samples[:: -(-len(self.train_samples) // 32)]
-        paths = [next(iter(sample.masks.values())) for sample in looked_at]
-        share = np.mean([(read_mask(path, info) != info.ignore_index).mean() for path in paths])
-        if share < 0.02:
-            folder = paths[0].parent
+    def _check_labels(self) -> None:
+        """Refuse points that are not known as such, and tell of classes without any pixel.
+
+        Such points would be lost where crops are scaled down.
+        """
+        info, counts = self.experiment.dataset, self._label_counts
+        absent = [name for name, count in zip(info.classes, counts, strict=True) if not count]
+        if absent:
+            print(
+                f"warning: no training pixel of {', '.join(absent)}; masks must hold 0 to "
+                f"{info.num_classes - 1} (0 and 255 are not classes 0 and 1) or the palette's "
+                "colors",
+                file=sys.stderr,
+            )
+        samples = self.train_samples
+        share = sum(counts) / sum(height * width for height, width in (s.size for s in samples))
+        if share < 0.02 and POINTS not in samples[0].masks:
+            folder = next(iter(samples[0].masks.values())).parent
             raise InputError(
                 f"{folder}: only {share:.2%} of the pixels have a class; if these are points, make "
                 f"them known as such: 'python tools/make_points.py -c {self.experiment.config} "
@@ -168,7 +178,12 @@ class SegmentationData(pl.LightningDataModule):
         masks = [next(iter(sample.masks.values())) for sample in self.train_samples]
         if counted == "dense" and POINTS in self.train_samples[0].masks:
             return dense_counts(sorted({path.parent for path in masks}))
+        return self._label_counts
+
+    @cached_property
+    def _label_counts(self) -> tuple[int, ...]:
         info = self.experiment.dataset
+        masks = [next(iter(sample.masks.values())) for sample in self.train_samples]
         with ThreadPoolExecutor() as pool:
             read = pool.map(lambda path: read_mask(path, info), masks)
             total = sum(np.bincount(labels.ravel(), minlength=256) for labels in read)

@@ -116,7 +116,7 @@ def evaluate(
         for masks in protocol["masks"].values():
             masks["tiling"] += f", predicted in patches of {patch[0]} x {patch[1]}"
     done = _start(output, samples, protocol, rgb)
-    todo = [sample for sample in samples if sample.name not in done]
+    todo = [s for s in samples if s.name not in done or _is_older(output / f"{s.name}.png", s)]
     options = {"tta": tta, "rgb": rgb, "batch_size": batch_size, "patch": patch}
     if todo:
         _to_device(model, target, experiment.compute)

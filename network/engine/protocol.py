@@ -29,8 +29,11 @@ _PACKAGES = (
 UNKNOWN = "unknown"
 """What nobody can tell of a result; it equals nothing, not even itself."""
 
-PADDING_KEY, LABELS_KEY, POINTS_KEY = "data.padding", "data.labels_sha256", "data.points"
+DATA_SET_KEY, PADDING_KEY = "data.data_set", "data.padding"
+LABELS_KEY, POINTS_KEY = "data.labels_sha256", "data.points"
 """Among the settings in a checkpoint: of the masks that it was trained on."""
+PROCESSES_KEY = "processes"
+"""Among them too: how many processes had a batch of their own in each step."""
 
 
 def is_unknown(value: str) -> bool:
@@ -50,6 +53,7 @@ def training_settings(
     kind, digest = next(iter(digests.items()))
     padding = mask_protocol(experiment.dataset, samples)[kind]["padding_policy"]
     found = settings(experiment) | {PADDING_KEY: padding, LABELS_KEY: digest}
+    found[DATA_SET_KEY] = experiment.dataset.name
     points = (read_provenance(samples[0].masks[kind].parent) or {}).get(POINTS)
     return found | ({POINTS_KEY: points["rule"]} if points else {})
 
@@ -127,6 +131,8 @@ def has_seen(info: DatasetInfo, training: dict | None, used: str, split: str) ->
     """
     name = (training or {}).get(used, UNKNOWN)
     if name is None:  # nothing was held out to choose by
+        return False
+    if (training or {}).get(DATA_SET_KEY, info.name) != info.name:
         return False
     if name not in info.splits:
         return None
@@ -257,6 +263,8 @@ def comparability(protocol: dict, kind: str) -> dict[str, str]:
         unknown = f" (unknown if {seen.lower()})"
         split += {True: f" ({seen})", False: "", None: unknown}[protocol[key]]
     trained_on, labels = training.get("data.train", UNKNOWN), training.get("data.train_labels")
+    if training.get(DATA_SET_KEY, protocol["data_set"]) != protocol["data_set"]:
+        trained_on = f"{training[DATA_SET_KEY]} {trained_on}"
     if labels and LABELS_KEY in training:
         labels += f" {training[LABELS_KEY][:8]}"  # folders of one name may hold other points
     share = training.get("data.label_share", 1.0)

@@ -1,6 +1,9 @@
 """Where runs leave checkpoints and logs: <experiment>/version_<n>/ in a folder for each."""
 
 import csv
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from network.config import Experiment
@@ -22,6 +25,40 @@ def new_run(experiment: Experiment) -> Path:
     logs = [p for p in (LOGS_DIR / experiment.name).glob("version_*") if p.name[8:].isdigit()]
     used = [_number(path) for path in runs(experiment) + logs]
     return WEIGHTS_DIR / experiment.name / f"version_{max(used, default=-1) + 1}"
+
+
+@contextmanager
+def reserved_run(experiment: Experiment) -> Iterator[Path]:
+    """The folder of a new run, made at once: runs that start together get one each.
+
+    It is removed again if nothing was written into it. The processes of one run share a folder:
+    those that Lightning starts are told it, and those that a cluster has started together find
+    the same name, which none of them makes before they are connected.
+    """
+    told = os.environ.get(_RUN)
+    processes = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or "1"
+    if told or processes != "1":
+        yield Path(told) if told else new_run(experiment)
+        return
+    while True:
+        run = new_run(experiment)
+        try:
+            run.mkdir(parents=True)
+            break
+        except FileExistsError:  # another run was faster
+            continue
+    os.environ[_RUN] = str(run)
+    try:
+        yield run
+    finally:
+        os.environ.pop(_RUN, None)
+        for folder in (run, *run.parents):
+            if folder == Path() or any(folder.iterdir()):
+                break
+            folder.rmdir()
+
+
+_RUN = "BICOR_SEG_RUN"
 
 
 def find_checkpoint(experiment: Experiment, names: tuple[str, ...]) -> Path:

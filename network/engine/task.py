@@ -13,7 +13,7 @@ from network.datasets.transforms import Normalize
 from network.engine.compute import arrange, prepare
 from network.engine.metrics import ConfusionMatrix, Scores, compute_scores
 from network.engine.optim import build_optimizer
-from network.engine.protocol import training_settings
+from network.engine.protocol import PROCESSES_KEY, training_settings
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
 
@@ -53,9 +53,8 @@ class SegmentationTask(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         data = self.trainer.datamodule
-        checkpoint[SETTINGS_KEY] = training_settings(
-            self.experiment, data.train_samples, data.train_digests
-        )
+        known = training_settings(self.experiment, data.train_samples, data.train_digests)
+        checkpoint[SETTINGS_KEY] = known | {PROCESSES_KEY: self.trainer.world_size}
 
     def on_train_epoch_start(self) -> None:
         self._log_shared({"lr": self.optimizers().param_groups[0]["lr"]})

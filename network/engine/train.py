@@ -4,10 +4,12 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.strategies import StrategyRegistry
@@ -18,12 +20,13 @@ from network.datasets.files import replacing
 from network.engine.data import SegmentationData
 from network.engine.protocol import (
     LABELS_KEY,
+    PROCESSES_KEY,
     changes_training,
     check_same_settings,
     defines_training,
     training_settings,
 )
-from network.engine.runs import LOGS_DIR, find_checkpoint, new_run, runs
+from network.engine.runs import LOGS_DIR, find_checkpoint, new_run, reserved_run, runs
 from network.engine.task import SegmentationTask
 from network.engine.training_figures import write_training_figures
 from network.errors import InputError, nearest
@@ -62,7 +65,9 @@ def train(
     monitor = _check_monitor(experiment)
     _check_network(experiment)
     checkpoint = _resume_checkpoint(experiment, resume)
-    run = checkpoint.parent if checkpoint else new_run(experiment)
+    place = nullcontext(checkpoint.parent) if checkpoint else reserved_run(experiment)
+    if fast_dev_run:
+        place = nullcontext(new_run(experiment))
     options = {
         "accelerator": accelerator,
         "devices": devices,
@@ -71,23 +76,39 @@ def train(
         "precision": experiment.compute.precision,
         "max_epochs": experiment.optim.epochs,
         "accumulate_grad_batches": experiment.optim.accumulate,
-        "logger": False if fast_dev_run else _logger(experiment, run),
-        "callbacks": [] if fast_dev_run else _callbacks(experiment, run, monitor),
         "fast_dev_run": fast_dev_run,
         "log_every_n_steps": 1,
         "limit_val_batches": None if monitor else 0,
         "num_sanity_val_steps": 0,  # every mask has already been read
         "use_distributed_sampler": False,  # the samplers shard by themselves
     }
+    if SLURMEnvironment.detect():
+        # Lightning's requeue goes on from a file that belongs to no run; ours is --resume.
+        options["plugins"] = [SLURMEnvironment(auto_requeue=False)]
+    with place as run:
+        if not fast_dev_run:
+            options["logger"] = _logger(experiment, run)
+            options["callbacks"] = _callbacks(experiment, run, monitor)
+        _train(experiment, run, options, checkpoint)
+    return run
+
+
+def _train(experiment: Experiment, run: Path, options: dict, checkpoint: Path | None) -> None:
     try:
-        trainer = pl.Trainer(**options)
+        # What Lightning leaves or looks for by itself lies with the logs.
+        trainer = pl.Trainer(**options, default_root_dir=LOGS_DIR / experiment.name / run.name)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"--accelerator {accelerator} --devices {devices} --strategy {strategy} --precision "
-            f"{experiment.compute.precision}: Lightning cannot run this here ({reason})"
+            f"--accelerator {options['accelerator']} --devices {options['devices']} --strategy "
+            f"{options['strategy']} --precision {options['precision']}: Lightning cannot run this "
+            f"here ({reason})"
         ) from error
-    data = SegmentationData(experiment, trainer.world_size)
+    processes = trainer.world_size
+    if processes > 1 and trainer.is_global_zero:
+        batch = experiment.data.batch_size
+        print(f"{processes} processes, each with batches of data.batch_size={batch}")
+    data = SegmentationData(experiment, processes)
     pl.seed_everything(experiment.seed, verbose=False)
     task = SegmentationTask(experiment, pretrained=checkpoint is None)
     counted = getattr(task.loss, "counted", None)
@@ -95,6 +116,7 @@ def train(
         task.loss.set_class_counts(data.class_counts(counted))
     if checkpoint:
         _check_labels(checkpoint, data)
+        _check_processes(checkpoint, processes)
         load_weights(task.model, checkpoint)  # names what does not fit before anything starts
     try:
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
@@ -103,14 +125,13 @@ def train(
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
-    if trainer.is_global_zero and not fast_dev_run:
+    if trainer.is_global_zero and not options["fast_dev_run"]:
         logs = LOGS_DIR / experiment.name / run.name
         try:
             write_training_figures(experiment, run, logs, trainer.strategy.root_device)
         except (InputError, RuntimeError) as error:  # what was trained stays
             print(f"warning: no figures of this training ({error})", file=sys.stderr)
         print(f"checkpoints in {run}, logs in {logs}")
-    return run
 
 
 def train_once(experiment: Experiment, **options) -> Path:
@@ -209,6 +230,16 @@ def _check_labels(checkpoint: Path, data: SegmentationData) -> None:
         raise InputError(
             f"{checkpoint}: was trained on other labels than are in {data.experiment.root} now; "
             "restore them, or train anew"
+        )
+
+
+def _check_processes(checkpoint: Path, processes: int) -> None:
+    """Raise an :class:`InputError` if a step would have another batch than it began with."""
+    trained = read_checkpoint(checkpoint).get(SETTINGS_KEY, {}).get(PROCESSES_KEY, processes)
+    if trained != processes:
+        raise InputError(
+            f"{checkpoint}: was trained by {trained} processes, each with a batch of its own, not "
+            f"{processes}; give --devices {trained}, or train anew"
         )
 
 

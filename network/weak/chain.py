@@ -38,8 +38,8 @@ class Tiles:
         negatives: at most so many tiles without buildings are used for each one with some, drawn
             at random; by default all.
         seed: of this draw.
-        unknown_color: a color of a mask that is no class is an ``"error"``, or ``"ignore"`` leaves
-            these pixels out; of whole tiles alone.
+        unknown_color: a color of a mask that is no class is an ``"error"``, becomes the
+            ``"nearest"`` class, or ``"ignore"`` leaves these pixels out; of whole tiles alone.
         infrared: of whole tiles that come with infrared images too (Potsdam's IRRG), use these.
     """
 

@@ -282,12 +282,13 @@ class _Cutter:
     def _read_whole(self, path: Path) -> np.ndarray:
         """The labels of a colored mask, (h, w)."""
         chain = self.chain
-        is_left_out = chain.tiles.unknown_color == "ignore"
         try:
-            return chain.dataset.from_rgb(read_rgb(path), str(path), unknown_ignored=is_left_out)
+            rgb = read_rgb(path)
+            return chain.dataset.from_rgb(rgb, str(path), unknown=chain.tiles.unknown_color)
         except InputError as error:
             raise InputError(
-                f"{error}; correct the mask, or tiles.unknown_color=ignore leaves these pixels out"
+                f"{error}; correct the mask, or give tiles.unknown_color: nearest takes the "
+                "nearest class, ignore leaves these pixels out"
             ) from error
 
 

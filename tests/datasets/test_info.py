@@ -68,9 +68,20 @@ def test_unknown_color():
     message = str(error.value)
     for words in ("tile.tif", "(6, 0, 0)", "2 pixels", "row 2, column 3", "1 more"):
         assert words in message
-    labels = VAIHINGEN.from_rgb(rgb, "tile.tif", unknown_ignored=True)
+    labels = VAIHINGEN.from_rgb(rgb, "tile.tif", unknown="ignore")
     assert (labels == 6).sum() == 3
     assert (labels == 1).sum() == 37
+
+
+@given(seed=st.integers(0, 10**6))
+def test_nearest_color(seed):
+    """A lossy mask: while each channel stays on its side of 128, the classes are as they were."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 7, (6, 9), dtype=np.uint8)
+    rgb = VAIHINGEN.to_rgb(labels).astype(int)
+    noisy = np.clip(rgb + rng.integers(-120, 121, rgb.shape), 0, 255)
+    found = VAIHINGEN.from_rgb(noisy.astype(np.uint8), "tile.tif", unknown="nearest")
+    np.testing.assert_array_equal(found, labels)
 
 
 @pytest.mark.parametrize(

@@ -327,6 +327,10 @@ def test_unknown_color_is_an_error_that_changes_nothing_or_is_ignored(tile):
     found = read_tile_labels(find_tiles(ignoring)[0], ignoring)
     assert found[4, 5] == IGNORE
     assert (found != labels).sum() == 1
+    lossy = options(folder, unknown_color="nearest")
+    rgb[4, 5] = np.abs(VAIHINGEN.to_rgb(labels)[4, 5].astype(int) - 9)
+    write_image(mask, rgb)
+    np.testing.assert_array_equal(read_tile_labels(find_tiles(lossy)[0], lossy), labels)
 
 
 def test_result_does_not_depend_on_the_number_of_workers(tmp_path):

@@ -12,11 +12,14 @@ import torch
 from network.config import Data, Experiment, Optim
 from network.datasets.info import VAIHINGEN
 from network.engine.data import SegmentationData
+from network.engine.protocol import PROCESSES_KEY
+from network.engine.runs import reserved_run
 from network.engine.task import SegmentationTask
 from network.engine.train import check_devices, train
 from network.errors import InputError
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
+from network.models.checkpoint import SETTINGS_KEY
 from tests.scenes import make_dataset
 
 
@@ -77,6 +80,34 @@ def test_a_second_run_leaves_the_first_alone(experiment):
     second = train(replace(experiment, optim=Optim(epochs=1)), accelerator="cpu")
     assert second.name == "version_1"
     assert (first / "best.ckpt").read_bytes() == before
+
+
+def test_runs_that_start_together_have_folders_of_their_own(experiment, monkeypatch):
+    with reserved_run(experiment) as first:
+        with reserved_run(experiment) as told:  # as in a process that this run has started
+            assert told == first
+        with monkeypatch.context() as patch:
+            patch.delenv("BICOR_SEG_RUN")  # another process
+            with reserved_run(experiment) as second:
+                assert (first.name, second.name) == ("version_0", "version_1")
+                (second / "last.ckpt").touch()
+    assert [path.name for path in first.parent.iterdir()] == ["version_1"]
+    monkeypatch.setenv("SLURM_NTASKS", "2")  # all find one name, and none makes the folder
+    for _ in range(2):
+        with reserved_run(experiment) as shared:
+            assert shared.name == "version_2"
+            assert not shared.exists()
+
+
+def test_resuming_with_another_number_of_processes(experiment):
+    run = train(replace(experiment, optim=Optim(epochs=1)), accelerator="cpu")
+    last = torch.load(run / "last.ckpt", weights_only=True)
+    assert last[SETTINGS_KEY][PROCESSES_KEY] == 1
+    last[SETTINGS_KEY] |= {PROCESSES_KEY: 4, "optim.epochs": 2}
+    torch.save(last, run / "last.ckpt")
+    longer = replace(experiment, optim=Optim(epochs=2))
+    with pytest.raises(InputError, match=r"was trained by 4 processes.*give --devices 4"):
+        train(longer, accelerator="cpu", resume="latest")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

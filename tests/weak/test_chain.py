@@ -367,7 +367,10 @@ def test_an_interrupted_training_goes_on(copied, done):
         (["tiles.positive_share=0.99"], "'train': no tile is one with buildings"),
         (["test=train"], "test=train: shares images with train=train"),
         (["pseudo.crf=meanfield", "pseudo.oracle=True"], "pseudo.oracle=True: chooses a threshold"),
-        (["tiles.unknown_color=skip"], "tiles.unknown_color=skip: must be one of error, ignore"),
+        (
+            ["tiles.unknown_color=skip"],
+            "unknown_color=skip: must be one of error, nearest",
+        ),
         (["pseudo.threshold=0.655"], "pseudo.threshold=0.655: must be a multiple of 0.01"),
     ],
 )
