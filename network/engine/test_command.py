@@ -157,7 +157,14 @@ def _frames_parser(description: str, name: str) -> argparse.ArgumentParser:
     add("-o", "--output", type=Path, required=True, help="folder for seqN/Labels/*.png")
     add("-ph", "--patch-height", type=int, default=1152, help="pixels (default %(default)s)")
     add("-pw", "--patch-width", type=int, default=1024, help="pixels (default %(default)s)")
-    add("-b", "--batch", type=int, default=2, help="patches a step (default %(default)s)")
+    add(
+        "-b",
+        "--batch",
+        "--batch-size",
+        type=int,
+        default=2,
+        help="patches a step (default %(default)s)",
+    )
     add("-d", "--dataset", default=name, help="default %(default)s, and nothing else")
     add("--report", action="store_true", help=f"also write {REPORT_FILE}")
     _add_model_flags(parser)
@@ -172,7 +179,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add("--rgb", action="store_true", help="write RGB masks, not labels")
     add("--val", action="store_true", help="the val split, not the test split")
     add(
-        "--batch-size",
+        *("-b", "--batch-size"),
         type=int,
         default=1,
         help="images a step (default 1); views are batched up to as many pixels",

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytorch_lightning as pl
+import timm
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
@@ -64,6 +65,7 @@ def train(
         raise InputError(f"--num-nodes {num_nodes}: must be at least 1")
     monitor = _check_monitor(experiment)
     _check_network(experiment)
+    _warn_of_normalization(experiment)
     checkpoint = _resume_checkpoint(experiment, resume)
     place = nullcontext(checkpoint.parent) if checkpoint else reserved_run(experiment)
     if fast_dev_run:
@@ -230,6 +232,24 @@ def _check_labels(checkpoint: Path, data: SegmentationData) -> None:
         raise InputError(
             f"{checkpoint}: was trained on other labels than are in {data.experiment.root} now; "
             "restore them, or train anew"
+        )
+
+
+def _warn_of_normalization(experiment: Experiment) -> None:
+    """Say so if pretrained weights will see images of another mean and deviation."""
+    chosen, data = settings(experiment), experiment.data
+    if chosen.get("model.weights") != "imagenet" or not experiment.dataset.is_rgb8:
+        return
+    pretrained = timm.get_pretrained_cfg(chosen.get("model.encoder", ""), allow_unregistered=True)
+    if pretrained is None:
+        return
+    theirs = (*pretrained.mean, *pretrained.std)
+    if any(abs(a - b) > 0.01 for a, b in zip(theirs, (*data.mean, *data.std), strict=True)):
+        mean, std = (",".join(map(str, values)) for values in (theirs[:3], theirs[3:]))
+        print(
+            f"warning: {chosen['model.encoder']} was pretrained with data.mean=({mean}) "
+            f"data.std=({std}), which this experiment does not have",
+            file=sys.stderr,
         )
 
 

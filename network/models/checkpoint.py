@@ -38,7 +38,7 @@ def read_checkpoint(path: Path) -> dict:
         InputError: the file does not exist, is damaged, or holds pickled objects.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; train first, or give --checkpoint FILE")
+        raise InputError(f"{path}: no such checkpoint; correct its name, or train it first")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

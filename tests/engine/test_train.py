@@ -9,17 +9,18 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from network.config import Data, Experiment, Optim
+from network.config import Data, Experiment, Optim, load_experiment
 from network.datasets.info import VAIHINGEN
 from network.engine.data import SegmentationData
 from network.engine.protocol import PROCESSES_KEY
 from network.engine.runs import reserved_run
 from network.engine.task import SegmentationTask
-from network.engine.train import check_devices, train
+from network.engine.train import _warn_of_normalization, check_devices, train
 from network.errors import InputError
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 from network.models.checkpoint import SETTINGS_KEY
+from tests.conftest import ROOT
 from tests.scenes import make_dataset
 
 
@@ -251,3 +252,18 @@ def test_no_gpu():
 @pytest.mark.parametrize("devices", ["1", "auto"])
 def test_devices_that_are_there(devices):
     check_devices("cpu", devices)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], ""),
+        (["model.encoder=tf_efficientnet_b0.ap_in1k"], "data.mean=(0.5,0.5,0.5) data.std=(0.5,"),
+        (["model.encoder=tf_efficientnet_b0.ap_in1k", "model.weights=None"], ""),
+    ],
+)
+def test_weights_of_another_normalization(capsys, words, told):
+    _warn_of_normalization(load_experiment(ROOT / "config/vaihingen/bicor.py", words))
+    warning = capsys.readouterr().err
+    assert told in warning
+    assert bool(warning) == bool(told)
