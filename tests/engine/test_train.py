@@ -1,6 +1,7 @@
 """Training for real, on tiny data: logs, checkpoints, resuming, devices."""
 
 import csv
+import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from network.config import Data, Experiment, Optim, load_experiment
 from network.datasets.info import VAIHINGEN
@@ -98,6 +100,21 @@ def test_runs_that_start_together_have_folders_of_their_own(experiment, monkeypa
         with reserved_run(experiment) as shared:
             assert shared.name == "version_2"
             assert not shared.exists()
+
+
+def test_slurm_goes_on_from_no_other_run(experiment, monkeypatch):
+    """What a requeued job would have left in the current folder is not looked at."""
+    for key, value in {
+        **{"JOB_ID": "7", "JOB_NAME": "train", "NTASKS": "1", "NTASKS_PER_NODE": "1"},
+        **{"PROCID": "0", "LOCALID": "0", "NODEID": "0", "NNODES": "1"},
+    }.items():
+        monkeypatch.setenv(f"SLURM_{key}", value)
+    assert SLURMEnvironment.detect()
+    Path("hpc_ckpt_1.ckpt").write_bytes(b"of another run")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
+    run = train(replace(experiment, optim=Optim(epochs=1)), accelerator="cpu", devices="1")
+    assert (run / "last.ckpt").is_file()
+    assert handlers == {number: signal.getsignal(number) for number in handlers}
 
 
 def test_resuming_with_another_number_of_processes(experiment):
