@@ -28,8 +28,8 @@ import network.models  # noqa: F401, I001  repairs torchvision first where it mu
 import torch
 from rich.console import Console
 from rich.table import Table
-from tests.naive_bicor import NaiveOrder
-from tests.naive_d2ls import NaiveD2LSOrder
+from network.benchmark.naive_bicor import NaiveOrder
+from network.benchmark.naive_d2ls import NaiveD2LSOrder
 
 from network.benchmark.complexity import benchmark_models
 from network.benchmark.loading import benchmark_loading

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from network.benchmark.model import gmacs
+from network.benchmark.naive_bicor import NaiveBiCoR
 from network.errors import InputError
 from network.models.bicor import BiCoRSeg, HBISLayer, pooling_weights, selected_pixels
 from network.models.reference import from_reference
-from tests.naive_bicor import NaiveBiCoR
 
 CHANNELS = [128, 256, 512, 1024]
 SIZES = [(24, 20), (12, 10), (6, 5), (3, 3)]

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torchvision
 
+from network.benchmark.naive_bicor import NaiveBiCoR
 from network.errors import InputError
 from network.models.bicor import BiCoRSeg
 from network.models.checkpoint import load_weights, read_checkpoint
-from tests.naive_bicor import NaiveBiCoR
 
 NAME = "test_convnext.r160_in1k"
 

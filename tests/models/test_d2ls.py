@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from network.benchmark.model import gmacs
+from network.benchmark.naive_d2ls import NaiveD2LS, NaiveD2LSOrder
 from network.errors import InputError
 from network.losses.d2ls import D2LSLoss
 from network.losses.scatter import fisher_loss
@@ -14,7 +15,6 @@ from network.models.checkpoint import load_weights
 from network.models.d2ls import D2LS
 from network.models.reference import from_reference
 from tests.models.test_bicor import CHANNELS, SIZES, assert_relative
-from tests.naive_d2ls import NaiveD2LS, NaiveD2LSOrder
 
 
 def decoder(dim: int = 64, num_classes: int = 5, layers: int = 2, **options) -> D2LS:

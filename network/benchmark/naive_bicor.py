@@ -20,6 +20,8 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class NaiveLayer(nn.Module):
+    """An HBIS layer: (b, k, d) classes and (b, d, h, w) features to both and the score maps."""
+
     def __init__(self, dim: int, ratio: float):
         super().__init__()
         self.ratio = ratio
@@ -56,6 +58,8 @@ class NaiveLayer(nn.Module):
 
 
 class NaiveDecoder(nn.Module):
+    """The modules of the decoder under the released names."""
+
     def __init__(self, num_classes: int, dim: int, ratios: list[float]):
         super().__init__()
         self.class_dict = nn.Module()

@@ -10,12 +10,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from network.benchmark.naive_bicor import ChannelNorm, NaiveAggregation
 from network.models.d2ls import D2LS
 from network.models.output import SegOutput
-from tests.naive_bicor import ChannelNorm, NaiveAggregation
 
 
 class NaiveAttention(nn.Module):
+    """Attention of eight heads over half of the channels."""
+
     def __init__(self, dim: int):
         super().__init__()
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, dim // 2) for _ in range(3))
@@ -35,6 +37,8 @@ class NaiveAttention(nn.Module):
 
 
 class NaiveLayer(nn.Module):
+    """The modules of an interactor layer under the released names."""
+
     def __init__(self, dim: int):
         super().__init__()
         self.cross_attn_token_to_image = NaiveAttention(dim)
