@@ -28,12 +28,12 @@ import network.models  # noqa: F401, I001  repairs torchvision first where it mu
 import torch
 from rich.console import Console
 from rich.table import Table
-from network.benchmark.naive_bicor import NaiveOrder
-from network.benchmark.naive_d2ls import NaiveD2LSOrder
 
 from network.benchmark.complexity import benchmark_models
 from network.benchmark.loading import benchmark_loading
 from network.benchmark.model import Case, benchmark_model
+from network.benchmark.naive_bicor import NaiveOrder
+from network.benchmark.naive_d2ls import NaiveD2LSOrder
 from network.benchmark.parts import measure_parts
 from network.benchmark.patches import benchmark_patches
 from network.benchmark.testing import benchmark_testing
