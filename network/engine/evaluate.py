@@ -24,6 +24,7 @@ from network.engine.compute import arrange, autocast, find_device, prepare
 from network.engine.data import evaluation_loader
 from network.engine.protocol import (
     changes_predictions,
+    check_image_files,
     check_same_settings,
     file_hash,
     stamp,
@@ -96,6 +97,7 @@ def evaluate(
     samples = find_frames(frames) if frames else find_samples(info, root, split)
     kinds = list(samples[0].masks)
     model, training = _load_model(experiment, checkpoint)
+    check_image_files(training, info, samples, checkpoint)
     digests = check_samples(samples, info, split) if kinds else {}
     protocol = stamp(
         experiment,

@@ -32,6 +32,8 @@ UNKNOWN = "unknown"
 DATA_SET_KEY, PADDING_KEY = "data.data_set", "data.padding"
 LABELS_KEY, POINTS_KEY = "data.labels_sha256", "data.points"
 """Among the settings in a checkpoint: of the masks that it was trained on."""
+IMAGES_KEY = "data.image_ending"
+"""Among them, if it is known: the ending of the files that the patches were cut from."""
 PROCESSES_KEY = "processes"
 """Among them too: how many processes had a batch of their own in each step."""
 
@@ -54,8 +56,32 @@ def training_settings(
     padding = mask_protocol(experiment.dataset, samples)[kind]["padding_policy"]
     found = settings(experiment) | {PADDING_KEY: padding, LABELS_KEY: digest}
     found[DATA_SET_KEY] = experiment.dataset.name
+    ending = _image_ending(samples)
+    found |= {IMAGES_KEY: ending} if ending else {}
     points = (read_provenance(samples[0].masks[kind].parent) or {}).get(POINTS)
     return found | ({POINTS_KEY: points["rule"]} if points else {})
+
+
+def _image_ending(samples: Sequence[Sample]) -> str | None:
+    return (read_provenance(samples[0].image.parent) or {}).get("image_ending")
+
+
+def check_image_files(
+    training: dict | None, info: DatasetInfo, samples: Sequence[Sample], checkpoint: Path
+) -> None:
+    """Raise an :class:`InputError` where a model of RGB images would be tested on infrared ones.
+
+    Args:
+        training: settings of the run that wrote the checkpoint, if they are known.
+        samples: to test on.
+    """
+    trained, own = (training or {}).get(IMAGES_KEY), _image_ending(samples)
+    is_same_set = (training or {}).get(DATA_SET_KEY) == info.name
+    if is_same_set and trained and own and trained != own:
+        raise InputError(
+            f"{samples[0].image.parent}: cut from the images *{own}, but {checkpoint} was trained "
+            f"on *{trained}; cut the same ones"
+        )
 
 
 def file_hash(path: Path) -> str:
@@ -101,6 +127,9 @@ def _of_folder(info: DatasetInfo, samples: Sequence[Sample], kind: str, folder: 
             "padding_policy": _policy_by_labels(info, samples, kind),
             "tiling": f"patches of {', '.join(sizes)}, cut elsewhere",
         }
+    # The images may have been cut again, from others, together with masks of another kind.
+    ending = _image_ending(samples)
+    record |= {"image_ending": ending} if ending else {}
     size, stride = record.get("split_size"), record.get("stride")
     return {
         "padding_policy": record.get("pad_policy", UNKNOWN),

@@ -1,16 +1,21 @@
 """What a stamp says of masks: from their record, or from the labels themselves."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from network.datasets.files import write_image
 from network.datasets.info import VAIHINGEN
+from network.datasets.patches import PROVENANCE_FILE
 from network.datasets.segmentation import check_samples, find_samples
-from network.engine.protocol import mask_protocol
+from network.engine.protocol import check_image_files, mask_protocol
 from network.engine.records import Counter, ImageRecord
 from network.engine.results import other_padding
 from network.engine.summary import summarize
+from network.errors import InputError
 from tests.scenes import make_dataset
 
 
@@ -58,6 +63,23 @@ def test_padding_of_masks_without_a_record(root, label, policy, caption):
         )
         summary = summarize([ImageRecord("a", {"full": counts})], "full", VAIHINGEN)
         assert other_padding(summary).startswith(caption)
+
+
+def test_infrared_images_are_not_those_of_the_training(root):
+    """The masks are the same; the images folder says what its patches were cut from."""
+    folder = VAIHINGEN.splits["test"][0]
+    for part, ending in ((folder.images, "_IRRG.tif"), (folder.masks[0].folder, "_RGB.tif")):
+        text = json.dumps({"split_size": 64, "stride": 64, "image_ending": ending})
+        (root / part / PROVENANCE_FILE).write_text(text)
+    samples = find_samples(VAIHINGEN, root, "test")
+    assert mask_protocol(VAIHINGEN, samples)["eroded"]["patches"]["image_ending"] == "_IRRG.tif"
+    training = {"data.data_set": "vaihingen", "data.image_ending": "_IRRG.tif"}
+    check_image_files(None, VAIHINGEN, samples, Path("x.ckpt"))
+    check_image_files(training, VAIHINGEN, samples, Path("x.ckpt"))
+    training["data.image_ending"] = "_RGB.tif"
+    with pytest.raises(InputError, match=r"images \*_IRRG.tif, but x.ckpt was trained on"):
+        check_image_files(training, VAIHINGEN, samples, Path("x.ckpt"))
+    check_image_files(training | {"data.data_set": "potsdam"}, VAIHINGEN, samples, Path("x.ckpt"))
 
 
 def test_digests_tell_labels_apart(root):
