@@ -119,38 +119,49 @@ def _sample(
     return Sample(name=name, image=images[name], size=size, masks=own)
 
 
-def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> dict[str, str]:
-    """Read every mask once, so that a wrong label ends a run before it has begun.
+@dataclass(frozen=True)
+class Labels:
+    """What all masks of a split hold, by label kind.
 
-    Returns:
-        By label kind a digest (SHA-256) of all names and labels: whose digests are equal, they
-        were scored on the same truth.
+    Attributes:
+        digests: SHA-256 of all names and labels: whose digests are equal, they were scored on the
+            same truth.
+        pixels: of each class.
+    """
+
+    digests: dict[str, str]
+    pixels: dict[str, tuple[int, ...]]
+
+
+def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> Labels:
+    """Read every mask once, so that a wrong label ends a run before it has begun.
 
     Raises:
         InputError: a mask cannot be read, holds a label or color that is no class, or no pixel
             of the whole split has a class.
     """
 
-    def check(sample: Sample) -> tuple[bool, dict[str, str]]:
-        masks = {kind: read_mask(path, info) for kind, path in sample.masks.items()}
-        has_class = any((mask != info.ignore_index).any() for mask in masks.values())
-        # The shape too: the same pixels in other rows are another mask.
-        lines = {
-            kind: f"{sample.name} {mask.shape} {hashlib.sha256(mask.tobytes()).hexdigest()}\n"
-            for kind, mask in masks.items()
-        }
-        return has_class, lines
+    def check(sample: Sample) -> dict[str, tuple[str, np.ndarray]]:
+        found = {}
+        for kind, path in sample.masks.items():
+            mask = read_mask(path, info)
+            # The shape too: the same pixels in other rows are another mask.
+            line = f"{sample.name} {mask.shape} {hashlib.sha256(mask.tobytes()).hexdigest()}\n"
+            found[kind] = line, np.bincount(mask.ravel(), minlength=256)[: info.num_classes]
+        return found
 
     with ThreadPoolExecutor() as pool:
         checks = pool.map(check, samples)
         progress = tqdm(checks, f"Checking {split} masks", len(samples), leave=False, unit="mask")
         found = list(progress)
-    if not any(has_class for has_class, _ in found):
+    digests, pixels = {}, {}
+    for kind in samples[0].masks:
+        lines, counts = zip(*(one[kind] for one in found), strict=True)
+        digests[kind] = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+        pixels[kind] = tuple(np.sum(counts, axis=0).tolist())
+    if not any(map(any, pixels.values())):
         raise InputError(f"{info.name}: no pixel of the {split} masks has a class; wrong masks?")
-    return {
-        kind: hashlib.sha256("".join(sorted(ls[kind] for _, ls in found)).encode()).hexdigest()
-        for kind in samples[0].masks
-    }
+    return Labels(digests, pixels)
 
 
 class SegmentationDataset(Dataset):

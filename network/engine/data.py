@@ -3,18 +3,20 @@
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 
 import cv2
-import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from network.config import Experiment
-from network.datasets.files import read_mask
 from network.datasets.info import DatasetInfo
-from network.datasets.segmentation import Sample, SegmentationDataset, check_samples, find_samples
+from network.datasets.segmentation import (
+    Labels,
+    Sample,
+    SegmentationDataset,
+    check_samples,
+    find_samples,
+)
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
 from network.weak.point_labels import POINTS, dense_counts
@@ -94,7 +96,9 @@ class SegmentationData(pl.LightningDataModule):
         if data.train_labels:
             trained = info.relabeled(data.train, data.train_labels)
             self._check_folders(trained)
-        self.train_samples, self.train_digests = self._samples(trained, data.train)
+        self.train_samples, labels = self._samples(trained, data.train)
+        self.train_digests = labels.digests
+        self._pixels = next(iter(labels.pixels.values()))
         self._check_labels()
         self.val_samples = self._samples(info, data.val)[0] if data.val else []
         count = self._train_count // world_size
@@ -120,7 +124,7 @@ class SegmentationData(pl.LightningDataModule):
 
         Such points would be lost where crops are scaled down.
         """
-        info, counts = self.experiment.dataset, self._label_counts
+        info, counts = self.experiment.dataset, self._pixels
         absent = [name for name, count in zip(info.classes, counts, strict=True) if not count]
         if absent:
             print(
@@ -139,8 +143,7 @@ class SegmentationData(pl.LightningDataModule):
                 f"--name NAME --points {folder}', then data.train_labels=NAME"
             )
 
-    def _samples(self, info: DatasetInfo, split: str) -> tuple[list[Sample], dict[str, str]]:
-        """And the digests of their labels."""
+    def _samples(self, info: DatasetInfo, split: str) -> tuple[list[Sample], Labels]:
         samples = find_samples(info, self.experiment.root, split)
         if not samples[0].masks:
             raise InputError(f"{info.name} has no masks for the split '{split}'; use another split")
@@ -178,16 +181,7 @@ class SegmentationData(pl.LightningDataModule):
         masks = [next(iter(sample.masks.values())) for sample in self.train_samples]
         if counted == "dense" and POINTS in self.train_samples[0].masks:
             return dense_counts(sorted({path.parent for path in masks}))
-        return self._label_counts
-
-    @cached_property
-    def _label_counts(self) -> tuple[int, ...]:
-        info = self.experiment.dataset
-        masks = [next(iter(sample.masks.values())) for sample in self.train_samples]
-        with ThreadPoolExecutor() as pool:
-            read = pool.map(lambda path: read_mask(path, info), masks)
-            total = sum(np.bincount(labels.ravel(), minlength=256) for labels in read)
-        return tuple(total[: info.num_classes].tolist())
+        return self._pixels
 
     def val_dataloader(self) -> DataLoader | list:
         if not self.val_samples:

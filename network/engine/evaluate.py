@@ -98,7 +98,7 @@ def evaluate(
     kinds = list(samples[0].masks)
     model, training = _load_model(experiment, checkpoint)
     check_image_files(training, info, samples, checkpoint)
-    digests = check_samples(samples, info, split) if kinds else {}
+    digests = check_samples(samples, info, split).digests if kinds else {}
     protocol = stamp(
         experiment,
         split=split,

@@ -11,6 +11,8 @@ from network.errors import InputError
 
 WEIGHTS_DIR = Path("model_weights")
 LOGS_DIR = Path("lightning_logs")
+_RUN = "BICOR_SEG_RUN"
+"""Environment variable by which a run tells its processes their folder."""
 
 
 def runs(experiment: Experiment) -> list[Path]:
@@ -56,9 +58,6 @@ def reserved_run(experiment: Experiment) -> Iterator[Path]:
             if folder == Path() or any(folder.iterdir()):
                 break
             folder.rmdir()
-
-
-_RUN = "BICOR_SEG_RUN"
 
 
 def find_checkpoint(experiment: Experiment, names: tuple[str, ...]) -> Path:

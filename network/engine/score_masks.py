@@ -65,7 +65,7 @@ def score_masks(
     if not kinds:
         raise InputError(f"{info.name}: the labels of '{split}' are held by a server; try --val")
     paths = _paired(samples, masks)
-    digests = check_samples(samples, info, split)
+    digests = check_samples(samples, info, split).digests
     counter = Counter(info, boundary_tolerance)
     records = [
         _record(sample, paths[sample.name], counter)

@@ -25,7 +25,6 @@ from network.engine.protocol import (
     changes_training,
     check_same_settings,
     defines_training,
-    training_settings,
 )
 from network.engine.runs import LOGS_DIR, find_checkpoint, new_run, reserved_run, runs
 from network.engine.task import SegmentationTask
@@ -117,8 +116,7 @@ def _train(experiment: Experiment, run: Path, options: dict, checkpoint: Path | 
     if counted:
         task.loss.set_class_counts(data.class_counts(counted))
     if checkpoint:
-        _check_labels(checkpoint, data)
-        _check_processes(checkpoint, processes)
+        _check_resumed(checkpoint, data, processes)
         load_weights(task.model, checkpoint)  # names what does not fit before anything starts
     try:
         trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
@@ -224,14 +222,20 @@ def _check_monitor(experiment: Experiment) -> str | None:
     return experiment.monitor
 
 
-def _check_labels(checkpoint: Path, data: SegmentationData) -> None:
-    """Raise an :class:`InputError` if a run would go on with other labels than it began with."""
-    own = training_settings(data.experiment, data.train_samples, data.train_digests)[LABELS_KEY]
-    trained = read_checkpoint(checkpoint).get(SETTINGS_KEY, {}).get(LABELS_KEY, own)
-    if trained != own:
+def _check_resumed(checkpoint: Path, data: SegmentationData, processes: int) -> None:
+    """Raise an :class:`InputError` if a run would go on with other labels or larger steps."""
+    known = read_checkpoint(checkpoint).get(SETTINGS_KEY, {})
+    own = next(iter(data.train_digests.values()))
+    if known.get(LABELS_KEY, own) != own:
         raise InputError(
             f"{checkpoint}: was trained on other labels than are in {data.experiment.root} now; "
             "restore them, or train anew"
+        )
+    trained = known.get(PROCESSES_KEY, processes)
+    if trained != processes:
+        raise InputError(
+            f"{checkpoint}: was trained by {trained} processes, each with a batch of its own, not "
+            f"{processes}; give --devices {trained}, or train anew"
         )
 
 
@@ -250,16 +254,6 @@ def _warn_of_normalization(experiment: Experiment) -> None:
             f"warning: {chosen['model.encoder']} was pretrained with data.mean=({mean}) "
             f"data.std=({std}), which this experiment does not have",
             file=sys.stderr,
-        )
-
-
-def _check_processes(checkpoint: Path, processes: int) -> None:
-    """Raise an :class:`InputError` if a step would have another batch than it began with."""
-    trained = read_checkpoint(checkpoint).get(SETTINGS_KEY, {}).get(PROCESSES_KEY, processes)
-    if trained != processes:
-        raise InputError(
-            f"{checkpoint}: was trained by {trained} processes, each with a batch of its own, not "
-            f"{processes}; give --devices {trained}, or train anew"
         )
 
 

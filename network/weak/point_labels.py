@@ -118,7 +118,7 @@ def masks_digest(samples: Sequence[Sample], info: DatasetInfo, split: str) -> st
     Raises:
         InputError: see :func:`network.datasets.segmentation.check_samples`.
     """
-    return next(iter(check_samples(samples, info, split).values()))
+    return next(iter(check_samples(samples, info, split).digests.values()))
 
 
 def is_drawn_by(folder: Path, rule: PointRule, digest: str) -> bool:

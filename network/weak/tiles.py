@@ -282,8 +282,8 @@ class _Cutter:
     def _read_whole(self, path: Path) -> np.ndarray:
         """The labels of a colored mask, (h, w)."""
         chain = self.chain
+        rgb = read_rgb(path)
         try:
-            rgb = read_rgb(path)
             return chain.dataset.from_rgb(rgb, str(path), unknown=chain.tiles.unknown_color)
         except InputError as error:
             raise InputError(
