@@ -11,8 +11,9 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import combinations
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TypeVar
 
@@ -164,7 +165,7 @@ def map_parallel(
         unit: what one item is, for the progress bar.
 
     Raises:
-        InputError: ``workers`` is below 1, or a worker was killed. The first error of an item
+        InputError: ``workers`` is below 1, or a worker was killed. The first error of an item is
             stops all workers and is raised as it is.
     """
     if workers < 1:
@@ -175,11 +176,14 @@ def map_parallel(
             return [function(item) for item in bar]
     # Forking a process that runs threads (OpenCV has some) can hang the child.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
+    # Workers are interrupted, never killed: one killed while it sends a result leaves half of it
+    # in the pipe, and the pool waits for the rest for ever.
+    stopped = context.Event()
+    with ProcessPoolExecutor(workers, context, _start_worker, (stopped,)) as pool:
         try:
-            # The workers start here and inherit this: Ctrl-C is for this process to handle.
+            # The workers start here and inherit this: Ctrl-C means nothing before their first item.
             with _interrupts_ignored():
-                futures = [pool.submit(function, item) for item in items]
+                futures = [pool.submit(_work, function, item) for item in items]
             with tqdm(as_completed(futures), total=len(futures), unit=unit) as bar:
                 for future in bar:
                     future.result()
@@ -189,17 +193,42 @@ def map_parallel(
                 f"use fewer than {workers} workers"
             ) from error
         except BaseException:
-            # Without this, the pool would first finish the items it has begun.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
+            stopped.set()
+            for worker in multiprocessing.active_children():
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(worker.pid, signal.SIGINT)
+            pool.shutdown(cancel_futures=True)
             raise
     return [future.result() for future in futures]
 
 
-def _one_thread() -> None:
-    """Let the processes, not the threads of OpenCV in each of them, share the cores."""
-    cv2.setNumThreads(1)
+# Of a worker process:
+_stopped: Event
+_is_working = False
+
+
+def _start_worker(stopped: Event) -> None:
+    global _stopped
+    _stopped = stopped
+    signal.signal(signal.SIGINT, _interrupt_work)
+    cv2.setNumThreads(1)  # the processes share the cores, not OpenCV's threads in each of them
+
+
+def _interrupt_work(*_) -> None:
+    """End the item, but not the exchange with the pool before and after it."""
+    if _is_working:
+        raise KeyboardInterrupt
+
+
+def _work(function: Callable[[Item], Result], item: Item) -> Result | None:
+    global _is_working
+    if _stopped.is_set():  # the pool hands out some items ahead, which cannot be cancelled
+        return None
+    try:
+        _is_working = True
+        return function(item)
+    finally:
+        _is_working = False
 
 
 @contextmanager

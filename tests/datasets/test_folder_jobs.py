@@ -1,7 +1,11 @@
 """Folders that switch together, and work spread over processes."""
 
+import multiprocessing
 import os
 import signal
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,15 @@ def refuse_three(number: int) -> int:
     if number == 3:
         raise InputError("three.tif: unreadable")
     return number
+
+
+def refuse_the_first(folder: Path, number: int) -> None:
+    (folder / str(number)).touch()
+    if number == 0:
+        raise InputError("0.tif: unreadable")
+    for _ in range(600):
+        time.sleep(0.1)
+    (folder / "not interrupted").touch()
 
 
 def die(_: int) -> None:
@@ -80,8 +93,26 @@ def test_first_foreign_entry_is_named(tmp_path: Path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_map_parallel(workers: int):
     assert map_parallel(double, range(5), workers=workers, unit="item") == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_first_error_ends_everything(workers: int):
+    threads = waited_for_threads()
     with pytest.raises(InputError, match=r"^three\.tif: unreadable$"):
         map_parallel(refuse_three, range(5), workers=workers, unit="item")
+    assert not multiprocessing.active_children()
+    assert waited_for_threads() == threads
+
+
+def test_an_error_ends_the_other_workers_items(tmp_path: Path):
+    with pytest.raises(InputError):
+        map_parallel(partial(refuse_the_first, tmp_path), range(8), workers=2, unit="item")
+    assert {path.name for path in tmp_path.iterdir()} < {"0", "1", "2", "3"}
+
+
+def waited_for_threads() -> set[threading.Thread]:
+    """Those that Python waits for at its exit."""
+    return {thread for thread in threading.enumerate() if not thread.daemon}
 
 
 def test_killed_worker_is_explained():
