@@ -1,5 +1,6 @@
 """How the command lines report input that cannot be used: one line, exit code 2."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -32,6 +33,13 @@ def run_command(main: Callable[[], None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def warn(message: str) -> None:
+    """Say what is most likely not as the user wants it; the first process of a training does."""
+    ranks = (os.environ.get(key, "0") for key in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    if all(rank == "0" for rank in ranks):
+        print(f"warning: {message}", file=sys.stderr)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

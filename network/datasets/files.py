@@ -144,8 +144,13 @@ def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
     return (255 * np.clip((shown - low) / np.maximum(high - low, 1), 0, 1)).astype(np.uint8)
 
 
-def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
+def read_mask(
+    path: Path, info: DatasetInfo, *, unknown: str = "error", option: str | None = None
+) -> np.ndarray:
     """Index, color-table or RGB mask file to labels (h, w) uint8.
+
+    Args:
+        unknown, option: see :func:`read_colored_mask`.
 
     Raises:
         InputError: the file cannot be decoded, or holds a label or a color that is no class.
@@ -163,9 +168,33 @@ def read_mask(path: Path, info: DatasetInfo) -> np.ndarray:
             ) from error
         labels = None
     if labels is None:
-        return info.from_rgb(read_rgb(path), str(path))
+        return read_colored_mask(path, info, unknown=unknown, option=option)
     check_labels(labels, info, str(path))
     return labels.astype(np.uint8)
+
+
+def read_colored_mask(
+    path: Path, info: DatasetInfo, *, unknown: str = "error", option: str | None = None
+) -> np.ndarray:
+    """RGB mask file to labels (h, w) uint8.
+
+    Args:
+        unknown: what becomes of colors that are no class, see :meth:`DatasetInfo.from_rgb`.
+        option: how the user chooses that, for the error message.
+
+    Raises:
+        InputError: the file cannot be decoded, or holds a color that is no class.
+    """
+    rgb = read_rgb(path)
+    try:
+        return info.from_rgb(rgb, str(path), unknown=unknown)
+    except InputError as error:
+        if option is None:
+            raise
+        raise InputError(
+            f"{error}; correct the mask, or give {option}: nearest takes the nearest class (lossy "
+            "masks), ignore leaves these pixels out"
+        ) from error
 
 
 def check_labels(labels: np.ndarray, info: DatasetInfo, source: str) -> None:

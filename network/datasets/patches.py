@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from network.datasets.files import list_images, read_image, read_rgb, write_image
+from network.datasets.files import list_images, read_colored_mask, read_image, write_image
 from network.datasets.folder_jobs import (
     available_cores,
     check_folders,
@@ -304,14 +304,8 @@ def read_tile_labels(tile: Tile, split: PatchSplit) -> np.ndarray:
     Raises:
         InputError: an unreadable file, or a color that is no class.
     """
-    rgb = read_rgb(tile.mask)
-    try:
-        labels = split.info.from_rgb(rgb, str(tile.mask), unknown=split.unknown_color)
-    except InputError as error:
-        raise InputError(
-            f"{error}; correct the mask, or give --unknown-color: nearest takes the nearest class "
-            "(lossy masks), ignore leaves these pixels out"
-        ) from error
+    options = {"unknown": split.unknown_color, "option": "--unknown-color"}
+    labels = read_colored_mask(tile.mask, split.info, **options)
     return resize_labels(labels, tile.height, tile.width)
 
 

@@ -1,7 +1,6 @@
 """Loaders: a resumable order for training, batches of one size for evaluation."""
 
 import random
-import sys
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -18,7 +17,7 @@ from network.datasets.segmentation import (
     find_samples,
 )
 from network.datasets.transforms import TrainTransform
-from network.errors import InputError
+from network.errors import InputError, warn
 from network.weak.point_labels import POINTS, dense_counts
 
 
@@ -127,11 +126,10 @@ class SegmentationData(pl.LightningDataModule):
         info, counts = self.experiment.dataset, self._pixels
         absent = [name for name, count in zip(info.classes, counts, strict=True) if not count]
         if absent:
-            print(
-                f"warning: no training pixel of {', '.join(absent)}; masks must hold 0 to "
+            warn(
+                f"no training pixel of {', '.join(absent)}; masks must hold 0 to "
                 f"{info.num_classes - 1} (0 and 255 are not classes 0 and 1) or the palette's "
-                "colors",
-                file=sys.stderr,
+                "colors"
             )
         samples = self.train_samples
         share = sum(counts) / sum(height * width for height, width in (s.size for s in samples))

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,7 +28,7 @@ from network.engine.protocol import (
 from network.engine.runs import LOGS_DIR, find_checkpoint, new_run, reserved_run, runs
 from network.engine.task import SegmentationTask
 from network.engine.training_figures import write_training_figures
-from network.errors import InputError, nearest
+from network.errors import InputError, nearest, warn
 from network.models.checkpoint import SETTINGS_KEY, TASK_PREFIX, load_weights, read_checkpoint
 
 LATEST = "latest"
@@ -130,7 +129,7 @@ def _train(experiment: Experiment, run: Path, options: dict, checkpoint: Path | 
         try:
             write_training_figures(experiment, run, logs, trainer.strategy.root_device)
         except (InputError, RuntimeError) as error:  # what was trained stays
-            print(f"warning: no figures of this training ({error})", file=sys.stderr)
+            warn(f"no figures of this training ({error})")
         print(f"checkpoints in {run}, logs in {logs}")
 
 
@@ -250,10 +249,9 @@ def _warn_of_normalization(experiment: Experiment) -> None:
     theirs = (*pretrained.mean, *pretrained.std)
     if any(abs(a - b) > 0.01 for a, b in zip(theirs, (*data.mean, *data.std), strict=True)):
         mean, std = (",".join(map(str, values)) for values in (theirs[:3], theirs[3:]))
-        print(
-            f"warning: {chosen['model.encoder']} was pretrained with data.mean=({mean}) "
-            f"data.std=({std}), which this experiment does not have",
-            file=sys.stderr,
+        warn(
+            f"{chosen['model.encoder']} was pretrained with data.mean=({mean}) data.std=({std}), "
+            "which this experiment does not have"
         )
 
 

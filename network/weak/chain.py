@@ -39,7 +39,7 @@ class Tiles:
             at random; by default all.
         seed: of this draw.
         unknown_color: a color of a mask that is no class is an ``"error"``, becomes the
-            ``"nearest"`` class, or ``"ignore"`` leaves these pixels out; of whole tiles alone.
+            ``"nearest"`` class, or ``"ignore"`` leaves these pixels out.
         infrared: of whole tiles that come with infrared images too (Potsdam's IRRG), use these.
     """
 

@@ -19,7 +19,6 @@ from network.datasets.files import (
     list_images,
     read_image,
     read_mask,
-    read_rgb,
     replacing,
     write_image,
 )
@@ -273,23 +272,12 @@ class _Cutter:
         chain, info = self.chain, self.chain.dataset
         if chain.mask_value is not None:
             return (_read_gray(path) == chain.mask_value).astype(np.uint8)
-        labels = self._read_whole(path) if info.tiles else read_mask(path, info)
+        options = {"unknown": chain.tiles.unknown_color, "option": "tiles.unknown_color"}
+        labels = read_mask(path, info, **options)
         table = np.full(256, BUILDING.ignore_index, np.uint8)
         table[: info.num_classes] = 0
         table[info.classes.index(chain.building)] = 1
         return table[labels]
-
-    def _read_whole(self, path: Path) -> np.ndarray:
-        """The labels of a colored mask, (h, w)."""
-        chain = self.chain
-        rgb = read_rgb(path)
-        try:
-            return chain.dataset.from_rgb(rgb, str(path), unknown=chain.tiles.unknown_color)
-        except InputError as error:
-            raise InputError(
-                f"{error}; correct the mask, or give tiles.unknown_color: nearest takes the "
-                "nearest class, ignore leaves these pixels out"
-            ) from error
 
 
 def _read_gray(path: Path) -> np.ndarray:

@@ -322,8 +322,8 @@ def test_other_settings_begin_anew(copied, done, capsys):
     with pytest.raises(InputError, match=r"was made with tiles.side=96, not 64"):
         run_step(MAKE_LABELS, work_of(copied, "tiles.side=64"))
     run_steps(work_of(copied, "clusters.keep=1.0"), "cluster")
-    out = capsys.readouterr().out
-    assert "warning: no building center is likelier than clusters.keep=1.0" in out
+    told = capsys.readouterr().err
+    assert "warning: no building center is likelier than clusters.keep=1.0" in told
     assert record(copied, "cluster")["results"]["building centers"] == 1
 
 

@@ -19,7 +19,7 @@ from network.engine.weak.tasks import (
     imagenet_normalize,
 )
 from network.engine.weak.work import Work, read_map, write_map
-from network.errors import InputError
+from network.errors import InputError, warn
 from network.models.checkpoint import load_weights
 from network.weak.activation import (
     boosted,
@@ -135,8 +135,8 @@ def cluster(work: Work) -> dict:
     with torch.inference_mode():
         prototypes = select(clusterings[True], context, model.head_weight, s.keep)
     if prototypes.fell_back:
-        print(
-            f"warning: no building center is likelier than clusters.keep={s.keep}; the likeliest "
+        warn(
+            f"no building center is likelier than clusters.keep={s.keep}; the likeliest "
             f"({float(prototypes.foreground_p.max()):.3f}) is taken instead"
         )
     write_prototypes(work.prototypes, prototypes)

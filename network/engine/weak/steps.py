@@ -1,7 +1,6 @@
 """The steps of the chain, each of which goes on where it was interrupted."""
 
 import json
-import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -45,7 +44,7 @@ from network.engine.weak.tasks import (
     scale_between,
 )
 from network.engine.weak.work import Work
-from network.errors import InputError
+from network.errors import InputError, warn
 from network.weak.tiles import cut_test_tiles, cut_train_tiles, source_digest
 
 
@@ -105,10 +104,9 @@ def _train_classifier(work: Work) -> dict:
     recall = {name: round(float(np.mean(right[k])), 4) for k, name in _KINDS.items()}
     for name, share in recall.items():
         if share < 0.5:
-            print(
-                f"warning: the classifier knows {share:.0%} of the {name} tiles it was trained on; "
-                "its maps will mean little: see classifier.epochs, its rates and tiles.negatives",
-                file=sys.stderr,
+            warn(
+                f"the classifier knows {share:.0%} of the {name} tiles it was trained on; its maps "
+                "will mean little: see classifier.epochs, its rates and tiles.negatives"
             )
     return {f"accuracy on {name} tiles": share for name, share in recall.items()}
 
