@@ -17,6 +17,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -122,10 +123,16 @@ def run_all(args: argparse.Namespace, output: Path, todo: list[tuple[Variant, in
     for device in args.devices:
         free.put(device)
 
+    failed = Event()
+
     def run(variant: Variant, seed: int) -> None:
         device = free.get()
         try:
-            run_process(args, output, variant, seed, device)
+            if not failed.is_set():
+                run_process(args, output, variant, seed, device)
+        except InputError:
+            failed.set()
+            raise
         finally:
             free.put(device)
 

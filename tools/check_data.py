@@ -25,7 +25,9 @@ def main() -> None:
     """Examine what the command line names."""
     args = parse_args()
     experiment = load_experiment(args.config, args.overrides)
-    info = experiment.dataset
+    info, data = experiment.dataset, experiment.data
+    if data.train_labels:
+        info = info.relabeled(data.train, data.train_labels)
     args.splits = args.splits or [split for split in SPLITS if split in info.splits]
     for split in args.splits:
         if split not in info.splits:

@@ -68,7 +68,7 @@ def print_summaries(info: DatasetInfo, summaries: list[SplitSummary]) -> None:
     """What each split holds in the end."""
     rows = []
     for summary in summaries:
-        megapixels = f"{sum(summary.pixels) / 1e6:.1f}"
+        megapixels = f"{sum(summary.pixels) / 1e6:.1f}" if any(summary.pixels) else "no masks"
         counts = str(summary.sources), str(summary.images)
         rows.append(((summary.split, *counts, megapixels), summary.pixels))
     kind = "tiles" if info.tiles else "official"

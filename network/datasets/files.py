@@ -33,6 +33,8 @@ SHOWN_PERCENTILES = 2, 98
 
 # A tile need not know where on Earth it lies.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+# OpenCV's warnings are of the tags that say so where it does; what it cannot read is our error.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 # Whole ISPRS tiles are larger than Pillow's guard against decompression bombs allows.
 Image.MAX_IMAGE_PIXELS = None
@@ -44,6 +46,8 @@ def list_images(folder: Path) -> dict[str, Path]:
     Raises:
         InputError: the folder does not exist or holds no image; two images have one stem.
     """
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; give the folder that it is in")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; see 'Data' in README.md for the folders")
     files: dict[str, Path] = {}

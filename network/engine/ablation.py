@@ -46,6 +46,11 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
     """
     run_name = f"ablation/{table}/{base.dataset.name}/{variant.slug}/seed{seed}"
     if variant.network is None:
+        if "loss.counted" not in settings(base):
+            raise InputError(
+                f"{base.config}: its loss is not PartialCrossEntropy, the one of points; give a "
+                "config such as config/drone/resnet18_points.py"
+            )
         words = [*variant.overrides, f"data.train_labels={variant.labels}"]
         experiment = override(replace(base, name=run_name, seed=seed), words)
         if variant.points:
@@ -181,7 +186,7 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
             if own.get(key) != found.get(key):
                 raise InputError(
                     f"{output}: holds another ablation ({key} {found.get(key)}, not "
-                    f"{own.get(key)}); choose another -o"
+                    f"{own.get(key)}); choose another -o, or remove this one"
                 )
         return
     if output.exists() and any(output.iterdir()):

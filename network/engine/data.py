@@ -114,8 +114,9 @@ class SegmentationData(pl.LightningDataModule):
             if not path.is_dir():
                 raise InputError(
                     f"{path}: no such folder; make it by 'python tools/make_points.py -c "
-                    f"{experiment.config} --name {experiment.data.train_labels}' (pseudo masks: by "
-                    "tools/weak/run_chain.py), or give data.train_labels=None"
+                    f"{experiment.config} --name {experiment.data.train_labels} --budget N "
+                    f"data.root={experiment.root}' (pseudo masks: by tools/weak/run_chain.py), or "
+                    "give data.train_labels=None"
                 )
 
     def _check_labels(self) -> None:
@@ -138,7 +139,8 @@ class SegmentationData(pl.LightningDataModule):
             raise InputError(
                 f"{folder}: only {share:.2%} of the pixels have a class; if these are points, make "
                 f"them known as such: 'python tools/make_points.py -c {self.experiment.config} "
-                f"--name NAME --points {folder}', then data.train_labels=NAME"
+                f"--name NAME --points {folder} data.root={self.experiment.root}', then "
+                "data.train_labels=NAME"
             )
 
     def _samples(self, info: DatasetInfo, split: str) -> tuple[list[Sample], Labels]:

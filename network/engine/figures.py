@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -118,14 +119,13 @@ def write_points(
         output: PNG to write.
     """
     samples = find_samples(info.relabeled(split, name), root, split)
-    shown = [samples[(2 * i + 1) * len(samples) // 8] for i in range(4)]
-    shown = list({sample.name: sample for sample in shown}.values())
+    shown = _spread(samples, info)
     figure = Figure(figsize=(3.6 * len(shown), 6.6), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[3.6, 3])
     colors = np.array(info.palette) / 255
     for axis, sample in zip(np.ravel(upper.subplots(1, len(shown))), shown, strict=True):
         photo = read_photo(sample.image, info)
-        mask = read_mask(next(iter(sample.masks.values())), info)
+        mask = _read_first_mask(sample, info)
         axis.imshow(_marked(photo, mask, info))
         axis.set(xticks=[], yticks=[])
         axis.set_title(sample.name, fontsize=7)
@@ -152,10 +152,30 @@ def write_points(
     axis.set_yscale("symlog", linthresh=1)
     axis.set_xticks(places, info.classes)
     axis.set(ylabel="number")
-    axis.legend(frameon=False, labelcolor="black")
+    # Above the axes: bars may be as high as these.
+    axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(bars))
     figure.suptitle(f"{info.name}, {split}: {name}")
     with replacing(output) as partial:
         figure.savefig(partial, format="png", dpi=110)
+
+
+def _read_first_mask(sample: Sample, info: DatasetInfo) -> np.ndarray:
+    return read_mask(next(iter(sample.masks.values())), info)
+
+
+def _spread(samples: Sequence[Sample], info: DatasetInfo) -> list[Sample]:
+    """Up to four samples: from evenly spaced places on, the first other with a labeled pixel."""
+
+    @cache
+    def has_labels(index: int) -> bool:
+        return bool((_read_first_mask(samples[index], info) < info.num_classes).any())
+
+    count, found = len(samples), []
+    for i in range(min(4, count)):
+        place = (2 * i + 1) * count // 8
+        order = ((place + step) % count for step in range(count))
+        found.append(next((n for n in order if n not in found and has_labels(n)), None))
+    return [samples[n] for n in found if n is not None]
 
 
 def _marked(photo: np.ndarray, mask: np.ndarray, info: DatasetInfo) -> np.ndarray:

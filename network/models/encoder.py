@@ -23,6 +23,7 @@ from network.models.reference import from_torchvision_convnext, is_torchvision_c
 STRIDES = (4, 8, 16, 32)
 DENSE_STRIDE = 16
 PRETRAINED_DIR = Path("model_weights/pretrained")
+SCRATCH = "model.weights=None; in a chain classifier.weights=None, refiner.weights=None"
 
 
 class Encoder(nn.Module):
@@ -230,7 +231,7 @@ def _download(name: str, options: dict) -> nn.Module:
     if not repository:
         raise InputError(
             f"encoder '{name}': timm has no ImageNet weights for it; save some as "
-            f"{PRETRAINED_DIR / name}.pth, or use weights=None"
+            f"{PRETRAINED_DIR / name}.pth, or train from scratch with {SCRATCH}"
         )
     file = "model.safetensors"
     cached = isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str)
@@ -243,7 +244,7 @@ def _download(name: str, options: dict) -> nn.Module:
         raise InputError(
             f"encoder '{name}': its ImageNet weights cannot be downloaded; fetch {url} elsewhere "
             f"and save it as {PRETRAINED_DIR / name}.safetensors (or train from scratch with "
-            "weights=None)"
+            f"{SCRATCH})"
         ) from error
 
 

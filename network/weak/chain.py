@@ -316,6 +316,11 @@ class Chain:
                 f"labels={self.labels}: {info.name} is of whole tiles, which have no single label; "
                 "cut them, and describe the folders by a data set of their own"
             )
+        if self.labels and self.is_oracle:
+            raise InputError(
+                f"labels={self.labels}: without masks of the training tiles there is no truth to "
+                "choose by; leave --oracle and the settings *.oracle out"
+            )
         value_fits = self.mask_value is None or 0 <= self.mask_value <= 255
         require(value_fits, "mask_value", self.mask_value, "0 to 255")
         fits = bool(self.scales) and min(self.scales) > 0

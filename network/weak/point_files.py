@@ -57,8 +57,8 @@ class _Images:
         if text.isdecimal() and int(text) < len(classes):
             return int(text)
         raise InputError(
-            f"{where}: no class '{text}' in {self.info.name}{nearest(text, classes)}; it has "
-            f"{', '.join(classes)}, or 0 to {len(classes) - 1}"
+            f"{where}: no class '{text}' in {self.info.name}{nearest(text, classes)}, or 0 to "
+            f"{len(classes) - 1}"
         )
 
     def place(self, where: str, sample: Sample, row: float, column: float) -> tuple[int, int]:

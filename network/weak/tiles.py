@@ -236,7 +236,8 @@ def _whole_images(chain: Chain, folder: Path) -> dict[str, int]:
         alone = sorted(names.keys() - others.keys())
         if alone:
             raise InputError(
-                f"{path}: {what.format(alone[0])} ({len(alone)} of {len(names)}); correct the list"
+                f"{path}: {what.format(alone[0])} ({len(alone)} of {len(names)}); correct the "
+                "list, whose names are without ending"
             )
     for name, sample in samples.items():
         write_image(folder / f"{name}.png", read_image(sample.image, info))

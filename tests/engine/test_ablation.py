@@ -160,6 +160,8 @@ def test_what_is_shared_and_what_is_not():
     baseline = load_experiment(ROOT / "config/baselines/vaihingen.py", words[:2])
     with pytest.raises(InputError, match="give a config of BiCoR-Seg or D2LS"):
         variant_experiment(baseline, *ALL[0], 1)
+    with pytest.raises(InputError, match="its loss is not PartialCrossEntropy"):
+        variant_experiment(baseline, "points", TABLES["points"].variants[0], 1)
 
 
 POINT_WORDS = [*OVERRIDES, "data.workers=0", "data.repeat=2"]

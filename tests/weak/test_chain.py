@@ -288,7 +288,7 @@ def test_labels_alone(scenes, tmp_path, monkeypatch, capsys):
     assert {path.stem for path in (tmp_path / "work/data/train/pseudo").iterdir()} == masks.keys()
     assert read_rgb(tmp_path / "work/stages/panel.png").std() > 10
     assert json.loads((tmp_path / "work/stages/stages.json").read_text())["stages"] == []
-    assert "evaluate: without train_final" in capsys.readouterr().out
+    assert "evaluate: without train_final, which has no test images" in capsys.readouterr().out
 
 
 def test_done_steps_are_not_repeated(copied, capsys):
@@ -366,6 +366,7 @@ def test_an_interrupted_training_goes_on(copied, done):
         (["root=elsewhere"], "elsewhere/train/images: no such folder"),
         (["tiles.positive_share=0.99"], "'train': no tile is one with buildings"),
         (["test=train"], "test=train: shares images with train=train"),
+        (["labels=x.csv", "pseudo.oracle=True"], "there is no truth to choose by; leave --oracle"),
         (["pseudo.crf=meanfield", "pseudo.oracle=True"], "pseudo.oracle=True: chooses a threshold"),
         (
             ["tiles.unknown_color=skip"],
@@ -416,6 +417,9 @@ def test_demo_scenes_replace_their_own_alone(tmp_path):
 def test_wrong_words_on_the_command_line(scenes):
     error = error_of("tools/weak/run_chain.py", *WORK, "--until", "make_bak", cwd=scenes)
     assert "--until make_bak: no such step; did you mean 'make_bac'?" in error
+    foreign = [*WORK[:2], "--work", "scenes"]
+    error = error_of("tools/weak/run_chain.py", *foreign, cwd=scenes)
+    assert "--work scenes: holds other files; give a folder of its own" in error
 
 
 def test_a_foreign_folder_stays(scenes, tmp_path, monkeypatch):

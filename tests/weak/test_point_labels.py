@@ -26,7 +26,7 @@ from network.weak.point_labels import POINTS, dense_counts, make_point_labels
 from network.weak.points import PointRule
 from tests.conftest import ROOT
 from tests.scenes import make_dataset, write_bands
-from tests.test_commands import error_of, succeed
+from tests.test_commands import error_of, run, succeed
 
 INFO = DatasetInfo(
     name="fields",
@@ -330,6 +330,25 @@ def test_points_teach(trained):
     assert document["protocol"]["training"]["data.points"]["share"] == 1.0
 
 
+def test_figure_and_check_of_a_few_points(textures):
+    """The figure shows the images that have points; the check reads the points, not the masks."""
+    (textures / "few.csv").write_text("image,row,column,class\n5,4,4,1\n6,9,9,0\n")
+    config = ["-c", "textures.py"]
+    args = [*config, "--name", "few", "--points", "few.csv", "--figure", "few.png"]
+    succeed("tools/make_points.py", *args, cwd=textures)
+    width = read_rgb(textures / "few.png").shape[1]
+    assert width == pytest.approx(2 * 3.6 * 110, abs=2)  # two images, not four
+    splits = ["--splits", "train"]
+    found = succeed("tools/check_data.py", *config, *splits, "data.train_labels=few", cwd=textures)
+    assert "0 findings in 16 images" in found
+    next((textures / "data/train/few").glob("5.png")).write_bytes(b"damaged")
+    for name, words in (("few", "few/5.png: unreadable"), ("fw", "train/fw: no such folder")):
+        done = run(
+            "tools/check_data.py", *config, *splits, f"data.train_labels={name}", cwd=textures
+        )
+        assert (done.returncode, words in done.stdout) == (1, True), done.stdout
+
+
 def test_figures_of_a_training(trained):
     """Curves; image, truth, points and prediction of four training images."""
     logs = trained / f"lightning_logs/{trained.name}/textures/version_0"
@@ -448,7 +467,7 @@ def test_points_that_nobody_told_of(textures, tmp_path, monkeypatch):
     shutil.copytree(textures / "data/train/dots", plain)
     (plain / PROVENANCE_FILE).unlink()
     experiment = load_experiment("textures.py", ["data.train_labels=plain"])
-    with pytest.raises(InputError, match=r"plain: only 1.00% .*--name NAME --points .*plain'"):
+    with pytest.raises(InputError, match=r"plain: only 1.00% .*--name NAME --points .*plain data"):
         SegmentationData(experiment)
     make_point_labels(experiment.dataset, experiment.root, "train", "known", plain)
     known = load_experiment("textures.py", ["data.train_labels=known"])

@@ -92,4 +92,7 @@ def _open(args: argparse.Namespace) -> Work:
         )
     if args.work.exists() and not args.work.is_dir():
         raise InputError(f"--work {args.work}: is a file; give a folder")
+    is_used = args.work.exists() and any(args.work.iterdir())
+    if is_used and not (args.work / "steps").is_dir():
+        raise InputError(f"--work {args.work}: holds other files; give a folder of its own")
     return Work(chain, args.work, find_device(args.device))

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -183,15 +184,19 @@ def write_stages(
     notes = _notes(work)
     with replacing(folder / "stages.md") as partial:
         partial.write_text("\n".join([*lines, "", *notes]) + "\n", encoding="utf-8")
-    table = Table(title=f"{work.chain.dataset.name}, {work.chain.building} from image labels")
-    for number, heading in enumerate(_HEAD):
-        table.add_column(heading, justify="left" if number < 3 else "right")
+    title = f"{work.chain.dataset.name}, {work.chain.building} from image labels"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0)  # 80 columns hold it
+    for heading in _HEAD[:3]:
+        table.add_column(heading, max_width=16)
+    for heading in _HEAD[3:]:
+        table.add_column(heading.replace(", ", "\n"), justify="right", min_width=5)
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    console.print(table)
-    for note in notes:
-        console.print(note)
+    if stages:
+        console = Console()
+        console.print(table)
+        for note in notes:
+            console.print(note)
     write_chain_panel(work, folder / "panel.png")
     if curves:
         write_thresholds(curves, taken, folder / "thresholds.png")

@@ -1,6 +1,7 @@
 """The steps of the chain, each of which goes on where it was interrupted."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -213,7 +214,9 @@ def _evaluate(work: Work) -> dict:
         (TRAIN_FULL, "full supervision", True),
     ):
         if not work.chain.test or not is_current(step, work):
-            print(f"evaluate: without {step.name}, which is not done with these settings")
+            reason = "is not done with these settings" if work.chain.test else "has no test images"
+            print(f"evaluate: without {step.name}, which {reason}")
+            shutil.rmtree(work.stages / step.name, ignore_errors=True)  # of other settings
             continue
         record = read_record(step.name, work)
         run = Path(record.results["run"])
