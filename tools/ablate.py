@@ -26,7 +26,7 @@ import torch
 from tqdm import tqdm
 
 from network.config import load_experiment, parse_with_overrides
-from network.datasets.files import replacing
+from network.writing import replacing
 from network.datasets.folder_jobs import available_cores
 from network.engine.ablation_tables import TABLES, Variant
 from network.engine.ablation import (

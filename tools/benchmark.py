@@ -44,7 +44,7 @@ from network.config import (
     parse_with_overrides,
     settings,
 )
-from network.datasets.files import replacing
+from network.writing import replacing
 from network.datasets.info import POTSDAM
 from network.engine.compute import find_device
 from network.engine.tta import TTA_NAMES

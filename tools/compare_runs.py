@@ -14,7 +14,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.datasets.files import replacing
 from network.engine.comparison import common_kinds, compare, paired_differences, read_models
 from network.engine.comparison_tables import (
     difference_lines,
@@ -24,6 +23,7 @@ from network.engine.comparison_tables import (
     to_markdown,
 )
 from network.errors import InputError, nearest, run_command
+from network.writing import replacing
 
 TEXT_FORMATS = {".md": to_markdown, ".tex": to_latex}
 SUFFIXES = (*TEXT_FORMATS, ".csv")

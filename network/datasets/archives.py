@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from network.datasets.files import replacing
 from network.errors import InputError
+from network.writing import replacing
 
 CHUNK = 1 << 20
 

@@ -1,9 +1,6 @@
 """Finding, reading and writing image and mask files."""
 
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from network.datasets.headers import check_bands, read_header
 from network.datasets.info import DatasetInfo
 from network.errors import InputError
+from network.writing import replacing
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg")
@@ -221,25 +219,5 @@ def write_image(path: Path, image: np.ndarray) -> None:
     """
     bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(path.suffix, bgr, ENCODING.get(path.suffix, ()))[1]
-    with replacing(path) as partial:
+    with replacing(path, sweep=False) as partial:
         partial.write_bytes(encoded.data)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside the file ``path`` that takes its name when the block succeeds.
-
-    After an error, what bore the name is untouched and nothing is left behind.
-
-    Raises:
-        InputError: the file cannot be written (disk full, no permission).
-    """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)

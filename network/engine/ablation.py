@@ -9,7 +9,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from network.config import Experiment, default_settings, override, settings
-from network.datasets.files import replacing
 from network.datasets.info import VAIHINGEN
 from network.datasets.segmentation import find_samples
 from network.engine.ablation_tables import PIXELS, TABLES, Table, Variant
@@ -26,6 +25,7 @@ from network.losses.d2ls import D2LSLoss
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
 from network.weak.point_labels import is_drawn_by, make_point_labels, masks_digest
+from network.writing import replacing
 
 NETWORKS = {"bicor": (BiCoRSeg, BiCoRLoss), "d2ls": (D2LS, D2LSLoss)}
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from network.config import Compute, Experiment, settings
-from network.datasets.files import copy_georeference, replacing, write_image
+from network.datasets.files import copy_georeference, write_image
 from network.datasets.folder_jobs import check_folders
 from network.datasets.headers import image_size
 from network.datasets.patches import padding_margin
@@ -50,6 +50,7 @@ from network.engine.summary import Summary, summarize
 from network.engine.tta import build_views, mean_logits, patched_logits
 from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
+from network.writing import replacing
 
 BOUNDARY_TOLERANCE = 3
 """Pixels that boundaries may lie apart: 15 cm on the ground in Potsdam, 90 cm in LoveDA."""

@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from network.datasets.files import read_mask, read_photo, replacing
+from network.datasets.files import read_mask, read_photo
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
 from network.weak.point_labels import PointCounts
+from network.writing import replacing
 
 
 def write_panel(

@@ -15,7 +15,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from network.config import Experiment, load_experiment
-from network.datasets.files import replacing
 from network.datasets.folder_jobs import available_cores, map_parallel, replacing_folders
 from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
 from network.datasets.patches import (
@@ -33,6 +32,7 @@ from network.engine.records import read_records
 from network.engine.summary import Summary
 from network.engine.train import train_once
 from network.errors import InputError
+from network.writing import replacing
 
 PATCH = 1024
 

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from network.datasets.files import replacing
 from network.engine.figures import write_reliability
 from network.engine.metrics import Scores, mean_of_present
 from network.engine.protocol import comparability
 from network.engine.summary import Summary
 from network.errors import InputError
+from network.writing import replacing
 
 _COLUMNS = ("IoU", "F1", "precision", "recall", "boundary_IoU", "boundary_F1")
 # What of the protocol stands in every row of the CSV; the JSON has all of it.

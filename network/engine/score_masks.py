@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from network.config import Experiment
-from network.datasets.files import list_images, read_image, read_mask, replacing
+from network.datasets.files import list_images, read_image, read_mask
 from network.datasets.info import DatasetInfo
 from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_samples
@@ -25,6 +25,7 @@ from network.engine.results import (
 from network.engine.summary import Summary, summarize
 from network.engine.tta import TTA_NAMES, build_views
 from network.errors import InputError, nearest
+from network.writing import replacing
 
 
 def score_masks(

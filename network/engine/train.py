@@ -16,7 +16,6 @@ from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from network.config import Experiment, default_settings, describe, settings
-from network.datasets.files import replacing
 from network.engine.data import SegmentationData
 from network.engine.protocol import (
     LABELS_KEY,
@@ -30,6 +29,7 @@ from network.engine.task import SegmentationTask
 from network.engine.training_figures import write_training_figures
 from network.errors import InputError, nearest, warn
 from network.models.checkpoint import SETTINGS_KEY, TASK_PREFIX, load_weights, read_checkpoint
+from network.writing import replacing
 
 LATEST = "latest"
 STRATEGIES = ("auto", *StrategyRegistry.available_strategies())

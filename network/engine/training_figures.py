@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from network.config import Experiment
-from network.datasets.files import replacing
 from network.datasets.segmentation import Sample, find_samples
 from network.engine.evaluate import predict_samples
 from network.engine.figures import write_panel
 from network.engine.runs import read_curves
 from network.errors import InputError
 from network.weak.point_labels import dense_counts
+from network.writing import replacing
 
 CURVES, PANEL = "curves.png", "panel.png"
 IMAGES = 4

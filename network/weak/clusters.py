@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from network.datasets.files import replacing
 from network.errors import InputError
+from network.writing import replacing
 
 BLOCK = 65536
 """Vectors whose cosines to all centers are held at once."""

@@ -15,13 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from network.datasets.files import (
-    list_images,
-    read_image,
-    read_mask,
-    replacing,
-    write_image,
-)
+from network.datasets.files import list_images, read_image, read_mask, write_image
 from network.datasets.folder_jobs import map_parallel
 from network.datasets.headers import fitting_size
 from network.datasets.info import BUILDING, DatasetInfo
@@ -30,6 +24,7 @@ from network.datasets.patches import find_tiles as find_whole_tiles
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
 from network.weak.chain import Chain
+from network.writing import replacing
 
 MIN_LABELED = 0.5
 """Share of a tile that must have a class for it to be used."""

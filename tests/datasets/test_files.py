@@ -5,16 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from network.datasets.files import (
-    list_images,
-    read_mask,
-    read_rgb,
-    replacing,
-    write_image,
-)
+from network.datasets.files import list_images, read_mask, read_rgb, write_image
 from network.datasets.headers import image_size
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
+from network.writing import replacing
 
 
 @pytest.fixture

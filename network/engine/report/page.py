@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tqdm import tqdm
 
 from network.config import Experiment
-from network.datasets.files import list_images, replacing
+from network.datasets.files import list_images
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.datasets.uavid import find_frames
@@ -24,6 +24,7 @@ from network.engine.results import other_padding, read_protocol, unit
 from network.engine.runs import read_curves
 from network.engine.summary import Summary, summarize
 from network.errors import InputError
+from network.writing import replacing
 
 TEMPLATES = Path(__file__).with_name("templates")
 

@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from network.datasets.files import read_mask, read_rgb, replacing
+from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import BUILDING
 from network.engine.weak.work import Work, read_map
 from network.weak.seeds import UNSURE
+from network.writing import replacing
 
 IMAGES = 6
 COLORS = {0: (40, 40, 40), 1: (255, 210, 60), UNSURE: (120, 140, 200)}

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from network.datasets.files import replacing
 from network.engine.weak.work import Work
 from network.errors import InputError
 from network.weak.chain import settings_of
+from network.writing import replacing
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from network.datasets.files import read_mask, replacing
+from network.datasets.files import read_mask
 from network.datasets.info import BUILDING
 from network.datasets.segmentation import Sample
 from network.engine.metrics import Scores, compute_scores
@@ -18,6 +18,7 @@ from network.engine.records import read_records
 from network.engine.weak.figures import write_chain_panel, write_thresholds
 from network.engine.weak.work import Work, read_map
 from network.weak.tiles import image_label
+from network.writing import replacing
 
 BINS = 100
 """Thresholds are multiples of a hundredth."""

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from network.datasets.files import replacing
 from network.datasets.info import BUILDING
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
 from network.weak.chain import Chain
 from network.weak.tiles import find_tiles, of_label, read_labels
+from network.writing import replacing
 
 
 @dataclass(frozen=True)
