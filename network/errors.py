@@ -35,10 +35,15 @@ def run_command(main: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
+def is_first_process() -> bool:
+    """Whether this is the only process of a command, or the first of a training on several."""
+    keys = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+    return all(os.environ.get(key, "0") == "0" for key in keys)
+
+
 def warn(message: str) -> None:
     """Say what is most likely not as the user wants it; the first process of a training does."""
-    ranks = (os.environ.get(key, "0") for key in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    if all(rank == "0" for rank in ranks):
+    if is_first_process():
         print(f"warning: {message}", file=sys.stderr)
 
 
