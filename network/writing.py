@@ -151,11 +151,13 @@ def owned(folder: Path) -> Iterator[None]:
     """Let no other process write into ``folder``, which is made, while the block runs.
 
     The owner holds a lock of the system on ``.lock`` in it, which ends with its process, however
-    that ends. What dead processes have left in the folder is removed.
+    that ends. What dead processes have left in the folder is removed. A folder that was made for
+    nothing goes again.
 
     Raises:
         InputError: another process is writing there, or nobody can.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder / LOCK
@@ -168,6 +170,9 @@ def owned(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # its folder may be gone
             lock.unlink()
         os.close(descriptor)
+        with suppress(OSError):  # something was written
+            for path in made:
+                path.rmdir()
 
 
 def _acquire(lock: Path, folder: Path) -> int:

@@ -10,7 +10,7 @@ import torch
 
 from network.config import load_experiment
 from network.datasets.files import write_image
-from network.datasets.headers import read_header
+from network.rasters.header import read_header
 from tests.scenes import make_dataset, write_bands
 from tests.test_commands import error_of, succeed
 

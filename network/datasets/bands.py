@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from network.datasets.files import read_image, read_mask
+from network.datasets.files import ignore_invalid, read_mask, read_valid_image
 from network.datasets.folder_jobs import map_parallel
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample
@@ -48,6 +48,8 @@ def measure_bands(
 ) -> list[Band]:
     """Sums over the pixels of ``samples`` that have a class, or over all where they have no masks.
 
+    Pixels without data never count.
+
     Args:
         all_pixels: also those that are ignored, which are mostly black margins without data.
 
@@ -72,10 +74,12 @@ class _Measurement:
     all_pixels: bool
 
     def __call__(self, sample: Sample) -> list[Band]:
-        image = read_image(sample.image, self.info)
+        image, valid = read_valid_image(sample.image, self.info)
         if sample.masks and not self.all_pixels:
             labels = read_mask(next(iter(sample.masks.values())), self.info)
-            image = image[labels != self.info.ignore_index]
+            valid = ignore_invalid(labels, valid, self.info) != self.info.ignore_index
+        if valid is not None:
+            image = image[valid]
         pixels = image.reshape(-1, self.info.bands)
         return [_measure(band) for band in pixels.T] if len(pixels) else []
 

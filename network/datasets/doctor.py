@@ -12,14 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from network.datasets.files import list_images, read_image, read_mask
+from network.datasets.files import (
+    check_pair,
+    fitting_header,
+    ignore_invalid,
+    list_images,
+    mask_labels,
+    read_mask_raster,
+    read_valid_image,
+    used_size,
+)
 from network.datasets.folder_jobs import map_parallel
-from network.datasets.headers import fitting_size
 from network.datasets.info import SPLITS, DatasetInfo, Folder
 from network.datasets.patches import read_provenance, tile_of_patch
 from network.errors import InputError
+from network.rasters.header import Header
+from network.rasters.reader import Raster, read_raster
+
+ALPHA_BETWEEN = 0.1
+"""Share of an alpha band between transparent and opaque from which on it looks like an image."""
 
 
 @dataclass(frozen=True)
@@ -162,47 +174,71 @@ class _Examination:
     def __call__(self, job: Job) -> Examined:
         findings: list[Finding] = []
         try:
-            size = fitting_size(job.image, self.info)
-            image = read_image(job.image, self.info)
+            header = fitting_header(job.image, self.info)
+            image, valid = read_valid_image(job.image, self.info)
         except InputError as error:
             return Examined(job.split, job.image, job.masks, (_finding(error),))
+        findings += self._alpha_findings(job.image, header)
         pixels: tuple[int, ...] = ()
+        size = used_size(header, self.info)
         for path in job.masks.values():
             try:
-                labels = read_mask(path, self.info)
+                check_pair(job.image, path, header, self.info)
+                raster = read_mask_raster(path, self.info)
+                labels = mask_labels(path, raster, self.info)
             except InputError as error:
                 findings.append(_finding(error))
                 continue
-            findings += self._mask_findings(path, labels, size)
+            findings += self._table_findings(path, raster, labels)
+            findings += self._nodata_findings(path, raster)
+            labels = ignore_invalid(labels, valid, self.info)
             counts = np.bincount(labels.ravel(), minlength=256)
             kept = (*counts[: self.info.num_classes], counts[self.info.ignore_index])
             pixels = pixels or tuple(int(count) for count in kept)
         content = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
         return Examined(job.split, job.image, job.masks, tuple(findings), size, pixels, content)
 
-    def _mask_findings(
-        self, path: Path, labels: np.ndarray, size: tuple[int, int]
-    ) -> list[Finding]:
-        findings = []
-        if labels.shape != size:
-            text = f"{labels.shape[0]} x {labels.shape[1]} pixels, its image {size[0]} x {size[1]}"
-            findings.append(Finding(str(path), text, "both must have one size"))
-        with Image.open(path) as mask:
-            table = mask.getpalette() if mask.mode == "P" else None
-        if table is not None:
-            table = np.array(table).reshape(-1, 3)
-            used = [label for label in np.unique(labels) if label < self.info.num_classes]
-            other = [n for n in used if n < len(table) and tuple(table[n]) != self.info.palette[n]]
-            # A gray ramp says nothing about classes.
-            if other and any(len(set(table[n])) > 1 for n in other):
-                name = self.info.classes[other[0]]
-                shown = tuple(table[other[0]].tolist())
-                problem = (
-                    f"its color table shows label {other[0]} as {shown}, "
-                    f"{self.info.name} has {name} as {self.info.palette[other[0]]}"
-                )
-                findings.append(Finding(str(path), problem, "check that the labels mean the same"))
-        return findings
+    def _table_findings(self, path: Path, raster: Raster, labels: np.ndarray) -> list[Finding]:
+        """A color table that shows labels in colors of other classes."""
+        if raster.table is None:
+            return []
+        table = {label: color[:3] for label, color in raster.table.items()}
+        used = [label for label in np.unique(labels).tolist() if label < self.info.num_classes]
+        other = [n for n in used if n in table and table[n] != self.info.palette[n]]
+        # A gray ramp says nothing about classes.
+        if not any(len(set(table[n])) > 1 for n in other):
+            return []
+        name, shown = self.info.classes[other[0]], table[other[0]]
+        problem = (
+            f"its color table shows label {other[0]} as {shown}, {self.info.name} has {name} as "
+            f"{self.info.palette[other[0]]}"
+        )
+        return [Finding(str(path), problem, "check that the labels mean the same")]
+
+    def _nodata_findings(self, path: Path, raster: Raster) -> list[Finding]:
+        """A no-data value that is a class: some programs call 0 so without being told."""
+        value, is_index = raster.nodata, raster.values.shape[2] == 1
+        if value is None or not is_index or value not in range(self.info.num_classes):
+            return []
+        count, name = int((raster.values == value).sum()), self.info.classes[int(value)]
+        if not count:
+            return []
+        problem = f"calls label {value:g} ({name}) its no-data value, {count} pixels are ignored"
+        return [
+            Finding(str(path), problem, "remove it if they are not (gdal_edit.py -unsetnodata)")
+        ]
+
+    def _alpha_findings(self, path: Path, header: Header) -> list[Finding]:
+        """A fourth band of intensities that a program has called alpha."""
+        if not header.has_alpha or header.bands != self.info.bands + 1:
+            return []
+        alpha = read_raster(path, header.bands).values[..., -1]
+        between = float(((alpha > 0) & (alpha < np.iinfo(alpha.dtype).max)).mean())
+        if between < ALPHA_BETWEEN:
+            return []
+        problem = f"its alpha band looks like an image ({between:.0%} of it is half transparent)"
+        remedy = f"if it is one, say bands={header.bands} in the config's DatasetInfo"
+        return [Finding(str(path), problem, remedy)]
 
 
 def _shared_images(images: Sequence[Examined]) -> list[Finding]:

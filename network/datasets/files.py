@@ -1,18 +1,17 @@
-"""Finding, reading and writing image and mask files."""
+"""Image and mask files of a data set: finding, reading, checking and writing them."""
 
-import warnings
+import struct
+import zlib
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
-import rasterio
-from PIL import Image
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from network.datasets.headers import check_bands, read_header
 from network.datasets.info import DatasetInfo
 from network.errors import InputError
+from network.rasters.header import Header, read_header
+from network.rasters.place import distance
+from network.rasters.reader import Raster, read_raster, turned
 from network.writing import replacing
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -21,28 +20,27 @@ IMAGE_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg")
 ENCODING = {".tif": (cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW), ".png": ()}
 """How images are compressed, all without loss.
 
-Of the codecs that OpenCV reads, LZW gives files of PNG's size that are decoded in 60 % of its time;
-uncompressed files are decoded in an eighth of that but are up to twice as large
+Of the codecs that OpenCV writes, LZW gives files of PNG's size that are decoded in 60 % of its
+time; uncompressed files are decoded in an eighth of that but are up to twice as large
 (docs/performance.md). Label masks are PNG, a fortieth of their pixels' size.
 """
+
+COLORS = ("gray", "RGB")
+"""What the bands of an image may mean; TIFFs of more bands call them gray, or RGB and others."""
 
 SHOWN_PERCENTILES = 2, 98
 """Of each band, between which 16 bits are shown."""
 
-# A tile need not know where on Earth it lies.
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-# OpenCV's warnings are of the tags that say so where it does; what it cannot read is our error.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-
-# Whole ISPRS tiles are larger than Pillow's guard against decompression bombs allows.
-Image.MAX_IMAGE_PIXELS = None
+MISPLACED = 0.5
+"""Pixels that the corners of a mask and of its image may lie apart on Earth."""
 
 
 def list_images(folder: Path) -> dict[str, Path]:
-    """Image files of ``folder`` by stem, in name order.
+    """Image files of ``folder`` by stem, in name order; names that begin with a dot are hidden.
 
     Raises:
-        InputError: the folder does not exist or holds no image; two images have one stem.
+        InputError: the folder does not exist or holds no image; two images have one stem; what is
+            called an image is no file, or has a name that no other program can be told.
     """
     if folder.is_file():
         raise InputError(f"{folder}: is a file; give the folder that it is in")
@@ -50,8 +48,9 @@ def list_images(folder: Path) -> dict[str, Path]:
         raise InputError(f"{folder}: no such folder; see 'Data' in README.md for the folders")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
+        _check_file(path)
         if path.stem in files:
             raise InputError(f"{path}: same name as {files[path.stem].name}; keep one of them")
         files[path.stem] = path
@@ -60,17 +59,131 @@ def list_images(folder: Path) -> dict[str, Path]:
     return files
 
 
+def _check_file(path: Path) -> None:
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        name = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise InputError(f"{name}: its name is not UTF-8; rename it") from None
+    if not path.is_file():  # a pipe, for example, would be waited for
+        raise InputError(f"{path}: is no file; remove it from this folder")
+
+
+# Headers ----------------------------------------------------------------------------------------
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) as stored; see :func:`read_header`."""
+    header = read_header(path)
+    return header.height, header.width
+
+
+def fitting_size(path: Path, info: DatasetInfo) -> tuple[int, int]:
+    """(height, width) of an image of ``info``; see :func:`fitting_header`."""
+    return used_size(fitting_header(path, info), info)
+
+
+def fitting_header(path: Path, info: DatasetInfo) -> Header:
+    """The header of an image of ``info``.
+
+    Raises:
+        InputError: see :func:`read_header`; or it has other bands or bits, they are no
+            intensities (color tables, CMYK), or a viewer would turn the image and ``info`` does
+            not say what then counts.
+    """
+    header = read_header(path)
+    _check_bands(path, header, info)
+    if header.color not in COLORS:
+        raise InputError(f"{path}: a {header.color} image; convert it to gray or RGB")
+    _check_orientation(path, header, info)
+    return header
+
+
+def used_size(header: Header, info: DatasetInfo) -> tuple[int, int]:
+    """(height, width) of what is read of a file: turned or as stored."""
+    size = header.height, header.width
+    is_on_its_side = header.orientation > 4 and info.exif_orientation == "shown"
+    return size[::-1] if is_on_its_side else size
+
+
+def check_pair(image: Path, mask: Path, image_header: Header, info: DatasetInfo) -> None:
+    """Raise an :class:`InputError` unless a mask has the size and the place of its image."""
+    header = read_header(mask)
+    _check_orientation(mask, header, info)
+    size, expected = used_size(header, info), used_size(image_header, info)
+    if size != expected:
+        raise InputError(
+            f"{mask}: {size[0]} x {size[1]} pixels, its image {image} has {expected[0]} x "
+            f"{expected[1]}; both must have one size"
+        )
+    if image_header.place is None or header.place is None:
+        return
+    apart = distance(image_header.place, header.place, *expected)
+    if apart is not None and apart > MISPLACED:
+        where = f"{apart:.1f} pixels away from" if apart < 1e6 else "elsewhere on Earth than"
+        raise InputError(
+            f"{mask}: lies {where} its image {image}; warp it to the image's grid (gdalwarp), or "
+            "correct its georeference (gdal_edit.py)"
+        )
+
+
+def _check_bands(path: Path, header: Header, info: DatasetInfo) -> None:
+    """Raise an :class:`InputError` if an image has not the bands and bits that ``info`` says."""
+    bands = header.bands
+    if header.has_alpha and bands == info.bands + 1:
+        bands -= 1
+    if (bands, header.dtype) != (info.bands, info.dtype):
+        remedy = "convert it to RGB" if info.is_rgb8 else "convert it"
+        raise InputError(
+            f"{path}: {_count(header.bands)} of {header.dtype}, {info.name} has "
+            f"{_count(info.bands)} of {info.dtype}; {remedy}, or say what the images have in the "
+            "config's DatasetInfo"
+        )
+
+
+def _count(bands: int) -> str:
+    return f"{bands} band{'s' * (bands != 1)}"
+
+
+def _check_orientation(path: Path, header: Header, info: DatasetInfo) -> None:
+    if header.orientation != 1 and info.exif_orientation is None:
+        raise InputError(
+            f"{path}: viewers turn this image (its EXIF orientation is {header.orientation}), and "
+            "masks lie wrong on one of the two; say which they were drawn on in the config's "
+            "DatasetInfo: exif_orientation='shown', or 'stored'"
+        )
+
+
+# Images -----------------------------------------------------------------------------------------
+
+
 def read_image(path: Path, info: DatasetInfo) -> np.ndarray:
     """Image file to (h, w, bands) uint8 or uint16, as ``info`` says.
 
     Raises:
         InputError: the file cannot be decoded, or has other bands or bits.
     """
-    if info.is_rgb8:
-        return read_rgb(path)
-    image = _read_raster(path)
-    check_bands(path, image.shape[2], str(image.dtype), info)
-    return image
+    return read_valid_image(path, info)[0]
+
+
+def read_valid_image(path: Path, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray | None]:
+    """As :func:`read_image`, and (h, w) bool, where the image has data; None: everywhere.
+
+    Files say so by a no-data value, a mask, or an alpha band behind the bands of ``info``.
+    """
+    raster = read_raster(path, info.bands)
+    _check_bands(path, raster.header, info)
+    _check_orientation(path, raster.header, info)
+    if info.exif_orientation != "shown":
+        return raster.values, raster.valid
+    turn = raster.header.orientation
+    valid = None if raster.valid is None else turned(raster.valid, turn)
+    return turned(raster.values, turn), valid
+
+
+def ignore_invalid(labels: np.ndarray, valid: np.ndarray | None, info: DatasetInfo) -> np.ndarray:
+    """Labels (h, w) that are ignored where the image has no data; see :func:`read_valid_image`."""
+    return labels if valid is None else np.where(valid, labels, np.uint8(info.ignore_index))
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -79,58 +192,21 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         InputError: the file cannot be decoded, or has more than 8 bits a channel.
     """
-    image = None
-    if not _has_gray_bands(path):
-        # As stored: an EXIF rotation would turn the image under its mask.
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imread(str(path), flags)
-    if image is None:
-        image = _read_raster(path)
-        image = np.ascontiguousarray(image[..., :3] if image.shape[2] > 2 else image[..., [0] * 3])
+    return _rgb(path, read_raster(path))
+
+
+def _rgb(path: Path, raster: Raster) -> np.ndarray:
+    image = raster.values
     if image.dtype != np.uint8:
         raise InputError(f"{path}: {image.dtype} pixels; convert the images to 8 bits a channel")
-    return image
-
-
-def _has_gray_bands(path: Path) -> bool:
-    """Whether it is a TIFF of several bands called gray: OpenCV would read the first alone."""
-    if path.suffix.lower() not in TIFF_SUFFIXES or not path.is_file():
-        return False
-    header = read_header(path)
-    return header.bands > 1 and header.color != "RGB"
-
-
-def _read_raster(path: Path) -> np.ndarray:
-    """Any raster to (h, w, bands)."""
-    try:
-        with rasterio.open(path) as file:
-            image = file.read()
-    except (RasterioError, OSError) as error:
-        raise InputError(
-            f"{path}: unreadable or truncated image; copy or extract it again"
-        ) from error
-    return np.ascontiguousarray(image.transpose(1, 2, 0))
-
-
-def copy_georeference(image: Path, mask: Path) -> None:
-    """Give the PNG ``mask`` the map coordinates of ``image``, in ``MASK.png.aux.xml`` beside it.
-
-    That is where GDAL and what is built on it look for them. Without any in the image there is no
-    such file.
-    """
-    target = Path(f"{mask}.aux.xml")
-    with rasterio.open(image) as file:
-        place = {"crs": file.crs, "transform": file.transform}
-    if place["crs"] is None and place["transform"].is_identity:
-        target.unlink(missing_ok=True)
-        return
-    # That of a single pixel is the same; opened for it, GDAL would write the whole mask anew.
-    with TemporaryDirectory(dir=mask.parent) as folder:
-        pixel = Path(folder) / "pixel.png"
-        options = {"driver": "PNG", "height": 1, "width": 1, "count": 1, "dtype": "uint8"}
-        with rasterio.open(pixel, "w", **options, **place) as file:
-            file.write(np.zeros((1, 1, 1), np.uint8))
-        Path(f"{pixel}.aux.xml").replace(target)
+    if raster.table:
+        colors = np.zeros((256, 3), np.uint8)
+        for index, color in raster.table.items():
+            colors[index] = color[:3]
+        return colors[image[..., 0]]
+    if image.shape[2] == 3:
+        return image
+    return np.ascontiguousarray(image[..., :3] if image.shape[2] > 3 else image[..., [0] * 3])
 
 
 def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
@@ -146,33 +222,45 @@ def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
     return (255 * np.clip((shown - low) / np.maximum(high - low, 1), 0, 1)).astype(np.uint8)
 
 
+# Masks ------------------------------------------------------------------------------------------
+
+
 def read_mask(
     path: Path, info: DatasetInfo, *, unknown: str = "error", option: str | None = None
 ) -> np.ndarray:
     """Index, color-table or RGB mask file to labels (h, w) uint8.
 
+    Indices may be of any type that holds whole numbers; those of a color table are the labels.
+    What the file itself calls invalid (a no-data value, a mask, an alpha band) is ignored.
+
     Args:
         unknown, option: see :func:`read_colored_mask`.
 
     Raises:
-        InputError: the file cannot be decoded, or holds a label or a color that is no class.
+        InputError: the file cannot be decoded, is compressed with loss, or holds a label or a
+            color that is no class.
     """
-    try:
-        with Image.open(path) as image:
-            # The indices of a color table are the labels; OpenCV would expand them to colors.
-            is_index = image.mode in ("L", "P", "1", "I", "I;16")
-            labels = np.asarray(image) if is_index else None
-    except (OSError, SyntaxError) as error:
-        # Pillow does not know every TIFF.
-        if path.suffix.lower() not in TIFF_SUFFIXES or read_header(path).bands < 3:
-            raise InputError(
-                f"{path}: unreadable or truncated mask; copy or extract it again"
-            ) from error
-        labels = None
-    if labels is None:
-        return read_colored_mask(path, info, unknown=unknown, option=option)
+    return mask_labels(path, read_mask_raster(path, info), info, unknown=unknown, option=option)
+
+
+def mask_labels(
+    path: Path,
+    raster: Raster,
+    info: DatasetInfo,
+    *,
+    unknown: str = "error",
+    option: str | None = None,
+) -> np.ndarray:
+    """The labels of a mask that has been decoded; see :func:`read_mask`."""
+    if raster.values.shape[2] > 1:
+        return _labels_of_colors(path, raster, info, unknown, option)
+    if raster.header.is_lossy:
+        raise lossy_mask(path)
+    labels = raster.values[..., 0]
+    if raster.valid is not None:
+        labels = np.where(raster.valid, labels, info.ignore_index)
     check_labels(labels, info, str(path))
-    return labels.astype(np.uint8)
+    return _turned_mask(labels.astype(np.uint8), raster, info)
 
 
 def read_colored_mask(
@@ -187,9 +275,34 @@ def read_colored_mask(
     Raises:
         InputError: the file cannot be decoded, or holds a color that is no class.
     """
-    rgb = read_rgb(path)
+    return _labels_of_colors(path, read_mask_raster(path, info), info, unknown, option)
+
+
+def read_mask_raster(path: Path, info: DatasetInfo) -> Raster:
+    """A mask file decoded, its labels not looked at.
+
+    Raises:
+        InputError: it cannot be decoded, or nobody can tell how it is to be turned.
+    """
     try:
-        return info.from_rgb(rgb, str(path), unknown=unknown)
+        raster = read_raster(path)
+    except InputError as error:
+        raise InputError(str(error).replace("truncated image", "truncated mask")) from error
+    _check_orientation(path, raster.header, info)
+    return raster
+
+
+def _labels_of_colors(
+    path: Path, raster: Raster, info: DatasetInfo, unknown: str, option: str | None
+) -> np.ndarray:
+    if raster.values.shape[2] > 3:
+        raise InputError(
+            f"{path}: {raster.header.bands} bands; a mask has one of labels, or three of colors"
+        )
+    if raster.header.is_lossy and unknown == "error":
+        raise lossy_mask(path, option)
+    try:
+        labels = info.from_rgb(_rgb(path, raster), str(path), unknown=unknown)
     except InputError as error:
         if option is None:
             raise
@@ -197,18 +310,42 @@ def read_colored_mask(
             f"{error}; correct the mask, or give {option}: nearest takes the nearest class (lossy "
             "masks), ignore leaves these pixels out"
         ) from error
+    if raster.valid is not None:
+        labels[~raster.valid] = info.ignore_index
+    return _turned_mask(labels, raster, info)
+
+
+def lossy_mask(path: Path, option: str | None = None) -> InputError:
+    """For a mask that a lossy format has changed."""
+    nearest = f", or give {option}: nearest takes the nearest class" if option else ""
+    return InputError(
+        f"{path}: compressed with loss, so that some of its labels are wrong; save the mask anew "
+        f"from its source, as PNG or a lossless TIFF{nearest}"
+    )
+
+
+def _turned_mask(labels: np.ndarray, raster: Raster, info: DatasetInfo) -> np.ndarray:
+    is_shown = info.exif_orientation == "shown"
+    return turned(labels, raster.header.orientation) if is_shown else labels
 
 
 def check_labels(labels: np.ndarray, info: DatasetInfo, source: str) -> None:
     """Raise an :class:`InputError` if a label is neither a class of ``info`` nor ignored."""
-    wrong = (labels >= info.num_classes) & (labels != info.ignore_index)
+    is_class = (labels >= 0) & (labels < info.num_classes)
+    if labels.dtype.kind == "f":
+        is_class &= labels == np.floor(labels)
+    wrong = ~is_class & (labels != info.ignore_index)
     if wrong.any():
         row, column = np.argwhere(wrong)[0].tolist()
         raise InputError(
             f"{source}: label {labels[row, column]} at row {row}, column {column} is out of range "
             f"({int(wrong.sum())} pixels); {info.name} has labels 0 to {info.num_classes - 1} and "
-            f"{info.ignore_index} to ignore"
+            f"{info.ignore_index} to ignore; correct the mask, or call this its no-data value "
+            "(gdal_edit.py -a_nodata)"
         )
+
+
+# Writing ----------------------------------------------------------------------------------------
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
@@ -217,7 +354,45 @@ def write_image(path: Path, image: np.ndarray) -> None:
     Raises:
         InputError: the file cannot be written (disk full, no permission).
     """
-    bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    encoded = cv2.imencode(path.suffix, bgr, ENCODING.get(path.suffix, ()))[1]
+    _write(path, encode(image, path.suffix))
+
+
+def encode(image: np.ndarray, suffix: str) -> bytes:
+    """Labels (h, w), RGB (h, w, 3) or RGBA (h, w, 4) uint8 as the bytes of a file."""
+    orders = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    bgr = image if image.ndim == 2 else cv2.cvtColor(image, orders[image.shape[2]])
+    return cv2.imencode(suffix, bgr, ENCODING.get(suffix, ()))[1].tobytes()
+
+
+def write_mask(
+    path: Path, labels: np.ndarray, info: DatasetInfo, *, rgb: bool, valid: np.ndarray | None
+) -> None:
+    """Write predicted labels (h, w) as a PNG of labels or of colors.
+
+    Args:
+        valid: (h, w) bool, where the image has data; elsewhere the mask has none either: labels
+            have the ignore label, which the file calls its no-data value, colors are transparent.
+
+    Raises:
+        InputError: the file cannot be written (disk full, no permission).
+    """
+    if valid is None:
+        write_image(path, info.to_rgb(labels) if rgb else labels)
+    elif rgb:
+        alpha = np.where(valid, 255, 0).astype(np.uint8)
+        colors = info.to_rgb(labels) * valid[..., None]
+        _write(path, encode(np.dstack([colors, alpha]), ".png"))
+    else:
+        png = encode(np.where(valid, labels, info.ignore_index).astype(np.uint8), ".png")
+        # Of gray PNGs this chunk, behind the header, names the gray that stands for nothing.
+        chunk = b"tRNS" + struct.pack(">H", info.ignore_index)
+        _write(path, png[:33] + struct.pack(">I", 2) + chunk + _crc(chunk) + png[33:])
+
+
+def _crc(chunk: bytes) -> bytes:
+    return zlib.crc32(chunk).to_bytes(4)
+
+
+def _write(path: Path, content: bytes) -> None:
     with replacing(path, sweep=False) as partial:
-        partial.write_bytes(encoded.data)
+        partial.write_bytes(content)

@@ -78,6 +78,9 @@ class DatasetInfo:
         splits: folders of each split.
         bands: of the images.
         bits: of each value, 8 or 16, unsigned.
+        exif_orientation: what the masks were drawn on where a camera says that viewers turn the
+            image: ``"shown"``, the turned image, which is then read so; ``"stored"``, the pixels as
+            they are in the file; None: such images are refused.
         rgb_bands: positions of red, green and blue (or what is shown as such) among the bands; by
             default the first three, or the first alone.
         scored: labels in the mean scores; all classes by default.
@@ -100,6 +103,7 @@ class DatasetInfo:
     splits: dict[str, tuple[Folder, ...]]
     bands: int = 3
     bits: int = 8
+    exif_orientation: str | None = None
     rgb_bands: tuple[int, ...] = ()
     scored: tuple[int, ...] = ()
     d4: D4Views = D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
@@ -130,6 +134,11 @@ class DatasetInfo:
         if self.bands < 1 or self.bits not in (8, 16):
             raise ValueError(
                 f"{self.name}: bands={self.bands}, bits={self.bits}; at least 1 band of 8 or 16"
+            )
+        if self.exif_orientation not in (None, "stored", "shown"):
+            raise ValueError(
+                f"{self.name}: exif_orientation={self.exif_orientation!r} is none of 'stored', "
+                "'shown' and None"
             )
         if not self.rgb_bands:
             first = (0, 1, 2) if self.bands >= 3 else (0, 0, 0)

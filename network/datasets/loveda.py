@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from network.datasets.files import list_images
+from network.datasets.files import list_images, lossy_mask
 from network.datasets.folder_jobs import (
     check_folders,
     check_replaceable,
@@ -21,6 +21,7 @@ from network.datasets.folder_jobs import (
 )
 from network.datasets.info import LOVEDA
 from network.errors import InputError
+from network.rasters.reader import read_raster
 
 MARK_KEY = "labels"
 MARK = "LoveDA train ids, 7 = ignore"
@@ -88,11 +89,16 @@ def read_raw_mask(path: Path) -> np.ndarray:
                     f"{path}: expected one 8-bit channel of labels 0 to 7, got an image of mode "
                     f"{image.mode}; give the raw masks (masks_png)"
                 )
-            raw = np.asarray(image)
     except (OSError, SyntaxError) as error:
         raise InputError(
             f"{path}: unreadable or truncated mask; copy or extract it again"
         ) from error
+    raster = read_raster(path)
+    if raster.header.is_lossy:
+        raise lossy_mask(path)
+    raw = raster.values[..., 0]
+    if raster.valid is not None:
+        raw = np.where(raster.valid, raw, 0)
     wrong = raw >= len(_FROM_RAW)
     if wrong.any():
         row, column = np.argwhere(wrong)[0].tolist()

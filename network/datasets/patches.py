@@ -22,7 +22,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from network.datasets.files import list_images, read_colored_mask, read_image, write_image
+from network.datasets.files import (
+    check_pair,
+    fitting_header,
+    ignore_invalid,
+    list_images,
+    read_colored_mask,
+    read_valid_image,
+    used_size,
+    write_image,
+)
 from network.datasets.folder_jobs import (
     available_cores,
     check_folders,
@@ -30,7 +39,6 @@ from network.datasets.folder_jobs import (
     map_parallel,
     replacing_folders,
 )
-from network.datasets.headers import fitting_size, image_size
 from network.datasets.info import DatasetInfo, TileNames
 from network.datasets.resize import resize_image, resize_labels
 from network.errors import InputError, nearest
@@ -278,12 +286,9 @@ def _check_pairs(
 
 
 def _open_tile(name: str, image: Path, mask: Path, split: PatchSplit) -> Tile:
-    size, mask_size = fitting_size(image, split.info), image_size(mask)
-    if size != mask_size:
-        raise InputError(
-            f"{mask}: {_text(mask_size)} pixels but {image} has {_text(size)}; "
-            "give the mask of this image"
-        )
+    header = fitting_header(image, split.info)
+    check_pair(image, mask, header, split.info)
+    size = used_size(header, split.info)
     height, width = (round(length * split.val_scale) for length in size)
     if min(height, width) < split.split_size:
         scaled = f" after --val-scale {split.val_scale}" if split.val_scale != 1 else ""
@@ -298,14 +303,18 @@ def _text(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-def read_tile_labels(tile: Tile, split: PatchSplit) -> np.ndarray:
+def read_tile_labels(tile: Tile, split: PatchSplit, valid: np.ndarray | None = None) -> np.ndarray:
     """RGB mask file to labels (h, w) uint8, at the scale of the tile.
+
+    Args:
+        valid: where the image has data; elsewhere nothing counts.
 
     Raises:
         InputError: an unreadable file, or a color that is no class.
     """
     options = {"unknown": split.unknown_color, "option": "--unknown-color"}
     labels = read_colored_mask(tile.mask, split.info, **options)
+    labels = ignore_invalid(labels, valid, split.info)
     return resize_labels(labels, tile.height, tile.width)
 
 
@@ -396,10 +405,11 @@ def zoom_on_cars(patch: Patch, car: int, rng: np.random.Generator) -> Iterator[P
 
 def _write_tile(split: PatchSplit, images_to: Path, masks_to: Path, tile: Tile) -> int:
     """Write all patches of one tile and return their number; runs in a worker."""
-    labels = read_tile_labels(tile, split)
+    image, valid = read_valid_image(tile.image, split.info)
+    image = resize_image(image, tile.height, tile.width)
+    labels = read_tile_labels(tile, split, valid)
     if split.gt:
         write_image(masks_to / WHOLE_MASKS / f"{tile.name}.tif", split.info.to_rgb(labels))
-    image = resize_image(read_image(tile.image, split.info), tile.height, tile.width)
     count = 0
     for patch in cut(tile.name, image, labels, split):
         mask = split.info.to_rgb(patch.labels) if split.gt else patch.labels

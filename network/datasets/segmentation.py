@@ -9,14 +9,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
-from network.datasets.files import list_images, read_image, read_mask
-from network.datasets.headers import fitting_size, image_size
+from network.datasets.files import (
+    check_pair,
+    fitting_header,
+    fitting_size,
+    ignore_invalid,
+    list_images,
+    read_mask,
+    read_valid_image,
+    used_size,
+)
 from network.datasets.info import DatasetInfo, Folder
 from network.datasets.patches import read_provenance
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
+from network.progress import progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +42,8 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
 
     Raises:
         InputError: a folder is missing or empty, an image has no mask or the reverse, their
-            sizes differ, an image has other bands than ``info`` says, or a file is damaged.
+            sizes or places on Earth differ, an image has other bands than ``info`` says, or a file
+            is damaged.
     """
     samples: dict[str, Sample] = {}
     for folder in info.splits[split]:
@@ -107,16 +116,11 @@ def _paired_masks(images: dict, image_folder: Path, mask_folder: Path) -> dict[s
 def _sample(
     name: str, images: dict[str, Path], masks: dict[str, dict[str, Path]], info: DatasetInfo
 ) -> Sample:
-    size = fitting_size(images[name], info)
+    header = fitting_header(images[name], info)
     own = {kind: paths[name] for kind, paths in masks.items()}
     for path in own.values():
-        mask_size = image_size(path)
-        if mask_size != size:
-            raise InputError(
-                f"{path}: {mask_size[0]} x {mask_size[1]} pixels, its image {images[name]} has "
-                f"{size[0]} x {size[1]}; both must have one size"
-            )
-    return Sample(name=name, image=images[name], size=size, masks=own)
+        check_pair(images[name], path, header, info)
+    return Sample(name=name, image=images[name], size=used_size(header, info), masks=own)
 
 
 @dataclass(frozen=True)
@@ -152,8 +156,10 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
 
     with ThreadPoolExecutor() as pool:
         checks = pool.map(check, samples)
-        progress = tqdm(checks, f"Checking {split} masks", len(samples), leave=False, unit="mask")
-        found = list(progress)
+        bar = progress_bar(
+            checks, total=len(samples), desc=f"Checking {split} masks", leave=False, unit="mask"
+        )
+        found = list(bar)
     digests, pixels = {}, {}
     for kind in samples[0].masks:
         lines, counts = zip(*(one[kind] for one in found), strict=True)
@@ -169,7 +175,8 @@ class SegmentationDataset(Dataset):
 
     A training item is ``(epoch, index)``: its augmentation depends on these and the seed alone,
     whichever process reads it, so that a resumed run sees what an uninterrupted one does. An
-    evaluation item is ``index``; ``~index`` is the same image with every label ignored.
+    evaluation item is ``index``; ``~index`` is the same image with every label ignored. What an
+    image itself calls invalid is ignored too; an evaluation item tells where it is ``valid``.
     """
 
     def __init__(
@@ -195,16 +202,24 @@ class SegmentationDataset(Dataset):
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         sample = self.samples[index]
         mask = next(iter(sample.masks.values()))
-        return read_image(sample.image, self.info), read_mask(mask, self.info)
+        image, valid = read_valid_image(sample.image, self.info)
+        return image, ignore_invalid(read_mask(mask, self.info), valid, self.info)
 
     def _evaluation_item(self, index: int) -> dict:
         sample = self.samples[max(index, ~index)]
-        labels = {kind: read_mask(path, self.info) for kind, path in sample.masks.items()}
+        image, valid = read_valid_image(sample.image, self.info)
         if index < 0:
-            labels = {k: np.full_like(v, self.info.ignore_index) for k, v in labels.items()}
+            valid = np.zeros(image.shape[:2], bool)
+        labels = {
+            kind: ignore_invalid(read_mask(path, self.info), valid, self.info)
+            for kind, path in sample.masks.items()
+        }
         return {
-            "image": to_tensor(read_image(sample.image, self.info)),
+            "image": to_tensor(image),
             "labels": {kind: torch.tensor(mask) for kind, mask in labels.items()},
+            "valid": torch.ones(image.shape[:2], dtype=bool)
+            if valid is None
+            else torch.tensor(valid),
             "name": sample.name,
         }
 

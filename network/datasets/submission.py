@@ -19,9 +19,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from network.datasets.files import list_images, read_mask
+from network.datasets.files import image_size, list_images, read_mask
 from network.datasets.folder_jobs import replacing_folders
-from network.datasets.headers import image_size
 from network.datasets.info import LOVEDA, UAVID, DatasetInfo
 from network.errors import InputError
 from network.writing import replacing

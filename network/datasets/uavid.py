@@ -16,9 +16,13 @@ from typing import Any
 import numpy as np
 
 from network.datasets.files import (
+    check_pair,
+    fitting_header,
+    ignore_invalid,
     list_images,
-    read_image,
     read_mask,
+    read_valid_image,
+    used_size,
     write_image,
 )
 from network.datasets.folder_jobs import (
@@ -27,7 +31,6 @@ from network.datasets.folder_jobs import (
     map_parallel,
     replacing_folders,
 )
-from network.datasets.headers import fitting_size, image_size
 from network.datasets.info import UAVID
 from network.datasets.patches import MODES, PROVENANCE_FILE
 from network.datasets.segmentation import Sample
@@ -89,14 +92,14 @@ def find_frames(folder: Path) -> list[Sample]:
         labels = images.parent / LABELS
         masks = list_images(labels) if labels.is_dir() else {}
         for stem, path in list_images(images).items():
-            size = fitting_size(path, UAVID)
+            header = fitting_header(path, UAVID)
             if masks and stem not in masks:
                 raise InputError(f"{labels}: no labels of {path}; add them, or remove the folder")
-            if masks and image_size(masks[stem]) != size:
-                raise InputError(f"{masks[stem]}: another size than its image {path}")
+            if masks:
+                check_pair(path, masks[stem], header, UAVID)
             name = f"{images.parent.name}/{LABELS}/{stem}"
             own = {"full": masks[stem]} if masks else {}
-            frames.append(Sample(name=name, image=path, size=size, masks=own))
+            frames.append(Sample(name=name, image=path, size=used_size(header, UAVID), masks=own))
     unlabeled = [frame for frame in frames if not frame.masks]
     if unlabeled and len(unlabeled) < len(frames):
         raise InputError(
@@ -171,7 +174,9 @@ def split_frames(split: FrameSplit, *, workers: int = 1) -> dict[str, Any]:
 
 def _write_frame(split: FrameSplit, images_to: Path, masks_to: Path, frame: Sample) -> int:
     sequence, _, stem = frame.name.split("/")
-    patches = cut(read_image(frame.image, UAVID), read_mask(frame.masks["full"], UAVID), split)
+    image, valid = read_valid_image(frame.image, UAVID)
+    labels = ignore_invalid(read_mask(frame.masks["full"], UAVID), valid, UAVID)
+    patches = cut(image, labels, split)
     count = 0
     for count, (image, labels) in enumerate(patches, start=1):
         # As of ISPRS patches, so that a frame can be told from the name: tile, variant, index.

@@ -1,27 +1,25 @@
 """Evaluation: predict a split, write its masks, score them; the engine of every test script."""
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from network.config import Compute, Experiment, settings
-from network.datasets.files import copy_georeference, write_image
+from network.datasets.files import write_mask
 from network.datasets.folder_jobs import check_folders
-from network.datasets.headers import image_size
 from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_images, find_samples
 from network.datasets.transforms import Normalize
 from network.datasets.uavid import find_frames
 from network.engine.compute import arrange, autocast, find_device, prepare
 from network.engine.data import evaluation_loader
+from network.engine.output_folder import IMAGES_KEY, fingerprint, output_folder
 from network.engine.protocol import (
     changes_predictions,
     check_image_files,
@@ -29,28 +27,17 @@ from network.engine.protocol import (
     file_hash,
     stamp,
 )
-from network.engine.records import (
-    RECORDS_FILE,
-    Counter,
-    ImageRecord,
-    add_record,
-    read_records,
-)
-from network.engine.results import (
-    FIGURES,
-    PROTOCOL_FILE,
-    REPORT_FILE,
-    SCORES_FILE,
-    SCORES_TABLE,
-    print_results,
-    write_figures,
-    write_results,
-)
+from network.engine.records import Counter, ImageRecord, add_record, read_records
+from network.engine.results import print_results, write_figures, write_results
 from network.engine.summary import Summary, summarize
 from network.engine.tta import build_views, mean_logits, patched_logits
 from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
-from network.writing import replacing
+from network.progress import progress_bar
+from network.rasters.header import read_header
+from network.rasters.place import write_place
+
+_PIXELS_AT_ONCE = 2**22
 
 BOUNDARY_TOLERANCE = 3
 """Pixels that boundaries may lie apart: 15 cm on the ground in Potsdam, 90 cm in LoveDA."""
@@ -69,6 +56,7 @@ def evaluate(
     boundary_tolerance: int = BOUNDARY_TOLERANCE,
     frames: Path | None = None,
     patch: tuple[int, int] | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Summary]:
     """Predict ``split`` into PNG masks in ``output``, and score them where there are labels.
 
@@ -85,6 +73,7 @@ def evaluate(
             :func:`network.datasets.uavid.find_frames`. ``split`` says what they are.
         patch: height and width of the patches that larger images are predicted in, ``batch_size``
             of them a step; by default they are predicted whole.
+        overwrite: delete the results of another run in ``output``, which are left alone else.
 
     Returns:
         What was measured by label kind; nothing where the labels are held back.
@@ -118,27 +107,20 @@ def evaluate(
     if patch:
         for masks in protocol["masks"].values():
             masks["tiling"] += f", predicted in patches of {patch[0]} x {patch[1]}"
-    done = _start(output, samples, protocol, rgb)
-    todo = [s for s in samples if s.name not in done or _is_older(output / f"{s.name}.png", s)]
+    record = {**protocol, "rgb": rgb, IMAGES_KEY: _folder(frames or root)}
     options = {"tta": tta, "rgb": rgb, "batch_size": batch_size, "patch": patch}
-    if todo:
-        _to_device(model, target, experiment.compute)
-        predict(
-            experiment,
-            model,
-            todo,
-            output,
-            device=target,
-            boundary_tolerance=boundary_tolerance,
-            **options,
-        )
-    found = read_records(output)
-    records = [found[sample.name] for sample in samples]
-    summaries = {kind: summarize(records, kind, info) for kind in kinds}
-    if summaries:
-        write_results(output, protocol, summaries)
-        write_figures(output, protocol, summaries)
-        print_results(protocol, summaries)
+    with output_folder(output, samples, record, overwrite=overwrite) as todo:
+        if todo:
+            _to_device(model, target, experiment.compute)
+            options |= {"device": target, "boundary_tolerance": boundary_tolerance}
+            predict(experiment, model, todo, output, **options)
+        found = read_records(output)
+        records = [found[sample.name] for sample in samples]
+        summaries = {kind: summarize(records, kind, info) for kind in kinds}
+        if summaries:
+            write_results(output, protocol, summaries)
+            write_figures(output, protocol, summaries)
+            print_results(protocol, summaries)
     return summaries
 
 
@@ -154,10 +136,12 @@ def predict_folder(
     device: str = "auto",
     patch: tuple[int, int] | None = None,
     overlap: int = 0,
+    overwrite: bool = False,
 ) -> int:
     """Masks of all images in a folder, at their own size; goes on where it was interrupted.
 
-    Masks of georeferenced images are georeferenced too.
+    Masks of georeferenced images are georeferenced too. Where an image says that it has no data,
+    its mask has no class; see :func:`write_mask`.
 
     Args:
         images: folder of images.
@@ -179,28 +163,27 @@ def predict_folder(
     model, _ = _load_model(experiment, checkpoint)
     record = {
         "images": images.as_posix(),
+        IMAGES_KEY: _folder(images),
         "checkpoint": checkpoint.as_posix(),
         "checkpoint_sha256": file_hash(checkpoint),
         "tta": tta,
         "patch": patch,
         "overlap": overlap,
+        "rgb": rgb,
+        "precision": experiment.compute.precision,
         "settings": settings(experiment),
     }
-    done = _start(output, samples, record, rgb)
-    todo = [s for s in samples if s.name not in done or _is_older(output / f"{s.name}.png", s)]
-    if todo:
-        _to_device(model, target, experiment.compute)
-        options = {"tta": tta, "rgb": rgb, "batch_size": batch_size}
-        options |= {"patch": patch, "overlap": overlap}
-        predict(experiment, model, todo, output, device=target, **options)
-    for sample in samples:
-        copy_georeference(sample.image, output / f"{sample.name}.png")
+    with output_folder(output, samples, record, overwrite=overwrite) as todo:
+        if todo:
+            _to_device(model, target, experiment.compute)
+            options = {"tta": tta, "rgb": rgb, "batch_size": batch_size, "device": target}
+            options |= {"patch": patch, "overlap": overlap, "georeference": True}
+            predict(experiment, model, todo, output, **options)
     return len(samples)
 
 
-def _is_older(mask: Path, sample: Sample) -> bool:
-    """Whether the image has been replaced since it was predicted."""
-    return mask.stat().st_mtime < sample.image.stat().st_mtime or image_size(mask) != sample.size
+def _folder(path: Path) -> str:
+    return path.resolve().as_posix()
 
 
 def predict_samples(
@@ -250,11 +233,16 @@ def predict(
     boundary_tolerance: int = BOUNDARY_TOLERANCE,
     patch: tuple[int, int] | None = None,
     overlap: int = 0,
+    georeference: bool = False,
 ) -> None:
     """Write the masks and records of ``samples``; see :func:`evaluate`.
 
     Args:
         model: on ``device``, ready to evaluate.
+        georeference: tell beside each mask where its image lies on Earth.
+
+    Raises:
+        InputError: an image is damaged, or too large for the memory.
     """
     info, compute = experiment.dataset, experiment.compute
     dtype = next(model.parameters()).dtype
@@ -265,36 +253,72 @@ def predict(
     loader = evaluation_loader(info, samples, images_at_once, num_workers=workers)
     views = build_views(tta, info)
 
+    def to_network(image: Tensor) -> Tensor:
+        return normalize(image.to(device)).to(dtype)
+
     def logits_of(image: Tensor) -> Tensor:
         with autocast(compute, device):
             return model(arrange(image, compute)).logits
 
     counter = Counter(info, boundary_tolerance)
 
-    def save(name: str, image: Tensor, labels: dict, confidence: Tensor, best: Tensor) -> None:
+    by_name = {sample.name: sample for sample in samples}
+
+    def save(name: str, image: Tensor, valid: Tensor, labels: dict, maps: Maps) -> None:
         """Runs in a thread of its own, beside the next forward pass."""
-        mask = best.numpy().astype(np.uint8)
-        write_image(output / f"{name}.png", info.to_rgb(mask) if rgb else mask)
+        sample, path = by_name[name], output / f"{name}.png"
+        if georeference:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_place(read_header(sample.image).place, path)
+        mask, where = maps.labels.numpy(), None if valid.all() else valid.numpy()
+        write_mask(path, mask, info, rgb=rgb, valid=where)
         margin = padding_margin(image.permute(1, 2, 0).numpy()) if info.tiles else (0, 0)
         counts = {
-            kind: counter.count(confidence, best, truth, margin) for kind, truth in labels.items()
+            kind: counter.count(maps.confidence, maps.labels.long(), truth, margin)
+            for kind, truth in labels.items()
         }
-        add_record(output, ImageRecord(name, counts))
+        add_record(output, ImageRecord(name, counts, fingerprint(sample.image)))
 
-    progress = tqdm(total=len(samples), desc=f"Predicting ({len(views)} views)", unit="image")
+    progress = progress_bar(
+        total=len(samples), desc=f"Predicting ({len(views)} views)", unit="image"
+    )
     with progress, torch.inference_mode(), _background() as later:
         for batch in loader:
-            image = normalize(batch["image"].to(device)).to(dtype)
             if patch:
-                logits = patched_logits(logits_of, image, views, patch, batch_size, overlap)
+                logits = patched_logits(
+                    logits_of, batch["image"], views, patch, batch_size, overlap, to_network
+                )
             else:
-                max_pixels = batch_size * image[0, 0].numel()
-                logits = mean_logits(logits_of, image, views, max_pixels)
-            confidence, best = (maps.cpu() for maps in logits.softmax(dim=1).max(dim=1))
+                max_pixels = batch_size * batch["image"][0, 0].numel()
+                logits = mean_logits(logits_of, to_network(batch["image"]), views, max_pixels)
             for index, name in enumerate(batch["name"]):
                 labels = {kind: masks[index] for kind, masks in batch["labels"].items()}
-                later(save, name, batch["image"][index], labels, confidence[index], best[index])
-            progress.update(len(best))
+                maps = best_classes(logits[index])
+                later(save, name, batch["image"][index], batch["valid"][index], labels, maps)
+            progress.update(len(logits))
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Of one image, on the CPU: (h, w) uint8 labels, and (h, w) probability of each."""
+
+    labels: Tensor
+    confidence: Tensor
+
+
+def best_classes(logits: Tensor) -> Maps:
+    """The most probable class of each pixel; (k, h, w) -> (h, w).
+
+    Some rows at a time: the probabilities of a whole large image would double its memory.
+    """
+    height, width = logits.shape[1:]
+    labels = torch.empty(height, width, dtype=torch.uint8)
+    confidence = torch.empty(height, width)
+    rows = max(1, _PIXELS_AT_ONCE // width)
+    for top in range(0, height, rows):
+        some = slice(top, top + rows)
+        confidence[some], labels[some] = logits[:, some].softmax(dim=0).max(dim=0)
+    return Maps(labels, confidence)
 
 
 @contextmanager
@@ -311,40 +335,3 @@ def _background() -> Iterator[Callable]:
         yield later
         while pending:
             pending.popleft().result()
-
-
-def _start(output: Path, samples: list[Sample], protocol: dict, rgb: bool) -> set[str]:
-    """Make ``output`` ready and tell the names of the samples whose masks are already there.
-
-    Masks count as done only if the same evaluation, by its protocol, wrote them.
-    """
-    record = json.loads(json.dumps({**protocol, "rgb": rgb}))  # as it will be read back
-    names = {f"{sample.name}.png" for sample in samples}
-    found = (path.relative_to(output) for path in output.rglob("*.png"))
-    present = {path.as_posix() for path in found if path.parts[0] != FIGURES}
-    run_file = output / PROTOCOL_FILE
-    # Without its record a folder is not of this script: it may hold images, or the truth.
-    foreign = sorted(present - names if run_file.is_file() else present)
-    if foreign:
-        raise InputError(
-            f"{output}: holds images that are not of this evaluation ({foreign[0]}, "
-            f"{len(foreign)} files); choose another -o"
-        )
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is a file; choose another -o")
-    is_same = run_file.is_file() and _read_json(run_file) == record
-    if not is_same:
-        for name in (SCORES_FILE, SCORES_TABLE, RECORDS_FILE, REPORT_FILE, *present):
-            (output / name).unlink(missing_ok=True)
-        with replacing(run_file) as partial:
-            partial.write_text(json.dumps(record, indent=2) + "\n")
-        return set()
-    # A mask is written before its record: both are there, or the image is predicted again.
-    return {name for name in read_records(output) if f"{name}.png" in present}
-
-
-def _read_json(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        return None

@@ -41,10 +41,15 @@ class Counts:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image and its counts by label kind."""
+    """One image and its counts by label kind.
+
+    Attributes:
+        image: fingerprint of the file that was predicted; None in records of older versions.
+    """
 
     name: str
     counts: dict[str, Counts]
+    image: str | None = None
 
     def to_json(self) -> str:
         """One line of text."""
@@ -52,7 +57,7 @@ class ImageRecord:
             kind: {key: value.tolist() for key, value in vars(counts).items()}
             for kind, counts in self.counts.items()
         }
-        return json.dumps({"name": self.name, "counts": kinds})
+        return json.dumps({"name": self.name, "image": self.image, "counts": kinds})
 
 
 def read_records(folder: Path) -> dict[str, ImageRecord]:
@@ -68,7 +73,7 @@ def read_records(folder: Path) -> dict[str, ImageRecord]:
             kind: Counts(**{key: np.array(value) for key, value in arrays.items()})
             for kind, arrays in entry["counts"].items()
         }
-        records[entry["name"]] = ImageRecord(entry["name"], counts)
+        records[entry["name"]] = ImageRecord(entry["name"], counts, entry.get("image"))
     return records
 
 

@@ -3,11 +3,17 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from network.config import Experiment
-from network.datasets.files import list_images, read_image, read_mask
+from network.datasets.files import (
+    ignore_invalid,
+    list_images,
+    read_mask,
+    read_valid_image,
+)
 from network.datasets.info import DatasetInfo
 from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_samples
@@ -132,16 +138,24 @@ def _record(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
             f"{path}: {mask.shape[0]} x {mask.shape[1]} pixels, its image {sample.image} has "
             f"{sample.size[0]} x {sample.size[1]}; predict at full size"
         )
+    image, valid = read_valid_image(sample.image, info)
+    if valid is not None:  # no class is expected there, and none counts
+        mask = np.where(valid, mask, np.uint8(0))
     ignored = int((mask == info.ignore_index).sum())
     if ignored:
         raise InputError(
             f"{path}: {ignored} pixels have no class; leaving pixels out would be another "
             "protocol: predict one everywhere"
         )
-    margin = padding_margin(read_image(sample.image, info)) if info.tiles else (0, 0)
+    margin = padding_margin(image) if info.tiles else (0, 0)
     prediction = torch.from_numpy(mask).long()
     counts = {
-        kind: counter.count(None, prediction, torch.from_numpy(read_mask(truth, info)), margin)
+        kind: counter.count(
+            None,
+            prediction,
+            torch.from_numpy(ignore_invalid(read_mask(truth, info), valid, info)),
+            margin,
+        )
         for kind, truth in sample.masks.items()
     }
     return ImageRecord(sample.name, counts)

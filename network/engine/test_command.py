@@ -45,6 +45,7 @@ def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
         rgb=args.rgb,
         batch_size=args.batch_size,
         device=args.device,
+        overwrite=args.overwrite,
         boundary_tolerance=args.boundary_tolerance,
     )
     print(f"masks and scores in {args.output}")
@@ -84,6 +85,7 @@ def run_frames_test(description: str, dataset: DatasetInfo) -> None:
         rgb=True,
         batch_size=args.batch,
         device=args.device,
+        overwrite=args.overwrite,
         frames=args.input,
         patch=(args.patch_height, args.patch_width),
     )
@@ -124,6 +126,7 @@ def run_predict(description: str) -> None:
         rgb=not args.labels,
         batch_size=args.batch_size,
         device=args.device,
+        overwrite=args.overwrite,
         patch=(args.patch, args.patch),
         overlap=args.overlap,
     )
@@ -143,6 +146,7 @@ def _add_model_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation")
     add("--checkpoint", type=Path, help="weights; the newest run's best by default")
+    add("--overwrite", action="store_true", help="delete the masks of another run in -o")
     add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
     add_compute_flags(parser)
 

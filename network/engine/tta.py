@@ -85,11 +85,14 @@ def patched_logits(
     patch: tuple[int, int],
     batch: int,
     overlap: int = 0,
+    prepare: Predict = lambda patches: patches,
 ) -> Tensor:
     """Mean logits of one large image in patches; where these overlap, their mean.
 
     Args:
         image: (1, bands, H, W).
+        prepare: what becomes of the patches before they are seen; a whole large image would take
+            much memory on the device and normalized.
         patch: height and width; the last ones of a row or column are moved back to the edge.
         batch: patches of one size, or views of them, that ``predict`` is given at once.
         overlap: pixels that neighboring patches share at least; less than a side of a patch.
@@ -100,18 +103,23 @@ def patched_logits(
     for window in windows(height, width, patch, stride):
         size = tuple(side.stop - side.start for side in window)
         by_size.setdefault(size, []).append(window)
-    total, count = None, image.new_zeros(height, width)
+    total = None
+    rows_seen, columns_seen = torch.zeros(height), torch.zeros(width)
+    for rows, columns in windows(height, width, patch, stride):
+        # A grid: each row of windows has the same columns.
+        rows_seen[rows] += columns.start == 0
+        columns_seen[columns] += rows.start == 0
     for size, places in by_size.items():
         for start in range(0, len(places), batch):
             some = places[start : start + batch]
-            images = torch.cat([image[:, :, rows, columns] for rows, columns in some])
+            images = prepare(torch.cat([image[:, :, rows, columns] for rows, columns in some]))
             logits = mean_logits(predict, images, views, batch * size[0] * size[1])
             if total is None:
                 total = logits.new_zeros(1, logits.shape[1], height, width)
             for (rows, columns), part in zip(some, logits, strict=True):
                 total[0, :, rows, columns] += part
-                count[rows, columns] += 1
-    return total / count
+    # In place: a large image has no room for a copy.
+    return total.div_(rows_seen.to(total)[:, None]).div_(columns_seen.to(total))
 
 
 def _sum_over(

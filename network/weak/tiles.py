@@ -15,14 +15,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from network.datasets.files import list_images, read_image, read_mask, write_image
+from network.datasets.files import (
+    fitting_size,
+    ignore_invalid,
+    list_images,
+    lossy_mask,
+    read_image,
+    read_mask,
+    read_rgb,
+    read_valid_image,
+    write_image,
+)
 from network.datasets.folder_jobs import map_parallel
-from network.datasets.headers import fitting_size
 from network.datasets.info import BUILDING, DatasetInfo
 from network.datasets.patches import PatchSplit
 from network.datasets.patches import find_tiles as find_whole_tiles
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
+from network.rasters.header import read_header
 from network.weak.chain import Chain
 from network.writing import replacing
 
@@ -250,8 +260,9 @@ class _Cutter:
 
     def __call__(self, sample: Sample) -> list[tuple[str, int | None]]:
         """Names and labels of its tiles; test tiles are all written."""
-        image = read_image(sample.image, self.chain.dataset)
+        image, valid = read_valid_image(sample.image, self.chain.dataset)
         mask = self._read_building(next(iter(sample.masks.values())))
+        mask = ignore_invalid(mask, valid, BUILDING)
         found = []
         cut = list(windows(sample.size, self.chain.tiles.side, keep_rest=not self.is_train))
         for number, window in enumerate(cut):
@@ -277,13 +288,9 @@ class _Cutter:
 
 
 def _read_gray(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L"))
-    except (OSError, SyntaxError) as error:
-        raise InputError(
-            f"{path}: unreadable or truncated mask; copy or extract it again"
-        ) from error
+    if read_header(path).is_lossy:
+        raise lossy_mask(path)
+    return np.asarray(Image.fromarray(read_rgb(path)).convert("L"))
 
 
 def _check_both(chain: Chain, counts: TileCounts) -> None:

@@ -130,7 +130,7 @@ def empty_folder(root: Path) -> None:
         (change_size, ["masks/train-0-1.png", "96 x 64", "96 x 96"]),
         (wrong_label, ["masks/train-0-1.png", "label 9 at row 5, column 7"]),
         (wrong_color, ["masks/train-0-1.png", "(1, 2, 3)", "row 5, column 7"]),
-        (fourth_band, ["images/train-0-1.png", "4 bands of uint8"]),
+        (fourth_band, ["images/train-0-1.png", "alpha band looks like an image", "bands=4"]),
         (other_color_table, ["masks/train-0-1.png", "color table", "label 1", "house"]),
         (leak, ["test/images/leaked.png", "train/images/train-0-1.png", "(leakage)"]),
         (copy_within_split, ["zz_copy.png", "the same pixels", "remove one of them"]),

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from network.datasets.files import list_images, read_mask, read_rgb, write_image
-from network.datasets.headers import image_size
+from network.datasets.files import image_size, list_images, read_mask, read_rgb, write_image
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.writing import replacing
@@ -54,9 +53,9 @@ def test_not_an_image(tmp_path):
     (tmp_path / "image.png").write_text("hello")
     with pytest.raises(InputError, match=r"image\.png: not an image"):
         image_size(tmp_path / "image.png")
-    with pytest.raises(InputError, match=r"image\.png: unreadable"):
+    with pytest.raises(InputError, match=r"image\.png: not an image"):
         read_rgb(tmp_path / "image.png")
-    with pytest.raises(InputError, match=r"image\.png: unreadable"):
+    with pytest.raises(InputError, match=r"image\.png: not an image"):
         read_mask(tmp_path / "image.png", VAIHINGEN)
 
 

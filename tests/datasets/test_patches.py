@@ -509,7 +509,7 @@ def test_sizes_that_cannot_be_cut(tile):
     with pytest.raises(InputError, match=r"after --val-scale 0\.5, smaller than a patch"):
         find_tiles(options(folder, val_scale=0.5))
     write_image(folder / "masks" / "top_mosaic_09cm_area1.tif", np.zeros((11, 13, 3), np.uint8))
-    with pytest.raises(InputError, match=r"11 x 13 pixels but .* has 11 x 14"):
+    with pytest.raises(InputError, match=r"11 x 13 pixels, its image .* has 11 x 14"):
         find_tiles(options(folder))
 
 

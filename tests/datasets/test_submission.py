@@ -111,7 +111,7 @@ def damage_one(masks: Path) -> None:
         (shrink_one, "4192.png: 4 x 3 pixels, its image .*4192.png has 8 x 6"),
         (label_of_no_class, "4192.png: label 8 at row 0"),
         (ignore_one, "4192.png: 48 pixels have no class"),
-        (damage_one, "4192.png: unreadable"),
+        (damage_one, "4192.png: truncated"),
     ],
 )
 def test_wrong_masks(root, masks, tmp_path, spoil, words):

@@ -135,7 +135,7 @@ def test_wrong_frames(tmp_path):
     with pytest.raises(InputError, match=r"no labels of .*seq1/Images/000001.png"):
         find_frames(frames)
     write_image(frames / "seq1/Labels/000001.png", np.zeros((5, 5, 3), np.uint8))
-    with pytest.raises(InputError, match="another size"):
+    with pytest.raises(InputError, match="both must have one size"):
         find_frames(frames)
     for path in (frames / "seq1/Labels").iterdir():
         path.unlink()

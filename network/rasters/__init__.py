@@ -1,0 +1,1 @@
+"""Raster files as GDAL reads them: headers, pixels, what is valid, where they lie on Earth."""

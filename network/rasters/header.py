@@ -1,0 +1,178 @@
+"""What the header of a raster says, without decoding it."""
+
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import rasterio
+from PIL import Image
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from network.errors import InputError
+from network.rasters.place import Place, place_of
+from network.rasters.whole import (
+    ORIENTATION,
+    REMEDY,
+    check_structure,
+    find_driver,
+    png_chunks,
+    read_part,
+    read_tiff_tags,
+)
+
+OPTIONS = {
+    # Without listing the folder for each file of a large one; files beside it are still found.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+    # What libjpeg only warns of is damage: it makes up the pixels that it cannot read.
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
+}
+
+# An image need not know where on Earth it lies.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+_UPRIGHT = 1
+_ALL_COLORS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its pixels.
+
+    Attributes:
+        height, width: in pixels, as stored.
+        bands: all of them, an alpha band included.
+        dtype: of the values, as NumPy names it.
+        color: ``"RGB"``, ``"gray"`` (also what bands without a meaning are called),
+            ``"color-table"``, ``"1-bit"`` and so on, ``"CMYK"``, ...
+        has_alpha: whether the last band tells which pixels are valid.
+        is_lossy: whether the pixels may differ from those that were saved.
+        orientation: how a viewer turns the image, as EXIF counts it; 1: not at all.
+        place: where it lies on Earth, if it says so.
+    """
+
+    height: int
+    width: int
+    bands: int
+    dtype: str
+    color: str
+    has_alpha: bool = False
+    is_lossy: bool = False
+    orientation: int = _UPRIGHT
+    place: Place | None = None
+
+
+@contextmanager
+def opened(path: Path, driver: str) -> Iterator[rasterio.DatasetReader]:
+    """The opened file; by its format alone, so that no other can be smuggled in by its name."""
+    try:
+        with rasterio.Env(**OPTIONS), rasterio.open(path, driver=driver) as file:
+            yield file
+    except (RasterioError, OSError, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: unreadable or truncated image; {REMEDY}") from error
+
+
+def read_header(path: Path) -> Header:
+    """Header of a PNG, JPEG or TIFF, after checking that the file has its end.
+
+    Raises:
+        InputError: not an image, the file stops before its pixels do, or they would not fit into
+            the memory.
+    """
+    driver = find_driver(path)
+    check_structure(path, driver)
+    with opened(path, driver) as file:
+        header = header_of(file, driver, find_orientation(path, driver))
+    _check_memory(path, header)
+    return header
+
+
+def header_of(file: rasterio.DatasetReader, driver: str, orientation: int) -> Header:
+    """Header of an opened file."""
+    structure = file.tags(ns="IMAGE_STRUCTURE")
+    return Header(
+        height=file.height,
+        width=file.width,
+        bands=file.count,
+        dtype=file.dtypes[0],
+        color=_color(file, structure),
+        has_alpha=file.count > 1 and file.colorinterp[-1] == ColorInterp.alpha,
+        is_lossy=_is_lossy(driver, structure),
+        orientation=orientation,
+        place=place_of(file),
+    )
+
+
+def _color(file: rasterio.DatasetReader, structure: dict[str, str]) -> str:
+    source = structure.get("SOURCE_COLOR_SPACE", "YCbCr")
+    if source != "YCbCr":  # GDAL changes such colors to RGB, each reader in its own way
+        return "CMYK" if source == "YCCK" else source
+    meanings = file.colorinterp
+    if meanings[0] == ColorInterp.palette:
+        return "color-table"
+    if meanings[0] == ColorInterp.cyan:
+        return "CMYK"
+    bits = file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "8")
+    if int(bits) < 8:
+        return f"{bits}-bit"
+    return "RGB" if meanings[:3] == _ALL_COLORS else "gray"
+
+
+def _is_lossy(driver: str, structure: dict[str, str]) -> bool:
+    compression = structure.get("COMPRESSION", "")
+    return (
+        driver == "JPEG"
+        or "JPEG" in compression
+        or structure.get("COMPRESSION_REVERSIBILITY", "").startswith("LOSSY")
+        or float(structure.get("MAX_Z_ERROR", 0)) > 0
+    )
+
+
+def find_orientation(path: Path, driver: str) -> int:
+    """How a viewer turns the image, 1 to 8."""
+    found = _UPRIGHT
+    if driver == "GTiff":
+        found = read_tiff_tags(path).get(ORIENTATION, (_UPRIGHT,))[0]
+    elif driver == "JPEG":
+        with opened(path, driver) as file:
+            found = file.tags().get("EXIF_Orientation", _UPRIGHT)
+    else:
+        for kind, at, length in png_chunks(path):
+            if kind == b"eXIf":
+                found = _exif_orientation(read_part(path, at, length))
+    try:
+        number = int(found)
+    except (TypeError, ValueError):
+        return _UPRIGHT
+    return number if number in range(1, 9) else _UPRIGHT
+
+
+def _exif_orientation(data: bytes) -> object:
+    exif = Image.Exif()
+    try:
+        exif.load(b"Exif\0\0" + data)
+        return exif.get(ORIENTATION, _UPRIGHT)
+    except (SyntaxError, ValueError, struct.error):
+        return _UPRIGHT
+
+
+def _check_memory(path: Path, header: Header) -> None:
+    needed = header.height * header.width * header.bands * _bytes(header.dtype)
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"{path}: {header.height} x {header.width} pixels take {needed / 1e9:.0f} GB of "
+            f"memory, {free / 1e9:.0f} GB are free; cut it into smaller images (gdal_retile.py)"
+        )
+
+
+def _bytes(dtype: str) -> int:
+    try:
+        return np.dtype(dtype).itemsize
+    except TypeError:  # complex integers, which only GDAL knows
+        return 8

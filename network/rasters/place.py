@@ -1,0 +1,92 @@
+"""Where rasters lie on Earth: reading, comparing and writing it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import rasterio
+import rasterio.warp
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+
+from network.writing import writing
+
+# Also what programs write that know no place: rows counted upwards.
+_NOWHERE = (Affine.identity(), Affine.scale(1, -1))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where pixels lie on Earth.
+
+    Attributes:
+        crs: reference system of the coordinates; None where the file does not say.
+        transform: columns and rows to coordinates; None if there are control points instead.
+        points: control points: known coordinates of some pixels.
+    """
+
+    crs: CRS | None
+    transform: Affine | None
+    points: tuple[GroundControlPoint, ...] = ()
+
+
+def place_of(file: rasterio.DatasetReader) -> Place | None:
+    """Where an opened raster lies; None if it does not say."""
+    points, crs = file.gcps
+    if file.transform not in _NOWHERE:
+        return Place(file.crs, file.transform)
+    if points:
+        return Place(crs or file.crs, None, tuple(points))
+    return Place(file.crs, file.transform) if file.crs else None
+
+
+def distance(one: Place, other: Place, height: int, width: int) -> float | None:
+    """How far apart two rasters of one size lie at most, in pixels of ``one``.
+
+    None where nobody can tell: one has control points, whose interpolation is a matter of taste,
+    and the other has not, or has others.
+    """
+    if one.points or other.points:
+        same = [_numbers(p) for p in one.points] == [_numbers(p) for p in other.points]
+        return 0.0 if same and one.crs == other.crs else None
+    columns, rows = np.array([[0, width, 0, width], [0, 0, height, height]], float)
+    x, y = other.transform * (columns, rows)
+    if one.crs and other.crs and one.crs != other.crs:
+        try:
+            x, y = map(np.array, rasterio.warp.transform(other.crs, one.crs, x, y))
+        except RasterioError:
+            return float("inf")
+    found_columns, found_rows = ~one.transform * (x, y)
+    apart = np.hypot(found_columns - columns, found_rows - rows).max()
+    return float(apart) if np.isfinite(apart) else float("inf")
+
+
+def _numbers(point: GroundControlPoint) -> tuple[float, ...]:
+    return point.row, point.col, point.x, point.y, point.z or 0.0
+
+
+def write_place(place: Place | None, png: Path) -> None:
+    """Give a PNG, which has no room for it, its place in ``PNG.aux.xml`` beside it.
+
+    That is where GDAL and what is built on it look for it. Without a place there is no such file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    target = Path(f"{png}.aux.xml")
+    with writing(target):
+        if place is None:
+            target.unlink(missing_ok=True)
+            return
+        known = {"crs": place.crs} if place.crs else {}
+        known |= {"gcps": list(place.points)} if place.points else {"transform": place.transform}
+        # That of a single pixel is the same; opened for it, GDAL would write the whole mask anew.
+        with TemporaryDirectory(dir=png.parent) as folder:
+            pixel = Path(folder) / "pixel.png"
+            options = {"driver": "PNG", "height": 1, "width": 1, "count": 1, "dtype": "uint8"}
+            with rasterio.open(pixel, "w", **options, **known) as file:
+                file.write(np.zeros((1, 1, 1), np.uint8))
+            Path(f"{pixel}.aux.xml").replace(target)

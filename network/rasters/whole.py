@@ -1,0 +1,251 @@
+"""Whether a file is whole: what a PNG, JPEG or TIFF tells of its own bytes.
+
+Decoders read on where bytes are missing or changed, and make up the pixels. Two looks are taken:
+one at the structure, which reads next to nothing and is taken of every file before work begins,
+and one at all bytes where the format has checksums of them (PNG; TIFF with deflate). Other
+compressions have none: what their decoder does not notice, nobody can.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from network.errors import InputError
+
+REMEDY = "copy or extract it again"
+DRIVERS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
+"""GDAL's names of the formats that are read, by how a file begins."""
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+# Deflate cannot shrink anything more than this.
+_DEFLATE_LIMIT = 1032
+
+# TIFF tags.
+WIDTH, HEIGHT, BITS, COMPRESSION, ORIENTATION, BANDS, ROWS, PLANAR = (
+    *(256, 257, 258, 259),
+    *(274, 277, 278, 284),
+)
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+_STRIPS_AND_TILES = ((273, 279), (324, 325))  # offsets and lengths in bytes
+_DEFLATE = (8, 32946)
+_TIFF_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # of whole numbers, for struct
+
+
+def find_driver(path: Path) -> str:
+    """GDAL's name of a file's format, by its first bytes and not by its name.
+
+    Raises:
+        InputError: it is no PNG, JPEG or TIFF, or cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise InputError(f"{path}: unreadable image ({error.strerror}); {REMEDY}") from error
+    if start in TIFF_STARTS:
+        return "GTiff"
+    for begin, driver in DRIVERS.items():
+        if start.startswith(begin):
+            return driver
+    raise InputError(f"{path}: not an image, or its header is damaged; {REMEDY}")
+
+
+def check_structure(path: Path, driver: str) -> None:
+    """Raise an :class:`InputError` if a file ends too early or claims more than it can hold."""
+    try:
+        if driver == "PNG":
+            _check_png(path)
+        elif driver == "JPEG":
+            _check_jpeg(path)
+        else:
+            _check_tiff(path)
+    except (struct.error, LookupError, ValueError, OverflowError, MemoryError) as error:
+        raise InputError(f"{path}: its header is damaged; {REMEDY}") from error
+    except OSError as error:
+        raise InputError(f"{path}: unreadable image ({error.strerror}); {REMEDY}") from error
+
+
+def check_bytes(path: Path, driver: str) -> None:
+    """Raise an :class:`InputError` if a checksum in a file says that its pixels are damaged."""
+    try:
+        if driver == "PNG":
+            _check_png_bytes(path)
+        elif driver == "GTiff":
+            _check_deflated_bytes(path)
+    except OSError as error:
+        raise InputError(f"{path}: unreadable image ({error.strerror}); {REMEDY}") from error
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path}: damaged pixels (a checksum in the file is wrong); {REMEDY}")
+
+
+# PNG --------------------------------------------------------------------------------------------
+
+
+def png_chunks(path: Path) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, place and length of the data of each chunk, to the last; what follows is not looked at.
+
+    Raises:
+        InputError: the file ends before that.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        at = 8
+        while True:
+            file.seek(at)
+            head = file.read(8)
+            length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (size, b"")
+            at += 8
+            if at + length + 4 > size:
+                raise InputError(f"{path}: truncated image; {REMEDY}")
+            yield kind, at, length
+            if kind == b"IEND":
+                return
+            at += length + 4
+
+
+def _check_png(path: Path) -> None:
+    size = path.stat().st_size
+    for kind, at, _ in png_chunks(path):
+        if kind == b"IHDR":
+            width, height, bits, color = struct.unpack(">IIBB", read_part(path, at, 10))
+            bands = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
+            if height * (width * bits * bands // 8) > _DEFLATE_LIMIT * size:
+                raise InputError(
+                    f"{path}: claims {height} x {width} pixels, more than its {size} bytes can "
+                    f"hold; {REMEDY}"
+                )
+
+
+def read_part(path: Path, at: int, length: int) -> bytes:
+    """``length`` bytes of a file, from ``at`` on."""
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.read(length)
+
+
+def _check_png_bytes(path: Path) -> None:
+    data = memoryview(path.read_bytes())
+    for kind, at, length in png_chunks(path):
+        # Of chunks with a small first letter a reader may do without.
+        if kind[0] & 0x20 and kind != b"tRNS":
+            continue
+        end = at + length
+        if data[end : end + 4] != zlib.crc32(data[at - 4 : end]).to_bytes(4):
+            raise _damaged(path)
+
+
+# JPEG -------------------------------------------------------------------------------------------
+
+
+def _check_jpeg(path: Path) -> None:
+    """The mark of the end stands behind the start of the pixels; more may follow it."""
+    data = path.read_bytes()
+    at = 2
+    while data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # may be repeated
+            at += 1
+            continue
+        if marker == 0xDA:  # pixels from here on; a preview's own end stands before it
+            if data.find(b"\xff\xd9", at) < 0:
+                raise InputError(f"{path}: truncated image; {REMEDY}")
+            return
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    raise InputError(f"{path}: not an image, or its header is damaged; {REMEDY}")
+
+
+# TIFF -------------------------------------------------------------------------------------------
+
+
+def _check_tiff(path: Path) -> None:
+    """All strips or tiles of the first image are listed, and lie in the file."""
+    tags = read_tiff_tags(path)
+    if not {WIDTH, HEIGHT} <= tags.keys():
+        raise InputError(f"{path}: not an image, or its header is damaged; {REMEDY}")
+    size, segments = path.stat().st_size, list(_segments(tags))
+    if max((offset + length for offset, length in segments), default=0) > size:
+        raise InputError(f"{path}: truncated image; {REMEDY}")
+    height, width = tags[HEIGHT][0], tags[WIDTH][0]
+    if not height or not width:
+        raise InputError(f"{path}: an image of {height} x {width} pixels; {REMEDY}")
+    if len(segments) < _expected_segments(tags):
+        raise InputError(
+            f"{path}: claims {height} x {width} pixels, but lists too few of them; {REMEDY}"
+        )
+
+
+def _segments(tags: dict[int, tuple[int, ...]]) -> Iterator[tuple[int, int]]:
+    """Offset and length of each strip or tile; both are 0 where there is none (no data)."""
+    for offsets, lengths in _STRIPS_AND_TILES:
+        if offsets in tags and lengths in tags:
+            yield from zip(tags[offsets], tags[lengths], strict=False)
+
+
+def _expected_segments(tags: dict[int, tuple[int, ...]]) -> int:
+    height, width = tags[HEIGHT][0], tags[WIDTH][0]
+    planes = tags.get(BANDS, (1,))[0] if tags.get(PLANAR, (1,))[0] == 2 else 1
+    if _TILE_WIDTH in tags and _TILE_HEIGHT in tags:
+        across, down = -(-width // tags[_TILE_WIDTH][0]), -(-height // tags[_TILE_HEIGHT][0])
+        return planes * across * down
+    rows = min(height, tags.get(ROWS, (height,))[0])
+    return planes * -(-height // rows)
+
+
+def _check_deflated_bytes(path: Path) -> None:
+    """Deflated strips and tiles end with a checksum, which libtiff does not look at."""
+    tags = read_tiff_tags(path)
+    if tags.get(COMPRESSION, (1,))[0] not in _DEFLATE:
+        return
+    with path.open("rb") as file:
+        for offset, length in _segments(tags):
+            if not length:
+                continue
+            file.seek(offset)
+            stream, rest = zlib.decompressobj(), file.read(length)
+            try:
+                while rest and not stream.eof:
+                    stream.decompress(rest, 2**22)  # a hostile file may inflate without end
+                    rest = stream.unconsumed_tail
+            except zlib.error:
+                raise _damaged(path) from None
+
+
+def read_tiff_tags(path: Path) -> dict[int, tuple[int, ...]]:
+    """The whole-number tags of the first directory.
+
+    Raises:
+        InputError: the file ends before they do.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+
+        def read(format_: str, at: int) -> tuple[int, ...]:
+            count = struct.calcsize(order + format_)
+            if at + count > size:
+                raise InputError(f"{path}: truncated image; {REMEDY}")
+            file.seek(at)
+            return struct.unpack(order + format_, file.read(count))
+
+        order = "<" if file.read(2) == b"II" else ">"
+        is_big = read("H", 2)[0] == 43
+        offset = "Q" if is_big else "I"
+        (start,) = read(offset, 8 if is_big else 4)
+        (count,) = read("Q" if is_big else "H", start)
+        start += 8 if is_big else 2
+        step, inline = (20, 8) if is_big else (12, 4)
+        read(f"{step}s", start + max(0, count - 1) * step)  # the last entry is there
+        tags = {}
+        for number in range(count):
+            at = start + number * step
+            tag, kind, length = read(f"HH{offset}", at)
+            if kind not in _TIFF_TYPES:
+                continue
+            values = f"{length}{_TIFF_TYPES[kind]}"
+            place = at + step - inline
+            if struct.calcsize(order + values) > inline:
+                (place,) = read(offset, place)
+            tags[tag] = read(values, place)
+    return tags
