@@ -1,10 +1,16 @@
 """How the command lines report input that cannot be used: one line, exit code 2."""
 
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
-from typing import NoReturn
+from importlib import import_module
+from typing import Any, NoReturn
+
+from network import failures
 
 
 class InputError(Exception):
@@ -22,17 +28,108 @@ class InputError(Exception):
         super().__init__(message)
 
 
-def run_command(main: Callable[[], None]) -> NoReturn:
-    """Run a command line's ``main`` and exit: 0 done, 2 for unusable input, 130 interrupted."""
+def run_command(main: Callable[..., None] | str, *args: Any) -> NoReturn:
+    """Run a command line's function and exit.
+
+    The exit code is 0 when it is done, 2 where the input cannot be used or the machine fails (one
+    line says so, and what to do), and 130 where Ctrl-C or SIGTERM, which clusters send, ended it.
+
+    Args:
+        main: the function, or ``"module:function"``. That module, and with it torch, is imported
+            here, where Ctrl-C already ends the command without a traceback.
+        args: of the function.
+    """
+    signals = _Signals()
+    launcher = os.getppid()
     try:
-        main()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(0)
+        if isinstance(main, str):
+            main = _imported(main)
+        signals.interrupt()
+        main(*args)
+        sys.stdout.flush()
+        code = 0
+    except BaseException as error:
+        code = _report(error, signals, launcher)
+        if code is None:
+            raise
+    try:
+        sys.stdout.flush()
+    except OSError:  # else Python says it once more at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    signals.end_at_once(code)
+    sys.exit(code)
+
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C or SIGTERM ended."""
+
+
+class _Signals:
+    """What Ctrl-C and SIGTERM do, which is the same; where they are ignored, they stay so.
+
+    At first they end the process at once: nothing is to be removed yet, and of an exception raised
+    in the middle of an import anything may become.
+    """
+
+    def __init__(self) -> None:
+        self.received: float | None = None
+        both = (signal.SIGINT, signal.SIGTERM)
+        self.heeded = [number for number in both if signal.getsignal(number) != signal.SIG_IGN]
+        self.end_at_once(INTERRUPTED, "interrupted")
+
+    def end_at_once(self, code: int, text: str = "") -> None:
+        """From now on they end the process with ``code``."""
+
+        def end(*_: object) -> None:
+            if text and is_first_process():
+                os.write(sys.stderr.fileno(), f"{text}\n".encode())
+            os._exit(code)
+
+        self._handle(end)
+
+    def interrupt(self) -> None:
+        """From now on they raise :class:`KeyboardInterrupt`, so that leftovers are removed."""
+
+        def interrupt(*_: object) -> None:
+            # torchrun sends SIGTERM beside Ctrl-C: the second must not stop what the first began.
+            last, self.received = self.received, time.monotonic()
+            if last is None or self.received - last > 1:
+                raise KeyboardInterrupt
+
+        self._handle(interrupt)
+
+    def _handle(self, handler: Callable[..., None]) -> None:
+        for number in self.heeded:
+            signal.signal(number, handler)
+
+
+def _imported(name: str) -> Callable[..., None]:
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
+
+
+def _report(error: BaseException, signals: _Signals, launcher: int) -> int | None:
+    """Say in one line how a command ended; its exit code, None where that is not known.
+
+    Args:
+        launcher: the process that started this one.
+    """
+    is_lost_peer = failures.is_lost_peer(error)
+    if is_lost_peer or failures.is_terminated_worker(error):
+        with suppress(KeyboardInterrupt):
+            time.sleep(0.5)  # all processes of a job are told to end, this one perhaps last
+    # What fails after an interrupt fails because of it.
+    if signals.received or isinstance(error, KeyboardInterrupt):
+        if is_first_process():
+            print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    line = str(error) if isinstance(error, InputError) else failures.explain(error)
+    if line is None:
+        return None
+    # Of a lost process one of the others tells: the first, or who has lost that one.
+    if not is_lost_peer or is_first_process() or os.getppid() != launcher:
+        print(f"error: {line}", file=sys.stderr)
+    return 2
 
 
 def is_first_process() -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from network.errors import InputError, warn
+from network.failures import why_not_written
 
 LOCK = ".lock"
 _PARTIAL = ".partial-"
@@ -66,20 +67,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path}: {why_not_written(error)}") from error
-
-
-def why_not_written(error: OSError) -> str:
-    """What a disk refused, and what to do about it."""
-    remedies = {
-        errno.ENOSPC: "free some space",
-        errno.EDQUOT: "free some space, or have your quota raised",
-        errno.EROFS: "choose a folder on a disk that is not read-only",
-        errno.EACCES: "choose a folder that you may write to",
-        errno.EPERM: "choose a folder that you may write to",
-        errno.ENAMETOOLONG: "choose a shorter name",
-    }
-    remedy = remedies.get(error.errno)
-    return f"cannot be written ({error.strerror or error})" + (f"; {remedy}" if remedy else "")
 
 
 def beside(path: Path, role: str) -> Path:

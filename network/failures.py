@@ -1,0 +1,178 @@
+"""What failed outside this project, and what to do about it: full disks and memories, dead workers.
+
+Only what is known here is explained. Every other error is most likely a mistake of this project,
+and its traceback is what a report of it needs.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, or have your quota raised",
+    errno.EROFS: "choose a folder on a disk that is not read-only",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+_OF_READING = {
+    errno.EACCES: "have the rights to it given to you, or choose another place",
+    errno.EPERM: "have the rights to it given to you, or choose another place",
+    errno.EMFILE: "raise the limit with 'ulimit -n 65536', or give fewer data.workers",
+    errno.ENFILE: "raise the machine's limit of open files, or give fewer data.workers",
+    errno.EIO: "the disk or the network is failing; look after it, then try again",
+    errno.ESTALE: "the network disk was lost; mount it again",
+    errno.EPIPE: "what read the output has ended",
+}
+_MISTAKES = (errno.EBADF, errno.ESRCH, errno.ECHILD)
+"""A wrong descriptor or process: no disk says so of itself."""
+
+LESS_MEMORY = (
+    "give a smaller data.batch_size or data.crop, fewer data.workers, smaller images, or predict "
+    "in smaller patches (-p)"
+)
+LESS_SHARED = "give data.workers=0, or more shared memory (docker run --shm-size=8g)"
+
+
+def explain(error: BaseException) -> str | None:
+    """The line that a user needs where ``error`` is a known failure of the machine, else None.
+
+    What libraries wrap counts as what it was: errors of DataLoader workers, and causes.
+    """
+    for one in _causes(error):
+        for rule in (_lost_peer, _workers, _memory, _compiler, _system):
+            line = rule(one)
+            if line:
+                return " ".join(line.split())
+    return None
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether another process of a training has ended, which that one has the reason of."""
+    return any(_lost_peer(one) for one in _causes(error))
+
+
+def is_terminated_worker(error: BaseException) -> bool:
+    """Whether a DataLoader worker was told to end, as all processes of a job are."""
+    return any("killed by signal: Terminated" in str(one) for one in _causes(error))
+
+
+def why_not_written(error: OSError) -> str:
+    """What a disk refused, and what to do about it."""
+    remedy = _REMEDIES.get(error.errno)
+    return f"cannot be written ({error.strerror or error})" + (f"; {remedy}" if remedy else "")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__cause__
+
+
+def _name_and_text(error: BaseException) -> tuple[str, str]:
+    """Class and message; of what a DataLoader worker raised, those behind its traceback."""
+    name, text = type(error).__name__, str(error)
+    if re.match(r"Caught \w+ in DataLoader worker", text):
+        last = re.split(r"^ .*\n", text, flags=re.MULTILINE)[-1].strip()  # frames are indented
+        qualified, _, text = last.partition(": ")
+        name = qualified.rpartition(".")[2]
+    return name, text
+
+
+def _lost_peer(error: BaseException) -> str | None:
+    """Another process of a training has ended: gloo, NCCL and the store each say it their way."""
+    name, text = _name_and_text(error)
+    is_gloo = "gloo" in text and any(
+        words in text.lower()
+        for words in ("closed by peer", "reset by peer", "broken pipe", "timed out", "connect")
+    )
+    is_nccl = name == "DistBackendError" and any(
+        words in text for words in ("ncclRemoteError", "ncclSystemError", "remote process exited")
+    )
+    is_store = name in ("DistNetworkError", "DistStoreError")
+    if is_gloo or is_nccl or is_store:
+        return (
+            "another process of this training has ended, or cannot be reached (its own output says "
+            "why, unless it was killed); go on with --resume"
+        )
+    return None
+
+
+def _workers(error: BaseException) -> str | None:
+    """DataLoader workers: their results travel through /dev/shm."""
+    _, text = _name_and_text(error)
+    is_shared = "shared memory" in text or "/torch_" in text
+    if "items of ancdata" in text or (is_shared and "Too many open files" in text):
+        return f"too many open files; {_OF_READING[errno.EMFILE]}"
+    if "killed by signal: Bus error" in text or (
+        is_shared and re.search(r"unable to|No space left|Cannot allocate", text)
+    ):
+        return f"the workers of the data are out of shared memory (/dev/shm); {LESS_SHARED}"
+    if re.search(r"DataLoader worker .*(killed by signal|exited unexpectedly)", text):
+        return (
+            "a worker of the data was killed, most likely for lack of memory; give fewer "
+            "data.workers (0 for none), or a smaller data.batch_size or data.crop"
+        )
+    return None
+
+
+def _memory(error: BaseException) -> str | None:
+    name, text = _name_and_text(error)
+    first = text.splitlines()[0] if text else ""
+    wanted = re.search(
+        r"(?:tried|unable|failed) to allocate ([\d.]+ ?(?:bytes|[KMGTP]iB))", text, re.IGNORECASE
+    )
+    amount = f" ({wanted[1]} more were wanted)" if wanted else ""
+    if name == "OutOfMemoryError" or "CUDA out of memory" in text or "ALLOC_FAILED" in text:
+        return f"the memory of the GPU is full{amount}; {LESS_MEMORY}"
+    is_full = (
+        name.endswith("MemoryError")
+        or "can't allocate memory" in text
+        or "Insufficient memory" in first  # OpenCV
+        or "std::bad_alloc" in text
+        or _errno(error) == errno.ENOMEM
+    )
+    return f"the memory of this machine is full{amount}; {LESS_MEMORY}" if is_full else None
+
+
+def _compiler(error: BaseException) -> str | None:
+    _, text = _name_and_text(error)
+    if "InvalidCxxCompiler" in text or "No working C++ compiler" in text:
+        return "--compile needs a C++ compiler; install one (apt-get install g++), or leave it out"
+    if "Failed to find C compiler" in text:  # Triton, on GPUs
+        return "--compile needs a C compiler; install one (apt-get install gcc), or leave it out"
+    if "CppCompileError" in text:
+        return (
+            "--compile: the C++ compiler failed, as without Python's headers (apt-get install g++ "
+            "python3-dev); install them, or leave it out"
+        )
+    return None
+
+
+def _errno(error: BaseException) -> int | None:
+    if not isinstance(error, OSError):
+        return None
+    if error.errno is not None:
+        return error.errno
+    found = re.search(r"\[Errno (\d+)\]", _name_and_text(error)[1])  # of a DataLoader worker
+    return int(found[1]) if found else None
+
+
+def _system(error: BaseException) -> str | None:
+    """What the operating system refuses: disks, rights, limits."""
+    number = _errno(error)
+    if number is None or number in _MISTAKES or not isinstance(error, OSError):
+        return None
+    named = re.search(r"\[Errno \d+\] [^:']*: '([^']+)'", _name_and_text(error)[1])
+    where = error.filename2 or error.filename or (named[1] if named else None)
+    if isinstance(where, bytes):
+        where = os.fsdecode(where)
+    reason = os.strerror(number)
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG):
+        place = where or "a file of this command"
+        return f"{place}: {why_not_written(OSError(number, reason))}"
+    remedy = f"; {_OF_READING[number]}" if number in _OF_READING else ""
+    return f"{where or 'the system refuses'}: {reason}{remedy}"
