@@ -342,7 +342,7 @@ def test_figure_and_check_of_a_few_points(textures):
     found = succeed("tools/check_data.py", *config, *splits, "data.train_labels=few", cwd=textures)
     assert "0 findings in 16 images" in found
     next((textures / "data/train/few").glob("5.png")).write_bytes(b"damaged")
-    for name, words in (("few", "few/5.png: unreadable"), ("fw", "train/fw: no such folder")):
+    for name, words in (("few", "few/5.png: not an image"), ("fw", "train/fw: no such folder")):
         done = run(
             "tools/check_data.py", *config, *splits, f"data.train_labels={name}", cwd=textures
         )
