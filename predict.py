@@ -8,8 +8,7 @@ what was interrupted goes on when the command is given again. A mask of a georef
 its coordinates in a file beside it (.png.aux.xml), where GDAL and QGIS look for them.
 """
 
-from network.engine.test_command import run_predict
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command(lambda: run_predict(__doc__))
+    run_command("network.engine.test_command:run_predict", __doc__)

@@ -3,8 +3,7 @@
 python test_custom.py -c config/drone/bicor.py -o fig_results/drone/bicor -t dihedral --rgb
 """
 
-from network.engine.test_command import run_test
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command(lambda: run_test(__doc__))
+    run_command("network.engine.test_command:run_test", __doc__)

@@ -4,9 +4,7 @@ python test_uavid.py -c config/uavid/d2ls.py -i data/uavid/uavid_test -o fig_res
     -t lr -ph 1152 -pw 1024 -b 2 -d uavid
 """
 
-from network.datasets.info import UAVID
-from network.engine.test_command import run_frames_test
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command(lambda: run_frames_test(__doc__, UAVID))
+    run_command("network.engine.test_command:run_frames_test", __doc__, "uavid")

@@ -3,9 +3,7 @@
 python test_vaihingen.py -c config/vaihingen/bicor.py -o fig_results/vaihingen/bicor -t d4 --rgb
 """
 
-from network.datasets.info import VAIHINGEN
-from network.engine.test_command import run_test
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command(lambda: run_test(__doc__, VAIHINGEN))
+    run_command("network.engine.test_command:run_test", __doc__, "vaihingen")

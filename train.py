@@ -5,64 +5,7 @@ python train.py -c config/loveda/bicor.py --devices 2 data.batch_size=4 optim.lr
 python train.py -c config/vaihingen/bicor.py --resume
 """
 
-import argparse
-from pathlib import Path
-
-from network.config import load_experiment, parse_with_overrides
-from network.engine.compute import add_compute_flags, compute_overrides
-from network.engine.train import LATEST, STRATEGIES, train
 from network.errors import run_command
 
-
-def main() -> None:
-    """Train what the command line says."""
-    args = parse_args()
-    experiment = load_experiment(args.config, [*args.overrides, *flag_overrides(args)])
-    train(
-        experiment,
-        resume=args.resume,
-        devices=args.devices,
-        num_nodes=args.num_nodes,
-        strategy=args.strategy,
-        accelerator=args.accelerator,
-        fast_dev_run=args.fast_dev_run,
-    )
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line; overrides may stand anywhere on it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("-c", "--config", type=Path, required=True, help="config/.../x.py")
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const=LATEST,
-        metavar="CKPT",
-        help="continue from a last.ckpt; without a file from that of the newest run",
-    )
-    parser.add_argument("--devices", default="auto", help="a count, a list such as 0,1, or auto")
-    parser.add_argument("--num-nodes", type=int, default=1)
-    parser.add_argument("--strategy", default="auto", choices=STRATEGIES)
-    parser.add_argument(
-        "--accelerator", default="auto", choices=["auto", "cpu", "gpu", "cuda", "mps"]
-    )
-    add_compute_flags(parser)
-    parser.add_argument("--accumulate", type=int, help="batches whose gradients make one step")
-    parser.add_argument("--seed", type=int, help="of weights, augmentation and order")
-    parser.add_argument(
-        "--fast-dev-run", action="store_true", help="one batch of each kind; nothing is written"
-    )
-    return parse_with_overrides(parser)
-
-
-def flag_overrides(args: argparse.Namespace) -> list[str]:
-    """What the flags change in the config; they win over a ``key=value`` of the same setting."""
-    given = {"optim.accumulate": args.accumulate, "seed": args.seed}
-    plain = [f"{key}={value}" for key, value in given.items() if value is not None]
-    return plain + compute_overrides(args)
-
-
 if __name__ == "__main__":
-    run_command(main)
+    run_command("network.commands.train:main", __doc__)

@@ -6,68 +6,12 @@ python tools/check_data.py -c config/drone/bicor.py data.root=PATH --splits trai
 Exit code 0 without findings, 1 with findings, 2 if it could not look.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.config import load_experiment, parse_with_overrides
-from network.datasets.contact_sheet import write_contact_sheet
-from network.datasets.doctor import Diagnosis, examine
-from network.datasets.folder_jobs import available_cores
-from network.datasets.info import SPLITS
-from network.datasets.shares import print_shares
-from network.errors import InputError, nearest, run_command
-
-
-def main() -> None:
-    """Examine what the command line names."""
-    args = parse_args()
-    experiment = load_experiment(args.config, args.overrides)
-    info, data = experiment.dataset, experiment.data
-    if data.train_labels:
-        info = info.relabeled(data.train, data.train_labels)
-    args.splits = args.splits or [split for split in SPLITS if split in info.splits]
-    for split in args.splits:
-        if split not in info.splits:
-            raise InputError(f"--splits {split}: no such split{nearest(split, info.splits)}")
-    diagnosis = examine(info, experiment.root, args.splits, workers=args.workers)
-    print_splits(diagnosis, args.splits)
-    for finding in diagnosis.findings:
-        print(finding)
-    print(f"{len(diagnosis.findings)} findings in {len(diagnosis.images)} images")
-    if args.html:
-        write_contact_sheet(diagnosis, args.splits, args.html)
-        print(args.html)
-    if diagnosis.findings:
-        sys.exit(1)
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("-c", "--config", type=Path, required=True, help="config/.../x.py")
-    add("--splits", nargs="+", default=[], help="default: train val test, as far as they exist")
-    add("--html", type=Path, metavar="FILE", help="also write a page with a contact sheet")
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    return parse_with_overrides(parser)
-
-
-def print_splits(diagnosis: Diagnosis, splits: list[str]) -> None:
-    """Images, sizes and classes of each split."""
-    rows = []
-    for split in splits:
-        images = diagnosis.of_split(split)
-        sizes = sorted({image.size for image in images if image.size})
-        ends = sizes if len(sizes) < 2 else (sizes[0], sizes[-1])
-        text = " to ".join(f"{height} x {width}" for height, width in ends)
-        rows.append(((split, str(len(images)), text or "-"), diagnosis.pixels(split).tolist()))
-    print_shares(diagnosis.info, ("split", "images", "sizes"), rows)
-
+from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command("network.commands.check_data:main", __doc__)

@@ -8,77 +8,12 @@ deviation. --paired compares each further model with the first on the same draws
 images.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.engine.comparison import common_kinds, compare, paired_differences, read_models
-from network.engine.comparison_tables import (
-    difference_lines,
-    print_comparison,
-    to_csv,
-    to_latex,
-    to_markdown,
-)
-from network.errors import InputError, nearest, run_command
-from network.writing import replacing
-
-TEXT_FORMATS = {".md": to_markdown, ".tex": to_latex}
-SUFFIXES = (*TEXT_FORMATS, ".csv")
-CLASS_SCORES = ("IoU", "F1", "precision", "recall", "boundary_IoU", "boundary_F1")
-
-
-def main() -> None:
-    """Compare what the command line names."""
-    args = parse_args()
-    for path in args.output:
-        if path.suffix not in SUFFIXES:
-            raise InputError(f"-o {path}: end the name in {', '.join(SUFFIXES)}")
-    models = read_models(args.runs)
-    kinds = common_kinds(models)
-    if args.labels:
-        if args.labels not in kinds:
-            raise InputError(
-                f"--labels {args.labels}: not in all runs{nearest(args.labels, kinds)}"
-            )
-        kinds = [args.labels]
-    if args.paired and len(models) < 2:
-        raise InputError(
-            f"--paired: all runs are named '{models[0].name}'; name two models, e.g. A=FOLDER"
-        )
-    comparisons = [compare(models, kind, args.per_class, args.mix_protocols) for kind in kinds]
-    differences = [paired_differences(models, kind) if args.paired else [] for kind in kinds]
-    notes = [difference_lines(found) for found in differences]
-    for comparison, lines in zip(comparisons, notes, strict=True):
-        print_comparison(comparison)
-        print("\n".join(lines), end="\n" * bool(lines))
-    for path in args.output:
-        if path.suffix == ".csv":
-            text = to_csv(comparisons, differences)
-        else:
-            write = TEXT_FORMATS[path.suffix]
-            text = "\n".join(map(write, comparisons, notes))
-        with replacing(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-        print(path)
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("runs", nargs="+", metavar="[NAME=]FOLDER", help="folder that a test script has scored")
-    add("-o", "--output", type=Path, action="append", default=[], help=".md, .tex, .csv; repeat")
-    add("--labels", help="one kind of masks: full, eroded (default: all that the runs share)")
-    add("--per-class", choices=CLASS_SCORES, help="also a column for each class")
-    add("--paired", action="store_true", help="paired bootstrap against the first model")
-    add("--mix-protocols", action="store_true", help="different protocols too; the table says so")
-    return parser.parse_args()
-
+from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command("network.commands.compare_runs:main", __doc__)

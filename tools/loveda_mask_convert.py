@@ -5,36 +5,12 @@ Run     python tools/loveda_mask_convert.py --mask-dir data/LoveDA/Train/Rural/m
 Writes  index PNGs to masks_png_convert, and RGB ones to look at to masks_png_convert_rgb
 """
 
-import argparse
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.datasets.folder_jobs import available_cores
-from network.datasets.loveda import convert_masks, rgb_folder
 from network.errors import run_command
 
-
-def main() -> None:
-    """Convert the masks that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--mask-dir", type=Path, required=True, help="folder of the raw masks")
-    add("--output-mask-dir", type=Path, required=True, help="folder to write the index masks to")
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    options = parser.parse_args()
-
-    start = time.perf_counter()
-    count = convert_masks(options.mask_dir, options.output_mask_dir, workers=options.workers)
-    print(
-        f"masks {count}; written to {options.output_mask_dir} and "
-        f"{rgb_folder(options.output_mask_dir)} in {time.perf_counter() - start:.1f} s"
-    )
-
-
 if __name__ == "__main__":
-    run_command(main)
+    run_command("network.commands.loveda_mask_convert:main", __doc__)

@@ -4,44 +4,12 @@ Run     python tools/make_panel.py -c config/demo/bicor.py -i fig_results/demo
             -o fig_results/demo/figures/panel.png
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.config import load_experiment, parse_with_overrides
-from network.datasets.segmentation import find_samples
-from network.engine.figures import write_panel
-from network.errors import InputError, run_command
-
-
-def main() -> None:
-    """Write the figure that the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("-c", "--config", type=Path, required=True, help="config/.../x.py")
-    add("-i", "--predictions", type=Path, required=True, help="folder that a test script wrote")
-    add("-o", "--output", type=Path, required=True, help="PNG to write")
-    add("--val", action="store_true", help="the val split, not the test split")
-    add("--count", type=int, default=4, help="images, evenly spread over the split")
-    args = parse_with_overrides(parser)
-    if args.count < 1:
-        raise InputError(f"--count {args.count}: expected 1 or more")
-    if args.output.suffix.lower() != ".png":
-        raise InputError(f"{args.output}: the figure is a PNG; end the name in .png")
-
-    experiment = load_experiment(args.config, args.overrides)
-    split = "val" if args.val else experiment.data.test
-    samples = find_samples(experiment.dataset, experiment.root, split)
-    count = min(args.count, len(samples))
-    spread = [samples[(2 * i + 1) * len(samples) // (2 * count)] for i in range(count)]
-    title = f"{experiment.name}, {split}"
-    write_panel(spread, args.predictions, experiment.dataset, args.output, title)
-    print(args.output)
-
+from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command("network.commands.make_panel:main", __doc__)

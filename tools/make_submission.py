@@ -5,47 +5,12 @@ python tools/make_submission.py uavid fig_results/uavid/bicor -o fig_results/uav
 python tools/make_submission.py loveda --check other.zip
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.datasets.submission import SERVERS, check_submission, write_submission
-from network.errors import InputError, run_command
-
-
-def main() -> None:
-    """Write or check what the command line names."""
-    args = parse_args()
-    server = SERVERS[args.data_set]
-    root = args.data_root or Path(server.info.root)
-    if args.check:
-        count = check_submission(server, root, args.check, args.any_count)
-        print(f"{args.check}: {count} masks, as the server expects them")
-        return
-    if not (args.predictions and args.output):
-        raise InputError("give the folder of the masks and -o, or --check ZIP")
-    count = write_submission(server, root, args.predictions, args.output, args.any_count)
-    print(f"{args.output}: {count} masks, checked against {root}")
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("data_set", choices=SERVERS)
-    add(
-        "predictions", type=Path, nargs="?", help="folder of the masks; for uavid with seqN/Labels/"
-    )
-    add("-o", "--output", type=Path, help="zip to write; for uavid also a new folder")
-    add("--check", type=Path, metavar="ZIP", help="check this zip, write nothing")
-    add("--data-root", type=Path, help="of the data set (default: data/LoveDA, data/uavid)")
-    add("--any-count", action="store_true", help="though the Test folder is not complete")
-    return parser.parse_args()
-
+from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command("network.commands.make_submission:main", __doc__)

@@ -7,85 +7,12 @@ Only the training images are read unless --splits says otherwise, and of these o
 that have a class: what is ignored is mostly a margin without data.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rich.console import Console
-from rich.table import Table
-
-from network.config import load_experiment, parse_with_overrides
-from network.datasets.bands import Band, measure_bands
-from network.datasets.folder_jobs import available_cores
-from network.datasets.info import DatasetInfo
-from network.datasets.segmentation import find_samples
-from network.errors import InputError, nearest, run_command
-
-
-def main() -> None:
-    """Measure what the command line names."""
-    args = parse_args()
-    experiment = load_experiment(args.config, args.overrides)
-    info = experiment.dataset
-    splits = args.splits or [experiment.data.train]
-    found = {}
-    for split in splits:
-        if split not in info.splits:
-            raise InputError(f"--splits {split}: no such split{nearest(split, info.splits)}")
-        # By file: splits may share folders.
-        found |= {s.image: s for s in find_samples(info, experiment.root, split)}
-    samples = list(found.values())
-    bands = measure_bands(samples, info, all_pixels=args.all_pixels, workers=args.workers)
-    is_labeled = any(sample.masks for sample in samples) and not args.all_pixels
-    what = "pixels with a class" if is_labeled else "all pixels"
-    unlabeled = sum(not sample.masks for sample in samples)
-    if is_labeled and unlabeled:
-        what += f" ({unlabeled} images have no masks: all pixels)"
-    print_bands(bands, f"{info.name}, {' and '.join(splits)}: {len(samples)} images, {what}")
-    constant = [number for number, band in enumerate(bands, start=1) if not band.std]
-    if constant:
-        raise InputError(
-            f"{experiment.root}: band {constant[0]} has one value everywhere; leave it out of the "
-            "images"
-        )
-    print(config_text(bands, info))
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("-c", "--config", type=Path, required=True, help="config/.../x.py")
-    add("--splits", nargs="+", default=[], help="default: the config's training split")
-    add("--all-pixels", action="store_true", help="also those that are ignored")
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    return parse_with_overrides(parser)
-
-
-def print_bands(bands: list[Band], title: str) -> None:
-    """Pixel values of each band."""
-    table = Table(title=title)
-    for heading in ("band", "lowest", "highest", "mean", "std"):
-        table.add_column(heading, justify="right")
-    for number, band in enumerate(bands, start=1):
-        values = str(band.low), str(band.high), f"{band.mean:.2f}", f"{band.std:.2f}"
-        table.add_row(str(number), *values)
-    Console().print(table)
-
-
-def config_text(bands: list[Band], info: DatasetInfo) -> str:
-    """The two arguments of ``Data``, as shares of the largest value."""
-    largest = 2**info.bits - 1
-
-    def shares(values: list[float]) -> tuple[float, ...]:
-        return tuple(float(f"{value / largest:.6g}") for value in values)
-
-    return f"mean={shares([b.mean for b in bands])}, std={shares([b.std for b in bands])}"
-
+from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command("network.commands.measure_bands:main", __doc__)

@@ -12,68 +12,12 @@ LoveDA  Train.zip, Val.zip, Test.zip: masks are converted; train_val is read fro
 Unpacked folders do as well. A rerun goes on where the last one stopped.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.datasets.folder_jobs import available_cores
-from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
-from network.datasets.patches import PAD_POLICIES, UNKNOWN_COLORS
-from network.datasets.prepare import Preparation, SplitSummary, prepare
-from network.datasets.shares import print_shares
-from network.errors import InputError, run_command
-
-DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA)}
-
-
-def main() -> None:
-    """Prepare the data set that the command line names."""
-    args = parse_args()
-    info = DATA_SETS[args.dataset]
-    if args.infrared and (info.tiles is None or info.tiles.infrared_image is None):
-        raise InputError(f"--infrared: {info.name} has one kind of images; leave it out")
-    preparation = Preparation(
-        info=info,
-        archives=args.archives,
-        output=args.output or Path(info.root),
-        infrared=args.infrared,
-        pad_policy=args.pad_policy,
-        unknown_color=args.unknown_color,
-        partial=args.partial,
-        workers=args.workers,
-    )
-    print_summaries(info, prepare(preparation))
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("dataset", choices=DATA_SETS)
-    add("--archives", type=Path, required=True, help="folder of the zip files, or of their content")
-    add("--output", type=Path, help="folder to make (default: the one that the configs read)")
-    add("--infrared", action="store_true", help="Potsdam's IRRG images instead of the RGB ones")
-    add("--pad-policy", choices=PAD_POLICIES, default="ignore", help="see the patch tools")
-    add("--unknown-color", choices=UNKNOWN_COLORS, default="error", help="see the patch tools")
-    add("--partial", action="store_true", help="go on although tiles or images are missing")
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    return parser.parse_args()
-
-
-def print_summaries(info: DatasetInfo, summaries: list[SplitSummary]) -> None:
-    """What each split holds in the end."""
-    rows = []
-    for summary in summaries:
-        megapixels = f"{sum(summary.pixels) / 1e6:.1f}" if any(summary.pixels) else "no masks"
-        counts = str(summary.sources), str(summary.images)
-        rows.append(((summary.split, *counts, megapixels), summary.pixels))
-    kind = "tiles" if info.tiles else "official"
-    print_shares(info, ("split", kind, "images", "megapixels"), rows)
-
+from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command("network.commands.prepare_data:main", __doc__)

@@ -7,53 +7,12 @@ Masks are labels or colors, named like the images of the split. The result has a
 other: what only the masks' author knows stands there as unknown, or as the flags state it.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.config import load_experiment, parse_with_overrides
-from network.engine.evaluate import BOUNDARY_TOLERANCE
-from network.engine.protocol import UNKNOWN
-from network.engine.score_masks import score_masks
-from network.errors import InputError, run_command
-
-
-def main() -> None:
-    """Score the masks that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("-c", "--config", type=Path, required=True, help="of the data set: config/.../x.py")
-    add("-i", "--masks", type=Path, required=True, help="folder of the masks")
-    add("-o", "--output", type=Path, required=True, help="folder for the scores")
-    add("--name", help="of the model, for tables (default: that of the -o folder)")
-    add("--tta", default=UNKNOWN, help="as the masks' author says (default %(default)s)")
-    add("--trained-on", default=UNKNOWN, metavar="SPLIT", help="as the author says: train, ...")
-    add("--chosen-on", default=UNKNOWN, metavar="SPLIT", help="val, ...; none: the last epoch")
-    add("--trained-padding", default=UNKNOWN, help="ignore or geoseg; none without patches")
-    add("--val", action="store_true", help="the val split, not the test split")
-    add("--boundary-tolerance", type=int, default=BOUNDARY_TOLERANCE, help="pixels, of F1")
-    args = parse_with_overrides(parser)
-    if args.boundary_tolerance < 0:
-        raise InputError(f"--boundary-tolerance {args.boundary_tolerance}: must be at least 0")
-    name = f"name={args.name or args.output.resolve().name}"
-    experiment = load_experiment(args.config, [*args.overrides, name])
-    score_masks(
-        experiment,
-        args.masks,
-        args.output,
-        split="val" if args.val else experiment.data.test,
-        tta=args.tta,
-        trained_on=args.trained_on,
-        chosen_on=args.chosen_on,
-        trained_padding=args.trained_padding,
-        boundary_tolerance=args.boundary_tolerance,
-    )
-    print(f"scores in {args.output}")
-
+from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command("network.commands.score_masks:main", __doc__)

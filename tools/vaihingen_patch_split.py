@@ -14,16 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from network.datasets.info import VAIHINGEN
-from network.datasets.patches import run_split, split_parser
 from network.errors import run_command
 
-
-def main() -> None:
-    """Cut the tiles that the command line names."""
-    parser = split_parser(__doc__, stride=VAIHINGEN.train_stride)
-    run_split(VAIHINGEN, parser.parse_args(), car_zoom=VAIHINGEN.car_zoom)
-
-
 if __name__ == "__main__":
-    run_command(main)
+    run_command("network.commands.vaihingen_patch_split:main", __doc__)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from network.config import Experiment, load_experiment, parse_with_overrides
-from network.datasets.info import DatasetInfo
+from network.datasets.info import LOVEDA, POTSDAM, UAVID, VAIHINGEN
 from network.engine.compute import add_compute_flags, compute_overrides
 from network.engine.evaluate import BOUNDARY_TOLERANCE, evaluate, predict_folder
 from network.engine.report.page import write_report
@@ -13,14 +13,18 @@ from network.engine.runs import find_checkpoint
 from network.engine.tta import TTA_NAMES
 from network.errors import InputError
 
+DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA, UAVID)}
+"""Those with a test script of their own."""
 
-def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
+
+def run_test(description: str, name: str | None = None) -> None:
     """Parse the command line and evaluate.
 
     Args:
         description: of the script.
-        dataset: whose classes and tiles the config must have; None for any data set.
+        name: of the data set whose classes and tiles the config must have; None for any.
     """
+    dataset = DATA_SETS[name] if name else None
     args = parse_with_overrides(_parser(description))
     experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
     ours = experiment.dataset
@@ -55,13 +59,14 @@ def run_test(description: str, dataset: DatasetInfo | None = None) -> None:
         print(page)
 
 
-def run_frames_test(description: str, dataset: DatasetInfo) -> None:
+def run_frames_test(description: str, name: str) -> None:
     """Parse the command line and evaluate whole frames in patches.
 
     Args:
         description: of the script.
-        dataset: of the frames.
+        name: of the data set of the frames.
     """
+    dataset = DATA_SETS[name]
     args = parse_with_overrides(_frames_parser(description, dataset.name))
     if args.dataset != dataset.name:
         raise InputError(f"-d {args.dataset}: this script is for {dataset.name}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from network.commands import score_masks as command
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import VAIHINGEN
 from network.engine.comparison import compare, read_models
@@ -16,7 +17,6 @@ from network.engine.report.page import write_report
 from network.engine.score_masks import score_masks
 from network.errors import InputError
 from tests.engine.test_report import Finished, make_test
-from tools import score_masks as command
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_command_line(finished, masks, tmp_path, monkeypatch, capsys):
     args = ["-c", finished.experiment.config, "-i", str(masks), "-o", str(tmp_path / "out")]
     data = f"data.root={finished.experiment.root}"
     monkeypatch.setattr(sys, "argv", ["score_masks.py", *args, "--name", "theirs", data])
-    command.main()
+    command.main("")
     assert "mean of 5" in capsys.readouterr().out
     document = json.loads((tmp_path / "out/scores.json").read_text())
     assert document["protocol"]["settings"]["name"] == "theirs"

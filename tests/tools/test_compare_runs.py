@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
+from network.commands import compare_runs
 from network.errors import InputError
 from tests.engine.test_comparison import make_result
 from tests.test_commands import error_of, succeed
-from tools import compare_runs
 
 TOOL = "tools/compare_runs.py"
 
@@ -59,5 +59,5 @@ def test_wrong_input(tmp_path, monkeypatch, args, words):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [TOOL, *args])
     with pytest.raises(InputError, match=words):
-        compare_runs.main()
+        compare_runs.main("")
     assert not (tmp_path / "table.md").exists()

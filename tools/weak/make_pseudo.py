@@ -8,8 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from network.engine.weak.command import run_one
-from network.engine.weak.steps import MAKE_PSEUDO
+from network.errors import run_command
 
 if __name__ == "__main__":
-    run_one(__doc__, MAKE_PSEUDO)
+    run_command("network.engine.weak.command:run_one", __doc__, "make_pseudo")

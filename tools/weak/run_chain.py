@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from network.engine.weak.command import run_all
+from network.errors import run_command
 
 if __name__ == "__main__":
-    run_all(__doc__)
+    run_command("network.engine.weak.command:run_all", __doc__)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from network.engine.weak.command import run_one
-from network.engine.weak.steps import TRAIN_REFINER
+from network.errors import run_command
 
 if __name__ == "__main__":
-    run_one(__doc__, TRAIN_REFINER)
+    run_command("network.engine.weak.command:run_one", __doc__, "train_refiner")

@@ -17,37 +17,30 @@ from network.engine.weak.steps import (
     final_experiment,
 )
 from network.engine.weak.work import Work
-from network.errors import InputError, nearest, run_command
+from network.errors import InputError, nearest
 from network.models.encoder import DenseEncoder
 from network.weak.chain import load_chain
 
 
-def run_one(description: str, step: Step) -> None:
-    """The command of one step; does not return."""
-
-    def main() -> None:
-        run_step(step, _open(parse_with_overrides(_parser(description), example="root=PATH")))
-
-    run_command(main)
+def run_one(description: str, name: str) -> None:
+    """Run the step of this name as the command line says."""
+    step = next(step for step in STEPS if step.name == name)
+    run_step(step, _open(parse_with_overrides(_parser(description), example="root=PATH")))
 
 
 def run_all(description: str) -> None:
-    """The command of all steps; does not return."""
-
-    def main() -> None:
-        parser = _parser(description)
-        parser.add_argument("--until", metavar="STEP", help="the last step to run")
-        parser.add_argument(
-            "--no-full", action="store_true", help="leave out the training on the truth"
-        )
-        args = parse_with_overrides(parser, example="root=PATH")
-        work = _open(args)
-        chosen = _chosen(args, work)
-        _check_networks(work, chosen)
-        for step in chosen:
-            run_step(step, work)
-
-    run_command(main)
+    """Run all steps as the command line says."""
+    parser = _parser(description)
+    parser.add_argument("--until", metavar="STEP", help="the last step to run")
+    parser.add_argument(
+        "--no-full", action="store_true", help="leave out the training on the truth"
+    )
+    args = parse_with_overrides(parser, example="root=PATH")
+    work = _open(args)
+    chosen = _chosen(args, work)
+    _check_networks(work, chosen)
+    for step in chosen:
+        run_step(step, work)
 
 
 def _chosen(args: argparse.Namespace, work: Work) -> Sequence[Step]:

@@ -1,0 +1,1 @@
+"""The command lines: what the scripts of the same names run."""

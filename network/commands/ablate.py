@@ -1,0 +1,162 @@
+"""Train and test every variant of an ablation over seeds, and put them into one table and figure.
+
+For arguments see ``tools/ablate.py``.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
+
+import torch
+from tqdm import tqdm
+
+import network.models  # noqa: F401  repairs torchvision first where it must be
+from network.config import load_experiment, parse_with_overrides
+from network.datasets.folder_jobs import available_cores
+from network.engine.ablation import (
+    check_overrides,
+    claim_folder,
+    collect,
+    is_done,
+    prepare_labels,
+    result_folder,
+    run_variant,
+    to_markdown,
+    training_masks,
+    variant_experiment,
+    write_figure,
+)
+from network.engine.ablation_tables import TABLES, Variant
+from network.errors import InputError, nearest
+from network.writing import replacing
+
+
+def main(description: str) -> None:
+    """Run the ablation, or one run of it."""
+    args = parse_args(description)
+    table = TABLES[args.table]
+    check_overrides(args.overrides, table)
+    base = load_experiment(args.config, args.overrides)
+    info = base.dataset
+    split = args.split or base.data.test
+    if split not in info.splits:
+        raise InputError(f"--split {split}: {info.name} has none{nearest(split, info.splits)}")
+    if not info.splits[split][0].masks:
+        raise InputError(f"--split {split}: a server holds its labels; give --split val")
+    output = args.output or Path("fig_results/ablation") / args.table / info.name
+    if args.run:
+        slug, seed = args.run
+        variant = next(v for v in table.variants if v.slug == slug)
+        experiment = variant_experiment(base, args.table, variant, int(seed))
+        # One device a run, whatever there are: more would make larger batches.
+        accelerator = "cpu" if args.devices == ["cpu"] else "auto"
+        folder = result_folder(output, variant, int(seed))
+        run_variant(experiment, folder, split, devices="1", accelerator=accelerator)
+        return
+    check_devices(args.devices)
+    runs = [(variant, seed) for seed in args.seeds for variant in table.variants]
+    for variant, seed in runs:  # what does not fit is said before anything is trained
+        variant_experiment(base, args.table, variant, seed)
+    masks = training_masks(base)
+    claim_folder(output, args.table, base, split, masks)
+    prepare_labels(base, table, masks, available_cores())
+    todo = [run for run in runs if not is_done(result_folder(output, *run))]
+    print(f"{len(todo)} of {len(runs)} runs to do in {output}")
+    run_all(args, output, todo)
+    comparisons = collect(output, table, args.seeds)
+    text = to_markdown(table, comparisons, info.name)
+    print(text)
+    with replacing(output / "table.md") as partial:
+        partial.write_text(text, encoding="utf-8")
+    write_figure(table, comparisons[0], output / "figure.png")
+    print(output / "table.md")
+    print(output / "figure.png")
+
+
+def parse_args(description: str) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("table", choices=TABLES)
+    add("-c", "--config", type=Path, required=True, help="data, optimizer, encoder")
+    add("-o", "--output", type=Path, help="default: fig_results/ablation/TABLE/DATASET")
+    add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    add("--devices", nargs="+", default=["auto"], help="GPU numbers, or cpu (default: one of them)")
+    add("--split", help="to test on (default: the config's test split)")
+    add("--run", nargs=2, metavar=("VARIANT", "SEED"), help="this run alone; for the tool itself")
+    args = parse_with_overrides(parser)
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: give each once, 0 or above")
+    return args
+
+
+def check_devices(devices: list[str]) -> None:
+    """Raise an :class:`InputError` for a device that torch cannot use here."""
+    for device in devices:
+        is_there = device.isdecimal() and int(device) < torch.cuda.device_count()
+        if device not in ("auto", "cpu") and not is_there:
+            raise InputError(
+                f"--devices {device}: this machine has {torch.cuda.device_count()} GPUs that torch "
+                "can use; give their numbers from 0, or cpu"
+            )
+
+
+def run_all(args: argparse.Namespace, output: Path, todo: list[tuple[Variant, int]]) -> None:
+    """Every run in a process of its own, one at a time on each device."""
+    free: SimpleQueue[str] = SimpleQueue()
+    for device in args.devices:
+        free.put(device)
+
+    failed = Event()
+
+    def run(variant: Variant, seed: int) -> None:
+        device = free.get()
+        try:
+            if not failed.is_set():
+                run_process(args, output, variant, seed, device)
+        except InputError:
+            failed.set()
+            raise
+        finally:
+            free.put(device)
+
+    with ThreadPoolExecutor(len(args.devices)) as pool:
+        futures = [pool.submit(run, variant, seed) for variant, seed in todo]
+        try:
+            for future in tqdm(as_completed(futures), total=len(futures), unit="run"):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def run_process(
+    args: argparse.Namespace, output: Path, variant: Variant, seed: int, device: str
+) -> None:
+    """Train and test one run; what it prints goes into its log."""
+    log = result_folder(output, variant, seed).with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = dict(os.environ)
+    if device.isdecimal():
+        # Of those that a cluster has given this process.
+        visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = visible[int(device)] if visible != [""] else device
+    command = [sys.executable, str(Path(sys.argv[0]).resolve()), args.table, "-c", str(args.config)]
+    command += ["-o", str(output), "--run", variant.slug, str(seed), *args.overrides]
+    command += ["--split", args.split] if args.split else []
+    command += ["--devices", "cpu"] if device == "cpu" else []
+    with log.open("a") as file:
+        start = file.tell()
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    if done.returncode:
+        text = log.read_bytes()[start:].decode(errors="replace")
+        lines = [line for line in text.splitlines() if line.startswith("error: ")]
+        reason = lines[-1].removeprefix("error: ") if lines else "see there"
+        raise InputError(f"{log}: the run '{variant.name}', seed {seed}, failed: {reason}")

@@ -1,0 +1,312 @@
+"""Measure speed and memory as ratios to what nobody can do without, all in one run.
+
+For arguments see ``tools/benchmark.py``.
+"""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import network.models  # noqa: F401  repairs torchvision first where it must be
+from network.benchmark.complexity import benchmark_models
+from network.benchmark.loading import benchmark_loading
+from network.benchmark.model import Case, benchmark_model
+from network.benchmark.naive_bicor import NaiveOrder
+from network.benchmark.naive_d2ls import NaiveD2LSOrder
+from network.benchmark.parts import measure_parts
+from network.benchmark.patches import benchmark_patches
+from network.benchmark.testing import benchmark_testing
+from network.config import (
+    PRECISIONS,
+    Experiment,
+    load_experiment,
+    parse_with_overrides,
+    settings,
+)
+from network.datasets.info import POTSDAM
+from network.engine.compute import find_device
+from network.engine.tta import TTA_NAMES
+from network.errors import InputError
+from network.models.bicor import BiCoRSeg
+from network.models.d2ls import D2LS
+from network.models.smp import ARCHITECTURES
+from network.writing import replacing
+
+SUBJECTS = ("model", "models", "parts", "loading", "patches", "testing")
+# Seven classes, two layers: the model whose cost the paper gives.
+DEFAULT_CONFIG = Path("config/loveda/bicor.py")
+
+# Config and override of each row of 'models', all for seven classes.
+MODELS = (
+    *(("config/loveda/bicor.py", f"model.layers={layers}") for layers in (2, 1, 3)),
+    *(("config/loveda/d2ls.py", f"model.layers={layers}") for layers in (1, 2, 3)),
+    ("config/loveda/unetformer.py", "model.dim=64"),
+    *(("config/baselines/loveda.py", f"model.architecture={name}") for name in ARCHITECTURES),
+)
+
+# What --each adds to the plain row, one row each.
+SWITCHES = (
+    "compute.channels_last=True",
+    "compute.precision=bf16-mixed",
+    "compute.precision=16-mixed",
+    "model.checkpoint_encoder=True",
+    "model.checkpoint_decoder=True",
+    "compute.compile=True",
+)
+
+# Heading, key in a row, format.
+COLUMNS = (
+    ("model", "model", "{}"),
+    ("size", "size", "{}"),
+    ("batch", "batch", "{}"),
+    ("switches", "switches", "{}"),
+    ("params M", "params_m", "{:.2f}"),
+    ("GMACs", "gmacs", "{:.2f}"),
+    ("forward ms", "forward_ms", "{:.0f}"),
+    ("/ encoder", "forward_ratio", "{:.3f}"),
+    ("training ms", "train_ms", "{:.0f}"),
+    ("/ encoder", "train_ratio", "{:.3f}"),
+    ("with loss", "train_ratio_with_loss", "{:.3f}"),
+    ("images/s", "images_per_s", "{:.2f}"),
+    ("peak MB", "peak_memory_mb", "{:.0f}"),
+    ("decoder keeps MB", "decoder_saved_mb", "{:.0f}"),
+    ("its peak MB", "decoder_peak_mb", "{:.0f}"),
+)
+
+
+def main(description: str) -> None:
+    """Measure what the command line asks for."""
+    args = parse_args(description)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    # A table too wide for the terminal wraps whole lines: its cells stay readable in a file.
+    console = Console(width=max(180, Console().width))
+    console.print(machine())
+    results = {
+        "model": model_rows,
+        "models": models_rows,
+        "parts": parts_rows,
+        "loading": loading_rows,
+        "patches": patches_rows,
+        "testing": testing_rows,
+    }[args.subject](args)
+    if args.subject == "model":
+        print_models(console, results)
+    else:
+        print_plain(console, results)
+    if args.json:
+        # The keys of the first row stand on top, for whoever measures a single one.
+        document = {"machine": machine(), **results[0], "rows": results}
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def parse_args(description: str) -> argparse.Namespace:
+    """The command line; overrides may stand anywhere on it."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("subject", nargs="?", default="model", metavar="{" + ",".join(SUBJECTS) + "}")
+    add("-c", "--config", type=Path, nargs="+", default=[DEFAULT_CONFIG], help="one row each")
+    add("--size", type=int, nargs="+", default=[512], help="height and width, a row each")
+    add("--batch", type=int, nargs="+", default=[1], help="images a step, a row each")
+    add("--classes", type=int, nargs="+", default=[], help="class counts, a row each")
+    add("--precision", nargs="+", choices=PRECISIONS, default=[], help="a row each")
+    add("--channels-last", action="store_true")
+    add("--compile", action="store_true")
+    add("--each", action="store_true", help="a plain row, and one for every switch alone")
+    add("--no-naive", action="store_true", help="leave out the naive order of computation")
+    add("-t", "--tta", choices=TTA_NAMES, default="d4", help="of 'testing'")
+    add("--repeats", type=int, help="rounds (default 16; patches 5, testing and models 6)")
+    add("--threads", type=int, help="of torch (default: all cores)")
+    add("--device", default="auto", help="cpu, cuda, ... (default auto)")
+    add("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    args = parse_with_overrides(parser)
+    if args.subject not in SUBJECTS:
+        raise InputError(f"'{args.subject}': cannot be measured; known: {', '.join(SUBJECTS)}")
+    for flag, values in (("size", args.size), ("batch", args.batch), ("classes", args.classes)):
+        if values and min(values) < 1:
+            raise InputError(f"--{flag} {min(values)}: must be at least 1")
+    for flag, value in (("repeats", args.repeats), ("threads", args.threads)):
+        if value is not None and value < 1:
+            raise InputError(f"--{flag} {value}: must be at least 1")
+    return args
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    processor = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        processor = names[0].partition(": ")[2] if names else processor
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "timm"))
+    return (
+        f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{gpu}; {packages}"
+    )
+
+
+def experiments(args: argparse.Namespace) -> list[tuple[Experiment, str]]:
+    """Each config with each set of switches, and the switches as text."""
+    common = [f"compute.{key}=True" for key in ("channels_last", "compile") if getattr(args, key)]
+    sets = [[f"compute.precision={name}"] for name in args.precision] or [[]]
+    if args.each:
+        sets += [[switch] for switch in SWITCHES]
+    found = []
+    for config, switches in product(args.config, sets):
+        switches = common + switches
+        experiment = load_experiment(config, [*args.overrides, *switches])
+        if "model.drop_path" in settings(experiment):
+            # Stochastic depth leaves out other blocks in every step.
+            experiment = load_experiment(config, [*args.overrides, *switches, "model.drop_path=0"])
+        text = " ".join(switch.partition(".")[2] for switch in switches)
+        found += [
+            (with_classes(experiment, count), f"{text} classes={count}".strip())
+            for count in args.classes
+        ] or [(experiment, text)]
+    return found
+
+
+def with_classes(experiment: Experiment, count: int) -> Experiment:
+    """The experiment for another number of classes."""
+    if not isinstance(experiment.model, partial) or not isinstance(experiment.loss, partial):
+        raise InputError(f"--classes: {experiment.config} fixes its model's class count")
+    shades = tuple((number % 256, number // 256, 0) for number in range(count))
+    names = tuple(map(str, range(count)))
+    info = replace(experiment.dataset, classes=names, palette=shades, ignore_index=count, scored=())
+    return replace(
+        experiment,
+        dataset=info,
+        model=partial(experiment.model.func, count, **experiment.model.keywords),
+        loss=partial(experiment.loss.func, count, **experiment.loss.keywords),
+    )
+
+
+def model_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'model'."""
+    device, rows = find_device(args.device), []
+    for (experiment, switches), size, batch in product(experiments(args), args.size, args.batch):
+        case = Case(
+            experiment=experiment,
+            size=size,
+            batch=batch,
+            repeats=args.repeats or 16,
+            device=device,
+            # Beside plain rows: the order of computation matters, not the switches.
+            yardstick=None if args.no_naive or switches else naive_order,
+        )
+        rows.append({"switches": switches, **benchmark_model(case)})
+    return rows
+
+
+def naive_order(model: torch.nn.Module) -> torch.nn.Module | None:
+    """The order of computation in which the model's paper writes it, where we use another."""
+    yardsticks = {BiCoRSeg: NaiveOrder, D2LS: NaiveD2LSOrder}
+    return yardsticks[type(model)](model) if type(model) in yardsticks else None
+
+
+def models_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'models'."""
+    root = Path(__file__).resolve().parents[2]
+    common = [f"compute.precision={name}" for name in args.precision[:1]]
+    common += [f"compute.{key}=True" for key in ("channels_last", "compile") if getattr(args, key)]
+    return benchmark_models(
+        [load_experiment(root / config, [own, *common, *args.overrides]) for config, own in MODELS],
+        size=args.size[0],
+        repeats=args.repeats or 6,
+        device=find_device(args.device),
+    )
+
+
+def parts_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'parts'."""
+    experiment = experiments(args)[0][0]
+    case = Case(
+        experiment=experiment,
+        size=args.size[0],
+        batch=args.batch[0],
+        repeats=args.repeats or 16,
+    )
+    return [
+        {"part": name, "forward, % of encoder": forward, "training step, % of encoder": step}
+        for name, (forward, step) in measure_parts(case).items()
+    ]
+
+
+def loading_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'loading'."""
+    return [
+        {"config": experiment.config, **benchmark_loading(experiment, args.repeats or 16)}
+        for experiment, _ in experiments(args)
+    ]
+
+
+def patches_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'patches'."""
+    return [benchmark_patches(POTSDAM, repeats=args.repeats or 5)]
+
+
+def testing_rows(args: argparse.Namespace) -> list[dict]:
+    """Subject 'testing'."""
+    return [
+        {"config": experiment.config, "batch": batch}
+        | benchmark_testing(
+            experiment,
+            tta=args.tta,
+            size=size,
+            batch_size=batch,
+            repeats=args.repeats or 6,
+            device=find_device(args.device),
+        )
+        for (experiment, _), size, batch in product(experiments(args), args.size, args.batch)
+    ]
+
+
+def print_models(console: Console, rows: Sequence[dict]) -> None:
+    """One table; the naive order's figures under those of its model."""
+    table = Table()
+    for heading, _, _ in COLUMNS:
+        table.add_column(heading, justify="right", overflow="fold")
+    for row in rows:
+        table.add_row(*cells(row))
+        if "naive" in row:
+            table.add_row(*cells({"switches": "naive order", **row["naive"]}))
+    console.print(table)
+    for row in rows:
+        if "decoder_saved_mb_checkpointed" in row:
+            console.print(
+                f"{row['model']} {row['switches']}: the decoder keeps "
+                f"{row['decoder_saved_mb']:.0f} MB an image without its auxiliary branch (peak "
+                f"{row['decoder_peak_mb']:.0f}), "
+                f"{row['decoder_saved_mb_checkpointed']:.0f} checkpointed (peak "
+                f"{row['decoder_peak_mb_checkpointed']:.0f})",
+                soft_wrap=True,
+            )
+
+
+def cells(row: dict) -> list[str]:
+    """A row's figures as text; nothing where one was not measured."""
+    return [text.format(row[key]) if row.get(key) is not None else "" for _, key, text in COLUMNS]
+
+
+def print_plain(console: Console, rows: Sequence[dict]) -> None:
+    """A table with the rows' own keys as headings."""
+    table = Table()
+    for key in rows[0]:
+        table.add_column(key, justify="right")
+    for row in rows:
+        table.add_row(*(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()))
+    console.print(table)

@@ -1,0 +1,30 @@
+"""Convert LoveDA masks from raw labels (0 no data, 1 to 7) to 0 to 6, with 7 to ignore.
+
+For arguments see ``tools/loveda_mask_convert.py``.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from network.datasets.folder_jobs import available_cores
+from network.datasets.loveda import convert_masks, rgb_folder
+
+
+def main(description: str) -> None:
+    """Convert the masks that the command line names."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--mask-dir", type=Path, required=True, help="folder of the raw masks")
+    add("--output-mask-dir", type=Path, required=True, help="folder to write the index masks to")
+    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    options = parser.parse_args()
+
+    start = time.perf_counter()
+    count = convert_masks(options.mask_dir, options.output_mask_dir, workers=options.workers)
+    print(
+        f"masks {count}; written to {options.output_mask_dir} and "
+        f"{rgb_folder(options.output_mask_dir)} in {time.perf_counter() - start:.1f} s"
+    )

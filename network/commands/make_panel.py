@@ -1,0 +1,39 @@
+"""A figure of image, truth and prediction, for the first images of a split.
+
+For arguments see ``tools/make_panel.py``.
+"""
+
+import argparse
+from pathlib import Path
+
+from network.config import load_experiment, parse_with_overrides
+from network.datasets.segmentation import find_samples
+from network.engine.figures import write_panel
+from network.errors import InputError
+
+
+def main(description: str) -> None:
+    """Write the figure that the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("-c", "--config", type=Path, required=True, help="config/.../x.py")
+    add("-i", "--predictions", type=Path, required=True, help="folder that a test script wrote")
+    add("-o", "--output", type=Path, required=True, help="PNG to write")
+    add("--val", action="store_true", help="the val split, not the test split")
+    add("--count", type=int, default=4, help="images, evenly spread over the split")
+    args = parse_with_overrides(parser)
+    if args.count < 1:
+        raise InputError(f"--count {args.count}: expected 1 or more")
+    if args.output.suffix.lower() != ".png":
+        raise InputError(f"{args.output}: the figure is a PNG; end the name in .png")
+
+    experiment = load_experiment(args.config, args.overrides)
+    split = "val" if args.val else experiment.data.test
+    samples = find_samples(experiment.dataset, experiment.root, split)
+    count = min(args.count, len(samples))
+    spread = [samples[(2 * i + 1) * len(samples) // (2 * count)] for i in range(count)]
+    title = f"{experiment.name}, {split}"
+    write_panel(spread, args.predictions, experiment.dataset, args.output, title)
+    print(args.output)

@@ -1,0 +1,96 @@
+"""Point labels of a split: drawn from its masks by a fixed rule, or read from a file.
+
+For arguments see ``tools/make_points.py``.
+"""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from network.config import load_experiment, parse_with_overrides
+from network.datasets.folder_jobs import available_cores
+from network.datasets.info import DatasetInfo
+from network.engine.figures import write_points
+from network.errors import InputError, nearest
+from network.weak.point_labels import PointCounts, make_point_labels
+from network.weak.points import MODES, PointRule
+
+
+def main(description: str) -> None:
+    """Make what the command line asks for."""
+    args = parse_args(description)
+    experiment = load_experiment(args.config, args.overrides)
+    info, split = experiment.dataset, args.split or experiment.data.train
+    if split not in info.splits:
+        raise InputError(f"--split {split}: no such split{nearest(split, info.splits)}")
+    if args.figure and args.figure.suffix.lower() != ".png":
+        raise InputError(f"{args.figure}: the figure is a PNG; end the name in .png")
+    counts = make_point_labels(
+        info,
+        experiment.root,
+        split,
+        args.name,
+        args.source,
+        radius=args.radius,
+        workers=args.workers,
+    )
+    print_counts(info, counts, f"{info.name}, {split}: {args.name}")
+    if counts.empty:
+        print(f"{len(counts.empty)} of {counts.images} images have no point, as {counts.empty[0]}")
+    if args.figure:
+        write_points(info, experiment.root, split, args.name, counts, args.figure)
+        print(args.figure)
+    print(f"train on them with data.train={split} data.train_labels={args.name}")
+
+
+def parse_args(description: str) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("-c", "--config", type=Path, required=True, help="config/.../x.py")
+    add("--name", required=True, help="of the folder to make")
+    add("--split", help="default: the config's training split")
+    add("--mode", help=f"{', '.join(MODES)} (default uniform)")
+    add("--budget", type=int, help="points of an image, of each of its classes, or cells")
+    add("--share", type=float, help="percent of the pixels instead")
+    add("--radius", type=int, default=0, help="of discs, pixels (default %(default)s: one pixel)")
+    add("--seed", type=int, help="default 0")
+    add("--points", type=Path, metavar="FILE", help="CSV, GeoJSON or folder: no mask is opened")
+    add("--figure", type=Path, metavar="PNG", help="also draw points and their numbers by class")
+    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    args = parse_with_overrides(parser)
+    if args.points:
+        for key in ("mode", "budget", "share", "seed"):
+            if getattr(args, key) is not None:
+                raise InputError(f"--points: all points of the file are taken; leave --{key} out")
+        if not args.points.exists():
+            raise InputError(f"{args.points}: no such file or folder")
+        args.source = args.points
+    else:
+        args.source = PointRule(
+            mode=args.mode or "uniform", budget=args.budget, share=args.share, seed=args.seed or 0
+        )
+    return args
+
+
+def print_counts(info: DatasetInfo, counts: PointCounts, title: str) -> None:
+    """Points and labeled pixels of each class."""
+    table = Table(title=title)
+    table.add_column("class")
+    headings = ["points", "labeled pixels", "in the masks", "labeled, %"]
+    for heading in headings if counts.dense else headings[:2]:
+        table.add_column(heading, justify="right")
+
+    def add(name: str, points: int, pixels: int, dense: int) -> None:
+        of_dense = [str(dense), f"{100 * pixels / max(1, dense):.3g}"] if counts.dense else []
+        table.add_row(name, str(points), str(pixels), *of_dense)
+
+    dense = counts.dense or (0,) * info.num_classes
+    for row in zip(info.classes, counts.points, counts.pixels, dense, strict=True):
+        add(*row)
+    add("all", sum(counts.points), sum(counts.pixels), sum(dense))
+    Console().print(table)

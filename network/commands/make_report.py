@@ -1,0 +1,43 @@
+"""The report of a finished test as one HTML page that opens anywhere, without internet.
+
+For arguments see ``tools/make_report.py``.
+"""
+
+import argparse
+from pathlib import Path
+
+from network.config import load_experiment, parse_with_overrides
+from network.engine.report.page import write_report
+from network.engine.results import REPORT_FILE, read_protocol
+from network.errors import InputError
+
+
+def main(description: str) -> None:
+    """Write the report that the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("folder", type=Path, help="folder that a test script wrote")
+    add("-o", "--output", type=Path, help=f"HTML to write (default: FOLDER/{REPORT_FILE})")
+    add("--images", type=int, default=20, help="worst and best to show (default %(default)s)")
+    add("--heatmaps", type=int, default=4, help="images with class heatmaps (default %(default)s)")
+    add("--device", default="auto", help="for the heatmaps: cpu, cuda, ... (default auto)")
+    args = parse_with_overrides(parser)
+    if args.images < 1:
+        raise InputError(f"--images {args.images}: expected 1 or more")
+    if args.heatmaps < 0:
+        raise InputError(f"--heatmaps {args.heatmaps}: expected 0 or more")
+    protocol = read_protocol(args.folder)
+    recorded = [f"{key}={value}" for key, value in protocol["settings"].items()]
+    experiment = load_experiment(protocol["config"], [*recorded, *args.overrides])
+    output = args.output or args.folder / REPORT_FILE
+    write_report(
+        experiment,
+        args.folder,
+        output,
+        images=args.images,
+        heatmaps=args.heatmaps,
+        device=args.device,
+    )
+    print(output)

@@ -1,0 +1,42 @@
+"""The zip that LoveDA's server takes, or UAVid's zip or folder, from predicted masks.
+
+For arguments see ``tools/make_submission.py``.
+"""
+
+import argparse
+from pathlib import Path
+
+from network.datasets.submission import SERVERS, check_submission, write_submission
+from network.errors import InputError
+
+
+def main(description: str) -> None:
+    """Write or check what the command line names."""
+    args = parse_args(description)
+    server = SERVERS[args.data_set]
+    root = args.data_root or Path(server.info.root)
+    if args.check:
+        count = check_submission(server, root, args.check, args.any_count)
+        print(f"{args.check}: {count} masks, as the server expects them")
+        return
+    if not (args.predictions and args.output):
+        raise InputError("give the folder of the masks and -o, or --check ZIP")
+    count = write_submission(server, root, args.predictions, args.output, args.any_count)
+    print(f"{args.output}: {count} masks, checked against {root}")
+
+
+def parse_args(description: str) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("data_set", choices=SERVERS)
+    add(
+        "predictions", type=Path, nargs="?", help="folder of the masks; for uavid with seqN/Labels/"
+    )
+    add("-o", "--output", type=Path, help="zip to write; for uavid also a new folder")
+    add("--check", type=Path, metavar="ZIP", help="check this zip, write nothing")
+    add("--data-root", type=Path, help="of the data set (default: data/LoveDA, data/uavid)")
+    add("--any-count", action="store_true", help="though the Test folder is not complete")
+    return parser.parse_args()

@@ -1,0 +1,30 @@
+"""What scoring the padding of ISPRS tiles does: two policies in training, two in test.
+
+For arguments see ``tools/padding_study.py``.
+"""
+
+import argparse
+from pathlib import Path
+
+from network.config import parse_with_overrides
+from network.engine.padding_study import geometry_table, results_table, run_study, write_study
+
+CONFIG = Path(__file__).resolve().parents[2] / "config/padding_study/bicor.py"
+
+
+def main(description: str) -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("-o", "--output", type=Path, default=Path("fig_results/padding_study"))
+    add("--work", type=Path, default=Path("data/padding_study"), help="for tiles and patches")
+    add("--real", type=Path, help="folder with real crops, beside the synthetic tiles")
+    args = parse_with_overrides(parser)
+    print(geometry_table())
+    rows = run_study(args.work, CONFIG, args.real, args.overrides)
+    write_study(rows, args.output)
+    print(results_table(rows))
+    print(args.output / "padding_study.md")
+    print(args.output / "padding_study.png")

@@ -1,0 +1,63 @@
+"""From the official archives to the folders that the configs read, in one command.
+
+For arguments see ``tools/prepare_data.py``.
+"""
+
+import argparse
+from pathlib import Path
+
+from network.datasets.folder_jobs import available_cores
+from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
+from network.datasets.patches import PAD_POLICIES, UNKNOWN_COLORS
+from network.datasets.prepare import Preparation, SplitSummary, prepare
+from network.datasets.shares import print_shares
+from network.errors import InputError
+
+DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA)}
+
+
+def main(description: str) -> None:
+    """Prepare the data set that the command line names."""
+    args = parse_args(description)
+    info = DATA_SETS[args.dataset]
+    if args.infrared and (info.tiles is None or info.tiles.infrared_image is None):
+        raise InputError(f"--infrared: {info.name} has one kind of images; leave it out")
+    preparation = Preparation(
+        info=info,
+        archives=args.archives,
+        output=args.output or Path(info.root),
+        infrared=args.infrared,
+        pad_policy=args.pad_policy,
+        unknown_color=args.unknown_color,
+        partial=args.partial,
+        workers=args.workers,
+    )
+    print_summaries(info, prepare(preparation))
+
+
+def parse_args(description: str) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("dataset", choices=DATA_SETS)
+    add("--archives", type=Path, required=True, help="folder of the zip files, or of their content")
+    add("--output", type=Path, help="folder to make (default: the one that the configs read)")
+    add("--infrared", action="store_true", help="Potsdam's IRRG images instead of the RGB ones")
+    add("--pad-policy", choices=PAD_POLICIES, default="ignore", help="see the patch tools")
+    add("--unknown-color", choices=UNKNOWN_COLORS, default="error", help="see the patch tools")
+    add("--partial", action="store_true", help="go on although tiles or images are missing")
+    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    return parser.parse_args()
+
+
+def print_summaries(info: DatasetInfo, summaries: list[SplitSummary]) -> None:
+    """What each split holds in the end."""
+    rows = []
+    for summary in summaries:
+        megapixels = f"{sum(summary.pixels) / 1e6:.1f}" if any(summary.pixels) else "no masks"
+        counts = str(summary.sources), str(summary.images)
+        rows.append(((summary.split, *counts, megapixels), summary.pixels))
+    kind = "tiles" if info.tiles else "official"
+    print_shares(info, ("split", kind, "images", "megapixels"), rows)
