@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import rasterio
 from PIL import Image
+from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -73,7 +74,7 @@ def opened(path: Path, driver: str) -> Iterator[rasterio.DatasetReader]:
     try:
         with rasterio.Env(**OPTIONS), rasterio.open(path, driver=driver) as file:
             yield file
-    except (RasterioError, OSError, ValueError, OverflowError) as error:
+    except (RasterioError, CPLE_BaseError, OSError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: unreadable or truncated image; {REMEDY}") from error
 
 
@@ -88,7 +89,7 @@ def read_header(path: Path) -> Header:
     check_structure(path, driver)
     with opened(path, driver) as file:
         header = header_of(file, driver, find_orientation(path, driver))
-    _check_memory(path, header)
+    check_memory(path, header)
     return header
 
 
@@ -161,7 +162,8 @@ def _exif_orientation(data: bytes) -> object:
         return _UPRIGHT
 
 
-def _check_memory(path: Path, header: Header) -> None:
+def check_memory(path: Path, header: Header) -> None:
+    """Raise an :class:`InputError` if the decoded pixels would not fit into the memory."""
     needed = header.height * header.width * header.bands * _bytes(header.dtype)
     free = psutil.virtual_memory().available
     if needed > free:

@@ -53,13 +53,13 @@ def distance(one: Place, other: Place, height: int, width: int) -> float | None:
         same = [_numbers(p) for p in one.points] == [_numbers(p) for p in other.points]
         return 0.0 if same and one.crs == other.crs else None
     columns, rows = np.array([[0, width, 0, width], [0, 0, height, height]], float)
-    x, y = other.transform * (columns, rows)
+    x, y = other.transform @ (columns, rows)
     if one.crs and other.crs and one.crs != other.crs:
         try:
             x, y = map(np.array, rasterio.warp.transform(other.crs, one.crs, x, y))
         except RasterioError:
             return float("inf")
-    found_columns, found_rows = ~one.transform * (x, y)
+    found_columns, found_rows = ~one.transform @ (x, y)
     apart = np.hypot(found_columns - columns, found_rows - rows).max()
     return float(apart) if np.isfinite(apart) else float("inf")
 

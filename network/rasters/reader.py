@@ -10,7 +10,7 @@ import rasterio
 from rasterio.enums import MaskFlags
 
 from network.errors import InputError
-from network.rasters.header import Header, find_orientation, header_of, opened
+from network.rasters.header import Header, check_memory, find_orientation, header_of, opened
 from network.rasters.whole import REMEDY, check_bytes, check_structure, find_driver
 
 # EXIF's orientations: mirrored left-right, turned by half, both, ...
@@ -60,6 +60,7 @@ def read_raster(path: Path, bands: int | None = None) -> Raster:
     orientation = _check(path, driver)
     with opened(path, driver) as file:
         header = header_of(file, driver, orientation)
+        check_memory(path, header)
         is_apart = header.has_alpha and (bands is None or header.bands == bands + 1)
         count = header.bands - is_apart
         values = _interleaved(file.read(indexes=list(range(1, count + 1))))

@@ -1,0 +1,154 @@
+"""Pixels, what is valid among them, and how they are to be turned."""
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image, ImageOps
+from rasterio.transform import from_origin
+
+from network.rasters.header import read_header
+from network.rasters.place import Place, distance, place_of, write_place
+from network.rasters.reader import read_raster, turned
+from tests.scenes import write_bands
+
+WHERE = {"crs": "EPSG:32632", "transform": from_origin(500000, 5400000, 0.1, 0.1)}
+
+
+def pixels(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(1, 255, shape, dtype=np.uint8)
+
+
+def test_no_data_by_value(tmp_path):
+    """A pixel is invalid where all bands have the value: black in one band is a color."""
+    image = pixels(20, 30, 3)
+    image[:5], image[10, 10] = 0, (0, 90, 0)
+    write_bands(tmp_path / "image.tif", image, nodata=0)
+    raster = read_raster(tmp_path / "image.tif")
+    expected = np.ones((20, 30), bool)
+    expected[:5] = False
+    np.testing.assert_array_equal(raster.valid, expected)
+    np.testing.assert_array_equal(raster.values, image)
+    assert raster.nodata == 0
+
+
+def test_no_data_by_a_mask(tmp_path):
+    image, valid = pixels(20, 30, 3), np.ones((20, 30), bool)
+    valid[:, :7] = False
+    size = {"height": 20, "width": 30, "count": 3, "dtype": "uint8"}
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(tmp_path / "image.tif", "w", driver="GTiff", **size) as file,
+    ):
+        file.write(image.transpose(2, 0, 1))
+        file.write_mask(valid)
+    np.testing.assert_array_equal(read_raster(tmp_path / "image.tif").valid, valid)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_no_data_by_alpha(tmp_path, suffix, mode):
+    bands = len(mode)
+    image = pixels(20, 30, bands)
+    image[:4, :, -1] = 0
+    Image.fromarray(image, mode).save(tmp_path / f"image{suffix}")
+    raster = read_raster(tmp_path / f"image{suffix}", bands - 1)
+    np.testing.assert_array_equal(raster.values, image[..., :-1])
+    np.testing.assert_array_equal(raster.valid, image[..., -1] > 0)
+    assert raster.header.has_alpha
+    # Where as many bands are wanted, it is one of them: programs call near infrared so.
+    raster = read_raster(tmp_path / f"image{suffix}", bands)
+    np.testing.assert_array_equal(raster.values, image)
+    assert raster.valid is None
+
+
+def test_everything_valid_is_no_mask(tmp_path):
+    write_bands(tmp_path / "image.tif", pixels(8, 8, 3), nodata=0)
+    assert read_raster(tmp_path / "image.tif").valid is None
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_orientation(tmp_path, suffix, orientation):
+    """As Pillow turns it."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(pixels(7, 11, 3)).save(path, exif=exif)
+    raster = read_raster(path)
+    assert raster.header.orientation == read_header(path).orientation == orientation
+    if suffix != ".jpg":  # which has changed them
+        np.testing.assert_array_equal(raster.values, pixels(7, 11, 3))
+    plain = Image.fromarray(raster.values)
+    plain.getexif()[274] = orientation
+    shown = np.asarray(ImageOps.exif_transpose(plain))
+    np.testing.assert_array_equal(turned(raster.values, orientation), shown)
+
+
+def test_lossy(tmp_path):
+    image = pixels(64, 64, 3)
+    Image.fromarray(image).save(tmp_path / "a.jpg")
+    write_bands(tmp_path / "b.tif", image, compress="jpeg")
+    write_bands(tmp_path / "c.tif", image, compress="webp")
+    write_bands(tmp_path / "d.tif", image, compress="webp", webp_lossless=True)
+    write_bands(tmp_path / "e.tif", image, compress="lerc", max_z_error=3)
+    write_bands(tmp_path / "f.tif", image, compress="lerc")
+    write_bands(tmp_path / "g.tif", image, compress="lzw")
+    found = {p.stem: read_header(p).is_lossy for p in sorted(tmp_path.iterdir())}
+    assert found == {"a": True, "b": True, "c": True, "d": False, "e": True, "f": False, "g": False}
+
+
+def test_distance():
+    """By hand: 5 m east and 3 m north at 0.1 m a pixel."""
+    crs = rasterio.CRS.from_epsg(32632)
+    image = Place(crs, from_origin(500000, 5400000, 0.1, 0.1))
+    moved = Place(crs, from_origin(500005, 5400003, 0.1, 0.1))
+    assert distance(image, image, 96, 96) == 0
+    assert distance(image, moved, 96, 96) == pytest.approx(np.hypot(50, 30))
+    # Half the resolution: the far corner is off by the whole image.
+    coarse = Place(crs, from_origin(500000, 5400000, 0.2, 0.2))
+    assert distance(image, coarse, 100, 100) == pytest.approx(np.hypot(100, 100))
+    unnamed = Place(None, image.transform)
+    assert distance(image, unnamed, 96, 96) == 0
+    elsewhere = Place(rasterio.CRS.from_epsg(4326), from_origin(9, 48.7, 1e-6, 1e-6))
+    assert distance(image, elsewhere, 96, 96) > 1000
+
+
+def test_the_same_place_in_another_reference_system():
+    """Web Mercator of the same corners: a square of 10 m at the equator is nearly one there."""
+    crs, mercator = rasterio.CRS.from_epsg(32631), rasterio.CRS.from_epsg(3857)
+    x, y = rasterio.warp.transform(crs, mercator, [500000, 500010], [10, 0])
+    image = Place(crs, from_origin(500000, 10, 0.1, 0.1))
+    other = Place(mercator, from_origin(x[0], y[0], (x[1] - x[0]) / 100, (y[0] - y[1]) / 100))
+    assert distance(image, other, 100, 100) < 0.01
+
+
+@pytest.mark.parametrize("by", ["transform", "points", "nothing", "system"])
+def test_a_place_is_carried_over(tmp_path, by):
+    corners = [(0, 0, 9.0, 48.0), (0, 40, 9.1, 48.0), (30, 0, 9.0, 47.9), (30, 40, 9.1, 47.9)]
+    points = [rasterio.control.GroundControlPoint(*numbers) for numbers in corners]
+    options = {
+        "transform": WHERE,
+        "points": {"gcps": points, "crs": "EPSG:4326"},
+        "nothing": {},
+        "system": {"crs": "EPSG:4326"},
+    }
+    write_bands(tmp_path / "image.tif", pixels(30, 40, 3), **options[by])
+    Image.fromarray(pixels(30, 40)).save(tmp_path / "mask.png")
+    (tmp_path / "mask.png.aux.xml").write_text("old")
+    write_place(read_header(tmp_path / "image.tif").place, tmp_path / "mask.png")
+    found = {p.name for p in tmp_path.iterdir()}
+    assert ("mask.png.aux.xml" in found) == (by != "nothing")
+    with (
+        rasterio.open(tmp_path / "image.tif") as image,
+        rasterio.open(tmp_path / "mask.png") as mask,
+    ):
+        assert mask.crs == (image.crs or image.gcps[1])
+        assert mask.transform == image.transform
+        (expected, expected_crs), (carried, crs) = image.gcps, mask.gcps
+        assert crs == expected_crs
+        assert [(p.row, p.col, p.x, p.y) for p in carried] == [
+            (p.row, p.col, p.x, p.y) for p in expected
+        ]
+        if by == "points":
+            assert len(carried) == 4
+            assert distance(place_of(image), place_of(mask), 30, 40) == 0
