@@ -185,7 +185,9 @@ def _acquire(lock: Path, folder: Path) -> int:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
                 os.truncate(descriptor, 0)
-                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                with suppress(OSError):  # on a full disk: who it is need not be known
+                    name = f"process {os.getpid()} on {socket.gethostname()}\n"
+                    os.write(descriptor, name.encode())
                 return descriptor
         os.close(descriptor)
 

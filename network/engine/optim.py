@@ -1,5 +1,7 @@
 """AdamW, optionally in Lookahead, and the schedule of the learning rate."""
 
+from math import cos, pi
+
 import torch
 from catalyst.contrib.optimizers.lookahead import Lookahead as CatalystLookahead
 from torch import nn
@@ -61,3 +63,33 @@ def build_optimizer(network: nn.Module, optim: Optim) -> tuple[Optimizer, LRSche
     if optim.step:
         return optimizer, StepLR(optimizer, optim.step)
     return optimizer, CosineAnnealingLR(optimizer, T_max=optim.epochs, eta_min=optim.min_lr)
+
+
+def cosine_rate(rate: float, optim: Optim, epoch: int) -> float:
+    """What a rate of the first epoch has fallen to after ``epoch`` epochs, on the cosine."""
+    return optim.min_lr + (rate - optim.min_lr) * (1 + cos(pi * epoch / optim.epochs)) / 2
+
+
+def extend_schedule(checkpoint: dict, optim: Optim) -> tuple[float, float]:
+    """Let a checkpoint go on as a run of ``optim.epochs`` does, which was to be a shorter one.
+
+    The schedule is saved with its old length, after which a cosine rises again; and each rate
+    follows from the last one, so that both must be set. In steps nothing depends on the length.
+
+    Args:
+        checkpoint: of Lightning; its rates and its schedule are changed.
+
+    Returns:
+        The rate of the first parameters in the next epoch, as it was and as it is now.
+    """
+    schedule = checkpoint["lr_schedulers"][0]
+    before = schedule["_last_lr"]
+    rates = list(before)
+    if "T_max" in schedule:
+        epoch = schedule["last_epoch"]
+        rates = [cosine_rate(base, optim, epoch) for base in schedule["base_lrs"]]
+        schedule |= {"T_max": optim.epochs, "_last_lr": rates}
+        groups = checkpoint["optimizer_states"][0]["param_groups"]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
+    return before[0], rates[0]

@@ -36,6 +36,13 @@ IMAGES_KEY = "data.image_ending"
 """Among them, if it is known: the ending of the files that the patches were cut from."""
 PROCESSES_KEY = "processes"
 """Among them too: how many processes had a batch of their own in each step."""
+CLASSES_KEY = "data.classes"
+"""Among them: the names of the classes, by label."""
+EXTENDED_KEY, INIT_KEY = "extended", "init_from"
+"""Among them, if that was so: each time that the run was made longer, as (epochs done, epochs
+planned before, epochs planned since); path and sha256 of the weights that it began with."""
+HISTORY = (EXTENDED_KEY, INIT_KEY)
+"""What a run that goes on keeps of the run before."""
 
 
 def is_unknown(value: str) -> bool:
@@ -55,7 +62,10 @@ def training_settings(
     kind, digest = next(iter(digests.items()))
     padding = mask_protocol(experiment.dataset, samples)[kind]["padding_policy"]
     found = settings(experiment) | {PADDING_KEY: padding, LABELS_KEY: digest}
-    found[DATA_SET_KEY] = experiment.dataset.name
+    found |= {
+        DATA_SET_KEY: experiment.dataset.name,
+        CLASSES_KEY: list(experiment.dataset.classes),
+    }
     ending = _image_ending(samples)
     found |= {IMAGES_KEY: ending} if ending else {}
     points = (read_provenance(samples[0].masks[kind].parent) or {}).get(POINTS)

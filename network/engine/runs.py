@@ -1,18 +1,16 @@
 """Where runs leave checkpoints and logs: <experiment>/version_<n>/ in a folder for each."""
 
 import csv
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from network.config import Experiment
-from network.errors import InputError
+from network.errors import InputError, is_first_process
+from network.writing import owned, writing
 
 WEIGHTS_DIR = Path("model_weights")
 LOGS_DIR = Path("lightning_logs")
-_RUN = "BICOR_SEG_RUN"
-"""Environment variable by which a run tells its processes their folder."""
 
 
 def runs(experiment: Experiment) -> list[Path]:
@@ -33,31 +31,41 @@ def new_run(experiment: Experiment) -> Path:
 def reserved_run(experiment: Experiment) -> Iterator[Path]:
     """The folder of a new run, made at once: runs that start together get one each.
 
-    It is removed again if nothing was written into it. The processes of one run share a folder:
-    those that Lightning starts are told it, and those that a cluster has started together find
-    the same name, which none of them makes before they are connected.
+    It belongs to this process, see :func:`owned`, and is removed again if nothing was written
+    into it. Only the first of several processes makes one; the others are told its name when they
+    are connected.
     """
-    told = os.environ.get(_RUN)
-    processes = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or "1"
-    if told or processes != "1":
-        yield Path(told) if told else new_run(experiment)
+    if not is_first_process():
+        yield new_run(experiment)
         return
     while True:
         run = new_run(experiment)
-        try:
+        with writing(run), suppress(FileExistsError):  # another run was faster
             run.mkdir(parents=True)
             break
-        except FileExistsError:  # another run was faster
-            continue
-    os.environ[_RUN] = str(run)
     try:
-        yield run
+        with owned(run):
+            yield run
     finally:
-        os.environ.pop(_RUN, None)
-        for folder in (run, *run.parents):
-            if folder == Path() or any(folder.iterdir()):
-                break
-            folder.rmdir()
+        with suppress(OSError):  # something was written
+            for folder in (run, *run.parents):
+                folder.rmdir()
+
+
+@contextmanager
+def resumed_run(run: Path) -> Iterator[Path]:
+    """The folder of a run that goes on, of which the first process is the only writer."""
+    with owned(run) if is_first_process() else nullcontext():
+        yield run
+
+
+def free_logs(experiment: Experiment, run: Path) -> str:
+    """The name of a log folder for a run; of a resumed one another one beside the first."""
+    folder, number = run.name, 0
+    while (LOGS_DIR / experiment.name / folder).exists():
+        number += 1
+        folder = f"{run.name}_resumed_{number}"
+    return folder
 
 
 def find_checkpoint(experiment: Experiment, names: tuple[str, ...]) -> Path:

@@ -1,6 +1,7 @@
 """The Lightning task: one model, one loss, the metrics of each epoch."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -11,9 +12,11 @@ from torchmetrics import MeanMetric
 from network.config import Experiment
 from network.datasets.transforms import Normalize
 from network.engine.compute import arrange, prepare
+from network.engine.loss_watch import LossWatch
 from network.engine.metrics import ConfusionMatrix, Scores, compute_scores
 from network.engine.optim import build_optimizer
 from network.engine.protocol import PROCESSES_KEY, training_settings
+from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
 
@@ -44,6 +47,8 @@ class SegmentationTask(pl.LightningModule):
         k = experiment.dataset.num_classes
         self.train_matrix, self.val_matrix = ConfusionMatrix(k), ConfusionMatrix(k)
         self.val_loss = MeanMetric()
+        self.history: dict[str, Any] = {}  # what else a checkpoint says of its run, see HISTORY
+        self.watch = LossWatch()
         self.train_parts = nn.ModuleDict()  # a mean for each part of the loss, by name
         self.logged = nn.ModuleDict()
 
@@ -54,7 +59,8 @@ class SegmentationTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         data = self.trainer.datamodule
         known = training_settings(self.experiment, data.train_samples, data.train_digests)
-        checkpoint[SETTINGS_KEY] = known | {PROCESSES_KEY: self.trainer.world_size}
+        processes = {PROCESSES_KEY: self.trainer.world_size}
+        checkpoint[SETTINGS_KEY] = known | processes | self.history
 
     def on_train_epoch_start(self) -> None:
         self._log_shared({"lr": self.optimizers().param_groups[0]["lr"]})
@@ -67,6 +73,7 @@ class SegmentationTask(pl.LightningModule):
         output = self._predict(batch)
         parts = self.loss(output, labels)
         loss = sum(parts.values())
+        self.watch.look(self._where(batch_index), {"loss": loss, **parts}, self._remedy())
         self.train_matrix.update(output.logits.detach().argmax(dim=1), labels)
         for name, value in {"loss": loss, **parts}.items():
             if name not in self.train_parts:
@@ -75,10 +82,28 @@ class SegmentationTask(pl.LightningModule):
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss
 
+    def _where(self, batch_index: int) -> str:
+        """Counted from 1, as people do."""
+        epochs, batches = self.experiment.optim.epochs, self.trainer.num_training_batches
+        return f"epoch {self.current_epoch + 1} of {epochs}, step {batch_index + 1} of {batches}"
+
+    def _remedy(self) -> str:
+        optim, precision = self.experiment.optim, self.experiment.compute.precision
+        lower = f"train anew with a lower optim.lr than {optim.lr:g}"
+        if optim.encoder_lr is not None:
+            lower += f" and optim.encoder_lr than {optim.encoder_lr:g}"
+        if precision.endswith("mixed"):
+            lower += f", or go on in compute.precision=32-true instead of {precision}"
+        return f"{lower}; the checkpoints of the epochs before are kept"
+
     def _predict(self, batch: dict) -> SegOutput:
         return self.model(arrange(self.normalize(batch["image"]), self.experiment.compute))
 
+    def on_validation_start(self) -> None:
+        self.watch.check()
+
     def on_train_epoch_end(self) -> None:
+        self.watch.check()
         means = {name: mean.compute() for name, mean in self.train_parts.items()}
         for mean in self.train_parts.values():
             mean.reset()
@@ -94,11 +119,28 @@ class SegmentationTask(pl.LightningModule):
         self.val_matrix.update(output.logits.argmax(dim=1), labels)
 
     def on_validation_epoch_end(self) -> None:
-        self._log_shared({"val/loss": self.val_loss.compute()})
+        loss = self.val_loss.compute()
+        self._check_validation(loss)
+        self._log_shared({"val/loss": loss})
         self.val_loss.reset()
         scores = self._log_scores("val", self.val_matrix)
         per_class = zip(scores.classes, scores.iou, strict=True)
         self._log_shared({f"val/IoU/{name}": iou for name, iou in per_class})
+
+    def _check_validation(self, loss: Tensor) -> None:
+        """Nothing is chosen, and nothing saved, by a loss that is not finite."""
+        if loss.isfinite():
+            return
+        if not self.val_matrix.compute().sum():
+            raise InputError(
+                f"data.val={self.experiment.data.val}: no pixel of this split has a label; give "
+                "another split, or data.val=None"
+            )
+        epochs = self.experiment.optim.epochs
+        raise InputError(
+            f"epoch {self.current_epoch + 1} of {epochs}: the loss of the validation is "
+            f"{loss.item():g}; {self._remedy()}"
+        )
 
     def _log_scores(self, split: str, matrix: ConfusionMatrix) -> Scores:
         scores = compute_scores(matrix.compute(), self.experiment.dataset)

@@ -1,35 +1,43 @@
 """Training: the Lightning trainer around task and data."""
 
+import logging
 import os
 import re
-from collections.abc import Sequence
-from contextlib import nullcontext
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytorch_lightning as pl
 import timm
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import StrategyRegistry
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from network.config import Experiment, default_settings, describe, settings
+from network.config import Experiment, default_settings, settings
+from network.engine.agreement import Agreement
 from network.engine.data import SegmentationData
-from network.engine.protocol import (
-    LABELS_KEY,
-    PROCESSES_KEY,
-    changes_training,
-    check_same_settings,
-    defines_training,
+from network.engine.processes import SharedError
+from network.engine.protocol import EXTENDED_KEY, defines_training
+from network.engine.resume import Resumed, check_data, open_run, restore
+from network.engine.run_files import CheckpointFiles, RunCheckpoint, RunFiles, RunLog
+from network.engine.runs import (
+    LOGS_DIR,
+    find_checkpoint,
+    free_logs,
+    new_run,
+    reserved_run,
+    resumed_run,
+    runs,
 )
-from network.engine.runs import LOGS_DIR, find_checkpoint, new_run, reserved_run, runs
 from network.engine.task import SegmentationTask
-from network.engine.training_figures import write_training_figures
-from network.errors import InputError, nearest, warn
-from network.models.checkpoint import SETTINGS_KEY, TASK_PREFIX, load_weights, read_checkpoint
-from network.writing import replacing
+from network.engine.training_figures import missing_figures, write_training_figures
+from network.errors import InputError, is_first_process, nearest, warn
+from network.models.checkpoint import SETTINGS_KEY, check_readable, read_checkpoint
 
 LATEST = "latest"
 STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
@@ -48,7 +56,8 @@ def train(
     """Train ``experiment``; checkpoints and logs get a new run folder, a resumed run its old one.
 
     Args:
-        resume: a ``last.ckpt``, or ``"latest"`` for that of the newest run.
+        resume: a ``last.ckpt``, or ``"latest"`` for that of the newest run. With more
+            ``optim.epochs`` than it was to have, the run goes on longer.
         devices, num_nodes, strategy, accelerator: Lightning's.
         fast_dev_run: one batch of training and validation, nothing is written.
 
@@ -56,7 +65,8 @@ def train(
         The folder of the checkpoints.
 
     Raises:
-        InputError: data, checkpoint or devices cannot be used.
+        InputError: data, checkpoint or devices cannot be used; the loss is not finite any more;
+            the disk is full.
     """
     check_devices(accelerator, devices)
     if num_nodes < 1:
@@ -64,10 +74,11 @@ def train(
     monitor = _check_monitor(experiment)
     _check_network(experiment)
     _warn_of_normalization(experiment)
-    checkpoint = _resume_checkpoint(experiment, resume)
-    place = nullcontext(checkpoint.parent) if checkpoint else reserved_run(experiment)
+    path = _resume_path(experiment, resume)
     if fast_dev_run:
         place = nullcontext(new_run(experiment))
+    else:
+        place = resumed_run(path.parent) if path else reserved_run(experiment)
     options = {
         "accelerator": accelerator,
         "devices": devices,
@@ -81,22 +92,68 @@ def train(
         "limit_val_batches": None if monitor else 0,
         "num_sanity_val_steps": 0,  # every mask has already been read
         "use_distributed_sampler": False,  # the samplers shard by themselves
+        "enable_model_summary": False,
     }
-    if SLURMEnvironment.detect():
-        # Lightning's requeue goes on from a file that belongs to no run; ours is --resume.
-        options["plugins"] = [SLURMEnvironment(auto_requeue=False)]
     with place as run:
+        resumed = open_run(experiment, path) if path else None
+        if resumed and resumed.done >= experiment.optim.epochs:
+            return _finish(experiment, resumed, accelerator)
+        options["plugins"] = [CheckpointFiles(resumed.content if resumed else None)]
+        if SLURMEnvironment.detect():
+            # Lightning's requeue goes on from a file that belongs to no run; ours is --resume.
+            options["plugins"].append(SLURMEnvironment(auto_requeue=False))
+        options["callbacks"] = [Agreement(experiment, run, path)]
         if not fast_dev_run:
-            options["logger"] = _logger(experiment, run)
-            options["callbacks"] = _callbacks(experiment, run, monitor)
-        _train(experiment, run, options, checkpoint)
+            options["logger"] = RunLog(LOGS_DIR / experiment.name / free_logs(experiment, run))
+            options["callbacks"] += _callbacks(experiment, run, monitor, options["logger"])
+        with _quiet_lightning():
+            return _train(experiment, run, options, resumed)
+
+
+def _train(experiment: Experiment, run: Path, options: dict, resumed: Resumed | None) -> Path:
+    trainer = _make_trainer(options, LOGS_DIR / experiment.name / run.name)
+    processes = trainer.world_size
+    if processes > 1 and trainer.is_global_zero:
+        batch = experiment.data.batch_size
+        print(f"{processes} processes, each with batches of data.batch_size={batch}")
+    data = SegmentationData(experiment, processes)
+    pl.seed_everything(experiment.seed, verbose=False)
+    task = SegmentationTask(experiment, pretrained=resumed is None)
+    counted = getattr(task.loss, "counted", None)
+    if counted:
+        task.loss.set_class_counts(data.class_counts(counted))
+    if resumed:
+        check_data(resumed, data, processes)
+        told = restore(resumed, task, trainer)
+        if told and trainer.is_global_zero:
+            print(told)
+    try:
+        trainer.fit(task, data, ckpt_path=resumed and resumed.path, weights_only=True)
+    except SharedError:
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            # All end by themselves; Lightning would kill this process when it sees another end.
+            launcher.procs.clear()
+        if trainer.local_rank:
+            sys.exit(2)  # the first process of this machine says why
+        raise
+    except SystemExit:
+        # Lightning ends an interrupted process with code 1, as if it had failed.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    run = trainer.callbacks[0].run
+    if trainer.is_global_zero and not options["fast_dev_run"]:
+        logs = LOGS_DIR / experiment.name / run.name
+        _draw(experiment, run, logs, trainer.strategy.root_device)
+        print(f"checkpoints in {run}, logs in {logs}")
     return run
 
 
-def _train(experiment: Experiment, run: Path, options: dict, checkpoint: Path | None) -> None:
+def _make_trainer(options: dict, folder: Path) -> pl.Trainer:
+    """Lightning's trainer; what it leaves or looks for by itself lies in ``folder``."""
     try:
-        # What Lightning leaves or looks for by itself lies with the logs.
-        trainer = pl.Trainer(**options, default_root_dir=LOGS_DIR / experiment.name / run.name)
+        trainer = pl.Trainer(**options, default_root_dir=folder)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -104,33 +161,58 @@ def _train(experiment: Experiment, run: Path, options: dict, checkpoint: Path | 
             f"{options['strategy']} --precision {options['precision']}: Lightning cannot run this "
             f"here ({reason})"
         ) from error
-    processes = trainer.world_size
-    if processes > 1 and trainer.is_global_zero:
-        batch = experiment.data.batch_size
-        print(f"{processes} processes, each with batches of data.batch_size={batch}")
-    data = SegmentationData(experiment, processes)
-    pl.seed_everything(experiment.seed, verbose=False)
-    task = SegmentationTask(experiment, pretrained=checkpoint is None)
-    counted = getattr(task.loss, "counted", None)
-    if counted:
-        task.loss.set_class_counts(data.class_counts(counted))
-    if checkpoint:
-        _check_resumed(checkpoint, data, processes)
-        load_weights(task.model, checkpoint)  # names what does not fit before anything starts
+    if trainer.is_global_zero and not is_first_process():
+        raise InputError(
+            f"--num-nodes {options['num_nodes']}: RANK, LOCAL_RANK, NODE_RANK, GROUP_RANK or "
+            "SLURM_PROCID in the environment says that this is not the first process, but there "
+            "is no other; unset it, or give the number of machines"
+        )
+    return trainer
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without what Lightning says of itself: tips, the devices that it has found."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
-        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:
-        # Lightning ends an interrupted process with code 1, as if it had failed.
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
-        raise
-    if trainer.is_global_zero and not options["fast_dev_run"]:
-        logs = LOGS_DIR / experiment.name / run.name
-        try:
-            write_training_figures(experiment, run, logs, trainer.strategy.root_device)
-        except (InputError, RuntimeError) as error:  # what was trained stays
-            warn(f"no figures of this training ({error})")
-        print(f"checkpoints in {run}, logs in {logs}")
+        with warnings.catch_warnings():
+            # Lightning's own use of torch, which nobody can change from here.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _draw(experiment: Experiment, run: Path, logs: Path, device: torch.device) -> None:
+    try:
+        write_training_figures(experiment, run, logs, device)
+    except (InputError, RuntimeError, OSError) as error:  # what was trained stays
+        warn(f"no figures of this training ({error}); --resume draws them later")
+
+
+def _finish(experiment: Experiment, resumed: Resumed, accelerator: str) -> Path:
+    """Draw the figures that a finished run was stopped before.
+
+    Raises:
+        InputError: nothing is missing, or more epochs are done than are asked for.
+    """
+    run, done = resumed.path.parent, resumed.done
+    logs = LOGS_DIR / experiment.name / run.name
+    missing = missing_figures(run, logs)
+    if done > experiment.optim.epochs or not missing:
+        raise InputError(
+            f"{resumed.path}: all {done} epochs are done; test it, or give more optim.epochs"
+        )
+    if is_first_process():
+        on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+        write_training_figures(experiment, run, logs, torch.device("cuda" if on_gpu else "cpu"))
+        print(f"all {done} epochs were done; drew {', '.join(map(str, missing))}")
+    return run
 
 
 def train_once(experiment: Experiment, **options) -> Path:
@@ -146,42 +228,13 @@ def train_once(experiment: Experiment, **options) -> Path:
         checkpoint, own = read_checkpoint(last), settings(experiment)
         trained = default_settings(experiment) | checkpoint.get(SETTINGS_KEY, {})
         kept = [key for key in own if defines_training(key) or key == "data.root"]
-        if any(trained.get(key) != own[key] for key in kept):
+        if EXTENDED_KEY in trained or any(trained.get(key) != own[key] for key in kept):
             continue
-        if checkpoint["epoch"] + 1 >= experiment.optim.epochs:
+        is_done = checkpoint["epoch"] + 1 >= experiment.optim.epochs
+        if is_done and not missing_figures(run, LOGS_DIR / experiment.name / run.name):
             return run
         return train(experiment, resume=str(last), **options)
     return train(experiment, **options)
-
-
-class RunCheckpoint(ModelCheckpoint):
-    """The checkpoint ``<run>/<name>.ckpt``, replaced by each better or, unmonitored, newer one."""
-
-    def __init__(self, run: Path, name: str, **options):
-        super().__init__(run, name, enable_version_counter=False, **options)
-
-    def load_state_dict(self, state_dict: dict) -> None:
-        # Lightning forgets the best score when the folder was moved, and would overwrite it.
-        state = {**state_dict, "dirpath": self.dirpath}
-        if state["best_model_path"]:
-            best = str(Path(self.dirpath) / Path(state["best_model_path"]).name)
-            state["best_model_path"] = best
-            if state["best_k_models"]:
-                state["best_k_models"] = {best: state["best_model_score"]}
-                state["kth_best_model_path"] = best
-        super().load_state_dict(state)
-
-
-class SaveSettings(Callback):
-    """Write the resolved experiment beside its checkpoints."""
-
-    def __init__(self, experiment: Experiment, run: Path):
-        self.experiment, self.run = experiment, run
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero:
-            with replacing(self.run / "experiment.txt") as partial:
-                partial.write_text(describe(self.experiment))
 
 
 def check_devices(accelerator: str, devices: str) -> None:
@@ -219,23 +272,6 @@ def _check_monitor(experiment: Experiment) -> str | None:
             + nearest(experiment.monitor, known)
         )
     return experiment.monitor
-
-
-def _check_resumed(checkpoint: Path, data: SegmentationData, processes: int) -> None:
-    """Raise an :class:`InputError` if a run would go on with other labels or larger steps."""
-    known = read_checkpoint(checkpoint).get(SETTINGS_KEY, {})
-    own = next(iter(data.train_digests.values()))
-    if known.get(LABELS_KEY, own) != own:
-        raise InputError(
-            f"{checkpoint}: was trained on other labels than are in {data.experiment.root} now; "
-            "restore them, or train anew"
-        )
-    trained = known.get(PROCESSES_KEY, processes)
-    if trained != processes:
-        raise InputError(
-            f"{checkpoint}: was trained by {trained} processes, each with a batch of its own, not "
-            f"{processes}; give --devices {trained}, or train anew"
-        )
 
 
 def _warn_of_normalization(experiment: Experiment) -> None:
@@ -285,35 +321,18 @@ def _check_network(experiment: Experiment) -> None:
         raise
 
 
-def _resume_checkpoint(experiment: Experiment, resume: str | None) -> Path | None:
+def _resume_path(experiment: Experiment, resume: str | None) -> Path | None:
     if resume is None:
         return None
     path = find_checkpoint(experiment, ("last.ckpt",)) if resume == LATEST else Path(resume)
-    checkpoint = read_checkpoint(path)
-    if "optimizer_states" not in checkpoint:
-        raise InputError(f"{path}: holds weights alone; resume from the last.ckpt of a run")
-    if not any(name.startswith(TASK_PREFIX) for name in checkpoint["state_dict"]):
-        raise InputError(f"{path}: not a run of this project; only the test scripts can read it")
-    check_same_settings(checkpoint.get(SETTINGS_KEY, {}), experiment, path, changes_training)
-    done = checkpoint["epoch"] + 1
-    if done >= experiment.optim.epochs:
-        raise InputError(
-            f"{path}: all {done} epochs are done; test it, or train anew with more optim.epochs"
-        )
+    check_readable(path)  # before anything is made in its folder
     return path
 
 
-def _logger(experiment: Experiment, run: Path) -> CSVLogger:
-    # Lightning empties a log folder that it finds: a resumed run gets one beside the first.
-    folder, number = run.name, 0
-    while (LOGS_DIR / experiment.name / folder).exists():
-        number += 1
-        folder = f"{run.name}_resumed_{number}"
-    return CSVLogger(LOGS_DIR, name=experiment.name, version=folder)
-
-
-def _callbacks(experiment: Experiment, run: Path, monitor: str | None) -> Sequence[Callback]:
-    callbacks: list[Callback] = [SaveSettings(experiment, run)]
+def _callbacks(
+    experiment: Experiment, run: Path, monitor: str | None, log: RunLog
+) -> list[Callback]:
+    callbacks: list[Callback] = [RunFiles(experiment, run, log)]
     if monitor:
         mode = "min" if monitor == "val/loss" else "max"
         callbacks.append(

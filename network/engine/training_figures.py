@@ -23,6 +23,12 @@ IMAGES = 4
 PATCH = 1024
 
 
+def missing_figures(run: Path, logs: Path) -> list[Path]:
+    """Those that :func:`write_training_figures` would add."""
+    names = (CURVES, PANEL) if read_curves(run / "last.ckpt") else (PANEL,)
+    return [logs / name for name in names if not (logs / name).is_file()]
+
+
 def write_training_figures(
     experiment: Experiment, run: Path, logs: Path, device: torch.device
 ) -> None:

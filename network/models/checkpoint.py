@@ -1,8 +1,10 @@
 """Reading checkpoints: our own and those of the released BiCoR-Seg and D2LS code."""
 
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -17,6 +19,10 @@ TASK_PREFIX = "model."
 # The settings of the run that wrote a checkpoint stand in it under this name.
 SETTINGS_KEY = "settings"
 
+# Parts of a name that torch adds where it wraps a module: compiled, sharded, recomputed.
+_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+# That of DataParallel, DDP and AveragedModel, which a network may have of its own.
+_PARALLEL = "module"
 
 # Whatever torch's reader stumbles over in a file that is something else.
 _NOT_A_CHECKPOINT = (
@@ -27,6 +33,10 @@ _NOT_A_CHECKPOINT = (
     LookupError,
     AttributeError,
     TypeError,
+    MemoryError,
+    OverflowError,
+    AssertionError,
+    zipfile.BadZipFile,
     safetensors.SafetensorError,
 )
 
@@ -37,11 +47,11 @@ def read_checkpoint(path: Path) -> dict:
     Raises:
         InputError: the file does not exist, is damaged, or holds pickled objects.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; correct its name, or train it first")
+    check_readable(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _check_archive(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
@@ -52,44 +62,132 @@ def read_checkpoint(path: Path) -> dict:
         raise InputError(f"{path}: damaged or not a checkpoint; copy it again") from error
     if not isinstance(checkpoint, Mapping):
         raise InputError(f"{path}: not a checkpoint, it holds a {type(checkpoint).__name__}")
+    _check_settings(checkpoint.get(SETTINGS_KEY, {}), path)
     return dict(checkpoint)
+
+
+def check_readable(path: Path) -> None:
+    """Raise an :class:`InputError` if there is no file ``path``."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: no file but a folder or a device; name a checkpoint in it")
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; correct its name, or train it first")
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that is not as torch writes it, before anything in it is unpacked.
+
+    torch checks neither what a record grows to nor its checksum.
+    """
+    if not zipfile.is_zipfile(path):  # the format of torch before 1.6
+        return
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+        is_packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
+        if is_packed or sum(record.file_size for record in records) > path.stat().st_size:
+            raise InputError(
+                f"{path}: its records are compressed, which torch does not do; save it again by "
+                "torch.save where it was made"
+            )
+        for record in records:
+            if record.CRC:  # 0 where its writer has left it out
+                with archive.open(record) as content:
+                    while content.read(1 << 20):
+                        pass
+
+
+def _check_settings(settings: object, path: Path) -> None:
+    if not isinstance(settings, Mapping) or not is_plain(settings):
+        raise InputError(
+            f"{path}: its '{SETTINGS_KEY}' are no settings of a run; remove that entry, and give "
+            "the config that it was trained with"
+        )
+
+
+def is_plain(value: object) -> bool:
+    """Whether a setting is a str, number, bool, None, or a list, tuple or dict of such."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and is_plain(entry) for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return all(is_plain(entry) for entry in value)
+    return value is None or isinstance(value, str | bool | int | float)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The named tensors of a checkpoint, whatever they are wrapped in.
 
     Raises:
-        InputError: as :func:`read_checkpoint`, or there are no named tensors.
+        InputError: as :func:`read_checkpoint` and :func:`named_tensors`.
     """
-    checkpoint = read_checkpoint(path)
+    return named_tensors(read_checkpoint(path), path)
+
+
+def named_tensors(checkpoint: Mapping, path: Path) -> dict[str, Tensor]:
+    """The named tensors of a checkpoint that was read from ``path``.
+
+    Raises:
+        InputError: there are none, or some that no network has: numbered, sparse, quantized,
+            without values, or larger than what the file holds of them.
+    """
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(checkpoint.get(key), Mapping):
-            checkpoint = dict(checkpoint[key])
+            checkpoint = checkpoint[key]
             break
     tensors = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
     if not tensors:
         raise InputError(f"{path}: no weights in this file; expected a 'state_dict'")
-    return tensors
+    for name, value in tensors.items():
+        if not isinstance(name, str):
+            raise InputError(
+                f"{path}: the weights have numbers or the like for names ({name!r}); save the "
+                "'state_dict' of the network"
+            )
+        if not is_dense(value):
+            raise InputError(
+                f"{path}: {name} is no dense tensor with all its values; save the 'state_dict' of "
+                "the network itself, neither sparse nor quantized nor expanded nor on 'meta'"
+            )
+    return _unwrapped(tensors, path)
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def is_dense(value: Tensor) -> bool:
+    """Whether each value of a tensor stands in memory, and it is the network's own kind."""
+    if value.is_meta or value.is_quantized or value.is_nested or value.layout != torch.strided:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _unwrapped(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Without what torch adds to the names where it wraps a network or a part of it."""
+    found = _renamed(tensors, lambda parts: [part for part in parts if part not in _WRAPPERS], path)
+    while all(name.startswith(f"{_PARALLEL}.") for name in found):
+        found = _renamed(found, lambda parts: parts[1:], path)
+    return found
+
+
+def _renamed(tensors: dict[str, Tensor], rename: Any, path: Path) -> dict[str, Tensor]:
+    result: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        new = ".".join(rename(name.split(".")))
+        if new in result:
+            raise InputError(f"{path}: has {new} twice, under {name} too; save one network alone")
+        result[new] = value
+    return result
+
+
+def load_weights(model: nn.Module, path: Path, checkpoint: Mapping | None = None) -> None:
     """Load a checkpoint of ours or of released BiCoR-Seg or D2LS code into ``model``.
+
+    Args:
+        checkpoint: what was read from ``path``, if it has been read already.
 
     Raises:
         InputError: as :func:`read_tensors`, or the weights are another model's: other names,
-            another class count, another encoder.
+            another class count, another encoder; or some are not finite.
     """
-    state = read_tensors(path)
-    if is_reference(state):
-        state = from_reference(state, model)
-    elif any(name.startswith(TASK_PREFIX) for name in state):
-        # Beside the model, a task may hold state of its own.
-        state = {
-            name.removeprefix(TASK_PREFIX): value
-            for name, value in state.items()
-            if name.startswith(TASK_PREFIX)
-        }
+    checkpoint = read_checkpoint(path) if checkpoint is None else checkpoint
     expected = model.state_dict()
+    state = weights_for(model, named_tensors(checkpoint, path), path)
     _check_names(expected.keys(), state.keys(), path)
     for name, value in state.items():
         if value.shape != expected[name].shape:
@@ -98,11 +196,109 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 f"{tuple(expected[name].shape)}; this checkpoint has other classes, bands or "
                 "another encoder, give the config that it was trained with"
             )
+        if kind_of(value) != kind_of(expected[name]):
+            raise InputError(
+                f"{path}: {name} holds {value.dtype} where the model has {expected[name].dtype}; "
+                "save the weights as they were trained"
+            )
+    check_finite(state, expected, path)
     model.load_state_dict(state)
 
 
-def _check_names(expected: set, found: set, path: Path) -> None:
-    missing, foreign = sorted(expected - found), sorted(found - expected)
+def weights_for(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The network's tensors of ``state`` under the names that ``model`` has for them.
+
+    Args:
+        path: of the checkpoint, for an error.
+    """
+    known = model.state_dict().keys()
+    if is_reference(state):
+        try:
+            return from_reference(_renamed(state, _without_parallel, path), model)
+        except (LookupError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{path}: looks like a checkpoint of the released code, but its names are others "
+                f"({error}); copy it again"
+            ) from error
+    state = _renamed(state, lambda parts: _as_known(parts, known), path)
+    if any(name.startswith(TASK_PREFIX) for name in state) and not state.keys() & known:
+        # Beside the model, a task may hold state of its own.
+        state = {
+            name.removeprefix(TASK_PREFIX): value
+            for name, value in state.items()
+            if name.startswith(TASK_PREFIX)
+        }
+    return state
+
+
+def _without_parallel(parts: list[str]) -> list[str]:
+    return [part for part in parts if part != _PARALLEL]
+
+
+def _as_known(parts: list[str], known: Iterable[str]) -> list[str]:
+    """The parts of a name without those of DDP, where only that is a name of the model."""
+    name, bare = ".".join(parts), ".".join(_without_parallel(parts))
+    is_known = bare in known or bare.removeprefix(TASK_PREFIX) in known
+    return _without_parallel(parts) if name not in known and is_known else parts
+
+
+def kind_of(value: Tensor) -> str:
+    """Which numbers a tensor holds; within a kind, loading only rounds."""
+    if value.is_complex():
+        return "complex"
+    return "real" if value.is_floating_point() else "whole"
+
+
+def check_finite(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    """Raise an :class:`InputError` that names the first of the weights that is not finite.
+
+    Args:
+        expected: those of a new network; what is not finite there is a constant of it.
+    """
+    constants = {name for name in expected if first_not_finite({name: expected[name]})}
+    name = first_not_finite({n: value for n, value in state.items() if n not in constants})
+    if name:
+        raise InputError(
+            f"{path}: {name} is not finite, so that it predicts nothing; take an earlier "
+            "checkpoint, or train anew with a lower optim.lr"
+        )
+
+
+def first_not_finite(state: Any, name: str = "") -> str | None:
+    """Where in nested dicts and lists the first tensor or number is that is not finite, if any.
+
+    Values on a GPU are waited for once.
+    """
+    floats = [(where, value) for where, value in _floats(state, name) if value.numel()]
+    if not floats:
+        return None
+    flags = [value.isfinite().all() for _, value in floats]
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for flag in flags:
+        by_device.setdefault(flag.device, []).append(flag)
+    if all(bool(torch.stack(group).all()) for group in by_device.values()):
+        return None
+    return next(where for (where, _), flag in zip(floats, flags, strict=True) if not flag)
+
+
+def _floats(state: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(state, Tensor):
+        if state.is_floating_point() or state.is_complex():
+            # Of 8 bits torch does not know what is finite.
+            yield name, state.detach().float() if state.element_size() == 1 else state.detach()
+        return
+    if isinstance(state, Mapping):
+        entries = state.items()
+    elif isinstance(state, list | tuple):
+        entries = enumerate(state)
+    else:
+        entries = ()
+    for key, value in entries:
+        yield from _floats(value, f"{name}.{key}" if name else str(key))
+
+
+def _check_names(expected: Iterable[str], found: Iterable[str], path: Path) -> None:
+    missing, foreign = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or foreign:
         first = f"{missing[0]} is missing" if missing else f"{foreign[0]} is not in the model"
         raise InputError(

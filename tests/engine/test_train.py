@@ -86,20 +86,13 @@ def test_a_second_run_leaves_the_first_alone(experiment):
 
 
 def test_runs_that_start_together_have_folders_of_their_own(experiment, monkeypatch):
-    with reserved_run(experiment) as first:
-        with reserved_run(experiment) as told:  # as in a process that this run has started
-            assert told == first
-        with monkeypatch.context() as patch:
-            patch.delenv("BICOR_SEG_RUN")  # another process
-            with reserved_run(experiment) as second:
-                assert (first.name, second.name) == ("version_0", "version_1")
-                (second / "last.ckpt").touch()
+    with reserved_run(experiment) as first, reserved_run(experiment) as second:
+        assert (first.name, second.name) == ("version_0", "version_1")
+        (second / "last.ckpt").touch()
     assert [path.name for path in first.parent.iterdir()] == ["version_1"]
-    monkeypatch.setenv("SLURM_NTASKS", "2")  # all find one name, and none makes the folder
-    for _ in range(2):
-        with reserved_run(experiment) as shared:
-            assert shared.name == "version_2"
-            assert not shared.exists()
+    monkeypatch.setenv("SLURM_PROCID", "1")  # not the first process: it makes no folder
+    with reserved_run(experiment) as told_later:
+        assert not told_later.exists()
 
 
 def test_slurm_goes_on_from_no_other_run(experiment, monkeypatch):
@@ -121,7 +114,7 @@ def test_resuming_with_another_number_of_processes(experiment):
     run = train(replace(experiment, optim=Optim(epochs=1)), accelerator="cpu")
     last = torch.load(run / "last.ckpt", weights_only=True)
     assert last[SETTINGS_KEY][PROCESSES_KEY] == 1
-    last[SETTINGS_KEY] |= {PROCESSES_KEY: 4, "optim.epochs": 2}
+    last[SETTINGS_KEY][PROCESSES_KEY] = 4
     torch.save(last, run / "last.ckpt")
     longer = replace(experiment, optim=Optim(epochs=2))
     with pytest.raises(InputError, match=r"was trained by 4 processes.*give --devices 4"):
@@ -236,13 +229,14 @@ def test_wrong_resume(experiment):
     with pytest.raises(InputError, match=r"no last\.ckpt of this experiment"):
         train(experiment, resume="latest")
     run = train(replace(experiment, optim=Optim(epochs=1)), accelerator="cpu")
-    with pytest.raises(InputError, match=r"best\.ckpt: holds weights alone"):
+    with pytest.raises(InputError, match=rf"best\.ckpt: holds weights alone; .*{run}/last\.ckpt"):
         train(experiment, resume=str(run / "best.ckpt"))
     with pytest.raises(InputError, match=r"all 1 epochs are done; test it"):
         train(replace(experiment, optim=Optim(epochs=1)), resume="latest")
-    wrong = replace(experiment, optim=Optim(epochs=9))
-    with pytest.raises(InputError, match=r"was trained with optim\.epochs=1, not 9"):
-        train(wrong, resume="latest")
+    for change in ({"lr": 2e-5}, {"lr": 2e-5, "epochs": 9}):
+        wrong = replace(experiment, optim=Optim(**{"epochs": 1, **change}))
+        with pytest.raises(InputError, match=r"was trained with optim\.lr=8e-05, not 2e-05"):
+            train(wrong, resume="latest")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import PolynomialLR
@@ -21,8 +20,8 @@ from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.transforms import Normalize, random_window
 from network.engine.data import EpochSampler, make_loader
 from network.engine.metrics import ConfusionMatrix, compute_scores
+from network.engine.run_files import CheckpointFiles, RunCheckpoint, RunLog
 from network.engine.task import seed_batch
-from network.engine.train import RunCheckpoint
 from network.errors import InputError
 from network.losses.refiner import balanced_soft_cross_entropy, multi_scale_consistency
 from network.models.building_classifier import BuildingClassifier
@@ -290,7 +289,8 @@ def fit(
         accelerator="gpu" if is_cuda else device.type,
         devices=[device.index or 0] if is_cuda else 1,
         max_epochs=epochs,
-        logger=CSVLogger(folder.parent / "logs", name=folder.name),
+        logger=RunLog(folder.parent / "logs" / folder.name / f"from_epoch_{done}"),
+        plugins=CheckpointFiles(),
         callbacks=[*callbacks, RunCheckpoint(folder, "last", save_on_train_epoch_end=True)],
         log_every_n_steps=1,
         limit_val_batches=None if oracle else 0,

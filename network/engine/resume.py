@@ -1,0 +1,293 @@
+"""Going on from the ``last.ckpt`` of a run: what it must hold, and how a run is made longer."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from network.config import Experiment
+from network.engine.data import SegmentationData
+from network.engine.optim import build_optimizer, extend_schedule
+from network.engine.protocol import (
+    EXTENDED_KEY,
+    HISTORY,
+    LABELS_KEY,
+    PROCESSES_KEY,
+    changes_training,
+    check_same_settings,
+)
+from network.engine.run_files import RunCheckpoint
+from network.engine.task import SegmentationTask
+from network.errors import InputError
+from network.models.checkpoint import (
+    SETTINGS_KEY,
+    TASK_PREFIX,
+    first_not_finite,
+    is_dense,
+    load_weights,
+    read_checkpoint,
+)
+
+EPOCHS_KEY = "optim.epochs"
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A checkpoint to go on from, read once.
+
+    Args:
+        path: of the file.
+        content: what it holds.
+        planned: epochs that the run was to have.
+    """
+
+    path: Path
+    content: dict[str, Any]
+    planned: int
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the run that wrote it."""
+        return self.content.get(SETTINGS_KEY, {})
+
+    @property
+    def done(self) -> int:
+        """Epochs that are finished."""
+        return self.content["epoch"] + 1
+
+
+def open_run(experiment: Experiment, path: Path) -> Resumed:
+    """Read a checkpoint that ``experiment`` is to go on from.
+
+    Raises:
+        InputError: it is not a checkpoint of this experiment, or cannot be gone on from.
+    """
+    content = read_checkpoint(path)
+    if "optimizer_states" not in content:
+        last = path.parent / "last.ckpt"
+        other = last if last.is_file() and last != path else "the last.ckpt of a run"
+        raise InputError(f"{path}: holds weights alone; resume from {other}")
+    weights = content.get("state_dict")
+    if not isinstance(weights, Mapping) or not any(
+        isinstance(name, str) and TASK_PREFIX in name for name in weights
+    ):
+        raise InputError(f"{path}: not a run of this project; only the test scripts can read it")
+    epoch = content.get("epoch")
+    _require(type(epoch) is int and epoch >= 0, path, f"epoch is {epoch!r}")
+    epochs = experiment.optim.epochs
+    planned = content.get(SETTINGS_KEY, {}).get(EPOCHS_KEY, epochs)
+    _require(type(planned) is int and planned > epoch, path, f"{EPOCHS_KEY} is {planned!r}")
+    resumed, is_longer = Resumed(path, content, planned), epochs > planned
+    check_same_settings(
+        resumed.settings,
+        experiment,
+        path,
+        lambda key: changes_training(key) and not (is_longer and key == EPOCHS_KEY),
+    )
+    return resumed
+
+
+def check_data(resumed: Resumed, data: SegmentationData, processes: int) -> None:
+    """Raise an :class:`InputError` if a run would go on with other labels or larger steps."""
+    known, path = resumed.settings, resumed.path
+    own = next(iter(data.train_digests.values()))
+    if known.get(LABELS_KEY, own) != own:
+        raise InputError(
+            f"{path}: was trained on other labels than are in {data.experiment.root} now; "
+            "restore them, or train anew"
+        )
+    trained = known.get(PROCESSES_KEY, processes)
+    if trained != processes:
+        raise InputError(
+            f"{path}: was trained by {trained} processes, each with a batch of its own, not "
+            f"{processes}; give --devices {trained}, or train anew"
+        )
+
+
+def restore(resumed: Resumed, task: SegmentationTask, trainer: pl.Trainer) -> str | None:
+    """Make sure that Lightning can go on from all that ``resumed`` holds, and prepare it for that.
+
+    Lightning itself trains from scratch, or with another optimizer, where something is missing.
+
+    Returns:
+        A line about the schedule, where the run is made longer.
+
+    Raises:
+        InputError: something is missing, or of another training.
+    """
+    path, content = resumed.path, resumed.content
+    load_weights(task.model, path, content)
+    saved = content["state_dict"]
+    content["state_dict"] = {
+        name: value if name.startswith(TASK_PREFIX) else saved.get(name, value)
+        for name, value in task.state_dict().items()
+    }
+    optimizer, scheduler = build_optimizer(task.model, task.experiment.optim)
+    _check_optimizer(resumed, optimizer)
+    _check_scheduler(resumed, scheduler)
+    _check_loops(resumed, trainer)
+    _check_callbacks(resumed, trainer)
+    return _extend(resumed, task)
+
+
+def _extend(resumed: Resumed, task: SegmentationTask) -> str | None:
+    task.history |= {key: resumed.settings[key] for key in HISTORY if key in resumed.settings}
+    optim, planned = task.experiment.optim, resumed.planned
+    if optim.epochs == planned:
+        return None
+    extended = [*task.history.get(EXTENDED_KEY, []), [resumed.done, planned, optim.epochs]]
+    task.history[EXTENDED_KEY] = extended
+    old, new = extend_schedule(resumed.content, optim)
+    return (
+        f"{resumed.path}: goes on to {optim.epochs} epochs, was to have {planned}; from epoch "
+        f"{resumed.done + 1} on the learning rate is {new:.3g} on the schedule of "
+        f"{optim.epochs}, it was {old:.3g} on that of {planned}"
+    )
+
+
+def _require(condition: object, path: Path, what: str) -> None:
+    if not condition:
+        raise InputError(
+            f"{path}: cannot be gone on from, its {what}; take another last.ckpt, or train anew"
+        )
+
+
+def _check_optimizer(resumed: Resumed, optimizer: Optimizer) -> None:
+    path, states = resumed.path, resumed.content["optimizer_states"]
+    _require(
+        isinstance(states, list) and len(states) == 1 and isinstance(states[0], Mapping),
+        path,
+        "optimizer has no state",
+    )
+    state, expected = states[0], optimizer.state_dict()
+    for key in expected:
+        _require(key in state, path, f"optimizer has no '{key}'")
+    groups, own = state["param_groups"], expected["param_groups"]
+    _require(
+        isinstance(groups, list) and all(isinstance(group, Mapping) for group in groups),
+        path,
+        "optimizer has no groups of parameters",
+    )
+    _require(
+        [group.get("params") for group in groups] == [group["params"] for group in own],
+        path,
+        "optimizer has other groups of parameters than this experiment",
+    )
+    for group in groups:
+        for key in ("lr", "betas", "eps", "weight_decay", "initial_lr"):
+            _require(key in group, path, f"optimizer has no '{key}'")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments = state["state"]
+    _require(
+        isinstance(moments, Mapping) and moments.keys() <= set(range(len(parameters))) and moments,
+        path,
+        "optimizer has no state, or that of other parameters",
+    )
+    for number, moment in moments.items():
+        _require(
+            isinstance(moment, Mapping) and {"step", "exp_avg", "exp_avg_sq"} <= moment.keys(),
+            path,
+            f"optimizer has no moments of parameter {number}",
+        )
+        for key in ("exp_avg", "exp_avg_sq"):
+            _require(
+                _fits(moment[key], parameters[number]),
+                path,
+                f"optimizer's {key} of parameter {number} is not of its shape",
+            )
+    if "slow_params" in expected:
+        slow = state["slow_params"]
+        _require(
+            isinstance(slow, list)
+            and len(slow) == len(parameters)
+            and all(s is None or _fits(s, p) for s, p in zip(slow, parameters, strict=True)),
+            path,
+            "optimizer's slow weights are not those of this experiment",
+        )
+    name = first_not_finite(state)
+    _require(name is None, path, f"optimizer's {name} is not finite")
+
+
+def _fits(value: object, parameter: Tensor) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and is_dense(value)
+        and value.is_floating_point()
+        and value.shape == parameter.shape
+    )
+
+
+def _check_scheduler(resumed: Resumed, scheduler: LRScheduler) -> None:
+    path, states = resumed.path, resumed.content.get("lr_schedulers")
+    _require(
+        isinstance(states, list) and len(states) == 1 and isinstance(states[0], Mapping),
+        path,
+        "schedule of the learning rate has no state",
+    )
+    state, expected = states[0], scheduler.state_dict()
+    length = "T_max" if "T_max" in expected else "step_size"
+    for key in ("last_epoch", "base_lrs", "_last_lr", length):
+        _require(key in state, path, f"schedule of the learning rate has no '{key}'")
+    _require(
+        state["last_epoch"] == resumed.done,
+        path,
+        f"schedule of the learning rate is at epoch {state['last_epoch']}, not {resumed.done}",
+    )
+    rates = state["_last_lr"]
+    _require(
+        state["base_lrs"] == expected["base_lrs"]
+        and isinstance(rates, list)
+        and len(rates) == len(expected["base_lrs"])
+        and all(isinstance(rate, float) for rate in rates),
+        path,
+        "schedule has other learning rates than this experiment",
+    )
+    planned = resumed.planned if length == "T_max" else expected[length]
+    _require(
+        state[length] == planned,
+        path,
+        f"schedule of the learning rate has a length of {state[length]}, not {planned}",
+    )
+
+
+def _check_loops(resumed: Resumed, trainer: pl.Trainer) -> None:
+    path, loops = resumed.path, resumed.content.get("loops")
+    try:
+        # Lightning does this again later; here it is known whose fault it is.
+        trainer.fit_loop.load_state_dict(deepcopy(loops["fit_loop"]))
+        done = trainer.fit_loop.epoch_progress.current.processed
+        steps = trainer.fit_loop.epoch_loop.global_step
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        _require(False, path, f"count of epochs and steps is missing or damaged ({error!r})")
+        raise
+    _require(done == resumed.done, path, f"count of epochs says {done}, not {resumed.done}")
+    known = resumed.content.get("global_step", steps)
+    _require(steps == known, path, f"count of steps says {steps}, not {known}")
+
+
+def _check_callbacks(resumed: Resumed, trainer: pl.Trainer) -> None:
+    """The best score so far, without which a worse epoch would replace ``best.ckpt``."""
+    saved = resumed.content.get("callbacks")
+    for callback in trainer.callbacks:
+        if not isinstance(callback, RunCheckpoint) or not callback.monitor:
+            continue
+        state = saved.get(callback.state_key) if isinstance(saved, Mapping) else None
+        _require(
+            isinstance(state, Mapping)
+            and {"best_model_score", "best_model_path", "best_k_models"} <= state.keys(),
+            resumed.path,
+            f"best {callback.monitor} is not known",
+        )
+        score = state["best_model_score"]
+        _require(
+            score is None or (isinstance(score, Tensor) and torch.isfinite(score).all()),
+            resumed.path,
+            f"best {callback.monitor} is not known",
+        )

@@ -1,0 +1,222 @@
+"""What a training writes while it runs: checkpoints, its log, its settings; whole or not at all."""
+
+import csv
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from network.config import Experiment, describe
+from network.engine.processes import raise_together
+from network.errors import InputError
+from network.models.checkpoint import first_not_finite, read_checkpoint
+from network.writing import replacing
+
+METRICS = "metrics.csv"
+
+
+class CheckpointFiles(CheckpointIO):
+    """Reading and writing of checkpoints for Lightning's trainer.
+
+    Lightning itself writes into the folder for temporary files and moves from there: onto another
+    disk that is copying, which leaves half a file where it is interrupted.
+
+    Args:
+        resumed: the checkpoint that the training goes on from, read already.
+    """
+
+    def __init__(self, resumed: dict | None = None):
+        self._resumed = resumed
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write ``checkpoint``, which replaces the file ``path`` at once.
+
+        Raises:
+            InputError: it cannot be written; the former file is as it was.
+        """
+        with replacing(Path(path)) as partial, partial.open("wb", buffering=0) as file:
+            writer = _Writer(file)
+            torch.save(checkpoint, writer)
+            if writer.error:
+                raise writer.error
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """The checkpoint that was read already, once; else that of the file."""
+        resumed, self._resumed = self._resumed, None
+        return read_checkpoint(Path(path)) if resumed is None else resumed
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove the file."""
+        Path(path).unlink(missing_ok=True)
+
+
+class _Writer:
+    """A file for torch, which makes another error of what a disk refuses, or ends the process."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = left.nbytes
+        while left and self.error is None:
+            try:
+                left = left[self.file.write(left) :]
+            except OSError as error:
+                self.error = error
+        return size
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """The checkpoint ``<run>/<name>.ckpt``, replaced by each better or, unmonitored, newer one."""
+
+    def __init__(self, run: Path, name: str, **options):
+        super().__init__(run, name, enable_version_counter=False, **options)
+        self._unbounded: frozenset[str] = frozenset()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        # Constants of a network, such as the minus infinity of a mask.
+        state = pl_module.state_dict()
+        self._unbounded = frozenset(n for n, v in state.items() if first_not_finite({n: v}))
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        # Lightning forgets the best score when the folder was moved, and would overwrite it.
+        state = {**state_dict, "dirpath": self.dirpath}
+        if state["best_model_path"]:
+            best = str(Path(self.dirpath) / Path(state["best_model_path"]).name)
+            state["best_model_path"] = best
+            if state["best_k_models"]:
+                state["best_k_models"] = {best: state["best_model_score"]}
+                state["kth_best_model_path"] = best
+        super().load_state_dict(state)
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        raise_together(self._why_not_saved(trainer, filepath))
+        failure = None
+        try:
+            super()._save_checkpoint(trainer, filepath)
+        except InputError as error:  # of the first process, which writes
+            failure = error
+            trainer.strategy.barrier()  # where the others are
+        for logger in trainer.loggers:
+            failure = failure or getattr(logger, "failure", None)
+        raise_together(failure)
+
+    def _why_not_saved(self, trainer: pl.Trainer, filepath: str) -> InputError | None:
+        """What must not be written over a good checkpoint."""
+        state = trainer.lightning_module.state_dict()
+        state = {name: value for name, value in state.items() if name not in self._unbounded}
+        for number, optimizer in enumerate(trainer.optimizers):
+            state[f"optimizer {number}"] = optimizer.state_dict()
+        name = first_not_finite(state)
+        if name is None:
+            return None
+        return InputError(
+            f"{filepath}: not written, {name} is not finite after epoch "
+            f"{trainer.current_epoch + 1}; train anew with a lower optim.lr"
+        )
+
+
+class RunLog(Logger):
+    """``metrics.csv``: what was logged, a row each time; written whole each time.
+
+    What cannot be written stays in memory; :class:`RunCheckpoint` ends such a training, after it
+    has saved it.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+        self.failure: InputError | None = None
+        self._rows: list[dict[str, Any]] = []
+        self._is_saved = False
+
+    @property
+    def name(self) -> str:
+        return self.folder.parent.name
+
+    @property
+    def version(self) -> str:
+        return self.folder.name
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Add a row."""
+        self._rows.append({**metrics, "step": step})
+        self._is_saved = False
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """They stand in experiment.txt."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the rows that there are."""
+        if self._is_saved:
+            return
+        try:
+            self.write()
+        except InputError as error:
+            self.failure = error
+
+    def write(self) -> None:
+        """Write the rows that there are.
+
+        Raises:
+            InputError: the disk refuses it.
+        """
+        names = sorted({name for row in self._rows for name in row})
+        with (
+            replacing(self.folder / METRICS) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        self._is_saved, self.failure = True, None
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is not written yet; after a failure it must not hide the reason of that."""
+        if self._rows:
+            self.save()
+        if self.failure and status == "success":
+            raise self.failure
+
+
+class RunFiles(Callback):
+    """Write the settings of a training beside its checkpoints before it begins, and its log."""
+
+    def __init__(self, experiment: Experiment, run: Path, log: RunLog):
+        self.experiment, self.run, self.run_log = experiment, run, log
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        failure = None
+        if trainer.is_global_zero:
+            try:
+                self.run_log.write()
+                with replacing(self.run / "experiment.txt") as partial:
+                    partial.write_text(describe(self.experiment), encoding="utf-8")
+            except InputError as error:
+                failure = error
+                self._withdraw()
+        raise_together(failure)
+
+    def _withdraw(self) -> None:
+        """Leave no log of a training that never began."""
+        with suppress(OSError):
+            (self.run_log.folder / METRICS).unlink(missing_ok=True)
+            for folder in (self.run_log.folder, *self.run_log.folder.parents):
+                folder.rmdir()

@@ -1,0 +1,113 @@
+"""Nothing that a training has written is lost: full disks, killed processes, two writers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from network.config import Data, Experiment, Optim
+from network.datasets.info import VAIHINGEN
+from network.engine.run_files import CheckpointFiles
+from network.engine.train import train
+from network.errors import InputError
+from network.losses.bicor import BiCoRLoss
+from network.models.bicor import BiCoRSeg
+from tests.conftest import ROOT
+from tests.disks import mounted, remount
+from tests.scenes import make_dataset
+
+
+@pytest.fixture
+def experiment(tmp_path) -> Experiment:
+    root = make_dataset(tmp_path / "data", VAIHINGEN, {"train": 2, "val": 1})
+    return Experiment(
+        dataset=VAIHINGEN,
+        model=partial(BiCoRSeg, 6, "test_convnext", weights=None, dim=32),
+        loss=partial(BiCoRLoss, 6),
+        data=Data(root=str(root), crop=32, batch_size=2, workers=0),
+        optim=Optim(lr=1e-3, epochs=1),
+        name="tiny",
+        config="config/tiny.py",
+    )
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(experiment, tmp_path, monkeypatch):
+    """It has room for one last.ckpt (4 MB), but not for the next one beside it."""
+    with mounted(tmp_path / "disk", "7m") as disk:
+        monkeypatch.chdir(disk)
+        longer = replace(experiment, optim=Optim(lr=1e-3, epochs=3))
+        with pytest.raises(InputError, match=r"last\.ckpt: cannot be written .*free some space"):
+            train(longer, accelerator="cpu")
+        run = Path("model_weights/tiny/version_0")
+        assert files(run) == ["best.ckpt", "experiment.txt", "last.ckpt"]
+        assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 0
+        remount(disk, "size=20m")
+        train(longer, accelerator="cpu", resume="latest")
+        assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 2
+
+
+@pytest.mark.parametrize("full", ["model_weights", "lightning_logs"])
+def test_a_disk_without_any_room(experiment, tmp_path, monkeypatch, full):
+    monkeypatch.chdir(tmp_path)
+    with mounted(tmp_path / full, "4k") as disk:
+        (disk / "all").write_bytes(bytes(4096))
+        for option in ("rw", "ro"):
+            remount(disk, option)
+            with pytest.raises(InputError, match=rf"{full}/tiny.*cannot be written"):
+                train(experiment, accelerator="cpu")
+            assert os.listdir(disk) == ["all"]
+    assert {path.name for path in tmp_path.iterdir()} <= {"data", "model_weights", "lightning_logs"}
+    assert not list(tmp_path.glob("model_weights/*/*"))
+
+
+SAVER = """
+import sys, torch
+from pathlib import Path
+from network.engine.run_files import CheckpointFiles
+for number in range(10**6):
+    state = torch.full((8_000_000,), float(number))
+    CheckpointFiles().save_checkpoint({"epoch": number, "state": state}, Path(sys.argv[1]))
+    print(number, flush=True)
+"""
+
+
+def test_killed_while_saving(tmp_path):
+    """The file is a whole one, whenever the process was killed, and its rest is swept up."""
+    path = tmp_path / "run/last.ckpt"
+    with mounted(tmp_path / "temporary", "1m") as other_disk:
+        for attempt in range(4):
+            process = subprocess.Popen(
+                [sys.executable, "-c", SAVER, str(path)],
+                cwd=ROOT,
+                env={**os.environ, "TMPDIR": str(other_disk)},
+                stdout=subprocess.PIPE,
+            )
+            process.stdout.readline()  # one is saved
+            time.sleep(0.013 * attempt)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            saved = torch.load(path, weights_only=True)
+            assert (saved["state"] == saved["epoch"]).all()
+    CheckpointFiles().save_checkpoint({"epoch": 0}, path)
+    assert os.listdir(path.parent) == ["last.ckpt"]
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    with mounted(tmp_path / "disk", "1m") as disk:
+        CheckpointFiles().save_checkpoint({"epoch": 1}, disk / "last.ckpt")
+        before = (disk / "last.ckpt").read_bytes()
+        with pytest.raises(InputError, match="No space left on device"):
+            CheckpointFiles().save_checkpoint({"a": torch.zeros(10**6)}, disk / "last.ckpt")
+        assert (disk / "last.ckpt").read_bytes() == before
+        assert os.listdir(disk) == ["last.ckpt"]
