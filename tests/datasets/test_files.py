@@ -1,14 +1,26 @@
 """Reading, checking and writing image files."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
-from network.datasets.files import image_size, list_images, read_mask, read_rgb, write_image
-from network.datasets.info import VAIHINGEN
+from network.datasets.files import (
+    image_size,
+    list_images,
+    read_colored_mask,
+    read_mask,
+    read_rgb,
+    write_image,
+    write_mask,
+)
+from network.datasets.info import UAVID, VAIHINGEN
 from network.errors import InputError
 from network.writing import replacing
+from tests.scenes import write_bands
 
 
 @pytest.fixture
@@ -146,3 +158,130 @@ def test_written_images_are_compressed_without_loss(tmp_path, suffix):
     assert (tmp_path / f"image{suffix}").stat().st_size < image.nbytes / 2
     with Image.open(tmp_path / f"image{suffix}") as file:
         assert file.info.get("compression") in (None, "tiff_lzw")
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32"]
+)
+@pytest.mark.parametrize("nodata", [None, -7, 99, 255])
+def test_labels_of_every_type(tmp_path, dtype, nodata):
+    """The mask's own no-data value is ignored, in whatever type it is."""
+    kind = np.iinfo(dtype) if dtype != "float32" else np.finfo(dtype)
+    if nodata is not None and not kind.min <= nodata <= kind.max:
+        return
+    expected = np.arange(35, dtype=np.uint8).reshape(5, 7) % 6
+    labels = expected.astype(dtype)
+    if nodata is not None:
+        labels[1:3], expected[1:3] = nodata, VAIHINGEN.ignore_index
+    write_bands(tmp_path / "mask.tif", labels[..., None], nodata=nodata)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif", VAIHINGEN), expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "label"),
+    [("int16", -32768), ("int8", -1), ("uint32", 2**32 - 1), ("int64", 256), ("float32", 1.5)],
+)
+def test_labels_that_would_wrap(tmp_path, dtype, label):
+    """Named with value, count and place, and what to do if they are no data."""
+    labels = np.zeros((5, 7, 1), dtype)
+    labels[2, 3:5] = label
+    write_bands(tmp_path / "mask.tif", labels)
+    words = rf"label {label} at row 2, column 3 .*\(2 pixels\).*-a_nodata"
+    with pytest.raises(InputError, match=words):
+        read_mask(tmp_path / "mask.tif", VAIHINGEN)
+
+
+@pytest.mark.parametrize("photometric", ["MINISBLACK", "MINISWHITE"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_labels_of_few_bits(tmp_path, photometric, bits):
+    """Neither inverted nor scaled, as other libraries do."""
+    labels = (np.arange(36).reshape(4, 9, 1) % min(2**bits, 6)).astype(np.uint8)
+    write_bands(tmp_path / "mask.tif", labels, photometric=photometric, nbits=bits)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif", VAIHINGEN), labels[..., 0])
+    image = Image.fromarray(labels[..., 0], "P")
+    image.putpalette(bytes(3 * 2**bits))
+    image.save(tmp_path / "mask.png", bits=bits)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", VAIHINGEN), labels[..., 0])
+
+
+def test_masks_that_call_pixels_invalid(tmp_path):
+    """By an alpha band, of labels and of colors."""
+    labels = np.arange(36, dtype=np.uint8).reshape(4, 9) % 6
+    alpha = np.full((4, 9), 255, np.uint8)
+    alpha[:2] = 0
+    Image.fromarray(np.dstack([labels, alpha]), "LA").save(tmp_path / "index.png")
+    Image.fromarray(np.dstack([VAIHINGEN.to_rgb(labels), alpha])).save(tmp_path / "rgb.png")
+    labels[:2] = VAIHINGEN.ignore_index
+    for name in ("index", "rgb"):
+        np.testing.assert_array_equal(read_mask(tmp_path / f"{name}.png", VAIHINGEN), labels)
+
+
+def test_lossy_masks(tmp_path):
+    """Refused, but where colors are to be taken to the nearest class."""
+    labels = np.kron(np.arange(6).reshape(2, 3), np.ones((16, 16))).astype(np.uint8)
+    Image.fromarray(labels).save(tmp_path / "index.jpg")
+    write_bands(tmp_path / "index.tif", labels[..., None], compress="jpeg")
+    rgb = VAIHINGEN.to_rgb(labels)
+    Image.fromarray(rgb).save(tmp_path / "rgb.jpg", quality=95, subsampling=0)
+    for name in ("index.jpg", "index.tif", "rgb.jpg"):
+        with pytest.raises(InputError, match=rf"{name}: compressed with loss.*PNG"):
+            read_mask(tmp_path / name, VAIHINGEN)
+    with pytest.raises(InputError, match=r"compressed with loss.*--unknown-color: nearest"):
+        read_colored_mask(tmp_path / "rgb.jpg", VAIHINGEN, option="--unknown-color")
+    found = read_colored_mask(tmp_path / "rgb.jpg", VAIHINGEN, unknown="nearest")
+    assert (found == labels).mean() > 0.9
+    with pytest.raises(InputError, match="compressed with loss"):
+        read_mask(tmp_path / "index.jpg", VAIHINGEN, unknown="nearest")
+
+
+@pytest.mark.parametrize("rgb", [True, False])
+def test_written_masks_say_where_they_have_no_class(tmp_path, rgb):
+    """As GDAL reads them, and as they are read back; UAVid has a black class."""
+    for info in (VAIHINGEN, UAVID):
+        labels = np.arange(36, dtype=np.uint8).reshape(4, 9) % info.num_classes
+        valid = np.ones((4, 9), bool)
+        valid[1:3, 2:5] = False
+        path = tmp_path / "mask.png"
+        write_mask(path, labels, info, rgb=rgb, valid=valid)
+        with rasterio.open(path) as file:
+            np.testing.assert_array_equal(file.dataset_mask() > 0, valid)
+            assert file.nodata == (None if rgb else info.ignore_index)
+        with Image.open(path) as image:
+            assert image.mode == ("RGBA" if rgb else "L")
+        expected = np.where(valid, labels, info.ignore_index)
+        np.testing.assert_array_equal(read_mask(path, info), expected)
+        write_mask(path, labels, info, rgb=rgb, valid=None)
+        with rasterio.open(path) as file:
+            assert file.count == (3 if rgb else 1)
+            assert file.nodata is None
+        np.testing.assert_array_equal(read_mask(path, info), labels)
+
+
+def test_list_leaves_out_what_is_hidden(tmp_path):
+    """Finder's, Explorer's and our own temporary files; links to files are files."""
+    for name in (
+        "a.png",
+        "._a.png",
+        ".DS_Store",
+        "Thumbs.db",
+        "a.png.aux.xml",
+        ".b.png.partial-x-1",
+    ):
+        (tmp_path / name).touch()
+    (tmp_path / "c.tif").symlink_to(tmp_path / "a.png")
+    assert list(list_images(tmp_path)) == ["a", "c"]
+
+
+def test_list_of_what_is_no_file(tmp_path):
+    (tmp_path / "a.png").touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png: is no file; remove it"):
+        list_images(tmp_path)
+    (tmp_path / "pipe.png").unlink()
+    (tmp_path / "gone.tif").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"gone\.tif: is no file"):
+        list_images(tmp_path)
+    (tmp_path / "gone.tif").unlink()
+    os.close(os.open(os.fsencode(tmp_path) + b"/caf\xe9.png", os.O_CREAT))
+    with pytest.raises(InputError, match=r"caf\\xe9\.png: its name is not UTF-8; rename it"):
+        list_images(tmp_path)
