@@ -1,11 +1,11 @@
 """How the command lines report input that cannot be used: one line, exit code 2."""
 
+import atexit
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
@@ -47,8 +47,10 @@ def run_command(main: Callable[..., None] | str, *args: Any) -> NoReturn:
         signals.interrupt()
         main(*args)
         sys.stdout.flush()
+        signals.note()
         code = 0
     except BaseException as error:
+        signals.note()
         code = _report(error, signals, launcher)
         if code is None:
             raise
@@ -76,6 +78,8 @@ class _Signals:
         both = (signal.SIGINT, signal.SIGTERM)
         self.heeded = [number for number in both if signal.getsignal(number) != signal.SIG_IGN]
         self.end_at_once(INTERRUPTED, "interrupted")
+        # When Python ends, it forgets handlers, but not that a signal is ignored.
+        atexit.register(self._handle, signal.SIG_IGN)
 
     def end_at_once(self, code: int, text: str = "") -> None:
         """From now on they end the process with ``code``."""
@@ -98,7 +102,15 @@ class _Signals:
 
         self._handle(interrupt)
 
-    def _handle(self, handler: Callable[..., None]) -> None:
+    def note(self) -> None:
+        """From now on they are only noted."""
+
+        def note(*_: object) -> None:
+            self.received = time.monotonic()
+
+        self._handle(note)
+
+    def _handle(self, handler: Callable[..., None] | signal.Handlers) -> None:
         for number in self.heeded:
             signal.signal(number, handler)
 
@@ -116,8 +128,7 @@ def _report(error: BaseException, signals: _Signals, launcher: int) -> int | Non
     """
     is_lost_peer = failures.is_lost_peer(error)
     if is_lost_peer or failures.is_terminated_worker(error):
-        with suppress(KeyboardInterrupt):
-            time.sleep(0.5)  # all processes of a job are told to end, this one perhaps last
+        time.sleep(0.5)  # all processes of a job are told to end, this one perhaps last
     # What fails after an interrupt fails because of it.
     if signals.received or isinstance(error, KeyboardInterrupt):
         if is_first_process():
