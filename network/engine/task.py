@@ -30,6 +30,11 @@ def seed_batch(task: pl.LightningModule, seed: int, batch_index: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
 
 
+def _mean(**options) -> MeanMetric:
+    """A mean that shows what is not finite; torchmetrics would leave it out."""
+    return MeanMetric(nan_strategy="disable", **options)
+
+
 class SegmentationTask(pl.LightningModule):
     """Train and validate ``experiment``.
 
@@ -46,7 +51,7 @@ class SegmentationTask(pl.LightningModule):
         self.normalize = Normalize(*experiment.normalization)
         k = experiment.dataset.num_classes
         self.train_matrix, self.val_matrix = ConfusionMatrix(k), ConfusionMatrix(k)
-        self.val_loss = MeanMetric()
+        self.val_loss = _mean()
         self.history: dict[str, Any] = {}  # what else a checkpoint says of its run, see HISTORY
         self.watch = LossWatch()
         self.train_parts = nn.ModuleDict()  # a mean for each part of the loss, by name
@@ -77,7 +82,7 @@ class SegmentationTask(pl.LightningModule):
         self.train_matrix.update(output.logits.detach().argmax(dim=1), labels)
         for name, value in {"loss": loss, **parts}.items():
             if name not in self.train_parts:
-                self.train_parts[name] = MeanMetric().to(self.device)
+                self.train_parts[name] = _mean().to(self.device)
             self.train_parts[name].update(value.detach())
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss
@@ -94,7 +99,8 @@ class SegmentationTask(pl.LightningModule):
             lower += f" and optim.encoder_lr than {optim.encoder_lr:g}"
         if precision.endswith("mixed"):
             lower += f", or go on in compute.precision=32-true instead of {precision}"
-        return f"{lower}; the checkpoints of the epochs before are kept"
+        kept = "; the checkpoints of the epochs before are kept" if self.current_epoch else ""
+        return lower + kept
 
     def _predict(self, batch: dict) -> SegOutput:
         return self.model(arrange(self.normalize(batch["image"]), self.experiment.compute))
@@ -161,6 +167,6 @@ class SegmentationTask(pl.LightningModule):
                 continue
             key = name.replace(".", "_")
             if key not in self.logged:
-                self.logged[key] = MeanMetric(sync_on_compute=False).to(self.device)
+                self.logged[key] = _mean(sync_on_compute=False).to(self.device)
             self.logged[key].update(value)
             self.log(name, self.logged[key], metric_attribute=f"logged.{key}", **options)

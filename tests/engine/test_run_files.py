@@ -6,47 +6,28 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from network.config import Data, Experiment, Optim
-from network.datasets.info import VAIHINGEN
+from network.config import Optim
 from network.engine.run_files import CheckpointFiles
 from network.engine.train import train
 from network.errors import InputError
-from network.losses.bicor import BiCoRLoss
-from network.models.bicor import BiCoRSeg
 from tests.conftest import ROOT
 from tests.disks import mounted, remount
-from tests.scenes import make_dataset
-
-
-@pytest.fixture
-def experiment(tmp_path) -> Experiment:
-    root = make_dataset(tmp_path / "data", VAIHINGEN, {"train": 2, "val": 1})
-    return Experiment(
-        dataset=VAIHINGEN,
-        model=partial(BiCoRSeg, 6, "test_convnext", weights=None, dim=32),
-        loss=partial(BiCoRLoss, 6),
-        data=Data(root=str(root), crop=32, batch_size=2, workers=0),
-        optim=Optim(lr=1e-3, epochs=1),
-        name="tiny",
-        config="config/tiny.py",
-    )
 
 
 def files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(experiment, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_last_checkpoint(tiny, tmp_path, monkeypatch):
     """It has room for one last.ckpt (4 MB), but not for the next one beside it."""
     with mounted(tmp_path / "disk", "7m") as disk:
         monkeypatch.chdir(disk)
-        longer = replace(experiment, optim=Optim(lr=1e-3, epochs=3))
+        longer = replace(tiny, optim=Optim(lr=1e-3, epochs=3))
         with pytest.raises(InputError, match=r"last\.ckpt: cannot be written .*free some space"):
             train(longer, accelerator="cpu")
         run = Path("model_weights/tiny/version_0")
@@ -58,14 +39,14 @@ def test_a_full_disk_leaves_the_last_checkpoint(experiment, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("full", ["model_weights", "lightning_logs"])
-def test_a_disk_without_any_room(experiment, tmp_path, monkeypatch, full):
+def test_a_disk_without_any_room(tiny, tmp_path, monkeypatch, full):
     monkeypatch.chdir(tmp_path)
     with mounted(tmp_path / full, "4k") as disk:
         (disk / "all").write_bytes(bytes(4096))
         for option in ("rw", "ro"):
             remount(disk, option)
             with pytest.raises(InputError, match=rf"{full}/tiny.*cannot be written"):
-                train(experiment, accelerator="cpu")
+                train(tiny, accelerator="cpu")
             assert os.listdir(disk) == ["all"]
     assert {path.name for path in tmp_path.iterdir()} <= {"data", "model_weights", "lightning_logs"}
     assert not list(tmp_path.glob("model_weights/*/*"))
