@@ -1,27 +1,33 @@
 """Points that people have set: CSV, GeoJSON, or masks that are labeled at some pixels only."""
 
 import csv
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import rasterio
 import rasterio.warp
+from affine import Affine
 from rasterio.errors import CRSError, RasterioError
 from rasterio.transform import rowcol
 
 from network.datasets.files import list_images, read_mask
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample
-from network.errors import InputError, nearest
+from network.errors import InputError, nearest, warn
+from network.text_encoding import possible_texts
+from network.weak.point_formats import Feature, read_csv, read_geojson, shown
+from network.writing import parse_json
 
 GEOJSON_CRS = "EPSG:4326"
 """What coordinates are in where the file does not say (RFC 7946)."""
 
-CSV_COLUMNS = ("image", "row", "column", "class")
+TABLES, DOCUMENTS = (".csv", ".tsv"), (".geojson", ".json")
 
 
 @dataclass(frozen=True)
@@ -40,25 +46,28 @@ class _Images:
     by_name: Mapping[str, Sample]
 
     def sample(self, where: str, name: str) -> Sample:
-        """The image of this name, with or without the ending of its file."""
-        found = self.by_name.get(name) or self.by_name.get(Path(name).stem)
+        """The image of this name, with or without the ending of its file or its folders."""
+        name = _plain(name)
+        found = self.by_name.get(name) or self.by_name.get(PureWindowsPath(name).stem)
         if found is None:
             raise InputError(
-                f"{where}: no image '{name}' in this split{nearest(name, self.by_name)}; correct "
-                "the name, or remove the point"
+                f"{where}: no image {shown(name)} in this split{nearest(name, self.by_name)}; "
+                "correct the name, or remove the point"
             )
         return found
 
     def label(self, where: str, text: str) -> int:
-        """A class by its name or its label."""
-        classes = self.info.classes
+        """A class by its name or its label, which some programs write as 2.0."""
+        text = _plain(text)
+        classes = [_plain(name) for name in self.info.classes]
         if text in classes:
             return classes.index(text)
-        if text.isdecimal() and int(text) < len(classes):
-            return int(text)
+        whole = re.fullmatch(r"(\d{1,9})([.,]0+)?", text)
+        if whole and int(whole[1]) < len(classes):
+            return int(whole[1])
         raise InputError(
-            f"{where}: no class '{text}' in {self.info.name}{nearest(text, classes)}, or 0 to "
-            f"{len(classes) - 1}"
+            f"{where}: no class {shown(text)} in {self.info.name}{nearest(text, classes)}, or 0 "
+            f"to {len(classes) - 1}"
         )
 
     def place(self, where: str, sample: Sample, row: float, column: float) -> tuple[int, int]:
@@ -72,136 +81,186 @@ class _Images:
         return math.floor(row), math.floor(column)
 
 
-_Found = tuple[str, str, tuple[int, int], int]  # where it stands, image, pixel, label
+def _plain(text: str) -> str:
+    """A name as it is compared: an accent may be a letter's or a character of its own."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+_Labels = dict[str, dict[tuple[int, int], int]]  # by image and pixel
 
 
 def read_points(path: Path, samples: Sequence[Sample], info: DatasetInfo) -> dict[str, Points]:
     """Points by image.
 
-    A CSV has the columns ``image, row, column, class``; a class is its name or its label, an image
-    the name of its file with or without ending. A GeoJSON has Points with the properties ``class``
-    and either ``image``, with (column, row) as coordinates, or none, with map coordinates, which
-    are looked up in the georeferenced images. A folder has a mask for each image, labeled at the
-    points and ignored elsewhere.
+    A CSV has the columns ``image, row, column, class`` in any order, separated by commas,
+    semicolons or tabs; a class is its name or its label, an image the name of its file with or
+    without ending. A GeoJSON has Points or MultiPoints with the properties ``class`` and either
+    ``image``, with (column, row) as coordinates, or none, with map coordinates, which are looked
+    up in the georeferenced images; features without geometry are left out, with a warning. Text is
+    UTF-8, UTF-16, or any encoding in which all its names are known (see
+    :func:`network.text_encoding.possible_texts`). A folder has a mask for each image, labeled at
+    the points and ignored elsewhere.
 
     Raises:
         InputError: a file cannot be read, or a point has no such image or class, lies outside, or
             contradicts another one.
     """
-    images = _Images(info, {sample.name: sample for sample in samples})
+    images = _Images(info, {_plain(sample.name): sample for sample in samples})
     if path.is_dir():
         return _from_masks(path, images)
-    readers: dict[str, Callable[[Path, _Images], Iterator[_Found]]] = {
-        ".csv": _from_csv,
-        ".geojson": _from_geojson,
-        ".json": _from_geojson,
-    }
-    if path.suffix.lower() not in readers:
+    if path.suffix.lower() not in (*TABLES, *DOCUMENTS):
         raise InputError(f"{path}: expected a .csv, a .geojson, or a folder of masks")
-    found: dict[str, dict[tuple[int, int], int]] = {}
     try:
-        for where, name, place, label in readers[path.suffix.lower()](path, images):
-            if found.setdefault(name, {}).setdefault(place, label) != label:
-                raise InputError(f"{where}: another point of this pixel has another class")
+        found, empty = _read_known(path, possible_texts(path.read_bytes()), images)
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: unreadable ({error}); export it again") from error
+    without = f"{empty} feature{'s have' if empty > 1 else ' has'} no geometry"
     if not found:
-        raise InputError(f"{path}: no point in it")
+        raise InputError(f"{path}: no point in it" + (f"; {without}" if empty else ""))
+    if empty:
+        warn(f"{path}: {without} and give{'s' * (empty == 1)} no point")
     return {
         name: Points(np.array(list(labels)), np.array(list(labels.values())))
         for name, labels in found.items()
     }
 
 
-def _from_csv(path: Path, images: _Images) -> Iterator[_Found]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        missing = [column for column in CSV_COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise InputError(
-                f"{path}: no column '{missing[0]}'; the first line must be {','.join(CSV_COLUMNS)}"
-            )
-        for line in reader:
-            where = f"{path}, line {reader.line_num}"
-            name, row, column, label = (line[key] or "" for key in CSV_COLUMNS)
-            sample = images.sample(where, name)
-            try:
-                position = float(row), float(column)
-            except ValueError as error:
-                raise InputError(f"{where}: row '{row}', column '{column}': no numbers") from error
-            yield (
-                where,
-                sample.name,
-                images.place(where, sample, *position),
-                images.label(where, label),
-            )
+_Found = tuple[_Labels, int]  # and how many features have no geometry
 
 
-def _from_geojson(path: Path, images: _Images) -> Iterator[_Found]:
-    document = json.loads(path.read_text(encoding="utf-8"))
-    features = document.get("features") if isinstance(document, dict) else None
-    if not isinstance(features, list):
-        raise InputError(f"{path}: not a FeatureCollection; export the points as GeoJSON")
-    maps: _Maps | None = None
-    for number, feature in enumerate(features):
-        where = f"{path}, feature {number}"
+def _read_known(path: Path, texts: Sequence[str], images: _Images) -> _Found:
+    """What the only text says in which all names are known.
+
+    Raises:
+        InputError: there is none, or several differ.
+        ValueError: it is no CSV or GeoJSON.
+    """
+    if len(texts) == 1:
+        return _read(path, texts[0], images)
+    results: list[_Found] = []
+    errors: dict[str, Exception] = {}
+    for text in texts:
         try:
-            geometry, properties = feature["geometry"], feature["properties"]
-            if geometry["type"] != "Point":
-                raise InputError(f"{where}: is a {geometry['type']}; only Points are labels here")
-            x, y = (float(value) for value in geometry["coordinates"][:2])
-            label = images.label(where, str(properties["class"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{where}: not a Point with a property 'class' ({type(error).__name__}: {error})"
-            ) from error
-        if properties.get("image") is not None:
-            sample = images.sample(where, str(properties["image"]))
-            yield where, sample.name, images.place(where, sample, y, x), label
+            result = _read(path, text, images)
+            results += [result] if result not in results else []
+        except (InputError, ValueError, csv.Error) as error:
+            errors[str(error)] = error
+    if len(results) == 1:
+        return results[0]
+    if not results and len(errors) == 1:  # whatever the encoding is
+        raise next(iter(errors.values()))
+    raise InputError(
+        f"{path}: is not UTF-8, and no encoding makes all its names images and classes of "
+        f"{images.info.name}; save it as UTF-8 (Excel: 'CSV UTF-8')"
+    )
+
+
+def _read(path: Path, text: str, images: _Images) -> _Found:
+    if path.suffix.lower() in TABLES:
+        features, crs = read_csv(path, text), None
+    else:
+        features, crs = read_geojson(path, parse_json(text))
+    found: _Labels = {}
+    maps, empty = _Maps(path, crs, images), 0
+    for feature in features:
+        empty += not feature.places
+        label = images.label(feature.where, feature.label) if feature.places else -1
+        for name, pixel in _pixels(feature, images, maps):
+            if found.setdefault(name, {}).setdefault(pixel, label) != label:
+                raise InputError(f"{feature.where}: another point of this pixel has another class")
+    return found, empty
+
+
+def _pixels(
+    feature: Feature, images: _Images, maps: "_Maps"
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Image and pixel of each point; a place on Earth may be in several images."""
+    for x, y in feature.places:
+        if feature.image is None:
+            yield from maps.find(feature.where, x, y)
             continue
-        maps = maps or _Maps(path, document, images)
-        yield from ((where, name, place, label) for name, place in maps.find(where, x, y))
+        sample = images.sample(feature.where, feature.image)
+        if maps.shows(sample, x, y):
+            raise InputError(
+                f"{feature.where}: {x:g}, {y:g} is a place on Earth in {sample.name}, not column "
+                "and row; remove the property 'image', so that places are looked up"
+            )
+        yield sample.name, images.place(feature.where, sample, y, x)
 
 
 class _Maps:
-    """Where the images lie on Earth."""
+    """Where the images lie on Earth; each is opened when it is first asked for."""
 
-    def __init__(self, path: Path, document: dict, images: _Images):
+    def __init__(self, path: Path, crs: str | None, images: _Images):
+        self.path, self.named, self.images = path, crs or GEOJSON_CRS, images
+        self.frames: dict[str, tuple[rasterio.CRS, Affine] | None] = {}
+
+    @cached_property
+    def crs(self) -> rasterio.CRS:
+        """The file's coordinate system; points in pixels do without."""
         try:
-            name = document["crs"]["properties"]["name"] if document.get("crs") else GEOJSON_CRS
-            self.crs = rasterio.CRS.from_user_input(name)
-        except (KeyError, TypeError, CRSError) as error:
-            raise InputError(f"{path}: unknown coordinate system ({error})") from error
-        self.images, self.frames = images, []
-        for sample in images.by_name.values():
+            return rasterio.CRS.from_user_input(self.named)
+        except CRSError as error:
+            raise InputError(
+                f"{self.path}: unknown coordinate system {shown(self.named)}; export the points in "
+                f"{GEOJSON_CRS}"
+            ) from error
+
+    def frame(self, sample: Sample) -> tuple[rasterio.CRS, Affine] | None:
+        """Coordinate system and transform of an image; None where it does not say where it lies."""
+        if sample.name not in self.frames:
             try:
                 with rasterio.open(sample.image) as file:
-                    crs, transform = file.crs, file.transform
+                    is_placed = not file.transform.is_identity and file.crs is not None
+                    self.frames[sample.name] = (file.crs, file.transform) if is_placed else None
             except RasterioError as error:
                 raise InputError(f"{sample.image}: unreadable ({error})") from error
-            if transform.is_identity or crs is None:
-                raise InputError(
-                    f"{path}: has map coordinates, but {sample.image} does not say where it lies; "
-                    "give each point a property 'image' and pixel coordinates"
-                )
-            self.frames.append((sample, crs, transform))
+        return self.frames[sample.name]
+
+    def shows(self, sample: Sample, x: float, y: float) -> bool:
+        """Whether this place on Earth is in an image."""
+        try:
+            return self._pixel(sample, x, y) is not None
+        except _NoPlaceError:
+            return False
 
     def find(self, where: str, x: float, y: float) -> list[tuple[str, tuple[int, int]]]:
-        """The pixels of this point, in each of the images that show it."""
-        found, remedy = [], "remove the point, or give the file's coordinate system"
-        for sample, crs, transform in self.frames:
-            try:
-                east, north = rasterio.warp.transform(self.crs, crs, [x], [y])
-            except Exception as error:  # of GDAL, which have no public class
-                raise InputError(f"{where}: no place in {self.crs} ({error}); {remedy}") from error
-            if not np.isfinite([east, north]).all():
-                continue
-            (row,), (column,) = rowcol(transform, east, north)
-            if 0 <= row < sample.size[0] and 0 <= column < sample.size[1]:
-                found.append((sample.name, self.images.place(where, sample, row, column)))
+        """The pixels of this place, in each of the images that show it."""
+        remedy = "remove the point, or give the file's coordinate system"
+        for sample in self.images.by_name.values():
+            if self.frame(sample) is None:
+                raise InputError(
+                    f"{self.path}: has map coordinates, but {sample.image} does not say where it "
+                    "lies; give each point a property 'image' and pixel coordinates"
+                )
+        try:
+            pixels = {s.name: self._pixel(s, x, y) for s in self.images.by_name.values()}
+        except _NoPlaceError as error:
+            raise InputError(f"{where}: no place in {self.crs} ({error}); {remedy}") from error
+        found = [(name, pixel) for name, pixel in pixels.items() if pixel]
         if not found:
             raise InputError(f"{where}: {x:g}, {y:g} is outside all images of this split; {remedy}")
         return found
+
+    def _pixel(self, sample: Sample, x: float, y: float) -> tuple[int, int] | None:
+        """Where a place is in an image; None outside, or where the image is not on Earth."""
+        frame = self.frame(sample)
+        if frame is None:
+            return None
+        own, (crs, transform) = self.crs, frame
+        try:
+            east, north = rasterio.warp.transform(own, crs, [x], [y])
+        except Exception as error:  # of GDAL, which have no public class
+            raise _NoPlaceError(str(error)) from error
+        if not np.isfinite([east, north]).all():
+            return None
+        (row,), (column,) = rowcol(transform, east, north)
+        is_inside = 0 <= row < sample.size[0] and 0 <= column < sample.size[1]
+        return (int(row), int(column)) if is_inside else None
+
+
+class _NoPlaceError(Exception):
+    """Coordinates that are none in their system."""
 
 
 def _from_masks(folder: Path, images: _Images) -> dict[str, Points]:

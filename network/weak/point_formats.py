@@ -1,0 +1,155 @@
+"""The two formats of points: a table as Excel and pandas write it, and GeoJSON as QGIS does."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from network.errors import InputError
+
+CSV_COLUMNS = ("image", "row", "column", "class")
+SEPARATORS = (",", ";", "\t")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Points of one class as the file has them.
+
+    Attributes:
+        where: they stand in the file.
+        image: that they lie in; None for places on Earth.
+        places: (column, row) in the image, or (x, y) on Earth; empty without geometry.
+    """
+
+    where: str
+    image: str | None
+    label: str
+    places: Sequence[tuple[float, float]]
+
+
+def shown(text: str) -> str:
+    """What a file has, in so much of one line as a message can take."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
+
+
+def read_csv(path: Path, text: str) -> Iterator[Feature]:
+    """The points of a table, whose first line names the columns.
+
+    Raises:
+        InputError: a column is missing, or a line does not fit the first one.
+        csv.Error: it is no table.
+    """
+    stated = re.match(r"sep=([,;|\t])\r?\n", text)  # for Excel
+    lines = text[stated.end() :] if stated else text
+    separator = stated[1] if stated else _separator(lines)
+    whole = io.StringIO(lines, newline="")  # lines end as the system does that wrote them
+    reader = csv.reader(whole, delimiter=separator, skipinitialspace=True)
+    rows = (row for row in reader if any(cell.strip() for cell in row))
+    header = [_folded(cell) for cell in next(rows, [])]
+    for column in CSV_COLUMNS:
+        if header.count(column) != 1:
+            which = f"{header.count(column)} columns" if column in header else "no column"
+            raise InputError(
+                f"{path}: {which} '{column}'; the first line must be {','.join(CSV_COLUMNS)}"
+            )
+    width = len(header)
+    for row in rows:
+        where = f"{path}, line {reader.line_num + bool(stated)}"
+        if any(cell.strip() for cell in row[width:]):
+            raise InputError(
+                f"{where}: {len(row)} fields, the first line has {width}; write numbers with a "
+                "decimal point, or quote what has a separator in it"
+            )
+        by_column = dict(zip(header, [*row, *[""] * (width - len(row))], strict=False))
+        name, down, across, label = (by_column[column].strip() for column in CSV_COLUMNS)
+        try:
+            place = _number(across, separator == ";"), _number(down, separator == ";")
+        except ValueError as error:
+            raise InputError(
+                f"{where}: row {shown(down)}, column {shown(across)}: no numbers"
+            ) from error
+        yield Feature(where, name, label, [place])
+
+
+def _separator(text: str) -> str:
+    """What the first line separates the most of its columns by."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+
+    def columns(separator: str) -> int:
+        header = next(csv.reader([first], delimiter=separator, skipinitialspace=True), [])
+        return len({*map(_folded, header)} & {*CSV_COLUMNS})
+
+    return max(SEPARATORS, key=columns)
+
+
+def _folded(heading: str) -> str:
+    return heading.strip().casefold()
+
+
+def _number(text: str, is_european: bool) -> float:
+    """A number with a decimal point or comma; elsewhere than in Europe 1,234 may be a thousand."""
+    if is_european or not re.search(r",\d{3}$", text):
+        text = text.replace(",", ".")
+    return float(text)
+
+
+def read_geojson(path: Path, document: Any) -> tuple[Iterator[Feature], str | None]:
+    """The features, and the coordinate system that the file names.
+
+    Raises:
+        InputError: it is no collection of points.
+    """
+    listed = document.get("features") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise InputError(f"{path}: not a FeatureCollection; export the points as GeoJSON")
+    crs = document.get("crs")
+    if crs is not None:
+        try:
+            crs = str(crs["properties"]["name"])
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: its 'crs' names no coordinate system; export the points again"
+            ) from error
+    return (_feature(f"{path}, feature {n}", feature) for n, feature in enumerate(listed)), crs
+
+
+def _feature(where: str, feature: Any) -> Feature:
+    try:
+        places = list(_places(where, feature["geometry"]))
+        properties: dict[str, Any] = {}
+        for name, value in (feature["properties"] or {}).items():
+            if properties.setdefault(_folded(name), value) != value:
+                raise InputError(f"{where}: several properties {shown(name)}; keep one")
+        label, image = properties.get("class"), properties.get("image")
+        if places and label is None:
+            raise InputError(
+                f"{where}: not a Point with a property 'class'; give it one, or remove it"
+            )
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{where}: not a Point with numbers and properties; export the points again"
+        ) from error
+    return Feature(where, None if image is None else str(image), str(label), places)
+
+
+def _places(where: str, geometry: Any) -> Iterator[tuple[float, float]]:
+    """The points of a geometry; none of one that is missing or empty."""
+    if geometry is None:
+        return
+    kind = geometry["type"]
+    if kind == "GeometryCollection":
+        for part in geometry["geometries"]:
+            yield from _places(where, part)
+        return
+    if kind not in ("Point", "MultiPoint"):
+        raise InputError(f"{where}: is a {shown(str(kind))}; only Points are labels here")
+    given = geometry["coordinates"]
+    for place in given if kind == "MultiPoint" else [given]:
+        if place:
+            x, y, *_ = place
+            if {type(x), type(y)} - {int, float}:
+                raise ValueError("coordinates are no numbers")
+            yield float(x), float(y)
