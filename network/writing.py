@@ -50,7 +50,7 @@ def replacing(path: Path, *, sweep: bool = True) -> Iterator[Path]:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if sweep:
-                remove_leftovers(path.parent, _stem(path.name))
+                remove_leftovers(path.parent, stem_of(path.name))
             yield partial
             flush(partial)
             partial.replace(path)
@@ -71,11 +71,11 @@ def writing(path: Path) -> Iterator[None]:
 
 def beside(path: Path, role: str) -> Path:
     """A name beside ``path`` that tells this process: ``.NAME.ROLE-HOST-PID``."""
-    return path.with_name(f"{_stem(path.name)}.{role}-{_HOST}-{os.getpid()}")
+    return path.with_name(f"{stem_of(path.name)}.{role}-{_HOST}-{os.getpid()}")
 
 
-def _stem(name: str) -> str:
-    """``.NAME``, or so much of a long name that another ending still fits behind it."""
+def stem_of(name: str) -> str:
+    """How names beside ``name`` begin: ``.NAME``, or so much that another ending still fits."""
     if len(os.fsencode(name)) <= 150:
         return f".{name}"
     return f".{name[:30]}-{zlib.crc32(os.fsencode(name)):08x}"
@@ -144,14 +144,24 @@ def owned(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process is writing there, or nobody can.
     """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = folder / LOCK
-        descriptor = _acquire(lock, folder)
-    try:
+    with locked(folder, folder / LOCK):
         for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
             remove_leftovers(path, everyone=True)
+        yield
+
+
+@contextmanager
+def locked(folder: Path, lock: Path) -> Iterator[None]:
+    """Let no other process that asks for ``lock``, a file, write ``folder`` while the block runs.
+
+    Raises:
+        InputError: another process is writing there, or nobody can.
+    """
+    made = [path for path in lock.parents if not path.exists()]
+    with writing(folder):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _acquire(lock, folder)
+    try:
         yield
     finally:
         with suppress(OSError):  # its folder may be gone

@@ -1,6 +1,8 @@
 """Fixtures shared by all tests. Importing the models first repairs torchvision where needed."""
 
+import os
 import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -31,3 +33,17 @@ def golden():
             return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
 
     return load
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A disk of 64 KB."""
+    if os.geteuid():
+        pytest.skip("only root can mount a disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

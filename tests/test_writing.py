@@ -138,20 +138,6 @@ with replacing(Path({str(path)!r})) as partial, partial.open("wb") as file:
     assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
 
 
-@pytest.fixture
-def full_disk(tmp_path):
-    """A disk of 64 KB."""
-    if os.geteuid():
-        pytest.skip("only root can mount a disk")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no disk can be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_full_and_a_read_only_disk(full_disk):
     path = full_disk / "file.bin"
     path.write_bytes(b"good")

@@ -11,7 +11,6 @@ import numpy as np
 from network.benchmark.scenes import write_tiles
 from network.benchmark.timing import interleave, median, ratio
 from network.datasets.files import ENCODING
-from network.datasets.folder_jobs import available_cores, map_parallel
 from network.datasets.info import DatasetInfo
 from network.datasets.patches import (
     PatchSplit,
@@ -22,6 +21,7 @@ from network.datasets.patches import (
     split_tiles,
     windows,
 )
+from network.datasets.workers import available_cores, map_parallel
 
 
 def benchmark_patches(

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import network.models  # noqa: F401  repairs torchvision first where it must be
 from network.config import load_experiment, parse_with_overrides
-from network.datasets.folder_jobs import available_cores
+from network.datasets.workers import available_cores
 from network.engine.ablation import (
     check_overrides,
     claim_folder,

@@ -7,8 +7,8 @@ import argparse
 import time
 from pathlib import Path
 
-from network.datasets.folder_jobs import available_cores
 from network.datasets.loveda import convert_masks, rgb_folder
+from network.datasets.workers import available_cores
 
 
 def main(description: str) -> None:

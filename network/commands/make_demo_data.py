@@ -8,16 +8,11 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from network.datasets.folder_jobs import (
-    available_cores,
-    check_manifest,
-    map_parallel,
-    replacing_folders,
-    write_manifest,
-)
+from network.datasets.folder_jobs import check_manifest, replacing_folders, write_manifest
 from network.datasets.info import SPLITS
 from network.datasets.scene_files import SceneTile, write_scene
 from network.datasets.scenes import MIN_SIZE
+from network.datasets.workers import available_cores, map_parallel
 from network.errors import InputError
 
 # Names what this tool made, so that a rerun never replaces real data of the same names.

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from network.config import load_experiment, parse_with_overrides
-from network.datasets.folder_jobs import available_cores
 from network.datasets.info import DatasetInfo
+from network.datasets.workers import available_cores
 from network.engine.figures import write_points
 from network.errors import InputError, nearest
 from network.weak.point_labels import PointCounts, make_point_labels

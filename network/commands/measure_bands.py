@@ -11,9 +11,9 @@ from rich.table import Table
 
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.bands import Band, measure_bands
-from network.datasets.folder_jobs import available_cores
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import find_samples
+from network.datasets.workers import available_cores
 from network.errors import InputError, nearest
 
 

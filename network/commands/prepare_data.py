@@ -6,11 +6,11 @@ For arguments see ``tools/prepare_data.py``.
 import argparse
 from pathlib import Path
 
-from network.datasets.folder_jobs import available_cores
 from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
 from network.datasets.patches import PAD_POLICIES, UNKNOWN_COLORS
 from network.datasets.prepare import Preparation, SplitSummary, prepare
 from network.datasets.shares import print_shares
+from network.datasets.workers import available_cores
 from network.errors import InputError
 
 DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA)}

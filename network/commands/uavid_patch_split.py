@@ -6,8 +6,8 @@ For arguments see ``tools/uavid_patch_split.py``.
 import argparse
 from pathlib import Path
 
-from network.datasets.folder_jobs import available_cores
 from network.datasets.uavid import FrameSplit, split_frames
+from network.datasets.workers import available_cores
 
 
 def main(description: str) -> None:

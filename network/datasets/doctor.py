@@ -23,9 +23,9 @@ from network.datasets.files import (
     read_valid_image,
     used_size,
 )
-from network.datasets.folder_jobs import map_parallel
 from network.datasets.info import SPLITS, DatasetInfo, Folder
 from network.datasets.patches import read_provenance, tile_of_patch
+from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.rasters.header import Header
 from network.rasters.reader import Raster, read_raster

@@ -4,26 +4,17 @@ The inputs are never touched, an output folder is replaced as a whole or not at 
 tool did not write itself is never deleted.
 """
 
-import multiprocessing
+import glob
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from itertools import combinations
-from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import TypeVar
-
-import cv2
-from tqdm import tqdm
 
 from network.errors import InputError
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from network.failures import why_not_written
+from network.writing import beside, flush, locked, remove_leftovers, stem_of
 
 
 def check_folders(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
@@ -99,142 +90,88 @@ def write_manifest(folder: Path, name: str, files: Iterable[str]) -> None:
 def replacing_folders(*folders: Path) -> Iterator[list[Path]]:
     """New, empty folders that together take the names of ``folders`` when the block succeeds.
 
-    After an error, or when interrupted, what bore the names is untouched and nothing is left
-    behind.
+    They are on the disk before they take the names. After an error, or when interrupted, what bore
+    the names is untouched and nothing is left behind; what a killed process left is removed first.
 
     Raises:
-        InputError: a folder cannot be written (disk full, no permission).
+        InputError: a folder cannot be written (disk full, no permission), or another process is
+            writing it.
     """
     # A link to a folder on another disk stays a link: the folder behind it is replaced.
     folders = tuple(folder.resolve() for folder in folders)
-    partials = [_beside(folder, "partial") for folder in folders]
+    partials = [beside(folder, "partial") for folder in folders]
+    with ExitStack() as locks, _naming(folders, partials):
+        for folder in folders:
+            locks.enter_context(locked(folder, folder.with_name(f"{stem_of(folder.name)}.lock")))
+            _recover(folder)
+        try:
+            for partial in partials:
+                partial.mkdir()
+            yield partials
+            os.sync()
+            _switch(folders, partials)
+        finally:
+            for partial in partials:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _naming(folders: Sequence[Path], partials: Sequence[Path]) -> Iterator[None]:
+    """Name the folder that a disk refuses, not the temporary one in its place."""
     try:
-        for partial in partials:
-            shutil.rmtree(partial, ignore_errors=True)  # of a killed process with our number
-            partial.mkdir(parents=True)
-        yield partials
-        _switch(folders, partials)
+        yield
     except OSError as error:
-        where = error.filename2 or error.filename or folders[0]
-        raise InputError(f"{where}: cannot be written ({error.strerror or error})") from error
-    finally:
-        for partial in partials:
-            shutil.rmtree(partial, ignore_errors=True)
+        path = error.filename2 or error.filename
+        if path is None:
+            raise InputError(f"{folders[0]}: {why_not_written(error)}") from error
+        for folder, partial in zip(folders, partials, strict=True):
+            if Path(path).is_relative_to(partial):
+                where = folder / Path(path).relative_to(partial)
+                raise InputError(f"{where}: {why_not_written(error)}") from error
+            if Path(path) == folder:
+                raise InputError(f"{folder}: {why_not_written(error)}") from error
+        raise
+
+
+def _recover(folder: Path) -> None:
+    """Undo what a process that was killed in the middle has left beside ``folder``, which we own.
+
+    Killed between its renames, it has left the work of before under another name.
+    """
+    olds = sorted(folder.parent.glob(f"{glob.escape(stem_of(folder.name))}.old-*"))
+    for old in olds:
+        if folder.exists():
+            _remove(old, folder)
+        else:
+            old.rename(folder)
+    remove_leftovers(folder.parent, stem_of(folder.name), everyone=True)
 
 
 def _switch(folders: Sequence[Path], partials: Sequence[Path]) -> None:
     """Give every partial folder its final name, or, if one cannot have it, none."""
     renamed: list[tuple[Path, Path]] = []
-    replaced: list[Path] = []
+    replaced: list[tuple[Path, Path]] = []
     try:
         for folder, partial in zip(folders, partials, strict=True):
             if folder.is_dir():
-                old = _beside(folder, "old")
+                old = beside(folder, "old")
                 folder.rename(old)
                 renamed.append((old, folder))
-                replaced.append(old)
+                replaced.append((old, folder))
             partial.rename(folder)
             renamed.append((folder, partial))
     except BaseException:
         for now, before in reversed(renamed):
             now.rename(before)
         raise
-    for old in replaced:
-        shutil.rmtree(old, ignore_errors=True)
+    for parent in {folder.parent for folder in folders}:
+        flush(parent)
+    for old, folder in replaced:
+        _remove(old, folder)
 
 
-def _beside(folder: Path, role: str) -> Path:
-    return folder.with_name(f".{folder.name}.{role}-{os.getpid()}")
-
-
-def available_cores() -> int:
-    """CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def map_parallel(
-    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, unit: str
-) -> list[Result]:
-    """``function`` of every item, in the order of ``items``, with a progress bar.
-
-    Args:
-        function: can be pickled, since it runs in processes of their own (for one worker, here).
-        workers: number of processes.
-        unit: what one item is, for the progress bar.
-
-    Raises:
-        InputError: ``workers`` is below 1, or a worker was killed. The first error of an item is
-            stops all workers and is raised as it is.
-    """
-    if workers < 1:
-        raise InputError(f"--workers {workers}: expected 1 or more")
-    workers = min(workers, len(items))
-    if workers <= 1:
-        with tqdm(items, unit=unit) as bar:
-            return [function(item) for item in bar]
-    # Forking a process that runs threads (OpenCV has some) can hang the child.
-    context = multiprocessing.get_context("spawn")
-    # Workers are interrupted, never killed: one killed while it sends a result leaves half of it
-    # in the pipe, and the pool waits for the rest for ever.
-    stopped = context.Event()
-    with ProcessPoolExecutor(workers, context, _start_worker, (stopped,)) as pool:
-        try:
-            # The workers start here and inherit this: Ctrl-C means nothing before their first item.
-            with _interrupts_ignored():
-                futures = [pool.submit(_work, function, item) for item in items]
-            with tqdm(as_completed(futures), total=len(futures), unit=unit) as bar:
-                for future in bar:
-                    future.result()
-        except BrokenProcessPool as error:
-            raise InputError(
-                "a worker process was killed, most likely for lack of memory; "
-                f"use fewer than {workers} workers"
-            ) from error
-        except BaseException:
-            stopped.set()
-            for worker in multiprocessing.active_children():
-                with suppress(ProcessLookupError):  # it has just ended
-                    os.kill(worker.pid, signal.SIGINT)
-            pool.shutdown(cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
-
-
-# Of a worker process:
-_stopped: Event
-_is_working = False
-
-
-def _start_worker(stopped: Event) -> None:
-    global _stopped
-    _stopped = stopped
-    signal.signal(signal.SIGINT, _interrupt_work)
-    cv2.setNumThreads(1)  # the processes share the cores, not OpenCV's threads in each of them
-
-
-def _interrupt_work(*_) -> None:
-    """End the item, but not the exchange with the pool before and after it."""
-    if _is_working:
-        raise KeyboardInterrupt
-
-
-def _work(function: Callable[[Item], Result], item: Item) -> Result | None:
-    global _is_working
-    if _stopped.is_set():  # the pool hands out some items ahead, which cannot be cancelled
-        return None
-    try:
-        _is_working = True
-        return function(item)
-    finally:
-        _is_working = False
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _remove(old: Path, folder: Path) -> None:
+    """Delete what ``folder`` held before; what is left of it when killed is no work of before."""
+    partial = beside(folder, "partial")
+    old.rename(partial)
+    shutil.rmtree(partial, ignore_errors=True)

@@ -13,13 +13,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from network.datasets.files import list_images, lossy_mask
-from network.datasets.folder_jobs import (
-    check_folders,
-    check_replaceable,
-    map_parallel,
-    replacing_folders,
-)
+from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.info import LOVEDA
+from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.rasters.reader import read_raster
 

@@ -32,15 +32,10 @@ from network.datasets.files import (
     used_size,
     write_image,
 )
-from network.datasets.folder_jobs import (
-    available_cores,
-    check_folders,
-    check_replaceable,
-    map_parallel,
-    replacing_folders,
-)
+from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.info import DatasetInfo, TileNames
 from network.datasets.resize import resize_image, resize_labels
+from network.datasets.workers import available_cores, map_parallel
 from network.errors import InputError, nearest
 
 PROVENANCE_FILE = "patch_split.json"

@@ -13,11 +13,11 @@ import numpy as np
 
 from network.datasets.archives import Source, check_disk_space, find_sources, place
 from network.datasets.files import read_mask
-from network.datasets.folder_jobs import map_parallel
 from network.datasets.info import SPLITS, DatasetInfo
 from network.datasets.loveda import convert_masks, is_converted
 from network.datasets.patches import PatchSplit, is_cut, split_tiles
 from network.datasets.segmentation import find_samples
+from network.datasets.workers import map_parallel
 from network.errors import InputError
 
 # Bytes of patches for each byte of their tiles: LZW saves about two fifths; train has 3 variants.

@@ -25,15 +25,11 @@ from network.datasets.files import (
     used_size,
     write_image,
 )
-from network.datasets.folder_jobs import (
-    check_folders,
-    check_replaceable,
-    map_parallel,
-    replacing_folders,
-)
+from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.info import UAVID
 from network.datasets.patches import MODES, PROVENANCE_FILE
 from network.datasets.segmentation import Sample
+from network.datasets.workers import map_parallel
 from network.errors import InputError, nearest
 
 IMAGES, LABELS = "Images", "Labels"

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from network.config import Experiment, load_experiment
-from network.datasets.folder_jobs import available_cores, map_parallel, replacing_folders
+from network.datasets.folder_jobs import replacing_folders
 from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
 from network.datasets.patches import (
     PAD_POLICIES,
@@ -26,6 +26,7 @@ from network.datasets.patches import (
     split_tiles,
 )
 from network.datasets.scene_files import SceneTile, write_scene
+from network.datasets.workers import available_cores, map_parallel
 from network.engine.evaluate import evaluate
 from network.engine.metrics import Scores
 from network.engine.records import read_records

@@ -8,15 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from network.datasets.files import read_mask, write_image
-from network.datasets.folder_jobs import (
-    check_folders,
-    check_replaceable,
-    map_parallel,
-    replacing_folders,
-)
+from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.info import DatasetInfo
 from network.datasets.patches import PROVENANCE_FILE, read_provenance
 from network.datasets.segmentation import Sample, check_samples, find_samples
+from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.weak.point_files import Points, read_points
 from network.weak.points import PointRule, draw_points, paint_points

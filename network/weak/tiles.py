@@ -26,11 +26,11 @@ from network.datasets.files import (
     read_valid_image,
     write_image,
 )
-from network.datasets.folder_jobs import map_parallel
 from network.datasets.info import BUILDING, DatasetInfo
 from network.datasets.patches import PatchSplit
 from network.datasets.patches import find_tiles as find_whole_tiles
 from network.datasets.segmentation import Sample, find_samples
+from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.rasters.header import read_header
 from network.weak.chain import Chain

@@ -1,40 +1,15 @@
-"""Folders that switch together, and work spread over processes."""
+"""Folders that switch together, and what killed processes have left of them."""
 
-import multiprocessing
-import os
 import signal
-import threading
-import time
-from functools import partial
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from network.datasets.folder_jobs import check_replaceable, map_parallel, replacing_folders
+from network.datasets.folder_jobs import check_replaceable, replacing_folders
 from network.errors import InputError
-
-
-def double(number: int) -> int:
-    return 2 * number
-
-
-def refuse_three(number: int) -> int:
-    if number == 3:
-        raise InputError("three.tif: unreadable")
-    return number
-
-
-def refuse_the_first(folder: Path, number: int) -> None:
-    (folder / str(number)).touch()
-    if number == 0:
-        raise InputError("0.tif: unreadable")
-    for _ in range(600):
-        time.sleep(0.1)
-    (folder / "not interrupted").touch()
-
-
-def die(_: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+from tests.conftest import ROOT
 
 
 def test_folders_switch_together(tmp_path: Path):
@@ -90,31 +65,93 @@ def test_first_foreign_entry_is_named(tmp_path: Path):
     check_replaceable(tmp_path / "new", lambda path: False)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_map_parallel(workers: int):
-    assert map_parallel(double, range(5), workers=workers, unit="item") == [0, 2, 4, 6, 8]
+SWITCH = """
+import os, signal, sys
+from pathlib import Path
+from network.datasets import folder_jobs
+
+folders = [Path(path) for path in sys.argv[2:]]
+renames = int(sys.argv[1])
+rename = Path.rename
+
+def rename_some(self, target):
+    global renames
+    if not renames:
+        os.kill(os.getpid(), signal.SIGKILL)
+    renames -= 1
+    return rename(self, target)
+
+Path.rename = rename_some
+with folder_jobs.replacing_folders(*folders) as partials:
+    for partial in partials:
+        (partial / "new").touch()
+"""
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_first_error_ends_everything(workers: int):
-    threads = waited_for_threads()
-    with pytest.raises(InputError, match=r"^three\.tif: unreadable$"):
-        map_parallel(refuse_three, range(5), workers=workers, unit="item")
-    assert not multiprocessing.active_children()
-    assert waited_for_threads() == threads
+@pytest.mark.parametrize("renames", range(7))
+def test_killed_between_the_renames(tmp_path: Path, renames: int):
+    """Before the next run writes anything, each folder holds the old work, or the new one."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+        (folder / "old").touch()
+    script = [sys.executable, "-c", SWITCH, str(renames), str(one), str(two)]
+    killed = subprocess.run(script, cwd=ROOT)
+    assert killed.returncode == (-signal.SIGKILL if renames < 6 else 0)
+    with replacing_folders(one, two):
+        for folder, since in ((one, 2), (two, 4)):
+            name = "new" if renames >= since else "old"
+            assert [path.name for path in folder.iterdir()] == [name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
-def test_an_error_ends_the_other_workers_items(tmp_path: Path):
-    with pytest.raises(InputError):
-        map_parallel(partial(refuse_the_first, tmp_path), range(8), workers=2, unit="item")
-    assert {path.name for path in tmp_path.iterdir()} < {"0", "1", "2", "3"}
+HOLD = """
+import sys, time
+from pathlib import Path
+from network.datasets.folder_jobs import replacing_folders
+
+with replacing_folders(Path(sys.argv[1])) as partials:
+    (partials[0] / "x").touch()
+    print("there", flush=True)
+    time.sleep(60)
+"""
 
 
-def waited_for_threads() -> set[threading.Thread]:
-    """Those that Python waits for at its exit."""
-    return {thread for thread in threading.enumerate() if not thread.daemon}
+def test_one_process_writes_a_folder_at_a_time(tmp_path: Path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(one)], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    holder.stdout.readline()
+    with (
+        pytest.raises(InputError, match=f"one: process {holder.pid} on .* is writing there"),
+        replacing_folders(two, one),
+    ):
+        pass
+    assert not two.exists()
+    holder.kill()
+    holder.wait()
+    assert len(list(tmp_path.iterdir())) == 2  # what it was writing, and its lock
+    with replacing_folders(one) as (partial,):
+        (partial / "y").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["one", "y"]
 
 
-def test_killed_worker_is_explained():
-    with pytest.raises(InputError, match="fewer than 2 workers"):
-        map_parallel(die, range(2), workers=2, unit="item")
+def test_a_full_disk_names_the_file(full_disk: Path):
+    def fill() -> None:
+        with replacing_folders(full_disk / "patches") as (partial,):
+            (partial / "a").mkdir()
+            for number in range(10_000):
+                (partial / "a" / f"{number}.png").symlink_to("x" * 4000)
+
+    with pytest.raises(
+        InputError, match=r"patches/a/\d+\.png: cannot be written .*free some"
+    ):
+        fill()
+    assert not list(full_disk.iterdir())
+
+
+def test_an_input_that_is_missing_is_not_said_to_be_unwritable(tmp_path: Path):
+    with pytest.raises(FileNotFoundError), replacing_folders(tmp_path / "out"):
+        (tmp_path / "input.tif").read_bytes()
+    assert not list(tmp_path.iterdir())

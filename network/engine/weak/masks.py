@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from network.datasets.files import read_mask, read_rgb, write_image
-from network.datasets.folder_jobs import map_parallel
 from network.datasets.info import BUILDING
 from network.datasets.segmentation import Sample
+from network.datasets.workers import map_parallel
 from network.engine.weak.stages import BY_TRUTH, best_threshold, threshold_counts
 from network.engine.weak.work import Work, read_map
 from network.weak.crf import CRFS

@@ -1,0 +1,195 @@
+"""Work spread over processes: its order, its errors, and that nobody outlives anybody."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from network.datasets.workers import map_parallel
+from network.errors import InputError
+from tests.conftest import ROOT, heed_interrupts
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def refuse_three(number: int) -> int:
+    if number == 3:
+        raise InputError("three.tif: unreadable")
+    return number
+
+
+def refuse_the_first(folder: Path, number: int) -> None:
+    (folder / str(number)).touch()
+    if number == 0:
+        raise InputError("0.tif: unreadable")
+    for _ in range(600):
+        time.sleep(0.1)
+    (folder / "not interrupted").touch()
+
+
+def die(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_map_parallel(workers: int):
+    assert map_parallel(double, range(5), workers=workers, unit="item") == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_first_error_ends_everything(workers: int):
+    threads = waited_for_threads()
+    with pytest.raises(InputError, match=r"^three\.tif: unreadable$"):
+        map_parallel(refuse_three, range(5), workers=workers, unit="item")
+    assert not multiprocessing.active_children()
+    assert waited_for_threads() == threads
+
+
+def test_an_error_ends_the_other_workers_items(tmp_path: Path):
+    with pytest.raises(InputError):
+        map_parallel(partial(refuse_the_first, tmp_path), range(8), workers=2, unit="item")
+    assert {path.name for path in tmp_path.iterdir()} < {"0", "1", "2", "3"}
+
+
+def waited_for_threads() -> set[threading.Thread]:
+    """Those that Python waits for at its exit."""
+    return {thread for thread in threading.enumerate() if not thread.daemon}
+
+
+def test_killed_worker_is_explained():
+    with pytest.raises(InputError, match="fewer than 2 workers"):
+        map_parallel(die, range(2), workers=2, unit="item")
+
+
+class PickyError(Exception):
+    """Cannot be made again from its message, as pickle does."""
+
+    def __init__(self, one: str, other: str):
+        super().__init__(f"{one} and {other}")
+
+
+def fail_strangely(_: int) -> None:
+    raise PickyError("this", "that")
+
+
+def test_an_error_that_cannot_be_pickled_is_told_with_its_traceback():
+    with pytest.raises(RuntimeError, match="PickyError: this and that") as caught:
+        map_parallel(fail_strangely, range(2), workers=2, unit="item")
+    assert "in fail_strangely" in "".join(caught.value.__notes__)
+
+
+def make_unsendable(_: int) -> threading.Lock:
+    return threading.Lock()
+
+
+def test_a_result_that_cannot_be_pickled():
+    with pytest.raises(TypeError, match="cannot pickle"):
+        map_parallel(make_unsendable, range(2), workers=2, unit="item")
+
+
+def test_large_items_and_results():
+    items = [bytes(3_000_000)] * 6
+    assert map_parallel(bytes, items, workers=2, unit="item") == items
+
+
+COMMAND = """
+import sys
+from functools import partial
+from pathlib import Path
+from network.datasets.workers import map_parallel
+from network.errors import run_command
+from tests.datasets.test_workers import work_long
+
+if __name__ == "__main__":
+    job = partial(work_long, Path(sys.argv[1]))
+    run_command(lambda: map_parallel(job, range(8), workers=2, unit="item"))
+"""
+
+
+def work_long(folder: Path, number: int) -> None:
+    mine = folder / f"{number}-{os.getpid()}"
+    mine.touch()
+    try:
+        time.sleep(60)
+    finally:
+        mine.unlink()
+
+
+@pytest.fixture
+def command(tmp_path):
+    """A command whose two workers are in the middle of an item; all that end with the test."""
+    script, folder = tmp_path / "command.py", tmp_path / "items"
+    script.write_text(COMMAND)
+    folder.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(folder)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
+    )
+    wait_until(lambda: len(list(folder.iterdir())) == 2)
+    yield process, folder
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_until(is_so, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def members(group: int) -> list[str]:
+    """The living processes of a process group."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # it has just ended
+            continue
+        if int(its_group) == group and state != "Z":
+            found.append(path.parent.name)
+    return found
+
+
+@pytest.mark.parametrize("to_group", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_items_clean_up(command, number, to_group):
+    process, folder = command
+    os.killpg(process.pid, number) if to_group else process.send_signal(number)
+    assert process.wait(10) == 130
+    assert process.stderr.read().splitlines()[-1] == "interrupted"
+    assert not list(folder.iterdir())
+    assert not members(process.pid)
+
+
+def test_workers_end_with_a_killed_process(command):
+    process, folder = command
+    before = set(os.listdir("/dev/shm"))
+    process.kill()
+    process.wait()
+    wait_until(lambda: not members(process.pid), 5)
+    assert not list(folder.iterdir())  # their items were interrupted, not cut off
+    new = set(os.listdir("/dev/shm")) - before
+    assert not [name for name in new if name.startswith("sem.")]
+
+
+def test_a_killed_worker_ends_the_command(command):
+    process, folder = command
+    worker = next(iter(folder.iterdir())).name.partition("-")[2]
+    os.kill(int(worker), signal.SIGKILL)
+    assert process.wait(10) == 2
+    assert "fewer than 2 workers" in process.stderr.read().splitlines()[-1]
+    assert not members(process.pid)
