@@ -121,9 +121,13 @@ def check_pair(image: Path, mask: Path, image_header: Header, info: DatasetInfo)
     apart = distance(image_header.place, header.place, *expected)
     if apart is not None and apart > MISPLACED:
         where = f"{apart:.1f} pixels away from" if apart < 1e6 else "elsewhere on Earth than"
+        systems = [
+            place.crs and place.crs.to_string() for place in (header.place, image_header.place)
+        ]
+        other = "" if systems[0] == systems[1] else f" (in {systems[0]}, not {systems[1]})"
         raise InputError(
-            f"{mask}: lies {where} its image {image}; warp it to the image's grid (gdalwarp), or "
-            "correct its georeference (gdal_edit.py)"
+            f"{mask}: lies {where} its image {image}{other}; warp it to the image's grid "
+            "(gdalwarp), or correct its georeference (gdal_edit.py)"
         )
 
 

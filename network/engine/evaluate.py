@@ -1,18 +1,20 @@
 """Evaluation: predict a split, write its masks, score them; the engine of every test script."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor, nn
 
 from network.config import Compute, Experiment, settings
 from network.datasets.files import write_mask
 from network.datasets.folder_jobs import check_folders
+from network.datasets.info import DatasetInfo
 from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_images, find_samples
 from network.datasets.transforms import Normalize
@@ -85,6 +87,7 @@ def evaluate(
     experiment.check_normalization()
     target = find_device(device)
     samples = find_frames(frames) if frames else find_samples(info, root, split)
+    check_memory(samples, info)
     kinds = list(samples[0].masks)
     model, training = _load_model(experiment, checkpoint)
     check_image_files(training, info, samples, checkpoint)
@@ -160,6 +163,7 @@ def predict_folder(
     if output.resolve().is_relative_to(images.resolve()):
         raise InputError(f"{output}: is in the folder of the images {images}; choose another -o")
     samples = find_images(images, experiment.dataset)
+    check_memory(samples, experiment.dataset)
     model, _ = _load_model(experiment, checkpoint)
     record = {
         "images": images.as_posix(),
@@ -242,7 +246,7 @@ def predict(
         georeference: tell beside each mask where its image lies on Earth.
 
     Raises:
-        InputError: an image is damaged, or too large for the memory.
+        InputError: an image is damaged.
     """
     info, compute = experiment.dataset, experiment.compute
     dtype = next(model.parameters()).dtype
@@ -296,6 +300,26 @@ def predict(
                 maps = best_classes(logits[index])
                 later(save, name, batch["image"][index], batch["valid"][index], labels, maps)
             progress.update(len(logits))
+
+
+def check_memory(samples: Sequence[Sample], info: DatasetInfo) -> None:
+    """Refuse images whose scores, which are held as a whole, do not fit into the memory.
+
+    Measured on images of 2000 x 2000 to 8000 x 8000 pixels; the network's own memory comes beside.
+
+    Raises:
+        InputError: an image is too large.
+    """
+    a_pixel = 6 + 4 * info.num_classes + 3 * info.bands * info.bits // 8
+    largest = max(samples, key=lambda sample: sample.size[0] * sample.size[1])
+    height, width = largest.size
+    needed, free = height * width * a_pixel, psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"{largest.image}: the scores of {height} x {width} pixels take {needed / 1e9:.0f} GB "
+            f"of memory, {free / 1e9:.0f} GB are free; cut it into smaller images "
+            "(gdal_retile.py -ps 8192 8192)"
+        )
 
 
 @dataclass(frozen=True)

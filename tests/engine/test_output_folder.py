@@ -226,3 +226,14 @@ def test_no_data_gets_no_class(experiment, by):
     options = {"checkpoint": Path("weights.ckpt"), "output": Path("s"), "device": "cpu"}
     evaluate(scored, split="test", **options)
     assert read_records(Path("s"))["a"].counts["full"].matrix.sum() == 64 * 44
+
+
+def test_an_image_whose_scores_do_not_fit(experiment):
+    """Said at once: the pixels alone would fit."""
+    size = {"height": 40_000, "width": 40_000, "count": 3, "dtype": "uint8", "SPARSE_OK": "YES"}
+    Path("huge").mkdir()
+    with rasterio.open("huge/a.tif", "w", driver="GTiff", tiled=True, compress="lzw", **size):
+        pass
+    with pytest.raises(InputError, match=r"a\.tif: the scores of 40000 x 40000 pixels take 43 GB"):
+        predict(experiment, Path("huge"))
+    assert not OUT.exists()
