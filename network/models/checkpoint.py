@@ -2,7 +2,8 @@
 
 import pickle
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ SETTINGS_KEY = "settings"
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 # That of DataParallel, DDP and AveragedModel, which a network may have of its own.
 _PARALLEL = "module"
+
+_MOST_NESTED = 4
 
 # Whatever torch's reader stumbles over in a file that is something else.
 _NOT_A_CHECKPOINT = (
@@ -119,7 +122,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: as :func:`read_checkpoint` and :func:`named_tensors`.
     """
-    return named_tensors(read_checkpoint(path), path)
+    tensors = named_tensors(read_checkpoint(path), path)
+    while all(name.startswith(f"{_PARALLEL}.") for name in tensors):
+        tensors = _renamed(tensors, lambda parts: parts[1:], path)
+    return tensors
 
 
 def named_tensors(checkpoint: Mapping, path: Path) -> dict[str, Tensor]:
@@ -147,7 +153,7 @@ def named_tensors(checkpoint: Mapping, path: Path) -> dict[str, Tensor]:
                 f"{path}: {name} is no dense tensor with all its values; save the 'state_dict' of "
                 "the network itself, neither sparse nor quantized nor expanded nor on 'meta'"
             )
-    return _unwrapped(tensors, path)
+    return _renamed(tensors, lambda parts: [part for part in parts if part not in _WRAPPERS], path)
 
 
 def is_dense(value: Tensor) -> bool:
@@ -155,14 +161,6 @@ def is_dense(value: Tensor) -> bool:
     if value.is_meta or value.is_quantized or value.is_nested or value.layout != torch.strided:
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-
-
-def _unwrapped(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Without what torch adds to the names where it wraps a network or a part of it."""
-    found = _renamed(tensors, lambda parts: [part for part in parts if part not in _WRAPPERS], path)
-    while all(name.startswith(f"{_PARALLEL}.") for name in found):
-        found = _renamed(found, lambda parts: parts[1:], path)
-    return found
 
 
 def _renamed(tensors: dict[str, Tensor], rename: Any, path: Path) -> dict[str, Tensor]:
@@ -235,11 +233,16 @@ def _without_parallel(parts: list[str]) -> list[str]:
     return [part for part in parts if part != _PARALLEL]
 
 
-def _as_known(parts: list[str], known: Iterable[str]) -> list[str]:
-    """The parts of a name without those of DDP, where only that is a name of the model."""
-    name, bare = ".".join(parts), ".".join(_without_parallel(parts))
-    is_known = bare in known or bare.removeprefix(TASK_PREFIX) in known
-    return _without_parallel(parts) if name not in known and is_known else parts
+def _as_known(parts: list[str], known: Container[str]) -> list[str]:
+    """The parts of a name without as few of DDP's as make it a name of the model."""
+    places = [place for place, part in enumerate(parts) if part == _PARALLEL]
+    for count in range(len(places) + 1):
+        for dropped in combinations(places[:_MOST_NESTED], count):
+            kept = [part for place, part in enumerate(parts) if place not in dropped]
+            name = ".".join(kept)
+            if name in known or name.removeprefix(TASK_PREFIX) in known:
+                return kept
+    return parts
 
 
 def kind_of(value: Tensor) -> str:

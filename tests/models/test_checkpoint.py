@@ -1,8 +1,13 @@
 """Checkpoints: ours, those of the released code, and those that are neither."""
 
+import os
+import zipfile
+
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
+from torch import nn
 
 from network.benchmark.naive_bicor import NaiveBiCoR
 from network.errors import InputError
@@ -78,6 +83,18 @@ class Payload:
     [
         ({"state_dict": {"fc.weight": torch.zeros(3)}}, "another model"),
         ({"epoch": 3}, "no weights in this file"),
+        ({"state_dict": {3: torch.zeros(3)}}, "numbers or the like for names"),
+        ({0: torch.zeros(3)}, "numbers or the like for names"),
+        ({"settings": ["a"], "state_dict": {"a": torch.zeros(3)}}, "no settings of a run"),
+        ({"settings": {"a": torch.zeros(3)}}, "no settings of a run"),
+        ({"state_dict": {"a": torch.zeros(3, device="meta")}}, "a is no dense tensor"),
+        ({"state_dict": {"a": torch.eye(3).to_sparse()}}, "a is no dense tensor"),
+        ({"state_dict": {"a": torch.zeros(1).expand(10**6, 10**6)}}, "a is no dense tensor"),
+        (
+            {"a": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)},
+            "a is no dense tensor",
+        ),
+        ({"module.a": torch.zeros(1), "module._orig_mod.a": torch.zeros(1)}, "has module.a twice"),
         ([1, 2], "not a checkpoint"),
         ({"state_dict": Payload()}, "more than tensors and plain data"),
     ],
@@ -86,6 +103,141 @@ def test_foreign_checkpoint(tmp_path, content, words):
     torch.save(content, tmp_path / "foreign.ckpt")
     with pytest.raises(InputError, match=rf"foreign\.ckpt.*{words}"):
         load_weights(model(), tmp_path / "foreign.ckpt")
+
+
+def changed(name: str, change) -> dict:
+    state = model().state_dict()
+    state[name] = change(state[name])
+    return {"state_dict": state}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda value: value.to(torch.int32),
+            "holds torch.int32 where the model has",
+        ),
+        (lambda value: value.to(torch.complex64), "holds torch.complex64 where the model has"),
+        (lambda value: value > 0, "holds torch.bool where the model has"),
+        (lambda value: torch.full_like(value, torch.inf), "class_embeddings is not finite"),
+        (lambda value: value.index_fill(1, torch.tensor(2), torch.nan), "is not finite"),
+        (lambda value: value[:1].clone().expand_as(value), "no dense tensor"),
+    ],
+)
+def test_weights_of_another_kind(tmp_path, change, words):
+    torch.save(changed("class_embeddings", change), tmp_path / "x.ckpt")
+    loaded = model()
+    before = {name: value.clone() for name, value in loaded.state_dict().items()}
+    with pytest.raises(InputError) as caught:
+        load_weights(loaded, tmp_path / "x.ckpt")
+    assert f"{tmp_path / 'x.ckpt'}: class_embeddings" in str(caught.value)
+    assert words in str(caught.value)
+    assert all(value.equal(before[name]) for name, value in loaded.state_dict().items())
+
+
+def test_half_precision_is_the_same_weights(tmp_path):
+    state = {name: value.half() for name, value in model().state_dict().items()}
+    torch.save(state, tmp_path / "half.pth")
+    loaded = model()
+    load_weights(loaded, tmp_path / "half.pth")
+    for name, value in loaded.state_dict().items():
+        assert value.equal(state[name].to(value.dtype))
+
+
+@pytest.mark.parametrize("suffix", ["ckpt", "safetensors"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        "module.{}",
+        "_orig_mod.{}",
+        "module._orig_mod.{}",
+        "_orig_mod.module.{}",
+        "model._orig_mod.{}",
+        "model.module._orig_mod.{}",
+        "module.model.{}",
+        "module.module.{}",
+    ],
+)
+def test_wrapped_by_torch(tmp_path, wrap, suffix):
+    """As DDP and torch.compile name the weights, of the network or of a task around it."""
+    saved, loaded, path = model(), model(), tmp_path / f"wrapped.{suffix}"
+    state = {wrap.format(name): value for name, value in saved.state_dict().items()}
+    save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
+    load_weights(loaded, path)
+    assert all(v.equal(saved.state_dict()[name]) for name, v in loaded.state_dict().items())
+
+
+def test_wrapped_parts(tmp_path):
+    """Names as torch itself gives them, where parts of a network are wrapped."""
+    saved, loaded = model(), model()
+    expected = {name: value.clone() for name, value in saved.state_dict().items()}
+    saved.encoder = torch.compile(saved.encoder)
+    saved.aggregator = nn.DataParallel(saved.aggregator)
+    names = saved.state_dict().keys()
+    assert any("encoder._orig_mod." in name for name in names)
+    assert any("aggregator.module." in name for name in names)
+    torch.save(saved.state_dict(), tmp_path / "parts.pth")
+    load_weights(loaded, tmp_path / "parts.pth")
+    assert all(value.equal(expected[name]) for name, value in loaded.state_dict().items())
+
+
+def test_released_checkpoint_from_ddp(tmp_path, reference_run):
+    state, image, logits = reference_run
+    torch.save({"net.module." + name: v for name, v in state.items()}, tmp_path / "reference.ckpt")
+    ours = BiCoRSeg(4, "convnext_tiny", weights=None, dim=32).eval()
+    load_weights(ours, tmp_path / "reference.ckpt")
+    with torch.no_grad():
+        torch.testing.assert_close(ours(image).logits, logits, atol=1e-5, rtol=1e-4)
+
+
+class Wrapped(nn.Module):
+    """A network that has a part named as DDP names what it wraps."""
+
+    def __init__(self):
+        super().__init__()
+        self.module = nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module."])
+def test_a_part_named_module(tmp_path, prefix):
+    saved, loaded = Wrapped(), Wrapped()
+    state = {prefix + name: value for name, value in saved.state_dict().items()}
+    torch.save(state, tmp_path / "x.pth")
+    load_weights(loaded, tmp_path / "x.pth")
+    assert loaded.module.weight.equal(saved.module.weight)
+
+
+def test_records_that_grow(tmp_path):
+    """A hundred kilobytes that would become a hundred megabytes."""
+    torch.save({"a": torch.zeros(25_000_000)}, tmp_path / "plain.ckpt")
+    path = tmp_path / "packed.ckpt"
+    with (
+        zipfile.ZipFile(tmp_path / "plain.ckpt") as plain,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for record in plain.infolist():
+            packed.writestr(record.filename, plain.read(record))
+    assert path.stat().st_size < 200_000
+    with pytest.raises(InputError, match=r"packed\.ckpt: its records are compressed"):
+        read_checkpoint(path)
+
+
+def test_a_flipped_bit_is_seen(tmp_path):
+    path = tmp_path / "best.ckpt"
+    torch.save({"a": torch.full((1000,), 0.5)}, path)
+    content = path.read_bytes()
+    where = content.index(torch.full((10,), 0.5).numpy().tobytes())
+    path.write_bytes(content[: where + 80] + b"?" + content[where + 81 :])
+    with pytest.raises(InputError, match=r"best\.ckpt: damaged"):
+        read_checkpoint(path)
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.ckpt")
+    for name in ("pipe.ckpt", "."):
+        with pytest.raises(InputError, match="no file but a folder or a device"):
+            read_checkpoint(tmp_path / name)
 
 
 def test_damaged_checkpoint(tmp_path):
