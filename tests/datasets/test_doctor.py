@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rasterio.transform import from_origin
 
 from network.datasets.contact_sheet import write_contact_sheet
 from network.datasets.doctor import examine
-from network.datasets.files import read_mask, write_image
+from network.datasets.files import read_image, read_mask, write_image
 from network.datasets.info import VAIHINGEN, DatasetInfo, Folder, MaskFolder
 from network.datasets.patches import tile_of_patch
 from network.errors import InputError
-from tests.scenes import make_dataset
+from tests.scenes import make_dataset, write_bands
 
 INFO = DatasetInfo(
     name="town",
@@ -46,6 +47,27 @@ def test_a_sound_data_set(root):
     labels = np.concatenate([mask.ravel() for mask in masks])
     expected = [np.sum(labels == label) for label in (0, 1, 2, 255)]
     assert diagnosis.pixels("train").tolist() == expected
+
+
+def test_what_has_no_data_is_ignored(root):
+    """By the mask's own value, and where the image says so."""
+    before = examine(INFO, root).pixels("train")
+    path = root / "train/masks/train-0-0.png"
+    labels = read_mask(path, INFO).astype(np.int16)
+    labels[:24] = -32768
+    write_bands(path.with_suffix(".tif"), labels[..., None], nodata=-32768)
+    path.unlink()
+    image = root / "train/images/train-0-1.png"
+    alpha = np.full((96, 96), 255, np.uint8)
+    alpha[:, :48] = 0
+    Image.fromarray(np.dstack([read_image(image, INFO), alpha])).save(image)
+    diagnosis = examine(INFO, root)
+    assert diagnosis.findings == ()
+    ignored = [np.sum(read_mask(m, INFO) == 255) for m in sorted((root / "train/masks").iterdir())]
+    ignored[1] += 94 * 48  # two rows were ignored before
+    after = diagnosis.pixels("train")
+    assert after[-1] == sum(ignored) > 96 * 24 + 96 * 48
+    assert after.sum() == before.sum()
 
 
 def test_number_of_workers_does_not_matter(root):
@@ -92,6 +114,45 @@ def fourth_band(root: Path) -> None:
     Image.fromarray(rgba, "RGBA").save(root / "train/images/train-0-1.png")
 
 
+def damage_pixels(root: Path) -> None:
+    path = root / "train/images/train-0-1.png"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
+    path.write_bytes(content)
+
+
+def lossy_mask(root: Path) -> None:
+    path = root / "train/masks/train-0-1.png"
+    Image.open(path).save(path.with_suffix(".jpg"))
+    path.unlink()
+
+
+def moved_mask(root: Path) -> None:
+    """Half a pixel is nothing, a whole one is a finding."""
+    image = read_image(root / "train/images/train-0-1.png", INFO)
+    labels = read_mask(root / "train/masks/train-0-1.png", INFO)
+    for name, shift in (("train-0-1", 1.0), ("train-0-2", 0.3)):
+        place = {"crs": "EPSG:32632", "transform": from_origin(500000, 5400000, 0.2, 0.2)}
+        write_bands(root / f"train/images/{name}.tif", image + 1 if shift < 1 else image, **place)
+        place["transform"] = from_origin(500000 + 0.2 * shift, 5400000, 0.2, 0.2)
+        write_bands(root / f"train/masks/{name}.tif", labels[..., None], **place)
+        for folder in ("images", "masks"):
+            (root / f"train/{folder}/{name}.png").unlink()
+
+
+def turned_image(root: Path) -> None:
+    path = root / "train/images/train-0-1.png"
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.open(path).save(path, exif=exif)
+
+
+def class_as_no_data(root: Path) -> None:
+    path = root / "train/masks/train-0-1.png"
+    write_bands(path.with_suffix(".tif"), read_mask(path, INFO)[..., None], nodata=0)
+    path.unlink()
+
+
 def other_color_table(root: Path) -> None:
     path = root / "train/masks/train-0-1.png"
     mask = Image.fromarray(read_mask(path, INFO), "P")
@@ -131,6 +192,11 @@ def empty_folder(root: Path) -> None:
         (wrong_label, ["masks/train-0-1.png", "label 9 at row 5, column 7"]),
         (wrong_color, ["masks/train-0-1.png", "(1, 2, 3)", "row 5, column 7"]),
         (fourth_band, ["images/train-0-1.png", "alpha band looks like an image", "bands=4"]),
+        (damage_pixels, ["images/train-0-1.png", "damaged pixels"]),
+        (lossy_mask, ["masks/train-0-1.jpg", "compressed with loss"]),
+        (moved_mask, ["masks/train-0-1.tif", "lies 1.0 pixels away from its image"]),
+        (turned_image, ["images/train-0-1.png", "EXIF orientation is 6", "exif_orientation="]),
+        (class_as_no_data, ["masks/train-0-1.tif", "label 0 (road) its no-data value"]),
         (other_color_table, ["masks/train-0-1.png", "color table", "label 1", "house"]),
         (leak, ["test/images/leaked.png", "train/images/train-0-1.png", "(leakage)"]),
         (copy_within_split, ["zz_copy.png", "the same pixels", "remove one of them"]),

@@ -144,9 +144,7 @@ def test_a_full_disk_names_the_file(full_disk: Path):
             for number in range(10_000):
                 (partial / "a" / f"{number}.png").symlink_to("x" * 4000)
 
-    with pytest.raises(
-        InputError, match=r"patches/a/\d+\.png: cannot be written .*free some"
-    ):
+    with pytest.raises(InputError, match=r"patches/a/\d+\.png: cannot be written .*free some"):
         fill()
     assert not list(full_disk.iterdir())
 

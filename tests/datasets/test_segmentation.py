@@ -1,16 +1,19 @@
 """Samples of a split, what is said of damaged ones, and the Dataset."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from network.config import Data
-from network.datasets.files import read_mask, write_image
+from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import LOVEDA, VAIHINGEN
 from network.datasets.segmentation import SegmentationDataset, check_samples, find_samples
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
-from tests.scenes import make_dataset
+from tests.scenes import make_dataset, write_bands
 
 
 @pytest.fixture
@@ -127,3 +130,58 @@ def test_evaluation_items(root):
     assert item["labels"].keys() == {"eroded", "full"}
     assert (item["labels"]["eroded"] != 6).any()
     assert all((labels == 6).all() for labels in ignored["labels"].values())
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_images_that_viewers_turn(tmp_path, orientation):
+    """Masks drawn on what viewers show, or on what is stored; unknown is refused."""
+    info = replace(VAIHINGEN, tiles=None, patched=False)
+    make_dataset(tmp_path, info, {"train": 1, "test": 1}, ((40, 64),))
+    path = tmp_path / "train/images_1024/train-0-0.png"
+    mask = tmp_path / "train/masks_1024/train-0-0.png"
+    shown, labels = read_rgb(path), read_mask(mask, info)
+    turn_back = {3: lambda a: np.rot90(a, 2), 6: lambda a: np.rot90(a, 1)}[orientation]
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored = np.ascontiguousarray(turn_back(shown))
+    Image.fromarray(stored).save(path, exif=exif)
+
+    with pytest.raises(InputError, match=rf"EXIF orientation is {orientation}.*='shown', or"):
+        find_samples(info, tmp_path, "train")
+    drawn_on_shown = replace(info, exif_orientation="shown")
+    samples = find_samples(drawn_on_shown, tmp_path, "train")
+    assert samples[0].size == (40, 64)
+    item = SegmentationDataset(samples, drawn_on_shown)[0]
+    np.testing.assert_array_equal(item["image"].permute(1, 2, 0), shown)
+    np.testing.assert_array_equal(item["labels"]["full"], labels)
+
+    drawn_on_stored = replace(info, exif_orientation="stored")
+    write_image(mask, np.ascontiguousarray(turn_back(labels)))
+    item = SegmentationDataset(find_samples(drawn_on_stored, tmp_path, "train"), drawn_on_stored)[0]
+    np.testing.assert_array_equal(item["image"].permute(1, 2, 0), stored)
+    np.testing.assert_array_equal(item["labels"]["full"], turn_back(labels))
+    with pytest.raises(ValueError, match="exif_orientation='turned' is none of"):
+        replace(info, exif_orientation="turned")
+
+
+def test_what_an_image_calls_invalid_is_ignored(tmp_path):
+    """In a training crop and in evaluation, whatever its mask says."""
+    make_dataset(tmp_path, LOVEDA, {"train": 1}, ((40, 40),))
+    for folder in ("Rural", "Urban"):
+        (path,) = (tmp_path / f"Train/{folder}/images_png").iterdir()
+        image = np.maximum(read_rgb(path), 1)
+        image[:, :10] = 0
+        write_bands(path.with_suffix(".tif"), image, nodata=0)
+        path.unlink()
+    samples = find_samples(LOVEDA, tmp_path, "train")
+    item = SegmentationDataset(samples, LOVEDA)[0]
+    assert not item["valid"][:, :10].any()
+    assert item["valid"][:, 10:].all()
+    assert (item["labels"]["full"][:, :10] == LOVEDA.ignore_index).all()
+    data = Data(crop=40, scales=(1.0,), mosaic=0.5, max_class_share=1.0)
+    training = SegmentationDataset(samples, LOVEDA, TrainTransform(data, LOVEDA.ignore_index))
+    for index in range(8):
+        item = training[0, index]
+        black = (item["image"] == 0).all(dim=0)
+        assert black.any()
+        assert (item["labels"][black] == LOVEDA.ignore_index).all()

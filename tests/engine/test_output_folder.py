@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import rasterio
 import torch
@@ -230,6 +231,8 @@ def test_no_data_gets_no_class(experiment, by):
 
 def test_an_image_whose_scores_do_not_fit(experiment):
     """Said at once: the pixels alone would fit."""
+    if psutil.virtual_memory().total > 40e9:
+        pytest.skip("they do fit")
     size = {"height": 40_000, "width": 40_000, "count": 3, "dtype": "uint8", "SPARSE_OK": "YES"}
     Path("huge").mkdir()
     with rasterio.open("huge/a.tif", "w", driver="GTiff", tiled=True, compress="lzw", **size):
