@@ -15,6 +15,7 @@ from network.engine.ablation_tables import PIXELS, TABLES, Table, Variant
 from network.engine.comparison import Comparison, Model, check_runs_of_one_model, compare
 from network.engine.comparison_tables import caption
 from network.engine.evaluate import evaluate
+from network.engine.figure_fonts import save_figure
 from network.engine.protocol import defines_training
 from network.engine.report.published import PUBLISHED
 from network.engine.results import SCORES_FILE, read_result
@@ -278,8 +279,7 @@ def _write_points_figure(table: Table, comparison: Comparison, path: Path) -> No
     axis.set_title(table.title)
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
-    with replacing(path) as partial_file:
-        figure.savefig(partial_file, format="png", dpi=110)
+    save_figure(figure, path)
 
 
 def _text(mean: float | None, std: float | None) -> str:
@@ -306,5 +306,4 @@ def write_figure(table: Table, comparison: Comparison, path: Path) -> None:
     axis.set_xticks(range(len(names)), names, rotation=20, ha="right", fontsize=8)
     axis.set(ylabel="mIoU, percent", title=table.title)
     axis.grid(axis="y", alpha=0.3)
-    with replacing(path) as partial_file:
-        figure.savefig(partial_file, format="png", dpi=110)
+    save_figure(figure, path)

@@ -13,9 +13,9 @@ from matplotlib.patches import Patch
 from network.datasets.files import read_mask, read_photo
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
+from network.engine.figure_fonts import save_figure
 from network.errors import InputError
 from network.weak.point_labels import PointCounts
-from network.writing import replacing
 
 
 def write_panel(
@@ -60,8 +60,7 @@ def write_panel(
         for name, color in zip(info.classes, colors, strict=True)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
-    with replacing(output) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+    save_figure(figure, output)
 
 
 def _row(
@@ -106,8 +105,7 @@ def write_reliability(
     )
     lower.bar(centers, 100 * pixels / max(1, pixels.sum()), width, edgecolor="white")
     lower.set(xlabel="confidence", ylabel="% of pixels")
-    with replacing(output) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+    save_figure(figure, output)
 
 
 def write_points(
@@ -156,8 +154,7 @@ def write_points(
     # Above the axes: bars may be as high as these.
     axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(bars))
     figure.suptitle(f"{info.name}, {split}: {name}")
-    with replacing(output) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+    save_figure(figure, output)
 
 
 def _read_first_mask(sample: Sample, info: DatasetInfo) -> np.ndarray:

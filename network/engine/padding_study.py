@@ -28,6 +28,7 @@ from network.datasets.patches import (
 from network.datasets.scene_files import SceneTile, write_scene
 from network.datasets.workers import available_cores, map_parallel
 from network.engine.evaluate import evaluate
+from network.engine.figure_fonts import save_figure
 from network.engine.metrics import Scores
 from network.engine.records import read_records
 from network.engine.summary import Summary
@@ -249,5 +250,4 @@ def write_study(rows: Sequence[Row], folder: Path) -> None:
     axes[0].set(ylabel="percent", ylim=(0, 100))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, title="padding")
-    with replacing(folder / "padding_study.png") as file:
-        figure.savefig(file, format="png", dpi=110)
+    save_figure(figure, folder / "padding_study.png")

@@ -12,11 +12,11 @@ from matplotlib.ticker import MaxNLocator
 from network.config import Experiment
 from network.datasets.segmentation import Sample, find_samples
 from network.engine.evaluate import predict_samples
+from network.engine.figure_fonts import save_figure
 from network.engine.figures import write_panel
 from network.engine.runs import read_curves
 from network.errors import InputError
 from network.weak.point_labels import dense_counts
-from network.writing import replacing
 
 CURVES, PANEL = "curves.png", "panel.png"
 IMAGES = 4
@@ -103,5 +103,4 @@ def write_curves(
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
     figure.suptitle(title)
-    with replacing(output) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+    save_figure(figure, output)

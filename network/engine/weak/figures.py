@@ -9,9 +9,9 @@ from matplotlib.patches import Patch
 
 from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import BUILDING
+from network.engine.figure_fonts import save_figure
 from network.engine.weak.work import Work, read_map
 from network.weak.seeds import UNSURE
-from network.writing import replacing
 
 IMAGES = 6
 COLORS = {0: (40, 40, 40), 1: (255, 210, 60), UNSURE: (120, 140, 200)}
@@ -50,8 +50,7 @@ def write_chain_panel(work: Work, output: Path) -> None:
         for label, name in names.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    with replacing(output) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+    save_figure(figure, output)
 
 
 _MAPS = ("cam", "bac", "ar")
@@ -84,5 +83,4 @@ def write_thresholds(
     axis.set(xlabel="threshold", ylabel="IoU of buildings, percent", xlim=(0, 1), ylim=(0, 100))
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
-    with replacing(output) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+    save_figure(figure, output)
