@@ -156,7 +156,14 @@ def warn(message: str) -> None:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` with the nearest known word, or the known words themselves."""
+    """``"; did you mean 'x'?"`` with the nearest known word, or some of the known words."""
     known = list(known)
-    match = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{match[0]}'?" if match else f"; known: {', '.join(known)}"
+    match = get_close_matches(word[:100], known, n=1, cutoff=0.5)
+    return f"; did you mean '{match[0]}'?" if match else f"; known: {listed(known)}"
+
+
+def listed(words: Iterable[str], most: int = 10) -> str:
+    """The words in so much of one line as a message can take: the first, and how many more."""
+    words = list(words)
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return (", ".join(words[:most]) or "none") + more

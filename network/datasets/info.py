@@ -71,7 +71,7 @@ class DatasetInfo:
 
     Args:
         name: short name, used in results.
-        root: default folder of the data, relative to the repository.
+        root: default folder of the data, relative to the working directory.
         classes: class names in label order, labels 0 to k-1.
         palette: one RGB color per class.
         ignore_index: the label that is neither trained on nor scored; not in 0 to k-1.
