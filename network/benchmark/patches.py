@@ -94,5 +94,5 @@ def _check_same(floor: Path, split: PatchSplit) -> None:
     """The floor must have done the same work, byte by byte."""
     for folder in (split.output_img_dir, split.output_mask_dir):
         for path in folder.iterdir():
-            if path.suffix != ".json" and (floor / path.name).read_bytes() != path.read_bytes():
+            if path.suffix in ENCODING and (floor / path.name).read_bytes() != path.read_bytes():
                 raise RuntimeError(f"{path}: the floor wrote another file")

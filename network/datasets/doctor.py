@@ -24,7 +24,8 @@ from network.datasets.files import (
     used_size,
 )
 from network.datasets.info import SPLITS, DatasetInfo, Folder
-from network.datasets.patches import read_provenance, tile_of_patch
+from network.datasets.patches import tile_of_patch
+from network.datasets.provenance import read_provenance
 from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.rasters.header import Header

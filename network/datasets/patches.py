@@ -8,11 +8,11 @@ Notation: h, w tile height and width in pixels; p patch size; labels 0 to k-1 an
 """
 
 import argparse
-import json
 import math
 import re
 import time
 import zlib
+from collections import ChainMap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -30,15 +30,19 @@ from network.datasets.files import (
     read_colored_mask,
     read_valid_image,
     used_size,
-    write_image,
 )
 from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.info import DatasetInfo, TileNames
+from network.datasets.provenance import (
+    is_provenance,
+    read_provenance,
+    write_hashed,
+    write_provenance,
+)
 from network.datasets.resize import resize_image, resize_labels
 from network.datasets.workers import available_cores, map_parallel
 from network.errors import InputError, nearest
 
-PROVENANCE_FILE = "patch_split.json"
 WHOLE_MASKS = "origin"
 """Folder of the whole, unpadded RGB masks that ``--gt`` writes beside the patches."""
 
@@ -176,32 +180,11 @@ def split_tiles(split: PatchSplit, *, workers: int = 1) -> dict[str, Any]:
     tiles = find_tiles(split)
     with replacing_folders(*outputs) as (images_to, masks_to):
         write = partial(_write_tile, split, images_to, masks_to)
-        patches = sum(map_parallel(write, tiles, workers=workers, unit="tile"))
-        provenance = _provenance(split, tiles, patches)
-        for folder in (images_to, masks_to):
-            text = json.dumps(provenance, indent=2) + "\n"
-            (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
-    return provenance
-
-
-def read_provenance(folder: Path) -> dict[str, Any] | None:
-    """How the patches in ``folder`` were cut; None if it does not say (GeoSeg's own tools).
-
-    The label kind and padding policy of masks stand in their own folder: the image folder may
-    have been written again, together with other masks.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    path = folder / PROVENANCE_FILE
-    try:
-        provenance = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: unreadable ({error}); cut the patches again") from error
-    if not isinstance(provenance, dict):
-        raise InputError(f"{path}: not a JSON object; cut the patches again")
+        written = map_parallel(write, tiles, workers=workers, unit="tile")
+        images, masks = (dict(ChainMap(*checksums)) for checksums in zip(*written, strict=True))
+        provenance = _provenance(split, tiles, len(images))
+        write_provenance(images_to, provenance, images)
+        write_provenance(masks_to, provenance, masks)
     return provenance
 
 
@@ -398,20 +381,28 @@ def zoom_on_cars(patch: Patch, car: int, rng: np.random.Generator) -> Iterator[P
 # Output -----------------------------------------------------------------------------------------
 
 
-def _write_tile(split: PatchSplit, images_to: Path, masks_to: Path, tile: Tile) -> int:
-    """Write all patches of one tile and return their number; runs in a worker."""
+def _write_tile(
+    split: PatchSplit, images_to: Path, masks_to: Path, tile: Tile
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Write all patches of one tile; runs in a worker.
+
+    Returns:
+        The checksums of the image files and of the mask files, by name.
+    """
     image, valid = read_valid_image(tile.image, split.info)
     image = resize_image(image, tile.height, tile.width)
     labels = read_tile_labels(tile, split, valid)
+    images: dict[str, str] = {}
+    masks: dict[str, str] = {}
     if split.gt:
-        write_image(masks_to / WHOLE_MASKS / f"{tile.name}.tif", split.info.to_rgb(labels))
-    count = 0
+        name = f"{WHOLE_MASKS}/{tile.name}.tif"
+        masks[name] = write_hashed(masks_to / name, split.info.to_rgb(labels))
     for patch in cut(tile.name, image, labels, split):
         mask = split.info.to_rgb(patch.labels) if split.gt else patch.labels
-        write_image(images_to / f"{patch.name}.tif", patch.image)
-        write_image(masks_to / f"{patch.name}.png", mask)
-        count += 1
-    return count
+        image_name, mask_name = f"{patch.name}.tif", f"{patch.name}.png"
+        images[image_name] = write_hashed(images_to / image_name, patch.image)
+        masks[mask_name] = write_hashed(masks_to / mask_name, mask)
+    return images, masks
 
 
 def _provenance(split: PatchSplit, tiles: list[Tile], patches: int) -> dict[str, Any]:
@@ -468,7 +459,7 @@ def tile_of_patch(name: str) -> str | None:
 def _is_image_patch(path: Path) -> bool:
     """Whether ``path`` is an entry of an image folder that a patch tool wrote."""
     is_patch = path.suffix == ".tif" and _PATCH_NAME.fullmatch(path.stem) is not None
-    return path.is_file() and (is_patch or path.name == PROVENANCE_FILE)
+    return path.is_file() and (is_patch or is_provenance(path))
 
 
 def _is_mask_patch(path: Path) -> bool:
@@ -476,7 +467,7 @@ def _is_mask_patch(path: Path) -> bool:
     if path.name == WHOLE_MASKS and path.is_dir():
         return all(mask.is_file() and mask.suffix == ".tif" for mask in path.iterdir())
     is_patch = path.suffix == ".png" and _PATCH_NAME.fullmatch(path.stem) is not None
-    return path.is_file() and (is_patch or path.name == PROVENANCE_FILE)
+    return path.is_file() and (is_patch or is_provenance(path))
 
 
 # Command line -----------------------------------------------------------------------------------

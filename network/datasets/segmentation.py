@@ -21,7 +21,7 @@ from network.datasets.files import (
     used_size,
 )
 from network.datasets.info import DatasetInfo, Folder
-from network.datasets.patches import read_provenance
+from network.datasets.provenance import read_provenance
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
 from network.progress import progress_bar

@@ -6,7 +6,7 @@ moved back to its edge: every pixel is in one, and in ``val`` mode every pixel h
 alone.
 """
 
-import json
+from collections import ChainMap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -23,11 +23,11 @@ from network.datasets.files import (
     read_mask,
     read_valid_image,
     used_size,
-    write_image,
 )
 from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.info import UAVID
-from network.datasets.patches import MODES, PROVENANCE_FILE
+from network.datasets.patches import MODES
+from network.datasets.provenance import is_provenance, write_hashed, write_provenance
 from network.datasets.segmentation import Sample
 from network.datasets.workers import map_parallel
 from network.errors import InputError, nearest
@@ -150,7 +150,8 @@ def split_frames(split: FrameSplit, *, workers: int = 1) -> dict[str, Any]:
         raise InputError(f"{split.input_dir}: no seqN/{LABELS}; give a labeled part of UAVid")
     with replacing_folders(*outputs) as (images_to, masks_to):
         write = partial(_write_frame, split, images_to, masks_to)
-        patches = sum(map_parallel(write, frames, workers=workers, unit="frame"))
+        written = map_parallel(write, frames, workers=workers, unit="frame")
+        images, masks = (dict(ChainMap(*checksums)) for checksums in zip(*written, strict=True))
         provenance = {
             "tool": "uavid_patch_split",
             "dataset": UAVID.name,
@@ -160,29 +161,31 @@ def split_frames(split: FrameSplit, *, workers: int = 1) -> dict[str, Any]:
             "pad_policy": "none",
             "label_kind": "full",
             "frames": len(frames),
-            "patches": patches,
+            "patches": len(images),
         }
-        for folder in (images_to, masks_to):
-            text = json.dumps(provenance, indent=2) + "\n"
-            (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
+        write_provenance(images_to, provenance, images)
+        write_provenance(masks_to, provenance, masks)
     return provenance
 
 
-def _write_frame(split: FrameSplit, images_to: Path, masks_to: Path, frame: Sample) -> int:
+def _write_frame(
+    split: FrameSplit, images_to: Path, masks_to: Path, frame: Sample
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Write all patches of one frame; the checksums of image and mask files, by name."""
     sequence, _, stem = frame.name.split("/")
     image, valid = read_valid_image(frame.image, UAVID)
     labels = ignore_invalid(read_mask(frame.masks["full"], UAVID), valid, UAVID)
-    patches = cut(image, labels, split)
-    count = 0
-    for count, (image, labels) in enumerate(patches, start=1):
+    images: dict[str, str] = {}
+    masks: dict[str, str] = {}
+    for number, (patch, own) in enumerate(cut(image, labels, split)):
         # As of ISPRS patches, so that a frame can be told from the name: tile, variant, index.
-        name = f"{sequence}_{stem}_0_{count - 1}.png"
-        write_image(images_to / name, image)
-        write_image(masks_to / name, labels)
-    return count
+        name = f"{sequence}_{stem}_0_{number}.png"
+        images[name] = write_hashed(images_to / name, patch)
+        masks[name] = write_hashed(masks_to / name, own)
+    return images, masks
 
 
 def _is_ours(path: Path) -> bool:
-    return path.name == PROVENANCE_FILE or (
+    return is_provenance(path) or (
         path.name.startswith("seq") and path.suffix == ".png" and "_0_" in path.name
     )

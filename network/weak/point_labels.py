@@ -1,16 +1,20 @@
 """Folders of sparse masks, drawn from dense ones or read from files of points."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from network.datasets.files import read_mask, write_image
+from network.datasets.files import read_mask
 from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.info import DatasetInfo
-from network.datasets.patches import PROVENANCE_FILE, read_provenance
+from network.datasets.provenance import (
+    is_provenance,
+    read_provenance,
+    write_hashed,
+    write_provenance,
+)
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.workers import map_parallel
 from network.errors import InputError
@@ -97,14 +101,17 @@ def make_point_labels(
             _Job(s, by_folder[s.image.parent] / f"{s.name}.png", given.get(s.name)) for s in samples
         ]
         write = _Writer(info, source if is_drawn else None, radius)
-        results = map_parallel(write, jobs, workers=workers, unit="image")
+        written = map_parallel(write, jobs, workers=workers, unit="image")
+        results = [result for result, _ in written]
         counts = _total(jobs, results, is_drawn)
         if not any(counts.points):
             raise InputError(f"{root}: no pixel of '{split}' gets a point; see the rule")
         for folder, partial in zip(info.splits[split], partials, strict=True):
             own = [n for n, job in enumerate(jobs) if job.path.parent == partial]
             of_folder = _total([jobs[n] for n in own], [results[n] for n in own], is_drawn)
-            _write_provenance(root / folder.masks[0].folder, partial, rule, of_folder)
+            checksums = {jobs[n].path.name: written[n][1] for n in own}
+            record = _record(root / folder.masks[0].folder, rule, of_folder)
+            write_provenance(partial, record, checksums)
     return counts
 
 
@@ -157,7 +164,8 @@ class _Writer:
     rule: PointRule | None
     radius: int
 
-    def __call__(self, job: _Job) -> _Counts:
+    def __call__(self, job: _Job) -> tuple[_Counts, str]:
+        """The counts, and the checksum of the file."""
         info, k = self.info, self.info.num_classes
         truth, dense = None, np.zeros(k, int)
         points = job.points or Points(np.zeros((0, 2), int), np.zeros(0, int))
@@ -169,12 +177,12 @@ class _Writer:
         mask = paint_points(
             points.places, points.labels, job.sample.size, info.ignore_index, self.radius, truth
         )
-        write_image(job.path, mask)
-        return (
+        counts = (
             np.bincount(points.labels, minlength=k),
             np.bincount(mask.ravel(), minlength=256)[:k],
             dense,
         )
+        return counts, write_hashed(job.path, mask)
 
 
 def _checked_name(name: str) -> str:
@@ -190,16 +198,14 @@ def _check_ours(folder: Path, names: set[str]) -> None:
         raise InputError(f"{folder}: holds other files than points; choose another --name")
     check_replaceable(
         folder,
-        lambda path: path.name == PROVENANCE_FILE or (path.stem in names and path.suffix == ".png"),
+        lambda path: is_provenance(path) or (path.stem in names and path.suffix == ".png"),
     )
 
 
-def _write_provenance(dense: Path, folder: Path, rule: dict, counts: PointCounts) -> None:
+def _record(dense: Path, rule: dict, counts: PointCounts) -> dict:
     """What is known of the dense masks stays true of these: how patches were cut and padded."""
     inherited = read_provenance(dense) if dense.is_dir() else None
-    record = {**(inherited or {}), "label_kind": POINTS, POINTS: {"rule": rule, **asdict(counts)}}
-    text = json.dumps(record, indent=2) + "\n"
-    (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
+    return {**(inherited or {}), "label_kind": POINTS, POINTS: {"rule": rule, **asdict(counts)}}
 
 
 def dense_counts(folders: Sequence[Path]) -> tuple[int, ...]:

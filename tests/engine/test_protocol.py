@@ -9,7 +9,7 @@ import torch
 
 from network.datasets.files import write_image
 from network.datasets.info import VAIHINGEN
-from network.datasets.patches import PROVENANCE_FILE
+from network.datasets.provenance import PROVENANCE_FILE
 from network.datasets.segmentation import check_samples, find_samples
 from network.engine.protocol import check_image_files, mask_protocol
 from network.engine.records import Counter, ImageRecord

@@ -16,7 +16,7 @@ from rasterio.transform import from_origin
 from network.config import load_experiment
 from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import LOVEDA, DatasetInfo, Folder, MaskFolder
-from network.datasets.patches import PROVENANCE_FILE, read_provenance
+from network.datasets.provenance import PROVENANCE_FILE, read_provenance
 from network.datasets.segmentation import find_samples
 from network.engine.data import SegmentationData
 from network.errors import InputError
