@@ -9,7 +9,6 @@ import argparse
 import ast
 import dataclasses
 import importlib.util
-import inspect
 import re
 import sys
 import traceback
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from network.errors import InputError, nearest
+from network.factories import innermost, is_plain, parameters, takes_any
 
 if TYPE_CHECKING:
     from torch import nn
@@ -226,7 +226,7 @@ class Experiment:
 
     def build_model(self, pretrained: bool = True) -> "nn.Module":
         """The network; without pretrained encoder weights where a checkpoint will follow."""
-        has_weights = "weights" in inspect.signature(self.model).parameters
+        has_weights = "weights" in parameters(self.model)
         return self.model(weights=None) if has_weights and not pretrained else self.model()
 
 
@@ -234,6 +234,8 @@ _OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
 
 _PLAIN = ("data", "optim", "compute")
 """Sections of plain values."""
+_FACTORIES = ("model", "loss")
+"""Sections that are factories."""
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -247,11 +249,12 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     experiment = getattr(import_config(path), "experiment", None)
     if not isinstance(experiment, Experiment):
         raise InputError(f"{path}: defines no 'experiment = Experiment(...)'")
-    for section in ("model", "loss"):
+    for section in _FACTORIES:
         _check_factory(path, section, getattr(experiment, section))
     experiment = replace(
         experiment, config=path.as_posix(), name=experiment.name or _default_name(path)
     )
+    check_settings(experiment)
     return override(experiment, overrides)
 
 
@@ -295,9 +298,8 @@ def settings(experiment: Experiment) -> dict[str, Any]:
     for section in _PLAIN:
         values = dataclasses.asdict(getattr(experiment, section))
         result |= {f"{section}.{key}": value for key, value in values.items()}
-    for section in ("model", "loss"):
-        for key, parameter in inspect.signature(getattr(experiment, section)).parameters.items():
-            result[f"{section}.{key}"] = parameter.default
+    for section in _FACTORIES:
+        result |= _defaults(section, getattr(experiment, section))
     return result
 
 
@@ -310,11 +312,29 @@ def default_settings(experiment: Experiment) -> dict[str, Any]:
     for section in _PLAIN:
         for f in fields(getattr(experiment, section)):
             defaults[f"{section}.{f.name}"] = f.default
-    for section in ("model", "loss"):
-        target = _innermost(getattr(experiment, section))
-        for key, parameter in inspect.signature(target).parameters.items():
-            defaults[f"{section}.{key}"] = parameter.default
+    for section in _FACTORIES:
+        defaults |= _defaults(section, innermost(getattr(experiment, section)))
     return defaults
+
+
+def _defaults(section: str, factory: Callable) -> dict[str, Any]:
+    return {
+        f"{section}.{key}": parameter.default
+        for key, parameter in parameters(factory).items()
+        if parameter.default is not parameter.empty
+    }
+
+
+def check_settings(experiment: Experiment) -> None:
+    """Raise an :class:`InputError` for a setting that no checkpoint could remember."""
+    for key, value in settings(experiment).items():
+        if not is_plain(value):
+            raise InputError(
+                f"{experiment.config}: {key}={value!r} is no plain value, which checkpoints "
+                "remember: a str, number, bool or None, or a tuple, list or dict of these; bind it "
+                "in a function of the config that builds the "
+                f"{key.partition('.')[0]}, and name that"
+            )
 
 
 def describe(experiment: Experiment) -> str:
@@ -381,12 +401,18 @@ def _nearest_field(message: str, sections: Sequence[type]) -> str:
 
 
 def _check_factory(path: Path, section: str, factory: Callable) -> None:
-    """Raise an :class:`InputError` for a parameter that the class of a partial does not have."""
-    if isinstance(factory, partial):
-        known = inspect.signature(factory.func).parameters
+    """Raise an :class:`InputError` for what a class is not given, or has no parameter for."""
+    known = parameters(innermost(factory))
+    if isinstance(factory, partial) and not takes_any(factory):
         for key in factory.keywords:
             if key not in known:
                 raise InputError(f"{path}: {section} has no parameter '{key}'{nearest(key, known)}")
+    for key, parameter in parameters(factory).items():
+        if parameter.default is parameter.empty:
+            raise InputError(
+                f"{path}: {section} needs a value for '{key}'; give it in a partial, as in "
+                f"{section}=partial({innermost(factory).__name__}, {key}=...)"
+            )
 
 
 def override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
@@ -444,20 +470,10 @@ def _override_types(experiment: Experiment) -> dict[str, Any]:
     for section in _PLAIN:
         hints = typing.get_type_hints(type(getattr(experiment, section)))
         types |= {f"{section}.{key}": hint for key, hint in hints.items()}
-    for section in ("model", "loss"):
-        types |= {f"{section}.{k}": t for k, t in _parameter_types(getattr(experiment, section))}
+    for section in _FACTORIES:
+        found = parameters(getattr(experiment, section)).items()
+        types |= {f"{section}.{key}": parameter.annotation for key, parameter in found}
     return types
-
-
-def _parameter_types(factory: Callable) -> list[tuple[str, Any]]:
-    target = _innermost(factory)
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    parameters = inspect.signature(factory).parameters.values()
-    return [(p.name, hints.get(p.name, type(p.default))) for p in parameters]
-
-
-def _innermost(factory: Callable) -> Callable:
-    return _innermost(factory.func) if isinstance(factory, partial) else factory
 
 
 def _parse(key: str, text: str, expected: Any) -> Any:

@@ -1,6 +1,6 @@
 """The end of a training whose loss is not finite any more: no weights are left to be saved."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +15,10 @@ from network.errors import InputError
 class _Look:
     """Values on their way from a device: the sum over all processes, then those of this one."""
 
-    where: str
     names: tuple[str, ...]
     values: Tensor
     arrived: torch.cuda.Event | None
-    remedy: str
+    message: Callable[[str], str]
 
 
 class LossWatch:
@@ -32,14 +31,14 @@ class LossWatch:
     def __init__(self) -> None:
         self._look: _Look | None = None
 
-    def look(self, where: str, parts: Mapping[str, Tensor], remedy: str) -> None:
+    def look(self, parts: Mapping[str, Tensor], message: Callable[[str], str]) -> None:
         """Look at the step before, and send for the values of this one.
 
         All processes must call it in each step, and end together.
 
         Args:
-            where: the step, for the message.
             parts: of the loss, by name; the whole first.
+            message: makes the error of what is wrong with them.
 
         Raises:
             InputError: a value is not finite.
@@ -57,7 +56,7 @@ class LossWatch:
             values = there.copy_(values, non_blocking=True)
             arrived = torch.cuda.Event()
             arrived.record()
-        self._look = _Look(where, tuple(parts), values, arrived, remedy)
+        self._look = _Look(tuple(parts), values, arrived, message)
         if arrived is None:
             self.check()
 
@@ -87,4 +86,4 @@ def _error(look: _Look, values: list[float]) -> InputError | None:
     told = f"the loss is {whole:g}"
     if parts:
         told += f" (its {', '.join(f'{name} {value:g}' for name, value in parts)})"
-    return InputError(f"{look.where}: {told}; {look.remedy}")
+    return InputError(look.message(told))

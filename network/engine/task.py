@@ -1,6 +1,7 @@
 """The Lightning task: one model, one loss, the metrics of each epoch."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,8 @@ class SegmentationTask(pl.LightningModule):
         output = self._predict(batch)
         parts = self.loss(output, labels)
         loss = sum(parts.values())
-        self.watch.look(self._where(batch_index), {"loss": loss, **parts}, self._remedy())
+        step = (self.current_epoch, batch_index)
+        self.watch.look({"loss": loss, **parts}, partial(self._not_finite, *step))
         self.train_matrix.update(output.logits.detach().argmax(dim=1), labels)
         for name, value in {"loss": loss, **parts}.items():
             if name not in self.train_parts:
@@ -87,10 +89,11 @@ class SegmentationTask(pl.LightningModule):
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss
 
-    def _where(self, batch_index: int) -> str:
-        """Counted from 1, as people do."""
-        epochs, batches = self.experiment.optim.epochs, self.trainer.num_training_batches
-        return f"epoch {self.current_epoch + 1} of {epochs}, step {batch_index + 1} of {batches}"
+    def _not_finite(self, epoch: int, batch_index: int, told: str) -> str:
+        """The error of a step; counted from 1, as people do."""
+        epochs, steps = self.experiment.optim.epochs, self.trainer.num_training_batches
+        step = f"epoch {epoch + 1} of {epochs}, step {batch_index + 1} of {steps}"
+        return f"{step}: {told}; {self._remedy()}"
 
     def _remedy(self) -> str:
         optim, precision = self.experiment.optim, self.experiment.compute.precision

@@ -18,7 +18,7 @@ from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from network.config import Experiment, default_settings, settings
+from network.config import Experiment, check_settings, default_settings, settings
 from network.engine.agreement import Agreement
 from network.engine.data import SegmentationData
 from network.engine.processes import SharedError
@@ -68,6 +68,7 @@ def train(
         InputError: data, checkpoint or devices cannot be used; the loss is not finite any more;
             the disk is full.
     """
+    check_settings(experiment)
     check_devices(accelerator, devices)
     if num_nodes < 1:
         raise InputError(f"--num-nodes {num_nodes}: must be at least 1")

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from network.errors import InputError
+from network.factories import is_plain
 from network.models.reference import from_reference, is_reference
 
 # The Lightning task holds the network under this name.
@@ -100,20 +101,11 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_settings(settings: object, path: Path) -> None:
-    if not isinstance(settings, Mapping) or not is_plain(settings):
+    if not isinstance(settings, Mapping) or not is_plain(dict(settings)):
         raise InputError(
             f"{path}: its '{SETTINGS_KEY}' are no settings of a run; remove that entry, and give "
             "the config that it was trained with"
         )
-
-
-def is_plain(value: object) -> bool:
-    """Whether a setting is a str, number, bool, None, or a list, tuple or dict of such."""
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and is_plain(entry) for key, entry in value.items())
-    if isinstance(value, list | tuple):
-        return all(is_plain(entry) for entry in value)
-    return value is None or isinstance(value, str | bool | int | float)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

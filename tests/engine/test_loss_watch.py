@@ -27,15 +27,16 @@ NAN, INF = float("nan"), float("inf")
     ],
 )
 def test_the_part_is_named(parts, told):
+    values = {name: torch.tensor(value) for name, value in parts.items()}
     with pytest.raises(InputError) as caught:
-        LossWatch().look("step 7", {k: torch.tensor(v) for k, v in parts.items()}, "lower it")
+        LossWatch().look(values, "step 7: {}; lower it".format)
     assert told in str(caught.value)
 
 
 def test_finite_losses_pass():
     watch = LossWatch()
     for value in (0.0, -3.0, 1e38):
-        watch.look("step", {"loss": torch.tensor(value)}, "")
+        watch.look({"loss": torch.tensor(value)}, str)
         watch.check()
 
 

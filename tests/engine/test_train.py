@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
 
-from network.config import Data, Experiment, Optim, load_experiment
+from network.config import Data, Experiment, Optim, load_experiment, override, settings
 from network.datasets.info import VAIHINGEN
 from network.engine.data import SegmentationData
 from network.engine.protocol import PROCESSES_KEY
@@ -278,3 +278,57 @@ def test_weights_of_another_normalization(capsys, words, told):
     warning = capsys.readouterr().err
     assert told in warning
     assert bool(warning) == bool(told)
+
+
+class Wider(BiCoRSeg):
+    def __init__(self, num_classes: int, **options):
+        super().__init__(num_classes, **options)
+
+
+def build_wider(num_classes: int, dim: int = 32, **options) -> Wider:
+    return Wider(num_classes, dim=dim, **options)
+
+
+def test_a_factory_with_options(experiment, monkeypatch):
+    """It is trained, resumed and loaded; what stands behind its options is a setting as well."""
+    factory = partial(build_wider, 6, encoder="test_convnext", weights=None)
+    experiment = replace(experiment, model=factory, optim=Optim(epochs=1))
+    run = train(experiment, accelerator="cpu")
+    known = torch.load(run / "last.ckpt", weights_only=True)[SETTINGS_KEY]
+    expected = {"model.encoder": "test_convnext", "model.dim": 32, "model.tau": 1.0}
+    assert {key: known[key] for key in expected} == expected
+    longer = override(experiment, ["optim.epochs=2"])
+    assert train(longer, accelerator="cpu", resume="latest") == run
+    with pytest.raises(InputError, match=r"was trained with model\.tau=1\.0, not 2\.0"):
+        train(override(longer, ["model.tau=2", "optim.epochs=3"]), resume="latest")
+    other = override(experiment, ["model.encoder=test_resnet"])
+    assert settings(other)["model.encoder"] == "test_resnet"
+    pretrained = override(experiment, ["model.weights=imagenet"])
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert pretrained.build_model(pretrained=False).class_embeddings.shape == (6, 32)
+
+
+class Normalized(BiCoRSeg):
+    def __init__(self, num_classes: int, norm: type = torch.nn.LayerNorm, **options):
+        super().__init__(num_classes, **options)
+
+
+class Odd(BiCoRLoss):
+    def __init__(self, ignore_index: int, reduce=torch.mean, **options):
+        super().__init__(ignore_index, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"model": partial(Normalized, 6, encoder="test_convnext")}, "model.norm=<class"),
+        ({"model": partial(Wider, 6, encoder=Path("test_convnext"))}, "model.encoder=PosixPath"),
+        ({"loss": partial(Odd, 6)}, "loss.reduce=<built-in"),
+    ],
+)
+def test_settings_that_are_no_plain_values(experiment, change, told):
+    with pytest.raises(InputError) as caught:
+        train(replace(experiment, **change), accelerator="cpu")
+    assert told in str(caught.value)
+    assert "is no plain value" in str(caught.value)
+    assert {p.name for p in Path().iterdir()} == {"data"}
