@@ -12,7 +12,7 @@ import numpy as np
 
 from network.engine import bootstrap
 from network.engine.protocol import comparability, defines_training, is_unknown
-from network.engine.records import read_records
+from network.engine.records import check_counts, read_records
 from network.engine.results import SCORES_FILE, Result, read_result, unit
 from network.errors import InputError
 
@@ -269,6 +269,7 @@ def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
                 raise InputError(
                     f"{run.folder}: other images than in {first.folder}; test both on one split"
                 )
+            check_counts(run.folder, found.values(), [kind], len(run.protocol["classes"]))
             counts = [found[name].counts[kind] for name in names]
             matrices = np.stack([c.matrix + c.padding_matrix for c in counts])
             pixels = matrices.sum(axis=2)  # of each class in the truth of each image

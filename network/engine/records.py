@@ -5,6 +5,7 @@ intervals and pairs of models can be looked at afterwards.
 """
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from network.datasets.info import DatasetInfo
 from network.engine.boundary import BoundaryCounts, band_width
-from network.engine.calibration import Calibration
+from network.engine.calibration import BINS, Calibration
+from network.errors import InputError
+from network.writing import parse_json
 
 RECORDS_FILE = "images.jsonl"
 
@@ -37,6 +40,17 @@ class Counts:
     calibration: np.ndarray
     padding_matrix: np.ndarray
     padding: np.ndarray
+
+    def is_of(self, k: int) -> bool:
+        """Whether these are counts of ``k`` classes."""
+        expected = {
+            "matrix": (k, k),
+            "boundary": (6, k),
+            "calibration": (3, BINS),
+            "padding_matrix": (k, k),
+            "padding": (k,),
+        }
+        return all(getattr(self, name).shape == shape for name, shape in expected.items())
 
 
 @dataclass(frozen=True)
@@ -61,20 +75,48 @@ class ImageRecord:
 
 
 def read_records(folder: Path) -> dict[str, ImageRecord]:
-    """Records of a test's folder by image name; a line cut off by an interruption is left out."""
+    """Records of a test's folder by image name; a line cut off by an interruption is left out.
+
+    So is any other that is no record: its image has none.
+    """
     path = folder / RECORDS_FILE
-    records: dict[str, ImageRecord] = {}
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
+    lines = path.read_bytes().splitlines() if path.is_file() else ()
+    found = [record for record in map(_record, lines) if record]
+    return {record.name: record for record in found}
+
+
+def _record(line: bytes) -> ImageRecord | None:
+    """What a line says; None if it is no whole record."""
+    try:
+        entry = parse_json(line)
         counts = {
             kind: Counts(**{key: np.array(value) for key, value in arrays.items()})
             for kind, arrays in entry["counts"].items()
         }
-        records[entry["name"]] = ImageRecord(entry["name"], counts, entry.get("image"))
-    return records
+        is_numbers = all(
+            np.issubdtype(array.dtype, np.number)
+            for one in counts.values()
+            for array in vars(one).values()
+        )
+        name, image = entry["name"], entry.get("image")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    is_whole = is_numbers and isinstance(name, str)
+    return ImageRecord(name, counts, image) if is_whole else None
+
+
+def check_counts(
+    folder: Path, records: Iterable[ImageRecord], kinds: Sequence[str], classes: int
+) -> None:
+    """Raise an :class:`InputError` unless all records have counts of these kinds of labels."""
+    for record in records:
+        for kind in kinds:
+            counts = record.counts.get(kind)
+            if counts is None or not counts.is_of(classes):
+                raise InputError(
+                    f"{folder / RECORDS_FILE}: no counts of {record.name} for {classes} classes of "
+                    f"{kind} masks; run the test script again, with --overwrite"
+                )
 
 
 def add_record(folder: Path, record: ImageRecord) -> None:

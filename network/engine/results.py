@@ -16,9 +16,10 @@ from rich.table import Table
 from network.engine.figures import write_reliability
 from network.engine.metrics import Scores, mean_of_present
 from network.engine.protocol import comparability
+from network.engine.stamp import check_result, check_stamp
 from network.engine.summary import Summary
 from network.errors import InputError
-from network.writing import replacing
+from network.writing import read_json, replacing
 
 _COLUMNS = ("IoU", "F1", "precision", "recall", "boundary_IoU", "boundary_F1")
 # What of the protocol stands in every row of the CSV; the JSON has all of it.
@@ -49,6 +50,7 @@ def read_result(folder: Path) -> Result:
         InputError: there is none, or it does not say how it was measured.
     """
     with _stamped(folder / SCORES_FILE) as document:
+        check_result(document)
         result = Result(folder, document["protocol"], document["scores"])
         for kind in result.scores:
             comparability(result.protocol, kind)
@@ -64,6 +66,7 @@ def read_protocol(folder: Path) -> dict:
     path = folder / PROTOCOL_FILE
     with _stamped(path if path.is_file() else folder / SCORES_FILE) as document:
         protocol = document.get("protocol", document)
+        check_stamp(protocol)
         for kind in protocol["label_kinds"]:
             comparability(protocol, kind)
     return protocol
@@ -75,11 +78,11 @@ def _stamped(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a folder that a test script wrote")
     try:
-        yield json.loads(path.read_text())
+        yield read_json(path)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: no complete protocol stamp, nobody can tell what these scores may be "
-            "compared with; run the test script again"
+            f"{path}: no complete protocol stamp ({error}), nobody can tell what these scores may "
+            "be compared with; run the test script again"
         ) from error
 
 

@@ -108,6 +108,8 @@ def test_names_are_text(finished, tmp_path):
     folder = shutil.copytree(finished.folder, tmp_path / "out")
     protocol = json.loads((folder / "protocol.json").read_text())
     protocol["settings"]["name"] = protocol["tta"] = evil
+    protocol["classes"] = list(info.classes)
+    protocol["classes_in_mean"] = [info.classes[label] for label in info.scored]
     (folder / "protocol.json").write_text(json.dumps(protocol))
     other = Finished(replace(finished.experiment, dataset=info), folder)
     text = other.write(tmp_path / "a.html").read_text()
@@ -225,6 +227,96 @@ def test_data_that_has_changed(tmp_path):
         (data / folder / "test-0-1.png").unlink()
     with pytest.raises(InputError, match=r"of 3 images, the data has 2 now \(without test-0-1\)"):
         finished.write(tmp_path / "a.html")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"split": "nowhere"}, "tested on the split 'nowhere', which .* has not; known: train"),
+        ({"split": "tests"}, "tested on the split 'tests'.*; did you mean 'test'"),
+        (
+            {"split": ["test"]},
+            "no complete protocol stamp .split: Input should be a valid",
+        ),
+        ({"data_set": "potsdam"}, "data set potsdam when tested, vaihingen in .* now"),
+        ({"classes": ["a", "b"]}, "classes a, b when tested, ImSurf, Building"),
+        ({"classes_in_mean": ["Car"]}, "classes in the mean Car when tested"),
+        ({"label_kinds": ["eroded", "drawn"]}, "no complete protocol stamp"),
+        ({"label_kinds": 3}, "no complete protocol stamp .label_kinds"),
+        ({"images": 4}, "of 4 images, the data has 3 now"),
+        ({"images": "3"}, "no complete protocol stamp .images"),
+        ({"settings": {}}, "no complete protocol stamp .settings.name"),
+        ({"settings": []}, "no complete protocol stamp .settings"),
+        ({"software": None}, "no complete protocol stamp .software"),
+        ({"checkpoint": None}, "no complete protocol stamp .checkpoint"),
+        ({"training": 1}, "no complete protocol stamp .training"),
+        ({"masks": {"eroded": {}}}, "no complete protocol stamp .masks.eroded.padding_policy"),
+        ({"predictions": "gone"}, "gone: no such folder"),
+        ({"frames": "gone"}, "gone: no seqN/Images in it"),
+    ],
+)
+def test_stamps_that_do_not_fit(finished, tmp_path, change, words):
+    """Each fact that is gone, of another type or other than the config's is one line."""
+    folder = shutil.copytree(finished.folder, tmp_path / "out")
+    path = folder / "protocol.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=words) as error:
+        replace(finished, folder=folder).write(tmp_path / "a.html")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.parametrize("file", ["protocol.json", "scores.json"])
+@pytest.mark.parametrize("text", ["", "[]", "null", "[" * 9999, "{}", '{"protocol": 3}', "\xff"])
+def test_files_that_are_no_stamps(finished, tmp_path, file, text):
+    folder = shutil.copytree(finished.folder, tmp_path / "out")
+    (folder / "protocol.json").unlink()
+    (folder / file).write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=rf"{file}: no complete protocol stamp") as error:
+        replace(finished, folder=folder).write(tmp_path / "a.html")
+    assert "\n" not in str(error.value)
+
+
+def test_every_fact_is_asked_for(finished, tmp_path):
+    """A stamp without any one of its facts is told; none is found missing while drawing."""
+    folder = shutil.copytree(finished.folder, tmp_path / "out")
+    protocol = json.loads((folder / "scores.json").read_text())["protocol"]
+    for key in protocol:
+        rest = {name: value for name, value in protocol.items() if name != key}
+        (folder / "protocol.json").write_text(json.dumps(rest))
+        with pytest.raises(InputError, match=rf"no complete protocol stamp \({key}: Field req"):
+            replace(finished, folder=folder).write(tmp_path / "a.html")
+
+
+def test_records_that_are_damaged(finished, tmp_path):
+    """A cut or broken line is no record; one of other classes or labels is told."""
+    folder = shutil.copytree(finished.folder, tmp_path / "out")
+    path = folder / "images.jsonl"
+    lines = sorted(path.read_text().splitlines())  # all begin with the name
+    other = json.loads(lines[1])
+    other["counts"]["full"]["matrix"] = [[1, 2], [3, 4]]
+    less = json.loads(lines[1])
+    del less["counts"]["full"]
+    text = json.loads(lines[1])
+    text["counts"]["full"]["matrix"] = "many"
+    ragged = json.loads(lines[1])
+    ragged["counts"]["full"]["matrix"] = [[1], [2, 3]]
+    for line, words in (
+        (lines[1][:500], "no counts of test-0-1 .1 of 3 images"),
+        ("[]", "no counts of test-0-1"),
+        ('{"name": "test-0-1"}', "no counts of test-0-1"),
+        ("[" * 9999, "no counts of test-0-1"),
+        ("\xff\xfe", "no counts of test-0-1"),
+        (json.dumps(text), "no counts of test-0-1"),
+        (json.dumps(ragged), "no counts of test-0-1"),
+        (json.dumps(other), r"images\.jsonl: no counts of test-0-1 for 6 classes of full masks"),
+        (json.dumps(less), r"images\.jsonl: no counts of test-0-1 for 6 classes of full masks"),
+    ):
+        path.write_text("\n".join([lines[0], line, lines[2]]), encoding="latin-1")
+        with pytest.raises(InputError, match=words):
+            replace(finished, folder=folder).write(tmp_path / "a.html")
+    path.write_text("\n".join(lines))
+    replace(finished, folder=folder).write(tmp_path / "a.html", heatmaps=0)
 
 
 def test_published_rows_stand_in_the_docs():

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from tqdm import tqdm
 
 from network.config import Experiment
 from network.datasets.files import list_images
@@ -16,14 +15,15 @@ from network.datasets.uavid import find_frames
 from network.engine.compute import find_device
 from network.engine.metrics import compute_scores
 from network.engine.protocol import comparability, file_hash
-from network.engine.records import ImageRecord, read_records
+from network.engine.records import ImageRecord, check_counts, read_records
 from network.engine.report import charts
 from network.engine.report.pictures import draw_heatmaps, draw_layers
 from network.engine.report.published import PUBLISHED
 from network.engine.results import other_padding, read_protocol, unit
 from network.engine.runs import read_curves
 from network.engine.summary import Summary, summarize
-from network.errors import InputError
+from network.errors import InputError, listed, nearest
+from network.progress import progress_bar
 from network.writing import replacing
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -67,6 +67,7 @@ def write_report(
     """
     info = experiment.dataset
     protocol = read_protocol(folder)
+    _check_same_config(folder, protocol, experiment)
     samples = {sample.name: sample for sample in _samples(experiment, protocol)}
     found = read_records(folder)
     _check_same_data(folder, protocol, samples, found)
@@ -99,7 +100,9 @@ def write_report(
     for side in SIDES:
         layers = {
             name: draw_layers(samples[name], shown_kind, masks.get(name), info, side)
-            for name in tqdm(chosen, desc=f"Drawing at {side} pixels", unit="image", leave=False)
+            for name in progress_bar(
+                chosen, desc=f"Drawing at {side} pixels", unit="image", leave=False
+            )
         }
         page = _render(layers=layers, **context)
         if len(page.encode()) < MAX_BYTES:
@@ -124,6 +127,31 @@ def _masks(folder: Path, protocol: dict, samples: dict[str, Sample]) -> dict[str
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
+def _check_same_config(folder: Path, protocol: dict, experiment: Experiment) -> None:
+    """Compare what was tested with what the config says now."""
+    info, split = experiment.dataset, protocol["split"]
+    stated = {
+        "data set": ([protocol["data_set"]], [info.name]),
+        "classes": (protocol["classes"], list(info.classes)),
+        "classes in the mean": (
+            protocol["classes_in_mean"],
+            [info.classes[label] for label in info.scored],
+        ),
+    }
+    remedy = "give the config back what was tested, or test again"
+    for name, (tested, now) in stated.items():
+        if tested != now:
+            raise InputError(
+                f"{folder}: {name} {listed(tested)} when tested, {listed(now)} in "
+                f"{experiment.config} now; {remedy}"
+            )
+    if "frames" not in protocol and split not in info.splits:
+        raise InputError(
+            f"{folder}: tested on the split '{split}', which {experiment.config} has not"
+            f"{nearest(split, info.splits)}; {remedy}"
+        )
+
+
 def _check_same_data(
     folder: Path, protocol: dict, samples: dict[str, Sample], found: dict[str, ImageRecord]
 ) -> None:
@@ -143,9 +171,10 @@ def _check_same_data(
     kinds = set(protocol["label_kinds"]) - next(iter(samples.values())).masks.keys()
     if kinds:
         raise InputError(
-            f"{folder}: scored on {', '.join(sorted(kinds))} masks that the data no longer has; "
+            f"{folder}: scored on {listed(sorted(kinds))} masks that the data no longer has; "
             "put them back, or test again"
         )
+    check_counts(folder, found.values(), protocol["label_kinds"], len(protocol["classes"]))
 
 
 def _render(**context: object) -> str:
