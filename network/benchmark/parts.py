@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from network.benchmark.model import Case, random_images
 from network.losses.bicor import BiCoRLoss
 from network.losses.pixel import cross_entropy
 from network.models.bicor import BiCoRSeg, pooling_weights, selected_pixels
 from network.models.output import SegOutput
+from network.progress import progress_bar
 
 
 class Timeline:
@@ -70,7 +70,7 @@ def measure_parts(case: Case) -> dict[str, tuple[float, float]]:
     loss = case.experiment.loss()
     labels = torch.randint(len(model.class_embeddings), (case.batch, case.size, case.size))
     shares: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for number in tqdm(range(1 + case.repeats), "parts", leave=False, unit="round"):
+    for number in progress_bar(range(1 + case.repeats), desc="parts", leave=False, unit="round"):
         model.zero_grad(set_to_none=True)
         timeline = Timeline()
         _run(timeline, model, loss, random_images(case, case.batch), labels)

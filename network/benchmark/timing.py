@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from tqdm import tqdm
+
+from network.progress import progress_bar
 
 Times = dict[str, list[float]]
 
@@ -29,7 +30,9 @@ def interleave(
         label: of the progress bar.
     """
     times: Times = {name: [] for name in functions}
-    for round_number in tqdm(range(warmup + repeats), label or "rounds", leave=False, unit="round"):
+    for round_number in progress_bar(
+        range(warmup + repeats), desc=label or "rounds", leave=False, unit="round"
+    ):
         for name, function in functions.items():
             _wait_for(device)
             start = time.perf_counter()

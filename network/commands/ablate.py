@@ -7,13 +7,14 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
+from typing import Any
 
 import torch
-from tqdm import tqdm
 
 import network.models  # noqa: F401  repairs torchvision first where it must be
 from network.config import load_experiment, parse_with_overrides
@@ -33,6 +34,7 @@ from network.engine.ablation import (
 )
 from network.engine.ablation_tables import TABLES, Variant
 from network.errors import InputError, nearest
+from network.progress import progress_bar
 from network.writing import replacing
 
 
@@ -115,12 +117,21 @@ def run_all(args: argparse.Namespace, output: Path, todo: list[tuple[Variant, in
         free.put(device)
 
     failed = Event()
+    interrupted = Event()
+    processes: list[subprocess.Popen] = []
+
+    def start(command: list[str], **options: Any) -> int:
+        with subprocess.Popen(command, **options) as process:
+            processes.append(process)
+            if interrupted.is_set():
+                process.terminate()
+        return process.returncode
 
     def run(variant: Variant, seed: int) -> None:
         device = free.get()
         try:
             if not failed.is_set():
-                run_process(args, output, variant, seed, device)
+                run_process(args, output, variant, seed, device, start)
         except InputError:
             failed.set()
             raise
@@ -130,17 +141,31 @@ def run_all(args: argparse.Namespace, output: Path, todo: list[tuple[Variant, in
     with ThreadPoolExecutor(len(args.devices)) as pool:
         futures = [pool.submit(run, variant, seed) for variant, seed in todo]
         try:
-            for future in tqdm(as_completed(futures), total=len(futures), unit="run"):
+            for future in progress_bar(as_completed(futures), total=len(futures), unit="run"):
                 future.result()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                failed.set()
+                interrupted.set()
+                for process in processes:
+                    process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
 def run_process(
-    args: argparse.Namespace, output: Path, variant: Variant, seed: int, device: str
+    args: argparse.Namespace,
+    output: Path,
+    variant: Variant,
+    seed: int,
+    device: str,
+    start: Callable[..., int],
 ) -> None:
-    """Train and test one run; what it prints goes into its log."""
+    """Train and test one run; what it prints goes into its log.
+
+    Args:
+        start: starts a command as :func:`subprocess.run` does, and returns its exit code.
+    """
     log = result_folder(output, variant, seed).with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
@@ -153,10 +178,10 @@ def run_process(
     command += ["--split", args.split] if args.split else []
     command += ["--devices", "cpu"] if device == "cpu" else []
     with log.open("a") as file:
-        start = file.tell()
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-    if done.returncode:
-        text = log.read_bytes()[start:].decode(errors="replace")
+        before = file.tell()
+        code = start(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    if code:
+        text = log.read_bytes()[before:].decode(errors="replace")
         lines = [line for line in text.splitlines() if line.startswith("error: ")]
         reason = lines[-1].removeprefix("error: ") if lines else "see there"
         raise InputError(f"{log}: the run '{variant.name}', seed {seed}, failed: {reason}")

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from network.errors import InputError
+from network.progress import progress_bar
 from network.writing import replacing
 
 CHUNK = 1 << 20
@@ -92,7 +93,9 @@ def place(files: Sequence[tuple[Source, Path]]) -> int:
     for source, target in missing:
         by_archive.setdefault(source.archive, []).append((source, target))
     total = sum(source.size for source, _ in missing)
-    with tqdm(total=total, unit="B", unit_scale=True, desc="Unpacking", disable=not total) as bar:
+    with progress_bar(
+        total=total, unit="B", unit_scale=True, desc="Unpacking", disable=not total
+    ) as bar:
         for archive, some in by_archive.items():
             if archive is None:
                 for source, target in some:

@@ -71,7 +71,8 @@ def check_manifest(folder: Path, name: str) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: is a file; choose a folder with --output")
     manifest = folder / name
-    made = {name, *(manifest.read_text().splitlines() if manifest.is_file() else ())}
+    text = manifest.read_text(errors="replace") if manifest.is_file() else ""
+    made = {name, *text.splitlines()}
     for path in folder.rglob("*"):
         is_folder = path.is_dir() and not path.is_symlink()
         if not is_folder and path.relative_to(folder).as_posix() not in made:

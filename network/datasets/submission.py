@@ -17,12 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from network.datasets.files import image_size, list_images, read_mask
 from network.datasets.folder_jobs import replacing_folders
 from network.datasets.info import LOVEDA, UAVID, DatasetInfo
 from network.errors import InputError
+from network.progress import progress_bar
 from network.writing import replacing
 
 _UAVID_TEST = "uavid_test"
@@ -200,7 +200,9 @@ def _check_zip(server: Server, expected: Mapping[str, Path], path: Path, shown: 
                 )
             _check_names(names, expected, str(shown))
             contents = ((name, archive.read(name)) for name in names)
-            for name, content in tqdm(contents, total=len(names), desc="Checking", unit="mask"):
+            for name, content in progress_bar(
+                contents, total=len(names), desc="Checking", unit="mask"
+            ):
                 _check_mask(server, content, expected[name], f"{shown}: {name}")
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         # Also encrypted, or packed by a method that Python does not have: no server reads these.
@@ -232,5 +234,5 @@ def _parallel(
     encode: Callable[[str], bytes], names: list[str], text: str
 ) -> Iterator[tuple[str, bytes]]:
     with ThreadPoolExecutor() as pool:
-        contents = tqdm(pool.map(encode, names), total=len(names), desc=text, unit="mask")
+        contents = progress_bar(pool.map(encode, names), total=len(names), desc=text, unit="mask")
         yield from zip(names, contents, strict=True)

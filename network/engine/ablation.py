@@ -26,7 +26,7 @@ from network.losses.d2ls import D2LSLoss
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
 from network.weak.point_labels import is_drawn_by, make_point_labels, masks_digest
-from network.writing import replacing
+from network.writing import read_json, replacing
 
 NETWORKS = {"bicor": (BiCoRSeg, BiCoRLoss), "d2ls": (D2LS, D2LSLoss)}
 
@@ -177,9 +177,11 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
     path = output / ABLATION_FILE
     if path.is_file():
         try:
-            found = json.loads(path.read_text())
+            found = read_json(path)
         except ValueError:
             found = {}
+        if not isinstance(found, dict):
+            raise InputError(f"{path}: not the record of an ablation; choose another -o")
         # What older folders do not tell.
         defaults["masks"] = masks
         found = {key: default for key, default in defaults.items() if key in own} | found

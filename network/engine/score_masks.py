@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from network.config import Experiment
 from network.datasets.files import (
@@ -31,6 +30,7 @@ from network.engine.results import (
 from network.engine.summary import Summary, summarize
 from network.engine.tta import TTA_NAMES, build_views
 from network.errors import InputError, nearest
+from network.progress import progress_bar
 from network.writing import replacing
 
 
@@ -76,7 +76,7 @@ def score_masks(
     counter = Counter(info, boundary_tolerance)
     records = [
         _record(sample, paths[sample.name], counter)
-        for sample in tqdm(samples, desc="Scoring masks", unit="mask")
+        for sample in progress_bar(samples, desc="Scoring masks", unit="mask")
     ]
     files = "".join(f"{sample.name} {file_hash(paths[sample.name])}\n" for sample in samples)
     protocol = stamp(

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from network.datasets.files import read_mask
 from network.datasets.info import BUILDING
@@ -21,6 +20,7 @@ from network.engine.weak.tasks import (
 from network.engine.weak.work import Work, read_map, write_map
 from network.errors import InputError, warn
 from network.models.checkpoint import load_weights
+from network.progress import progress_bar
 from network.weak.activation import (
     boosted,
     class_activation,
@@ -50,7 +50,7 @@ def tile_loader(work: Work, tiles: Sequence[Sample], title: str) -> Iterable[dic
     chain = work.chain
     workers = min(chain.workers, len(tiles)) if work.device.type != "cpu" else 0
     loader = evaluation_loader(BUILDING, tiles, chain.batch_size, num_workers=workers)
-    with tqdm(total=len(tiles), desc=title, unit="tile") as bar, torch.inference_mode():
+    with progress_bar(total=len(tiles), desc=title, unit="tile") as bar, torch.inference_mode():
         for batch in loader:
             yield batch
             bar.update(len(batch["name"]))

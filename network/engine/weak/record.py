@@ -10,7 +10,7 @@ from pathlib import Path
 from network.engine.weak.work import Work
 from network.errors import InputError
 from network.weak.chain import settings_of
-from network.writing import replacing
+from network.writing import read_json, replacing
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,14 @@ def read_record(name: str, work: Work) -> Record | None:
 
 def _read(path: Path) -> Record | None:
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        record = Record(**read_json(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: unreadable ({error}); delete it, and repeat the step") from error
+    if not (isinstance(record.settings, dict) and isinstance(record.results, dict)):
+        raise InputError(f"{path}: no record of a step; delete it, and repeat the step")
+    return record
 
 
 def is_current(step: Step, work: Work) -> bool:
