@@ -2,6 +2,7 @@
 # make demo   make scenes, cut, train, test: fig_results/demo
 # make test   lint and all tests but those of the report in a browser; WORKERS=8 on a larger machine
 # make test-browser   these; needs Debian's package chromium
+# make test-faults    kills, full disks, damaged images, hostile checkpoints: all trials, in 12 minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,7 +14,7 @@ DEMO_CONFIG := config/demo/bicor.py
 DEMO_DATA := data/demo
 DEMO_RESULTS := fig_results/demo
 
-.PHONY: env demo test test-browser
+.PHONY: env demo test test-browser test-faults
 
 env: .venv/installed
 
@@ -29,6 +30,10 @@ test: env
 
 test-browser: env
 	$(BIN)/pytest -m browser
+
+# make test runs a tenth of these trials.
+test-faults: env
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) tests/faults --faults 1
 
 # $(call demo_split,SPLIT,MODE,MASKS,FLAGS)
 define demo_split

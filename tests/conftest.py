@@ -47,3 +47,23 @@ def full_disk(tmp_path):
         pytest.skip("no disk can be mounted here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def pytest_addoption(parser) -> None:
+    parser.addoption(
+        "--faults", type=float, default=0.1, help="share of the trials in tests/faults, 0 to 1"
+    )
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The table of the campaigns of tests/faults."""
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, ())]
+    rows = [value for r in reports for key, value in r.user_properties if key == "faults"]
+    if not rows:
+        return
+    terminalreporter.write_line("")
+    terminalreporter.write_line("| campaign | trials | held | lost | of these |")
+    terminalreporter.write_line("| --- | --- | --- | --- | --- |")
+    for title, trials, lost, notes in sorted(rows):
+        line = f"| {title} | {trials} | {trials - lost} | {lost} | {notes} |"
+        terminalreporter.write_line(line)

@@ -25,7 +25,7 @@ from network.datasets.files import (
 )
 from network.datasets.info import SPLITS, DatasetInfo, Folder
 from network.datasets.patches import tile_of_patch
-from network.datasets.provenance import read_provenance
+from network.datasets.provenance import CHECKSUMS_FILE, changed_files, read_provenance
 from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.rasters.header import Header
@@ -113,6 +113,7 @@ def examine(
     images = map_parallel(_Examination(info), jobs, workers=workers, unit="image") if jobs else []
     for image in images:
         findings += image.findings
+    findings += _checksum_findings(info, root, splits, {f.where for f in findings}, workers)
     findings += _shared_images(images)
     for split in splits:
         names = [image.image.stem for image in images if image.split == split]
@@ -240,6 +241,33 @@ class _Examination:
         problem = f"its alpha band looks like an image ({between:.0%} of it is half transparent)"
         remedy = f"if it is one, say bands={header.bands} in the config's DatasetInfo"
         return [Finding(str(path), problem, remedy)]
+
+
+def _checksum_findings(
+    info: DatasetInfo, root: Path, splits: Sequence[str], known: set[str], workers: int
+) -> list[Finding]:
+    """Files that a patch tool wrote otherwise, whatever a decoder makes of them.
+
+    Args:
+        known: files that something is known to be wrong with.
+    """
+    of_splits = [folder for split in splits for folder in info.splits[split]]
+    named = [(f.images, *(masks.folder for masks in f.masks)) for f in of_splits]
+    folders = sorted({root / name for names in named for name in names if (root / name).is_dir()})
+    found = map_parallel(_changed, folders, workers=workers, unit="folder") if folders else []
+    return [finding for some in found for finding in some if finding.where not in known]
+
+
+def _changed(folder: Path) -> list[Finding]:
+    """Runs in a worker."""
+    try:
+        paths = changed_files(folder)
+    except InputError as error:
+        return [_finding(error)]
+    problem, remedy = f"not as it was written, by {CHECKSUMS_FILE}", "make the folder again"
+    return [
+        Finding(str(path), problem if path.exists() else "is missing", remedy) for path in paths
+    ]
 
 
 def _shared_images(images: Sequence[Examined]) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from network.datasets.doctor import examine
 from network.datasets.files import read_image, read_mask, write_image
 from network.datasets.info import VAIHINGEN, DatasetInfo, Folder, MaskFolder
 from network.datasets.patches import tile_of_patch
+from network.datasets.provenance import write_provenance
 from network.errors import InputError
 from tests.scenes import make_dataset, write_bands
 
@@ -68,6 +70,24 @@ def test_what_has_no_data_is_ignored(root):
     after = diagnosis.pixels("train")
     assert after[-1] == sum(ignored) > 96 * 24 + 96 * 48
     assert after.sum() == before.sum()
+
+
+def test_files_that_are_not_as_their_tool_wrote_them(root):
+    """Other pixels that every decoder reads, a missing file, and damaged checksums."""
+    folder = root / "train/images"
+    names = {path.name: sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    write_provenance(folder, {"tool": "test"}, names)
+    assert findings(root) == []
+    write_image(folder / "train-0-1.png", np.zeros((96, 96, 3), np.uint8))
+    assert findings(root) == [
+        f"{folder}/train-0-1.png: not as it was written, by patch_split.sha256; "
+        "make the folder again"
+    ]
+    for kind in ("images", "masks"):
+        (root / f"train/{kind}/train-0-1.png").unlink()
+    assert findings(root) == [f"{folder}/train-0-1.png: is missing; make the folder again"]
+    (folder / "patch_split.sha256").write_bytes(b"\xff")
+    assert [f.split(": ")[0] for f in findings(root)] == [f"{folder}/patch_split.sha256"]
 
 
 def test_number_of_workers_does_not_matter(root):
