@@ -9,15 +9,21 @@ from pathlib import Path
 from network.config import load_experiment, parse_with_overrides
 from network.engine.compute import add_compute_flags, compute_overrides
 from network.engine.train import LATEST, STRATEGIES, train
+from network.errors import InputError
 
 
 def main(description: str) -> None:
     """Train what the command line says."""
     args = parse_args(description)
+    if args.resume and args.init_from:
+        raise InputError(
+            f"--init-from {args.init_from}: a run that goes on has its weights; leave out --resume"
+        )
     experiment = load_experiment(args.config, [*args.overrides, *flag_overrides(args)])
     train(
         experiment,
         resume=args.resume,
+        init_from=args.init_from,
         devices=args.devices,
         num_nodes=args.num_nodes,
         strategy=args.strategy,
@@ -38,6 +44,12 @@ def parse_args(description: str) -> argparse.Namespace:
         const=LATEST,
         metavar="CKPT",
         help="continue from a last.ckpt; without a file from that of the newest run",
+    )
+    parser.add_argument(
+        "--init-from",
+        type=Path,
+        metavar="CKPT",
+        help="begin with what fits of a checkpoint: ours, a released or another one",
     )
     parser.add_argument("--devices", default="auto", help="a count, a list such as 0,1, or auto")
     parser.add_argument("--num-nodes", type=int, default=1)

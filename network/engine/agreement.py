@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import Callback
 
 from network.config import Experiment, settings
 from network.engine.processes import gathered, is_connected, raise_together
-from network.engine.protocol import file_hash
+from network.engine.protocol import INIT_KEY, file_hash
 from network.errors import InputError
 
 _OWN = {"data.root", "data.workers"}
@@ -42,7 +42,8 @@ class Agreement(Callback):
         facts |= {f"{kind} training labels": d[:12] for kind, d in data.train_digests.items()}
         facts["training images"] = len(data.train_samples)
         facts["validation images"] = len(data.val_samples)
-        facts |= task.history
+        if INIT_KEY in task.history:
+            facts["weights to begin with"] = task.history[INIT_KEY]["sha256"][:12]
         if self.resumed:
             facts["checkpoint to resume"] = file_hash(self.resumed)[:12]
         return facts

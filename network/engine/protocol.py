@@ -11,7 +11,8 @@ import numpy as np
 from network.config import Experiment, default_settings, settings
 from network.datasets.files import read_image, read_mask
 from network.datasets.info import DatasetInfo
-from network.datasets.patches import padding_margin, read_provenance
+from network.datasets.patches import padding_margin
+from network.datasets.provenance import read_provenance
 from network.datasets.segmentation import Sample
 from network.errors import InputError
 from network.weak.point_labels import POINTS
@@ -309,6 +310,10 @@ def comparability(protocol: dict, kind: str) -> dict[str, str]:
     share = training.get("data.label_share", 1.0)
     if share < 1:
         labels = f"{100 * share:g} % of {labels or 'them'}"
+    trained_on = f"{trained_on} (labels: {labels})" if labels else trained_on
+    if INIT_KEY in training:  # no result of a training from scratch
+        begun = training[INIT_KEY]
+        trained_on += f", begun with {Path(begun['path']).name} {begun['sha256'][:8]}"
     return {
         "data set": protocol["data_set"],
         "split": split,
@@ -321,7 +326,7 @@ def comparability(protocol: dict, kind: str) -> dict[str, str]:
         "TTA": protocol["tta"] + (f" ({views} view{'s' * (views != 1)})" if views else ""),
         "classes": ", ".join(protocol["classes"]),
         "mean over": ", ".join(protocol["classes_in_mean"]),
-        "trained on": f"{trained_on} (labels: {labels})" if labels else trained_on,
+        "trained on": trained_on,
         "padding in training": training.get(PADDING_KEY, UNKNOWN),
         "boundary tolerance": f"{protocol['boundary_tolerance']} pixels",
     }

@@ -42,12 +42,16 @@ class SegmentationTask(pl.LightningModule):
     Args:
         experiment: with a loss that returns its weighted parts by name; their sum is minimized.
         pretrained: load the encoder's pretrained weights; False where a checkpoint follows.
+        model: the network to train, if it has been built already.
     """
 
-    def __init__(self, experiment: Experiment, pretrained: bool = True):
+    def __init__(
+        self, experiment: Experiment, pretrained: bool = True, model: nn.Module | None = None
+    ):
         super().__init__()
         self.experiment = experiment
-        self.model = prepare(experiment.build_model(pretrained), experiment.compute)
+        model = experiment.build_model(pretrained) if model is None else model
+        self.model = prepare(model, experiment.compute)
         self.loss = experiment.loss()
         self.normalize = Normalize(*experiment.normalization)
         k = experiment.dataset.num_classes

@@ -20,9 +20,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from network.config import Experiment, check_settings, default_settings, settings
 from network.engine.agreement import Agreement
+from network.engine.begin import begin_with
 from network.engine.data import SegmentationData
 from network.engine.processes import SharedError
-from network.engine.protocol import EXTENDED_KEY, defines_training
+from network.engine.protocol import HISTORY, INIT_KEY, defines_training
 from network.engine.resume import Resumed, check_data, open_run, restore
 from network.engine.run_files import CheckpointFiles, RunCheckpoint, RunFiles, RunLog
 from network.engine.runs import (
@@ -47,6 +48,7 @@ def train(
     experiment: Experiment,
     *,
     resume: str | None = None,
+    init_from: Path | None = None,
     devices: str = "auto",
     num_nodes: int = 1,
     strategy: str = "auto",
@@ -58,6 +60,7 @@ def train(
     Args:
         resume: a ``last.ckpt``, or ``"latest"`` for that of the newest run. With more
             ``optim.epochs`` than it was to have, the run goes on longer.
+        init_from: a checkpoint to begin with: what fits of it is taken, see :func:`take_weights`.
         devices, num_nodes, strategy, accelerator: Lightning's.
         fast_dev_run: one batch of training and validation, nothing is written.
 
@@ -68,6 +71,8 @@ def train(
         InputError: data, checkpoint or devices cannot be used; the loss is not finite any more;
             the disk is full.
     """
+    if init_from and resume:
+        raise InputError("init_from and resume: a run that goes on has its weights; give one")
     check_settings(experiment)
     check_devices(accelerator, devices)
     if num_nodes < 1:
@@ -76,6 +81,8 @@ def train(
     _check_network(experiment)
     _warn_of_normalization(experiment)
     path = _resume_path(experiment, resume)
+    if init_from:
+        check_readable(init_from)
     if fast_dev_run:
         place = nullcontext(new_run(experiment))
     else:
@@ -108,10 +115,16 @@ def train(
             options["logger"] = RunLog(LOGS_DIR / experiment.name / free_logs(experiment, run))
             options["callbacks"] += _callbacks(experiment, run, monitor, options["logger"])
         with _quiet_lightning():
-            return _train(experiment, run, options, resumed)
+            return _train(experiment, run, options, resumed, init_from)
 
 
-def _train(experiment: Experiment, run: Path, options: dict, resumed: Resumed | None) -> Path:
+def _train(
+    experiment: Experiment,
+    run: Path,
+    options: dict,
+    resumed: Resumed | None,
+    init_from: Path | None,
+) -> Path:
     trainer = _make_trainer(options, LOGS_DIR / experiment.name / run.name)
     processes = trainer.world_size
     if processes > 1 and trainer.is_global_zero:
@@ -119,7 +132,12 @@ def _train(experiment: Experiment, run: Path, options: dict, resumed: Resumed | 
         print(f"{processes} processes, each with batches of data.batch_size={batch}")
     data = SegmentationData(experiment, processes)
     pl.seed_everything(experiment.seed, verbose=False)
-    task = SegmentationTask(experiment, pretrained=resumed is None)
+    model, begun = begin_with(experiment, init_from) if init_from else (None, None)
+    task = SegmentationTask(experiment, pretrained=resumed is None, model=model)
+    if begun:
+        task.history[INIT_KEY] = begun.record
+        if trainer.is_global_zero:
+            print(f"{init_from}: {begun.taken}")
     counted = getattr(task.loss, "counted", None)
     if counted:
         task.loss.set_class_counts(data.class_counts(counted))
@@ -229,7 +247,9 @@ def train_once(experiment: Experiment, **options) -> Path:
         checkpoint, own = read_checkpoint(last), settings(experiment)
         trained = default_settings(experiment) | checkpoint.get(SETTINGS_KEY, {})
         kept = [key for key in own if defines_training(key) or key == "data.root"]
-        if EXTENDED_KEY in trained or any(trained.get(key) != own[key] for key in kept):
+        if any(key in trained for key in HISTORY) or any(
+            trained.get(key) != own[key] for key in kept
+        ):
             continue
         is_done = checkpoint["epoch"] + 1 >= experiment.optim.epochs
         if is_done and not missing_figures(run, LOGS_DIR / experiment.name / run.name):

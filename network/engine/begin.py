@@ -1,0 +1,99 @@
+"""The weights that a training begins with: those of a checkpoint, or of a pretrained encoder."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from network.config import Experiment
+from network.engine.protocol import CLASSES_KEY, DATA_SET_KEY, file_hash
+from network.errors import InputError
+from network.factories import parameters
+from network.models.checkpoint import SETTINGS_KEY, named_tensors, read_checkpoint
+from network.models.transfer import Taken, take_weights
+
+_COUNT = "num_classes"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """How a training began.
+
+    Args:
+        record: what its checkpoints say of that.
+        taken: what it has taken.
+    """
+
+    record: dict[str, str]
+    taken: Taken
+
+
+def begin_with(experiment: Experiment, path: Path) -> tuple[nn.Module, Begun]:
+    """The network with what fits it of a checkpoint.
+
+    Pretrained weights are only looked for where the encoder does not come from there.
+
+    Raises:
+        InputError: the checkpoint cannot be read, or nothing of it fits.
+    """
+    checkpoint = read_checkpoint(path)
+    known = checkpoint.get(SETTINGS_KEY, {})
+    state = named_tensors(checkpoint, path)
+    own = experiment.dataset.classes
+    theirs = known.get(CLASSES_KEY)
+    if theirs is None and known.get(DATA_SET_KEY) == experiment.dataset.name:
+        theirs = own  # of older code, which did not write them down
+    if theirs is not None and not (
+        isinstance(theirs, list | tuple) and all(isinstance(name, str) for name in theirs)
+    ):
+        raise InputError(
+            f"{path}: its {CLASSES_KEY} are no names; remove them, or take another checkpoint"
+        )
+    model = experiment.build_model(pretrained=False)
+    take = partial(
+        take_weights,
+        state=state,
+        path=path,
+        own=own,
+        theirs=theirs,
+        class_dims=_class_dims(experiment.model, model),
+    )
+    taken = take(model)
+    if not taken.has_encoder:
+        model = experiment.build_model()
+        taken = take(model)
+    return model, Begun({"path": str(path), "sha256": file_hash(path)}, taken)
+
+
+def _class_dims(factory: Callable, model: nn.Module) -> dict[str, int] | None:
+    """The dimension that grows with the number of classes, by the name of a tensor; None: unknown.
+
+    By building the network once more, with a class more and without memory.
+    """
+    try:
+        more = _with_more_classes(factory)
+        with torch.device("meta"):
+            shapes = {name: value.shape for name, value in more().state_dict().items()}
+    except (TypeError, ValueError, KeyError, RuntimeError, InputError):
+        return None  # it takes no such number, or needs real memory
+    dims = {}
+    for name, value in model.state_dict().items():
+        grown = shapes.get(name, value.shape)
+        if len(grown) == value.ndim:
+            differing = [dim for dim in range(value.ndim) if grown[dim] != value.shape[dim]]
+            if len(differing) == 1:
+                dims[name] = differing[0]
+    return dims
+
+
+def _with_more_classes(factory: Callable) -> Callable[[], nn.Module]:
+    options = {"weights": None} if "weights" in parameters(factory) else {}
+    whole = partial(factory, **options)
+    bound = inspect.signature(whole.func).bind_partial(*whole.args, **whole.keywords)
+    bound.apply_defaults()
+    bound.arguments[_COUNT] += 1
+    return partial(whole.func, *bound.args, **bound.kwargs)

@@ -1,0 +1,148 @@
+"""Beginning with trained weights: what fits is taken, class by class where the classes differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from network.errors import InputError, listed
+from network.models.checkpoint import check_finite, kind_of, weights_for
+
+SHOWN = 3
+"""Names of tensors in the line about what was taken."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a model has taken from a checkpoint.
+
+    Args:
+        whole: names of the tensors that it has taken whole.
+        by_class: of those that it has taken for some of its classes.
+        classes: these classes.
+        anew: names of the tensors that start anew.
+    """
+
+    whole: Sequence[str]
+    by_class: Sequence[str]
+    classes: Sequence[str]
+    anew: Sequence[str]
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether nothing of the encoder starts anew."""
+        return not any("encoder" in name.split(".") for name in self.anew)
+
+    def __str__(self) -> str:
+        count = len(self.whole) + len(self.by_class) + len(self.anew)
+        told = f"took {len(self.whole)} of {count} tensors ({listed(self.whole, SHOWN)})"
+        if self.by_class:
+            told += (
+                f", and of {len(self.by_class)} ({listed(self.by_class, SHOWN)}) the classes "
+                f"{listed(self.classes)}"
+            )
+        if self.anew:
+            return f"{told}; {len(self.anew)} start anew ({listed(self.anew, SHOWN)})"
+        return f"{told}; nothing starts anew"
+
+
+def take_weights(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    path: Path,
+    *,
+    own: Sequence[str],
+    theirs: Sequence[str] | None,
+    class_dims: Mapping[str, int] | None,
+) -> Taken:
+    """Copy into ``model`` what fits it by name and shape.
+
+    Args:
+        state: named tensors of a checkpoint.
+        path: of the checkpoint, for an error.
+        own: names of the model's classes, by label.
+        theirs: of the checkpoint's, if they are known.
+        class_dims: the dimension of each tensor of the model that goes with the classes, if it is
+            known; else it is told by the sizes.
+
+    Raises:
+        InputError: nothing fits, or something that fits is not finite.
+    """
+    expected = model.state_dict()
+    found = _aligned(weights_for(model, state, path), expected)
+    found = {n: v for n, v in found.items() if n in expected and kind_of(v) == kind_of(expected[n])}
+    pairs = _pairs(own, theirs or ())
+    is_same = theirs is None or list(own) == list(theirs)
+    new: dict[str, Tensor] = {}
+    whole, by_class = [], []
+    for name, value in found.items():
+        old = expected[name]
+        dim = None if is_same else _class_dim(name, old, value, len(own), theirs, class_dims)
+        if dim is None:
+            if value.shape == old.shape:
+                new[name] = value
+                whole.append(name)
+            continue
+        if pairs:
+            rows = old.clone()
+            by_label = rows.unflatten(dim, (len(own), -1))
+            by_other = value.unflatten(dim, (len(theirs), -1))
+            for label, other in pairs:
+                by_label.select(dim, label).copy_(by_other.select(dim, other))
+            new[name] = rows
+            by_class.append(name)
+    if not new:
+        raise InputError(
+            f"{path}: nothing in it fits this model by name and shape; give a checkpoint of the "
+            "same network or encoder"
+        )
+    check_finite({name: found[name] for name in new}, expected, path)
+    model.load_state_dict(expected | new)
+    anew = [name for name in expected if name not in new]
+    return Taken(whole, by_class, [own[label] for label, _ in pairs], anew)
+
+
+def _pairs(own: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int]]:
+    """Own label and theirs of each class that both have."""
+    return [(label, theirs.index(name)) for label, name in enumerate(own) if name in theirs]
+
+
+def _class_dim(
+    name: str,
+    own: Tensor,
+    other: Tensor,
+    count: int,
+    theirs: Sequence[str],
+    class_dims: Mapping[str, int] | None,
+) -> int | None:
+    """The dimension in which two tensors have so many rows a class, and alone may differ."""
+    if own.ndim != other.ndim:
+        return None
+    dims = range(own.ndim) if class_dims is None else [class_dims.get(name)]
+    fitting = [
+        dim
+        for dim in dims
+        if dim is not None
+        and own.shape[dim] % count == 0
+        and own.shape[dim] // count * len(theirs) == other.shape[dim]
+        and (class_dims is not None or own.shape[dim] == count)
+        and all(own.shape[d] == other.shape[d] for d in range(own.ndim) if d != dim)
+    ]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _aligned(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` without the first part of its names, if more of it fits then.
+
+    Other code holds the network in a task under a name of its own.
+    """
+
+    def fitting(names: Mapping[str, Tensor]) -> int:
+        return sum(name in expected and names[name].shape == expected[name].shape for name in names)
+
+    best = state
+    for prefix in dict.fromkeys(name.partition(".")[0] + "." for name in state):
+        inner = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+        best = max(best, inner, key=fitting)
+    return best
