@@ -88,23 +88,33 @@ def read_curves(checkpoint: Path) -> dict[str, list[tuple[int, float]]]:
     """What the run of a checkpoint has logged: (epoch, value) by name; empty without its logs.
 
     A resumed run goes on in a folder of its own; what it trained again counts.
+
+    Raises:
+        InputError: the logs are damaged.
     """
     run, weights = checkpoint.parent.resolve(), WEIGHTS_DIR.resolve()
     if not run.is_relative_to(weights):
         return {}
     logs = LOGS_DIR / run.relative_to(weights)
     resumed = logs.parent.glob(f"{logs.name}_resumed_*/metrics.csv")
-    by_number = sorted(resumed, key=lambda path: int(path.parent.name.rpartition("_")[2]))
+    numbers = {path: path.parent.name.rpartition("_")[2] for path in resumed}
+    ours = [path for path, number in numbers.items() if number.isdecimal()]  # no copy by hand
+    by_number = sorted(ours, key=lambda path: int(numbers[path]))
     values: dict[str, dict[int, float]] = {}
     for path in (logs / "metrics.csv", *by_number):
         if not path.is_file():
             continue
-        with path.open() as file:
-            for row in csv.DictReader(file):
-                epoch = row.pop("epoch", None)
-                for name, value in row.items():
-                    if epoch and value and name != "step":
-                        values.setdefault(name, {})[int(epoch)] = float(value)
+        try:
+            with path.open() as file:
+                for row in csv.DictReader(file):
+                    epoch = row.pop("epoch", None)
+                    for name, value in row.items():
+                        if epoch and value and name != "step":
+                            values.setdefault(name, {})[int(epoch)] = float(value)
+        except (ValueError, TypeError, csv.Error) as error:  # as a full disk leaves it
+            raise InputError(
+                f"{path}: damaged ({error}); delete its broken lines, or the file"
+            ) from error
     return {name: sorted(points.items()) for name, points in values.items()}
 
 

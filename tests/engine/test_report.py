@@ -346,6 +346,13 @@ def test_curves_of_a_resumed_run(tmp_path, monkeypatch):
     assert "step" not in curves
     assert read_curves(Path("model_weights/a/b/version_0/best.ckpt").resolve()) == curves
     assert read_curves(Path("elsewhere/best.ckpt")) == {}
+    (logs / "version_0_resumed_2_copy").mkdir()
+    (logs / "version_0_resumed_2_copy/metrics.csv").write_text("epoch,step,val/mIoU\n9,9,9")
+    assert read_curves(Path("model_weights/a/b/version_0/best.ckpt")) == curves
+    for line in ("3,4,1.x", "3,4,1.0,0.6,7", "thr,4,1.0"):
+        (logs / "version_0_resumed_2/metrics.csv").write_text(f"epoch,step,train/loss\n{line}")
+        with pytest.raises(InputError, match=r"version_0_resumed_2/metrics\.csv: damaged"):
+            read_curves(Path("model_weights/a/b/version_0/best.ckpt"))
 
 
 def test_line_chart():
