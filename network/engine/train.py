@@ -1,12 +1,9 @@
 """Training: the Lightning trainer around task and data."""
 
-import logging
 import os
 import re
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -21,6 +18,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from network.config import Experiment, check_settings, default_settings, settings
 from network.engine.agreement import Agreement
 from network.engine.begin import begin_with
+from network.engine.console import console_callbacks, console_options, quiet_lightning
 from network.engine.data import SegmentationData
 from network.engine.processes import SharedError
 from network.engine.protocol import HISTORY, INIT_KEY, defines_training
@@ -100,7 +98,7 @@ def train(
         "limit_val_batches": None if monitor else 0,
         "num_sanity_val_steps": 0,  # every mask has already been read
         "use_distributed_sampler": False,  # the samplers shard by themselves
-        "enable_model_summary": False,
+        **console_options(),
     }
     with place as run:
         resumed = open_run(experiment, path) if path else None
@@ -110,11 +108,11 @@ def train(
         if SLURMEnvironment.detect():
             # Lightning's requeue goes on from a file that belongs to no run; ours is --resume.
             options["plugins"].append(SLURMEnvironment(auto_requeue=False))
-        options["callbacks"] = [Agreement(experiment, run, path)]
+        options["callbacks"] = [Agreement(experiment, run, path), *console_callbacks()]
         if not fast_dev_run:
             options["logger"] = RunLog(LOGS_DIR / experiment.name / free_logs(experiment, run))
             options["callbacks"] += _callbacks(experiment, run, monitor, options["logger"])
-        with _quiet_lightning():
+        with quiet_lightning():
             return _train(experiment, run, options, resumed, init_from)
 
 
@@ -189,29 +187,16 @@ def _make_trainer(options: dict, folder: Path) -> pl.Trainer:
     return trainer
 
 
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without what Lightning says of itself: tips, the devices that it has found."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            # Lightning's own use of torch, which nobody can change from here.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def _draw(experiment: Experiment, run: Path, logs: Path, device: torch.device) -> None:
     try:
         write_training_figures(experiment, run, logs, device)
     except (InputError, RuntimeError, OSError) as error:  # what was trained stays
         warn(f"no figures of this training ({error}); --resume draws them later")
+
+
+def _drawing_device(accelerator: str) -> torch.device:
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
 
 
 def _finish(experiment: Experiment, resumed: Resumed, accelerator: str) -> Path:
@@ -228,8 +213,7 @@ def _finish(experiment: Experiment, resumed: Resumed, accelerator: str) -> Path:
             f"{resumed.path}: all {done} epochs are done; test it, or give more optim.epochs"
         )
     if is_first_process():
-        on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-        write_training_figures(experiment, run, logs, torch.device("cuda" if on_gpu else "cpu"))
+        write_training_figures(experiment, run, logs, _drawing_device(accelerator))
         print(f"all {done} epochs were done; drew {', '.join(map(str, missing))}")
     return run
 
@@ -251,10 +235,12 @@ def train_once(experiment: Experiment, **options) -> Path:
             trained.get(key) != own[key] for key in kept
         ):
             continue
-        is_done = checkpoint["epoch"] + 1 >= experiment.optim.epochs
-        if is_done and not missing_figures(run, LOGS_DIR / experiment.name / run.name):
-            return run
-        return train(experiment, resume=str(last), **options)
+        if checkpoint["epoch"] + 1 < experiment.optim.epochs:
+            return train(experiment, resume=str(last), **options)
+        logs = LOGS_DIR / experiment.name / run.name
+        if missing_figures(run, logs) and is_first_process():
+            _draw(experiment, run, logs, _drawing_device(options.get("accelerator", "auto")))
+        return run
     return train(experiment, **options)
 
 

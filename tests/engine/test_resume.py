@@ -220,3 +220,28 @@ def test_the_closed_form_is_the_schedule():
         assert rates == pytest.approx([cosine(base, epoch, 7) for base in (1e-3, 1e-4)])
         optimizer.step()
         scheduler.step()
+
+
+def test_missing_figures_are_drawn(tiny, capsys):
+    """A training that was stopped while it drew them gets them by the same command."""
+    run = train(tiny, accelerator="cpu")
+    logs = Path("lightning_logs/tiny/version_0")
+    curves = (logs / "curves.png").read_bytes()
+    for remaining in (["panel.png"], ["curves.png", "panel.png"]):
+        for name in remaining:
+            (logs / name).unlink()
+        before = (run / "last.ckpt").read_bytes()
+        capsys.readouterr()
+        assert train(tiny, accelerator="cpu", resume="latest") == run
+        out = capsys.readouterr().out
+        assert (
+            out == f"all 1 epochs were done; drew {', '.join(f'{logs}/{x}' for x in remaining)}\n"
+        )
+        assert (run / "last.ckpt").read_bytes() == before
+        assert (logs / "curves.png").read_bytes() == curves
+    with pytest.raises(InputError, match=r"all 1 epochs are done; test it"):
+        train(tiny, accelerator="cpu", resume="latest")
+    (logs / "panel.png").unlink()
+    assert train_once(tiny, accelerator="cpu") == run
+    assert (logs / "panel.png").is_file()
+    assert train_once(tiny, accelerator="cpu") == run

@@ -18,6 +18,7 @@ from network.datasets.info import BUILDING
 from network.datasets.resize import resize_image, resize_labels
 from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.transforms import Normalize, random_window
+from network.engine.console import console_callbacks, console_options, quiet_lightning
 from network.engine.data import EpochSampler, make_loader
 from network.engine.metrics import ConfusionMatrix, compute_scores
 from network.engine.run_files import CheckpointFiles, RunCheckpoint, RunLog
@@ -285,23 +286,28 @@ def fit(
     )
     callbacks = [RunCheckpoint(folder, "best", monitor="oracle/mIoU", mode="max")] if oracle else []
     is_cuda = device.type == "cuda"
-    trainer = pl.Trainer(
-        accelerator="gpu" if is_cuda else device.type,
-        devices=[device.index or 0] if is_cuda else 1,
-        max_epochs=epochs,
-        logger=RunLog(folder.parent / "logs" / folder.name / f"from_epoch_{done}"),
-        plugins=CheckpointFiles(),
-        callbacks=[*callbacks, RunCheckpoint(folder, "last", save_on_train_epoch_end=True)],
-        log_every_n_steps=1,
-        limit_val_batches=None if oracle else 0,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-    )
-    try:
-        trainer.fit(task, loader, oracle, ckpt_path=last if done else None, weights_only=True)
-    except SystemExit:
-        # Lightning ends an interrupted process with code 1, as if it had failed.
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
-        raise
+    with quiet_lightning():
+        trainer = pl.Trainer(
+            accelerator="gpu" if is_cuda else device.type,
+            devices=[device.index or 0] if is_cuda else 1,
+            max_epochs=epochs,
+            logger=RunLog(folder.parent / "logs" / folder.name / f"from_epoch_{done}"),
+            plugins=CheckpointFiles(),
+            callbacks=[
+                *console_callbacks(),
+                *callbacks,
+                RunCheckpoint(folder, "last", save_on_train_epoch_end=True),
+            ],
+            log_every_n_steps=1,
+            limit_val_batches=None if oracle else 0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            **console_options(),
+        )
+        try:
+            trainer.fit(task, loader, oracle, ckpt_path=last if done else None, weights_only=True)
+        except SystemExit:
+            # Lightning ends an interrupted process with code 1, as if it had failed.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise

@@ -1,0 +1,78 @@
+"""What a training says while it runs: a bar on a terminal, lines in a log file."""
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from network.progress import LINE_EVERY
+
+
+class EpochLines(Callback):
+    """A line about the step every 30 seconds, and one about the scores after each epoch."""
+
+    def __init__(self) -> None:
+        self._last = self._begun = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._last = self._begun = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any
+    ) -> None:
+        if time.monotonic() - self._last >= LINE_EVERY:
+            self._last = time.monotonic()
+            step = f"step {batch[-1] + 1} of {trainer.num_training_batches}"
+            _say(trainer, f"{_epoch(trainer)}, {step}", ["loss"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        seconds = time.monotonic() - self._begun
+        scores = [name for name in trainer.callback_metrics if name.count("/") == 1]
+        names = ["loss", *sorted(name for name in scores if not name.startswith("train/"))]
+        _say(trainer, f"{_epoch(trainer)} done in {seconds:.0f} s", names)
+
+
+def _epoch(trainer: pl.Trainer) -> str:
+    return f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+
+
+def _say(trainer: pl.Trainer, begin: str, names: list[str]) -> None:
+    if trainer.is_global_zero:
+        known = trainer.callback_metrics
+        values = [f"{name} {known[name].item():.4g}" for name in names if name in known]
+        print(", ".join([begin, *values]), file=sys.stderr, flush=True)
+
+
+def console_options() -> dict[str, Any]:
+    """Lightning's options for a bar where stderr is a terminal; else see :class:`EpochLines`."""
+    return {"enable_progress_bar": sys.stderr.isatty(), "enable_model_summary": False}
+
+
+def console_callbacks() -> list[Callback]:
+    """What speaks where there is no bar."""
+    return [] if sys.stderr.isatty() else [EpochLines()]
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without what Lightning says of itself: tips, the devices that it has found."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # Lightning's own use of torch, which nobody can change from here.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+            # A run folder is never empty: its owner's lock lies in it.
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
