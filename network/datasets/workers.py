@@ -7,13 +7,14 @@ and where the other end is closed, by whatever ended it, a worker ends too.
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import Pipe, spawn
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -87,36 +88,50 @@ def map_parallel(
 @contextmanager
 def _started(function: Callable, count: int) -> Iterator[list[Connection]]:
     """Pipes to ``count`` workers, which end with the block."""
-    # Forking a process that runs threads (OpenCV has some) can hang the child.
-    context = get_context("spawn")
     connections: list[Connection] = []
-    processes: list[BaseProcess] = []
+    processes: list[subprocess.Popen] = []
     try:
         with _signals_held():
             for _ in range(count):
-                ours, theirs = context.Pipe()
+                ours, theirs = Pipe()
                 connections.append(ours)
-                process = context.Process(target=_serve, args=(theirs, function), daemon=True)
-                process.start()
-                processes.append(process)
+                processes.append(_start(theirs.fileno()))
                 theirs.close()
+        described = spawn.get_preparation_data("worker")
+        del described["authkey"]  # nobody is to authenticate
+        for connection in connections:
+            connection.send(described)
+            connection.send(function)
         yield connections
     finally:
         for connection in connections:
             connection.close()
         try:
             for process in processes:
-                process.join(PATIENCE)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE)
         finally:
             for process in processes:
                 process.kill()
-                process.join()
+                process.wait()
+
+
+def _start(descriptor: int) -> subprocess.Popen:
+    """A worker at the other end of a pipe.
+
+    It is a new interpreter: forking a process that runs threads (OpenCV has some) can hang the
+    child. Those of multiprocessing begin with a traceback where this process has just been killed.
+    """
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({descriptor})"
+    )
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[descriptor])
 
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
     """Put off Ctrl-C and SIGTERM; processes that are started here do so until they are ready."""
-    resource_tracker.ensure_running()  # its start would let them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -124,19 +139,26 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
-    """Do what the pipe asks for until its other end is closed."""
+def serve(descriptor: int) -> None:
+    """Do, as a worker, what the pipe asks for until its other end is closed."""
+    connection = Connection(descriptor)
     cv2.setNumThreads(1)  # the processes share the cores, not OpenCV's threads in each of them
+    try:
+        spawn.prepare(connection.recv())  # imports what the command has imported
+        function = connection.recv()
+    except (EOFError, ConnectionError):
+        return
+    except Exception as error:
+        connection.send((None, None, _sendable(error)))
+        return
     work = _Work()
     jobs: SimpleQueue = SimpleQueue()
     threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
     while (job := jobs.get()) is not None:
         number, item = job
         result, error = work.run(function, item)
-        if error is not None:
-            error = _sendable(error)
         try:
-            connection.send((number, result, error))
+            connection.send((number, result, None if error is None else _sendable(error)))
         except ConnectionError:
             return  # nobody waits for it any more
         except Exception as unsendable:  # a result that cannot be pickled
