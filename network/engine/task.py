@@ -32,7 +32,7 @@ def seed_batch(task: pl.LightningModule, seed: int, batch_index: int) -> None:
 
 
 def _mean(**options) -> MeanMetric:
-    """A mean that shows what is not finite; torchmetrics would leave it out."""
+    """A mean that shows what is no number; torchmetrics would leave it out, after a look a step."""
     return MeanMetric(nan_strategy="disable", **options)
 
 
@@ -56,7 +56,8 @@ class SegmentationTask(pl.LightningModule):
         self.normalize = Normalize(*experiment.normalization)
         k = experiment.dataset.num_classes
         self.train_matrix, self.val_matrix = ConfusionMatrix(k), ConfusionMatrix(k)
-        self.val_loss = _mean()
+        # No number counts as infinite; without any such rule torchmetrics forgets the weights.
+        self.val_loss = MeanMetric(nan_strategy=float("inf"))
         self.history: dict[str, Any] = {}  # what else a checkpoint says of its run, see HISTORY
         self.watch = LossWatch()
         self.train_parts = nn.ModuleDict()  # a mean for each part of the loss, by name
@@ -144,15 +145,10 @@ class SegmentationTask(pl.LightningModule):
         """Nothing is chosen, and nothing saved, by a loss that is not finite."""
         if loss.isfinite():
             return
-        if not self.val_matrix.compute().sum():
-            raise InputError(
-                f"data.val={self.experiment.data.val}: no pixel of this split has a label; give "
-                "another split, or data.val=None"
-            )
         epochs = self.experiment.optim.epochs
         raise InputError(
-            f"epoch {self.current_epoch + 1} of {epochs}: the loss of the validation is "
-            f"{loss.item():g}; {self._remedy()}"
+            f"epoch {self.current_epoch + 1} of {epochs}: the loss of the validation is not "
+            f"finite; {self._remedy()}"
         )
 
     def _log_scores(self, split: str, matrix: ConfusionMatrix) -> Scores:

@@ -90,8 +90,14 @@ class ValidationLate(LateLoss):
     ("loss", "told"),
     [
         (LossLate, "epoch 2 of 5, step 1 of 1: the loss is nan (its dice nan); train anew with a"),
-        (GradientLate, "epoch 2 of 5: the loss of the validation is nan; train anew with a lower"),
-        (ValidationLate, "epoch 2 of 5: the loss of the validation is nan; train anew with a"),
+        (
+            GradientLate,
+            "epoch 2 of 5: the loss of the validation is not finite; train",
+        ),
+        (
+            ValidationLate,
+            "epoch 2 of 5: the loss of the validation is not finite; train",
+        ),
     ],
 )
 def test_the_epoch_before_stays(tiny: Experiment, loss, told):
@@ -110,7 +116,7 @@ def test_one_batch_of_a_validation(tiny):
     """A mean that leaves out what is no number would hide it."""
     data = replace(tiny.data, train="val", val="train", repeat=2, val_batch_size=1)
     wrong = replace(tiny, loss=ValidationLate, data=data)
-    with pytest.raises(InputError, match="epoch 1 of 1: the loss of the validation is nan"):
+    with pytest.raises(InputError, match="epoch 1 of 1: the loss of the validation is not finite"):
         train(wrong, accelerator="cpu")
 
 
