@@ -187,7 +187,7 @@ class Experiment:
             split = getattr(self.data, key)
             if split is not None and split not in self.dataset.splits:
                 raise InputError(
-                    f"data.{key}={split}: {self.dataset.name} has no such split"
+                    f"data.{key}={_short(split)}: {self.dataset.name} has no such split"
                     + nearest(split, self.dataset.splits)
                 )
 
@@ -231,6 +231,9 @@ class Experiment:
 
 
 _OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
+
+_LONGEST = 100
+"""Characters of a word that are repeated in an error."""
 
 _PLAIN = ("data", "optim", "compute")
 """Sections of plain values."""
@@ -346,7 +349,7 @@ def describe(experiment: Experiment) -> str:
 def require(condition: bool, key: str, value: object, expected: str) -> None:
     """Raise an :class:`InputError` that names the setting, unless the condition holds."""
     if not condition:
-        raise InputError(f"{key}={value}: must be {expected}")
+        raise InputError(f"{key}={_short(str(value))}: must be {expected}")
 
 
 def _default_name(path: Path) -> str:
@@ -447,9 +450,12 @@ def parse_overrides(overrides: Sequence[str], types: dict[str, Any]) -> dict[str
     for word in overrides:
         key, equals, text = word.partition("=")
         if not equals:
-            raise InputError(f"override '{word}': expected key=value, e.g. data.batch_size=4")
+            raise InputError(
+                f"override '{_short(word)}': expected key=value, e.g. data.batch_size=4"
+            )
         if key not in types:
-            raise InputError(f"override '{word}': unknown key '{key}'{nearest(key, types)}")
+            known = nearest(key, types)
+            raise InputError(f"override '{_short(word)}': unknown key '{_short(key)}'{known}")
         section, _, name = key.rpartition(".")
         values.setdefault(section, {})[name] = _parse(key, text, types[key])
     return values
@@ -492,4 +498,9 @@ def _parse(key: str, text: str, expected: Any) -> Any:
         name = (
             getattr(expected, "__name__", str(expected)) if isinstance(expected, type) else expected
         )
-        raise InputError(f"override '{key}={text}': expected {name}") from error
+        raise InputError(f"override '{key}={_short(text)}': expected {name}") from error
+
+
+def _short(text: str) -> str:
+    """So much of a word as a line of an error can take."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -211,3 +211,17 @@ def test_missing_config(tmp_path):
     assert "no such config" in error_of(tmp_path / "none.py")
     (tmp_path / "bicor.yaml").write_text("")
     assert "must end in .py" in error_of(tmp_path / "bicor.yaml")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        f"model.{'x' * 5000}=1",
+        f"data.crop={'x' * 5000}",
+        f"data.train={'x' * 5000}",
+        f"compute.precision={'x' * 5000}",
+        "x" * 5000,
+    ],
+)
+def test_long_words_are_cut(config, word):
+    assert len(error_of(config, word)) < 600

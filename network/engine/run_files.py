@@ -49,9 +49,12 @@ class CheckpointFiles(CheckpointIO):
                 raise writer.error
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
-        """The checkpoint that was read already, once; else that of the file."""
-        resumed, self._resumed = self._resumed, None
-        return read_checkpoint(Path(path)) if resumed is None else resumed
+        """The checkpoint that was read already, which is let go of; else that of the file."""
+        if not self._resumed:
+            return read_checkpoint(Path(path))
+        content = dict(self._resumed)
+        self._resumed.clear()  # whoever else holds it needs its memory no longer
+        return content
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove the file."""
