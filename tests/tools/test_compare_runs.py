@@ -1,6 +1,7 @@
 """tools/compare_runs.py as a process: tables of real folders, and wrong input."""
 
 import csv
+import json
 import sys
 
 import pytest
@@ -42,6 +43,46 @@ def test_results_without_a_stamp(tmp_path):
     (tmp_path / "bare/scores.json").write_text('{"mIoU": 0.9}')
     args = ["one", "bare", "-o", "table.md"]
     assert "no complete protocol stamp" in error_of(TOOL, *args, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["scores"]["full"].pop("mF1"), "scores.full.mF1: Field required"),
+        (lambda d: d["scores"]["full"].update(mIoU="high"), "scores.full.mIoU: Input should be"),
+        (lambda d: d["scores"]["full"].update(classes=[]), "scores.full.classes: Input should be"),
+        (lambda d: d["scores"]["full"].pop("absent"), "scores.full.absent: Field required"),
+        (lambda d: d["scores"].update(drawn=d["scores"]["full"]), "'drawn'"),
+        (lambda d: d["protocol"].update(settings={}), "protocol.settings.name: Field required"),
+        (lambda d: d["protocol"].update(training=[]), "protocol.training: Input should be"),
+        (lambda d: d.clear(), "protocol: Field required"),
+    ],
+)
+def test_damaged_results(tmp_path, monkeypatch, change, words):
+    make_result(tmp_path / "one")
+    path = tmp_path / "one/scores.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [TOOL, "one"])
+    with pytest.raises(InputError, match=rf"scores\.json: no complete protocol stamp \({words}"):
+        compare_runs.main("")
+
+
+def test_damaged_records(tmp_path, monkeypatch):
+    """Of the pairs that are drawn, one has other classes than its result says."""
+    for name, seed in (("one", 1), ("two", 2)):
+        make_result(tmp_path / name, seed)
+    path = tmp_path / "two/images.jsonl"
+    first, *rest = path.read_text().splitlines()
+    record = json.loads(first)
+    del record["counts"]["full"]
+    path.write_text("\n".join([json.dumps(record), *rest]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [TOOL, "a=one", "b=two", "--paired"])
+    with pytest.raises(InputError, match=r"images\.jsonl: no counts of .* of full masks"):
+        compare_runs.main("")
 
 
 @pytest.mark.parametrize(
