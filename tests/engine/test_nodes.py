@@ -12,6 +12,7 @@ import torch
 
 from network.datasets.info import VAIHINGEN
 from tests.conftest import ROOT
+from tests.disks import mounted
 from tests.scenes import make_dataset
 
 CONFIG = ROOT / "config/vaihingen/bicor.py"
@@ -150,6 +151,20 @@ def test_a_loss_that_is_not_finite_ends_all_processes(nodes, tmp_path):
     assert code == 2
     assert len(errors) == 1
     assert ": the loss is nan" in errors[0]
+
+
+def test_a_full_disk_ends_all_processes(tmp_path):
+    """The first one writes; the other must not wait for it."""
+    data = make_dataset(tmp_path / "data", VAIHINGEN, {"train": 2, "val": 1})
+    words = ["--devices", "2", f"data.root={data}", "model.dim=32", "optim.epochs=9"]
+    with mounted(tmp_path / "disk", "6500k") as disk:
+        ((code, _, errors),) = finish(start(disk, *words))
+        assert code == 2
+        assert len(errors) == 1
+        assert "last.ckpt: cannot be written" in errors[0]
+        last = disk / "model_weights/nodes/version_0/last.ckpt"
+        assert torch.load(last, weights_only=True)["epoch"] == 0
+        assert sorted(os.listdir(last.parent)) == ["best.ckpt", "experiment.txt", "last.ckpt"]
 
 
 def test_a_node_of_no_other(tmp_path):
