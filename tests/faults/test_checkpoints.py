@@ -158,9 +158,6 @@ def test_resuming(launcher, project, tmp_path, trials, count):
         "no_optimizer": {"optimizer_states": []},
         "empty_optimizer": {"optimizer_states": [{}]},
         "no_moments": {"optimizer_states": [optimizer | {"state": {}}]},
-        "fewer_moments": {
-            "optimizer_states": [optimizer | {"state": dict(list(optimizer["state"].items())[1:])}]
-        },
         "no_groups": {"optimizer_states": [optimizer | {"param_groups": []}]},
         "no_scheduler": {"lr_schedulers": []},
         "no_loops": {"loops": {}},
