@@ -212,8 +212,9 @@ def predict_samples(
 def _load_model(experiment: Experiment, checkpoint: Path) -> tuple[nn.Module, dict | None]:
     """The model with its weights, and the settings that they were trained with, if known."""
     model = experiment.build_model(pretrained=False)
-    load_weights(model, checkpoint)
-    training = read_checkpoint(checkpoint).get(SETTINGS_KEY)
+    content = read_checkpoint(checkpoint)
+    load_weights(model, checkpoint, content)
+    training = content.get(SETTINGS_KEY)
     if training:
         check_same_settings(training, experiment, checkpoint, changes_predictions)
     return model, training
