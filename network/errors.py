@@ -109,6 +109,8 @@ class _Signals:
             self.received = time.monotonic()
 
         self._handle(note)
+        # torch raises, wherever this process is, when a worker of its data ends.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def _handle(self, handler: Callable[..., None] | signal.Handlers) -> None:
         for number in self.heeded:

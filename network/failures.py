@@ -33,6 +33,10 @@ LESS_MEMORY = (
     "give a smaller data.batch_size or data.crop, fewer data.workers, smaller images, or predict "
     "in smaller patches (-p)"
 )
+LOST_PEER = (
+    "another process of this training has ended, or cannot be reached (its own output says why, "
+    "unless it was killed); go on with --resume"
+)
 LESS_SHARED = "give data.workers=0, or more shared memory (docker run --shm-size=8g)"
 
 
@@ -94,10 +98,7 @@ def _lost_peer(error: BaseException) -> str | None:
     )
     is_store = name in ("DistNetworkError", "DistStoreError")
     if is_gloo or is_nccl or is_store:
-        return (
-            "another process of this training has ended, or cannot be reached (its own output says "
-            "why, unless it was killed); go on with --resume"
-        )
+        return LOST_PEER
     return None
 
 

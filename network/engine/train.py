@@ -20,6 +20,7 @@ from network.engine.agreement import Agreement
 from network.engine.begin import begin_with
 from network.engine.console import console_callbacks, console_options, quiet_lightning
 from network.engine.data import SegmentationData
+from network.engine.peers import Peers
 from network.engine.processes import SharedError
 from network.engine.protocol import HISTORY, INIT_KEY, defines_training
 from network.engine.resume import Resumed, check_data, open_run, restore
@@ -108,7 +109,7 @@ def train(
         if SLURMEnvironment.detect():
             # Lightning's requeue goes on from a file that belongs to no run; ours is --resume.
             options["plugins"].append(SLURMEnvironment(auto_requeue=False))
-        options["callbacks"] = [Agreement(experiment, run, path), *console_callbacks()]
+        options["callbacks"] = [Agreement(experiment, run, path), Peers(), *console_callbacks()]
         if not fast_dev_run:
             options["logger"] = RunLog(LOGS_DIR / experiment.name / free_logs(experiment, run))
             options["callbacks"] += _callbacks(experiment, run, monitor, options["logger"])
