@@ -96,3 +96,23 @@ def test_the_first_of_two_processes_is_killed(train):
     process = train("data.workers=0", "--devices", "2")
     process.kill()
     check_end(process, -9, "error: another process of this training has ended")
+
+
+def test_workers_without_shared_memory(cwd):
+    """Where /dev/shm is as small as in a container."""
+    mount = 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"'
+    script = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+    if os.geteuid() or subprocess.run([*script, "true"], capture_output=True).returncode:
+        pytest.skip("only root can mount a disk")
+    command = [*script, sys.executable, str(ROOT / "train.py"), "-c", VAIHINGEN_CONFIG, *OVERRIDES]
+    ended = subprocess.run(
+        [*command, "data.workers=2", "data.crop=64", "--accelerator", "cpu"],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    (line,) = (x for x in ended.stderr.splitlines() if x.startswith("error: "))
+    assert "data.workers=0" in line
+    assert "--shm-size=8g" in line
