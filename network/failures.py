@@ -59,8 +59,10 @@ def is_lost_peer(error: BaseException) -> bool:
 
 
 def is_terminated_worker(error: BaseException) -> bool:
-    """Whether a DataLoader worker was told to end, as all processes of a job are."""
-    return any("killed by signal: Terminated" in str(one) for one in _causes(error))
+    """Whether a DataLoader worker may have been told to end, as all processes of a job are."""
+    # Which of the two torch says depends on what it notices first.
+    ways = ("killed by signal: Terminated", "exited unexpectedly")
+    return any(way in str(one) for one in _causes(error) for way in ways)
 
 
 def why_not_written(error: OSError) -> str:

@@ -12,12 +12,11 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from network.datasets.files import list_images, lossy_mask
+from network.datasets.files import list_images, lossy_mask, read_mask_raster
 from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.info import LOVEDA
 from network.datasets.workers import map_parallel
 from network.errors import InputError
-from network.rasters.reader import read_raster
 
 MARK_KEY = "labels"
 MARK = "LoveDA train ids, 7 = ignore"
@@ -89,7 +88,7 @@ def read_raw_mask(path: Path) -> np.ndarray:
         raise InputError(
             f"{path}: unreadable or truncated mask; copy or extract it again"
         ) from error
-    raster = read_raster(path)
+    raster = read_mask_raster(path, LOVEDA)
     if raster.header.is_lossy:
         raise lossy_mask(path)
     raw = raster.values[..., 0]

@@ -9,6 +9,7 @@ compressions have none: what their decoder does not notice, nobody can.
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from network.errors import InputError
@@ -53,26 +54,31 @@ def find_driver(path: Path) -> str:
 
 def check_structure(path: Path, driver: str) -> None:
     """Raise an :class:`InputError` if a file ends too early or claims more than it can hold."""
-    try:
+    with _damage_named(path):
         if driver == "PNG":
             _check_png(path)
         elif driver == "JPEG":
             _check_jpeg(path)
         else:
             _check_tiff(path)
-    except (struct.error, LookupError, ValueError, OverflowError, MemoryError) as error:
-        raise InputError(f"{path}: its header is damaged; {REMEDY}") from error
-    except OSError as error:
-        raise InputError(f"{path}: unreadable image ({error.strerror}); {REMEDY}") from error
 
 
 def check_bytes(path: Path, driver: str) -> None:
     """Raise an :class:`InputError` if a checksum in a file says that its pixels are damaged."""
-    try:
+    with _damage_named(path):
         if driver == "PNG":
             _check_png_bytes(path)
         elif driver == "GTiff":
             _check_deflated_bytes(path)
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn what numbers that make no sense lead to into an :class:`InputError`."""
+    try:
+        yield
+    except (struct.error, LookupError, ValueError, OverflowError, MemoryError) as error:
+        raise InputError(f"{path}: its header is damaged; {REMEDY}") from error
     except OSError as error:
         raise InputError(f"{path}: unreadable image ({error.strerror}); {REMEDY}") from error
 
@@ -241,7 +247,7 @@ def read_tiff_tags(path: Path) -> dict[int, tuple[int, ...]]:
         for number in range(count):
             at = start + number * step
             tag, kind, length = read(f"HH{offset}", at)
-            if kind not in _TIFF_TYPES:
+            if kind not in _TIFF_TYPES or not length:
                 continue
             values = f"{length}{_TIFF_TYPES[kind]}"
             place = at + step - inline

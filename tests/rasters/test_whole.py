@@ -40,7 +40,7 @@ def write(path: Path, image: np.ndarray, **options) -> None:
         ("tiles.tif", {"compress": "deflate", "predictor": 2, "tiled": True, "blockxsize": 32}),
     ],
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_what_has_checksums_is_never_read_damaged(tmp_path_factory, name, options, data):
     """Bytes changed or left out anywhere: the same pixels as before, or an error."""
