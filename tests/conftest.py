@@ -57,7 +57,8 @@ def pytest_addoption(parser) -> None:
 
 def pytest_terminal_summary(terminalreporter) -> None:
     """The table of the campaigns of tests/faults."""
-    reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, ())]
+    # They are counted at the end of a test, which has a report of its own.
+    reports = [r for kind in ("", "error") for r in terminalreporter.stats.get(kind, ())]
     rows = [value for r in reports for key, value in r.user_properties if key == "faults"]
     if not rows:
         return
