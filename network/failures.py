@@ -128,7 +128,7 @@ def _memory(error: BaseException) -> str | None:
     wanted = re.search(
         r"(?:tried|unable|failed) to allocate ([\d.]+ ?(?:bytes|[KMGTP]iB))", text, re.IGNORECASE
     )
-    amount = f" ({wanted[1]} more were wanted)" if wanted else ""
+    amount = f" ({_in_gib(wanted[1])} more were wanted)" if wanted else ""
     if name == "OutOfMemoryError" or "CUDA out of memory" in text or "ALLOC_FAILED" in text:
         return f"the memory of the GPU is full{amount}; {LESS_MEMORY}"
     is_full = (
@@ -139,6 +139,12 @@ def _memory(error: BaseException) -> str | None:
         or _errno(error) == errno.ENOMEM
     )
     return f"the memory of this machine is full{amount}; {LESS_MEMORY}" if is_full else None
+
+
+def _in_gib(amount: str) -> str:
+    """An amount of memory as people read it; torch gives bytes on CPUs."""
+    number, _, unit = amount.partition(" ")
+    return f"{int(number) / 2**30:.3g} GiB" if unit == "bytes" else amount
 
 
 def _compiler(error: BaseException) -> str | None:

@@ -61,6 +61,13 @@ def test_full_memory(run, function):
     assert "\n" not in line
 
 
+def test_bytes_are_told_in_gib():
+    error = RuntimeError(
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 3221225472 bytes."
+    )
+    assert "(3 GiB more were wanted)" in explain(error)
+
+
 def test_full_memory_of_the_gpu():
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
     line = explain(error)

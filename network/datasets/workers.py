@@ -123,7 +123,9 @@ def _start(descriptor: int) -> subprocess.Popen:
     child. Those of multiprocessing begin with a traceback where this process has just been killed.
     """
     code = (
-        f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({descriptor})"
+        f"import os, sys; sys.path[:] = {sys.path!r}; "
+        f"from {__name__} import serve; serve({descriptor}); "
+        "sys.stdout.flush(); os._exit(0)"  # unloading libraries takes a while
     )
     command = [sys.executable, "-c", code]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[descriptor])

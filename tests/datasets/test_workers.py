@@ -185,7 +185,7 @@ def test_workers_end_with_a_killed_process(command):
     before = set(os.listdir("/dev/shm"))
     process.kill()
     process.wait()
-    wait_until(lambda: not members(process.pid), 5)
+    wait_until(lambda: not members(process.pid), 15)
     assert not list(folder.iterdir())  # their items were interrupted, not cut off
     new = set(os.listdir("/dev/shm")) - before
     assert not [name for name in new if name.startswith("sem.")]
