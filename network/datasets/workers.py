@@ -127,8 +127,13 @@ def _start(descriptor: int) -> subprocess.Popen:
         f"from {__name__} import serve; serve({descriptor}); "
         "sys.stdout.flush(); os._exit(0)"  # unloading libraries takes a while
     )
-    command = [sys.executable, "-c", code]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[descriptor])
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+        # The processes share the cores, not the threads of torch and NumPy in each of them.
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
 
 
 @contextmanager
@@ -144,7 +149,7 @@ def _signals_held() -> Iterator[None]:
 def serve(descriptor: int) -> None:
     """Do, as a worker, what the pipe asks for until its other end is closed."""
     connection = Connection(descriptor)
-    cv2.setNumThreads(1)  # the processes share the cores, not OpenCV's threads in each of them
+    cv2.setNumThreads(1)  # which heeds no OMP_NUM_THREADS
     try:
         spawn.prepare(connection.recv())  # imports what the command has imported
         function = connection.recv()

@@ -9,7 +9,9 @@ import time
 from functools import partial
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 
 from network.datasets.workers import map_parallel
 from network.errors import InputError
@@ -99,6 +101,14 @@ def make_unsendable(_: int) -> threading.Lock:
 def test_a_result_that_cannot_be_pickled():
     with pytest.raises(TypeError, match="cannot pickle"):
         map_parallel(make_unsendable, range(2), workers=2, unit="item")
+
+
+def threads(_: int) -> tuple[int, int]:
+    return torch.get_num_threads(), cv2.getNumThreads()
+
+
+def test_workers_share_the_cores():
+    assert set(map_parallel(threads, range(3), workers=2, unit="item")) == {(1, 1)}
 
 
 def test_large_items_and_results():

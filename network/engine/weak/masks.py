@@ -1,12 +1,10 @@
 """Steps of the chain that make masks of all tiles: seeds, and pseudo masks in the end."""
 
-import multiprocessing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import BUILDING
@@ -77,8 +75,6 @@ class _MaskWriter:
 
     def __call__(self, tile: Sample) -> np.ndarray:
         """Pixels of background, building and unsure."""
-        if multiprocessing.parent_process():
-            torch.set_num_threads(1)  # the processes share the cores
         activation = read_map(self.source / f"{tile.name}.npy")
         if self.channel is not None:
             activation = activation[self.channel]
