@@ -144,15 +144,17 @@ def owned(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process is writing there, or nobody can.
     """
-    with locked(folder, folder / LOCK):
+    with locked(folder, folder / LOCK) as is_sure:
         for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
-            remove_leftovers(path, everyone=True)
+            remove_leftovers(path, everyone=is_sure)
         yield
 
 
 @contextmanager
-def locked(folder: Path, lock: Path) -> Iterator[None]:
+def locked(folder: Path, lock: Path) -> Iterator[bool]:
     """Let no other process that asks for ``lock``, a file, write ``folder`` while the block runs.
+
+    The block is told whether that is sure: some disks know no locks.
 
     Raises:
         InputError: another process is writing there, or nobody can.
@@ -160,9 +162,9 @@ def locked(folder: Path, lock: Path) -> Iterator[None]:
     made = [path for path in lock.parents if not path.exists()]
     with writing(folder):
         lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _acquire(lock, folder)
+        descriptor, is_sure = _acquire(lock, folder)
     try:
-        yield
+        yield is_sure
     finally:
         with suppress(OSError):  # its folder may be gone
             lock.unlink()
@@ -172,8 +174,8 @@ def locked(folder: Path, lock: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def _acquire(lock: Path, folder: Path) -> int:
-    """The descriptor of the locked file, in which its owner stands."""
+def _acquire(lock: Path, folder: Path) -> tuple[int, bool]:
+    """The descriptor of the file, in which its owner stands, and whether it could be locked."""
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -182,7 +184,7 @@ def _acquire(lock: Path, folder: Path) -> int:
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 warn(f"{folder}: this disk knows no locks; start no second process that writes it")
-                return descriptor
+                return descriptor, False
             owner = os.read(descriptor, 1000).decode(errors="replace").strip()
             os.close(descriptor)
             if error.errno not in (errno.EACCES, errno.EAGAIN):
@@ -198,7 +200,7 @@ def _acquire(lock: Path, folder: Path) -> int:
                 with suppress(OSError):  # on a full disk: who it is need not be known
                     name = f"process {os.getpid()} on {socket.gethostname()}\n"
                     os.write(descriptor, name.encode())
-                return descriptor
+                return descriptor, True
         os.close(descriptor)
 
 

@@ -1,4 +1,4 @@
-"""What scoring the padding of ISPRS tiles does: two policies in training, two in test.
+"""Measure how the padding of ISPRS tiles changes scores: two policies in training, two in test.
 
 python tools/padding_study.py
 python tools/padding_study.py --real PATH   (with {vaihingen,potsdam}/{images,masks_eroded} in it)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 import network.models  # noqa: F401  repairs torchvision first where it must be
+from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.workers import available_cores
 from network.engine.ablation import (
@@ -82,9 +83,7 @@ def main(description: str) -> None:
 
 def parse_args(description: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("table", choices=TABLES)
     add("-c", "--config", type=Path, required=True, help="data, optimizer, encoder")
@@ -170,7 +169,7 @@ def run_process(
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     if device.isdecimal():
-        # Of those that a cluster has given this process.
+        # A cluster may have given this process some of the GPUs only: count among those.
         visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
         environment["CUDA_VISIBLE_DEVICES"] = visible[int(device)] if visible != [""] else device
     command = [sys.executable, str(Path(sys.argv[0]).resolve()), args.table, "-c", str(args.config)]

@@ -27,6 +27,7 @@ from network.benchmark.naive_d2ls import NaiveD2LSOrder
 from network.benchmark.parts import measure_parts
 from network.benchmark.patches import benchmark_patches
 from network.benchmark.testing import benchmark_testing
+from network.command_line import command_parser
 from network.config import (
     PRECISIONS,
     Experiment,
@@ -55,7 +56,7 @@ MODELS = (
     *(("config/baselines/loveda.py", f"model.architecture={name}") for name in ARCHITECTURES),
 )
 
-# What --each adds to the plain row, one row each.
+# The switches of --each: every one of them gets a row, beside the plain one.
 SWITCHES = (
     "compute.channels_last=True",
     "compute.precision=bf16-mixed",
@@ -114,9 +115,7 @@ def main(description: str) -> None:
 
 def parse_args(description: str) -> argparse.Namespace:
     """The command line; overrides may stand anywhere on it."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("subject", nargs="?", default="model", metavar="{" + ",".join(SUBJECTS) + "}")
     add("-c", "--config", type=Path, nargs="+", default=[DEFAULT_CONFIG], help="one row each")
@@ -146,7 +145,7 @@ def parse_args(description: str) -> argparse.Namespace:
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """The machine and the versions that the figures belong to."""
     processor = platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():

@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.contact_sheet import write_contact_sheet
 from network.datasets.doctor import Diagnosis, examine
@@ -41,9 +42,7 @@ def main(description: str) -> None:
 
 def parse_args(description: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("--splits", nargs="+", default=[], help="default: train val test, as far as they exist")

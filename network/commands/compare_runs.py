@@ -6,6 +6,7 @@ For arguments see ``tools/compare_runs.py``.
 import argparse
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.engine.comparison import common_kinds, compare, paired_differences, read_models
 from network.engine.comparison_tables import (
     difference_lines,
@@ -59,9 +60,7 @@ def main(description: str) -> None:
 
 def parse_args(description: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("runs", nargs="+", metavar="[NAME=]FOLDER", help="folder that a test script has scored")
     add("-o", "--output", type=Path, action="append", default=[], help=".md, .tex, .csv; repeat")

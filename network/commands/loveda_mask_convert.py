@@ -3,19 +3,17 @@
 For arguments see ``tools/loveda_mask_convert.py``.
 """
 
-import argparse
 import time
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.datasets.loveda import convert_masks, rgb_folder
 from network.datasets.workers import available_cores
 
 
 def main(description: str) -> None:
     """Convert the masks that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("--mask-dir", type=Path, required=True, help="folder of the raw masks")
     add("--output-mask-dir", type=Path, required=True, help="folder to write the index masks to")

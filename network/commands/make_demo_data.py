@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.datasets.folder_jobs import check_manifest, replacing_folders, write_manifest
 from network.datasets.info import SPLITS
 from network.datasets.scene_files import SceneTile, write_scene
@@ -23,9 +24,7 @@ SEEDS_PER_SPLIT = 1_000_000
 
 def parse_args(description: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     parser.add_argument(
         "--output", type=Path, default=Path("data/demo/tiles"), help="folder to make"
     )

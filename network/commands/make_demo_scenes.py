@@ -6,6 +6,7 @@ For arguments see ``tools/weak/make_demo_scenes.py``.
 import argparse
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.datasets.building_scenes import make_building_scenes
 from network.datasets.folder_jobs import check_manifest, replacing_folders, write_manifest
 from network.errors import InputError
@@ -26,9 +27,7 @@ def main(description: str) -> None:
 
 def parse_args(description: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("--output", type=Path, default=Path("data/demo/buildings"), help="default: %(default)s")
     add("--train", type=int, default=96, help="default: %(default)s")

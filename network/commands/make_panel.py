@@ -3,9 +3,9 @@
 For arguments see ``tools/make_panel.py``.
 """
 
-import argparse
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.segmentation import find_samples
 from network.engine.figures import write_panel
@@ -14,9 +14,7 @@ from network.errors import InputError
 
 def main(description: str) -> None:
     """Write the figure that the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("-i", "--predictions", type=Path, required=True, help="folder that a test script wrote")

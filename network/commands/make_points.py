@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.info import DatasetInfo
 from network.datasets.workers import available_cores
@@ -47,9 +48,7 @@ def main(description: str) -> None:
 
 def parse_args(description: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("--name", required=True, help="of the folder to make")

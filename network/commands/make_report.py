@@ -3,9 +3,9 @@
 For arguments see ``tools/make_report.py``.
 """
 
-import argparse
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.engine.report.page import write_report
 from network.engine.results import REPORT_FILE, read_protocol
@@ -14,9 +14,7 @@ from network.errors import InputError
 
 def main(description: str) -> None:
     """Write the report that the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("folder", type=Path, help="folder that a test script wrote")
     add("-o", "--output", type=Path, help=f"HTML to write (default: FOLDER/{REPORT_FILE})")

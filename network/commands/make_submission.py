@@ -6,6 +6,7 @@ For arguments see ``tools/make_submission.py``.
 import argparse
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.datasets.submission import SERVERS, check_submission, write_submission
 from network.errors import InputError
 
@@ -27,9 +28,7 @@ def main(description: str) -> None:
 
 def parse_args(description: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("data_set", choices=SERVERS)
     add(

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.bands import Band, measure_bands
 from network.datasets.info import DatasetInfo
@@ -27,7 +28,7 @@ def main(description: str) -> None:
     for split in splits:
         if split not in info.splits:
             raise InputError(f"--splits {split}: no such split{nearest(split, info.splits)}")
-        # By file: splits may share folders.
+        # A file counts once, although two splits may share its folder.
         found |= {s.image: s for s in find_samples(info, experiment.root, split)}
     samples = list(found.values())
     bands = measure_bands(samples, info, all_pixels=args.all_pixels, workers=args.workers)
@@ -48,9 +49,7 @@ def main(description: str) -> None:
 
 def parse_args(description: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("--splits", nargs="+", default=[], help="default: the config's training split")

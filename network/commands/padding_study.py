@@ -1,11 +1,11 @@
-"""What scoring the padding of ISPRS tiles does: two policies in training, two in test.
+"""Measure how the padding of ISPRS tiles changes scores: two policies in training, two in test.
 
 For arguments see ``tools/padding_study.py``.
 """
 
-import argparse
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.config import parse_with_overrides
 from network.engine.padding_study import geometry_table, results_table, run_study, write_study
 
@@ -14,9 +14,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "config/padding_study/bicor.py"
 
 def main(description: str) -> None:
     """Run the study."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("-o", "--output", type=Path, default=Path("fig_results/padding_study"))
     add("--work", type=Path, default=Path("data/padding_study"), help="for tiles and patches")

@@ -6,6 +6,7 @@ For arguments see ``tools/prepare_data.py``.
 import argparse
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
 from network.datasets.patches import PAD_POLICIES, UNKNOWN_COLORS
 from network.datasets.prepare import Preparation, SplitSummary, prepare
@@ -37,9 +38,7 @@ def main(description: str) -> None:
 
 def parse_args(description: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("dataset", choices=DATA_SETS)
     add("--archives", type=Path, required=True, help="folder of the zip files, or of their content")
@@ -53,7 +52,7 @@ def parse_args(description: str) -> argparse.Namespace:
 
 
 def print_summaries(info: DatasetInfo, summaries: list[SplitSummary]) -> None:
-    """What each split holds in the end."""
+    """A table of the images and pixels of each split."""
     rows = []
     for summary in summaries:
         megapixels = f"{sum(summary.pixels) / 1e6:.1f}" if any(summary.pixels) else "no masks"

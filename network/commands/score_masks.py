@@ -3,9 +3,9 @@
 For arguments see ``tools/score_masks.py``.
 """
 
-import argparse
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.engine.evaluate import BOUNDARY_TOLERANCE
 from network.engine.protocol import UNKNOWN
@@ -15,9 +15,7 @@ from network.errors import InputError
 
 def main(description: str) -> None:
     """Score the masks that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="of the data set: config/.../x.py")
     add("-i", "--masks", type=Path, required=True, help="folder of the masks")

@@ -6,6 +6,7 @@ For arguments see ``train.py``.
 import argparse
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.engine.compute import add_compute_flags, compute_overrides
 from network.engine.train import LATEST, STRATEGIES, train
@@ -34,9 +35,7 @@ def main(description: str) -> None:
 
 def parse_args(description: str) -> argparse.Namespace:
     """The command line; overrides may stand anywhere on it."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     parser.add_argument("-c", "--config", type=Path, required=True, help="config/.../x.py")
     parser.add_argument(
         "--resume",
@@ -67,7 +66,7 @@ def parse_args(description: str) -> argparse.Namespace:
 
 
 def flag_overrides(args: argparse.Namespace) -> list[str]:
-    """What the flags change in the config; they win over a ``key=value`` of the same setting."""
+    """The flags as overrides of the config; they win over a ``key=value`` of the same setting."""
     given = {"optim.accumulate": args.accumulate, "seed": args.seed}
     plain = [f"{key}={value}" for key, value in given.items() if value is not None]
     return plain + compute_overrides(args)

@@ -3,18 +3,16 @@
 For arguments see ``tools/uavid_patch_split.py``.
 """
 
-import argparse
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.datasets.uavid import FrameSplit, split_frames
 from network.datasets.workers import available_cores
 
 
 def main(description: str) -> None:
     """Cut what the command line names."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("--input-dir", type=Path, required=True, help="folder of the sequences seqN/")
     add("--output-img-dir", type=Path, required=True, help="image patches, replaced as a whole")

@@ -26,7 +26,7 @@ time; uncompressed files are decoded in an eighth of that but are up to twice as
 """
 
 COLORS = ("gray", "RGB")
-"""What the bands of an image may mean; TIFFs of more bands call them gray, or RGB and others."""
+"""The colors that images may have; TIFFs of more than three bands are called one of the two."""
 
 SHOWN_PERCENTILES = 2, 98
 """Of each band, between which 16 bits are shown."""
@@ -388,7 +388,7 @@ def write_mask(
         _write(path, encode(np.dstack([colors, alpha]), ".png"))
     else:
         png = encode(np.where(valid, labels, info.ignore_index).astype(np.uint8), ".png")
-        # Of gray PNGs this chunk, behind the header, names the gray that stands for nothing.
+        # In a gray PNG this chunk, which follows the header, holds the no-data value.
         chunk = b"tRNS" + struct.pack(">H", info.ignore_index)
         _write(path, png[:33] + struct.pack(">I", 2) + chunk + _crc(chunk) + png[33:])
 

@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from network.command_line import command_parser
 from network.datasets.files import (
     check_pair,
     fitting_header,
@@ -475,9 +476,7 @@ def _is_mask_patch(path: Path) -> bool:
 
 def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:
     """Command line of a patch tool: GeoSeg's flags, then ours."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("--img-dir", type=Path, required=True, help="folder of the whole images")
     add("--mask-dir", type=Path, required=True, help="folder of the whole RGB masks")

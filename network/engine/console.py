@@ -55,7 +55,7 @@ def console_options() -> dict[str, Any]:
 
 
 def console_callbacks() -> list[Callback]:
-    """What speaks where there is no bar."""
+    """The callbacks that print lines where no bar is drawn."""
     return [] if sys.stderr.isatty() else [EpochLines()]
 
 

@@ -29,7 +29,13 @@ from network.engine.protocol import (
     file_hash,
     stamp,
 )
-from network.engine.records import Counter, ImageRecord, add_record, read_records
+from network.engine.records import (
+    Counter,
+    ImageRecord,
+    add_record,
+    check_counts,
+    read_records,
+)
 from network.engine.results import print_results, write_figures, write_results
 from network.engine.summary import Summary, summarize
 from network.engine.tta import build_views, mean_logits, patched_logits
@@ -119,6 +125,7 @@ def evaluate(
             predict(experiment, model, todo, output, **options)
         found = read_records(output)
         records = [found[sample.name] for sample in samples]
+        check_counts(output, records, kinds, info.num_classes)
         summaries = {kind: summarize(records, kind, info) for kind in kinds}
         if summaries:
             write_results(output, protocol, summaries)

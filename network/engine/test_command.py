@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.config import Experiment, load_experiment, parse_with_overrides
 from network.datasets.info import LOVEDA, POTSDAM, UAVID, VAIHINGEN
 from network.engine.compute import add_compute_flags, compute_overrides
@@ -103,9 +104,7 @@ def run_frames_test(description: str, name: str) -> None:
 
 def run_predict(description: str) -> None:
     """Parse the command line and predict a folder of images."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("-i", "--input", type=Path, required=True, help="folder of images")
@@ -157,9 +156,7 @@ def _add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _frames_parser(description: str, name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("-i", "--input", type=Path, required=True, help="folder of the sequences seqN/Images")
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from network.command_line import command_parser
 from network.config import parse_with_overrides
 from network.engine.compute import find_device
 from network.engine.weak.record import Step, is_current, run_step
@@ -64,9 +65,7 @@ def _check_networks(work: Work, steps: Sequence[Step]) -> None:
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/weak/x.py")
     add("--work", type=Path, required=True, help="folder of all that the chain makes")
