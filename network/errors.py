@@ -41,6 +41,8 @@ def run_command(main: Callable[..., None] | str, *args: Any) -> NoReturn:
     """
     signals = _Signals()
     launcher = os.getppid()
+    # Class names may have letters that a terminal or log of few letters cannot show.
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if isinstance(main, str):
             main = _imported(main)

@@ -1,8 +1,13 @@
 """What the command lines say."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from network.errors import listed, nearest, warn
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("key", ["RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID"])
@@ -23,3 +28,16 @@ def test_known_words_fit_into_a_message():
     assert nearest("zzz", ()) == "; known: none"
     assert nearest(10**6 * "z", words) == told
     assert listed(words[:10]).endswith("model_8, model_9")
+
+
+def test_names_that_a_log_cannot_show(tmp_path):
+    """A log of ASCII alone gets their numbers, and the command goes on."""
+    code = "from network.errors import run_command\nrun_command(lambda: print('\\u5730', 'done'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "\\u5730 done\n"), done.stderr

@@ -358,7 +358,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
     Raises:
         InputError: the file cannot be written (disk full, no permission).
     """
-    _write(path, encode(image, path.suffix))
+    write_content(path, encode(image, path.suffix))
 
 
 def encode(image: np.ndarray, suffix: str) -> bytes:
@@ -385,18 +385,19 @@ def write_mask(
     elif rgb:
         alpha = np.where(valid, 255, 0).astype(np.uint8)
         colors = info.to_rgb(labels) * valid[..., None]
-        _write(path, encode(np.dstack([colors, alpha]), ".png"))
+        write_content(path, encode(np.dstack([colors, alpha]), ".png"))
     else:
         png = encode(np.where(valid, labels, info.ignore_index).astype(np.uint8), ".png")
         # In a gray PNG this chunk, which follows the header, holds the no-data value.
         chunk = b"tRNS" + struct.pack(">H", info.ignore_index)
-        _write(path, png[:33] + struct.pack(">I", 2) + chunk + _crc(chunk) + png[33:])
+        write_content(path, png[:33] + struct.pack(">I", 2) + chunk + _crc(chunk) + png[33:])
 
 
 def _crc(chunk: bytes) -> bytes:
     return zlib.crc32(chunk).to_bytes(4)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_content(path: Path, content: bytes) -> None:
+    """Write an encoded image; see :func:`write_image`."""
     with replacing(path, sweep=False) as partial:
         partial.write_bytes(content)

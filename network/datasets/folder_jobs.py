@@ -71,7 +71,7 @@ def check_manifest(folder: Path, name: str) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: is a file; choose a folder with --output")
     manifest = folder / name
-    text = manifest.read_text(errors="replace") if manifest.is_file() else ""
+    text = manifest.read_text(encoding="utf-8", errors="replace") if manifest.is_file() else ""
     made = {name, *text.splitlines()}
     for path in folder.rglob("*"):
         is_folder = path.is_dir() and not path.is_symlink()
@@ -84,7 +84,7 @@ def check_manifest(folder: Path, name: str) -> None:
 
 def write_manifest(folder: Path, name: str, files: Iterable[str]) -> None:
     """List what a tool has made in ``folder``, for :func:`check_manifest`."""
-    (folder / name).write_text("\n".join(sorted(files)) + "\n")
+    (folder / name).write_text("\n".join(sorted(files)) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from network.datasets.files import encode
+from network.datasets.files import encode, write_content
 from network.errors import InputError
 from network.writing import read_json, replacing
 
@@ -29,8 +29,7 @@ def write_hashed(path: Path, image: np.ndarray) -> str:
         InputError: the file cannot be written (disk full, no permission).
     """
     content = encode(image, path.suffix)
-    with replacing(path, sweep=False) as partial:
-        partial.write_bytes(content)
+    write_content(path, content)
     return sha256(content).hexdigest()
 
 

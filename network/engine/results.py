@@ -221,4 +221,4 @@ def _percent(value: float | None) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     with replacing(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")

@@ -13,13 +13,14 @@ import numpy as np
 import rasterio
 import rasterio.warp
 from affine import Affine
-from rasterio.errors import CRSError, RasterioError
+from rasterio.errors import CRSError
 from rasterio.transform import rowcol
 
 from network.datasets.files import list_images, read_mask
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.errors import InputError, nearest, warn
+from network.rasters.header import read_header
 from network.text_encoding import possible_texts
 from network.weak.point_formats import Feature, read_csv, read_geojson, shown
 from network.writing import parse_json
@@ -209,12 +210,9 @@ class _Maps:
     def frame(self, sample: Sample) -> tuple[rasterio.CRS, Affine] | None:
         """Coordinate system and transform of an image; None where it does not say where it lies."""
         if sample.name not in self.frames:
-            try:
-                with rasterio.open(sample.image) as file:
-                    is_placed = not file.transform.is_identity and file.crs is not None
-                    self.frames[sample.name] = (file.crs, file.transform) if is_placed else None
-            except RasterioError as error:
-                raise InputError(f"{sample.image}: unreadable ({error})") from error
+            place = read_header(sample.image).place
+            is_placed = place is not None and place.crs and place.transform
+            self.frames[sample.name] = (place.crs, place.transform) if is_placed else None
         return self.frames[sample.name]
 
     def shows(self, sample: Sample, x: float, y: float) -> bool:
