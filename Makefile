@@ -2,7 +2,7 @@
 # make demo   make scenes, cut, train, test: fig_results/demo
 # make test   lint and all tests but those of the report in a browser; WORKERS=8 on a larger machine
 # make test-browser   these; needs Debian's package chromium
-# make test-faults    kills, full disks, damaged images, hostile checkpoints: all trials, in 12 minutes
+# make test-faults    kills, full disks, damaged images, hostile checkpoints: all trials, in 3 minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
