@@ -174,6 +174,12 @@ def locked(folder: Path, lock: Path) -> Iterator[bool]:
                 path.rmdir()
 
 
+def is_unused(folder: Path) -> bool:
+    """Whether a folder is not there, or holds nothing but what a killed owner has left."""
+    names = os.listdir(folder) if folder.exists() else ()
+    return all(name == LOCK or (name[0] == "." and _PARTIAL in name) for name in names)
+
+
 def _acquire(lock: Path, folder: Path) -> tuple[int, bool]:
     """The descriptor of the file, in which its owner stands, and whether it could be locked."""
     while True:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from network.errors import InputError
-from network.writing import LOCK, beside, owned, parse_json, remove_leftovers, replacing
+from network.writing import LOCK, beside, is_unused, owned, parse_json, remove_leftovers, replacing
 from tests.conftest import ROOT
 
 
@@ -156,6 +156,16 @@ def test_a_full_and_a_read_only_disk(full_disk):
         partial.write_bytes(b"new")
     with pytest.raises(InputError, match=r"out: cannot be written \(Read-only"):
         owned(full_disk / "out").__enter__()
+
+
+def test_unused_folders(tmp_path):
+    """What a killed owner has left is nothing; a hidden file of someone else is something."""
+    assert is_unused(tmp_path / "none")
+    (tmp_path / LOCK).touch()
+    beside(tmp_path / "x", "partial").touch()
+    assert is_unused(tmp_path)
+    (tmp_path / ".bashrc").touch()
+    assert not is_unused(tmp_path)
 
 
 def test_json_nested_a_thousand_deep():

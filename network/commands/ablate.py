@@ -36,7 +36,7 @@ from network.engine.ablation import (
 from network.engine.ablation_tables import TABLES, Variant
 from network.errors import InputError, nearest
 from network.progress import progress_bar
-from network.writing import replacing
+from network.writing import owned, replacing
 
 
 def main(description: str) -> None:
@@ -66,19 +66,20 @@ def main(description: str) -> None:
     for variant, seed in runs:  # what does not fit is said before anything is trained
         variant_experiment(base, args.table, variant, seed)
     masks = training_masks(base)
-    claim_folder(output, args.table, base, split, masks)
-    prepare_labels(base, table, masks, available_cores())
-    todo = [run for run in runs if not is_done(result_folder(output, *run))]
-    print(f"{len(todo)} of {len(runs)} runs to do in {output}")
-    run_all(args, output, todo)
-    comparisons = collect(output, table, args.seeds)
-    text = to_markdown(table, comparisons, info.name)
-    print(text)
-    with replacing(output / "table.md") as partial:
-        partial.write_text(text, encoding="utf-8")
-    write_figure(table, comparisons[0], output / "figure.png")
-    print(output / "table.md")
-    print(output / "figure.png")
+    with owned(output):
+        claim_folder(output, args.table, base, split, masks)
+        prepare_labels(base, table, masks, available_cores())
+        todo = [run for run in runs if not is_done(result_folder(output, *run))]
+        print(f"{len(todo)} of {len(runs)} runs to do in {output}")
+        run_all(args, output, todo)
+        comparisons = collect(output, table, args.seeds)
+        text = to_markdown(table, comparisons, info.name)
+        print(text)
+        with replacing(output / "table.md") as partial:
+            partial.write_text(text, encoding="utf-8")
+        write_figure(table, comparisons[0], output / "figure.png")
+        print(output / "table.md")
+        print(output / "figure.png")
 
 
 def parse_args(description: str) -> argparse.Namespace:

@@ -27,6 +27,7 @@ def main(description: str) -> None:
     add("--trained-padding", default=UNKNOWN, help="ignore or geoseg; none without patches")
     add("--val", action="store_true", help="the val split, not the test split")
     add("--boundary-tolerance", type=int, default=BOUNDARY_TOLERANCE, help="pixels, of F1")
+    add("--overwrite", action="store_true", help="delete the scores of other masks in -o")
     args = parse_with_overrides(parser)
     if args.boundary_tolerance < 0:
         raise InputError(f"--boundary-tolerance {args.boundary_tolerance}: must be at least 0")
@@ -42,5 +43,6 @@ def main(description: str) -> None:
         chosen_on=args.chosen_on,
         trained_padding=args.trained_padding,
         boundary_tolerance=args.boundary_tolerance,
+        overwrite=args.overwrite,
     )
     print(f"scores in {args.output}")

@@ -26,7 +26,7 @@ from network.losses.d2ls import D2LSLoss
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
 from network.weak.point_labels import is_drawn_by, make_point_labels, masks_digest
-from network.writing import read_json, replacing
+from network.writing import is_unused, read_json, replacing
 
 NETWORKS = {"bicor": (BiCoRSeg, BiCoRLoss), "d2ls": (D2LS, D2LSLoss)}
 
@@ -192,7 +192,7 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
                     f"{own.get(key)}); choose another -o, or remove this one"
                 )
         return
-    if output.exists() and any(output.iterdir()):
+    if not is_unused(output):
         raise InputError(f"{output}: holds other files; choose another -o")
     with replacing(path) as partial_file:
         partial_file.write_text(json.dumps(own, indent=2) + "\n")

@@ -129,15 +129,11 @@ def _difference(
     """The first thing in which the run that made ``output`` differs from this one."""
     try:
         old = read_json(output / PROTOCOL_FILE)
-        before, now = identity(old), identity(record)
+        found = difference(old, record)
     except (ValueError, OSError, AttributeError, TypeError):
         return f"whose {PROTOCOL_FILE} is damaged"
-    different = [key for key in (*before, *now) if before.get(key) != now.get(key)]
-    if different:
-        key = different[0]
-        more = len(set(different)) - 1
-        text = f"its {key} is {_short(before.get(key))}, not {_short(now.get(key))}"
-        return text + (f", and {more} more" if more else "")
+    if found:
+        return found
     if old.get(IMAGES_KEY) != record.get(IMAGES_KEY):
         # The same files elsewhere are the same images; other ones may have the same names.
         for sample in samples:
@@ -145,6 +141,17 @@ def _difference(
             if known and known.image and known.image != fingerprint(sample.image):
                 return f"of the images in {old.get(IMAGES_KEY)}"
     return None
+
+
+def difference(old: dict, new: dict) -> str | None:
+    """The first thing in which the outputs of two records may differ, and how many there are."""
+    before, now = identity(old), identity(new)
+    different = [key for key in before | now if before.get(key) != now.get(key)]
+    if not different:
+        return None
+    key, more = different[0], len(different) - 1
+    text = f"its {key} is {_short(before.get(key))}, not {_short(now.get(key))}"
+    return text + (f", and {more} more" if more else "")
 
 
 def _short(value: Any) -> str:

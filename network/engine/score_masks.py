@@ -1,6 +1,7 @@
 """Scores of masks that other code has predicted, by the same counts and under the same stamp."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from network.datasets.info import DatasetInfo
 from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.engine.evaluate import BOUNDARY_TOLERANCE
+from network.engine.output_folder import difference
 from network.engine.protocol import PADDING_KEY, UNKNOWN, file_hash, stamp
 from network.engine.records import RECORDS_FILE, Counter, ImageRecord
 from network.engine.results import (
@@ -25,13 +27,14 @@ from network.engine.results import (
     SCORES_FILE,
     SCORES_TABLE,
     print_results,
+    read_result,
     write_results,
 )
 from network.engine.summary import Summary, summarize
 from network.engine.tta import TTA_NAMES, build_views
 from network.errors import InputError, nearest
 from network.progress import progress_bar
-from network.writing import replacing
+from network.writing import owned, replacing
 
 
 def score_masks(
@@ -45,6 +48,7 @@ def score_masks(
     chosen_on: str = UNKNOWN,
     trained_padding: str = UNKNOWN,
     boundary_tolerance: int = BOUNDARY_TOLERANCE,
+    overwrite: bool = False,
 ) -> dict[str, Summary]:
     """Score the masks (labels or colors) in ``masks``, named like the images of ``split``.
 
@@ -54,13 +58,15 @@ def score_masks(
         tta, trained_on, chosen_on, trained_padding: as their author says: the test-time
             augmentation, the splits of training and model selection (``"none"``: the last epoch),
             and the padding policy of the training masks.
+        overwrite: delete the scores of other masks in ``output``, which are refused else.
 
     Returns:
         What was measured by label kind; nothing of it on calibration.
 
     Raises:
         InputError: the split has no labels; a mask is missing, of another size, damaged, or has
-            pixels without a class; ``output`` is that of a test script.
+            pixels without a class; ``output`` is that of a test script, or holds the scores of
+            other masks.
     """
     info = experiment.dataset
     if (output / PROTOCOL_FILE).exists():
@@ -94,13 +100,21 @@ def score_masks(
     # Of the config, the data alone was used.
     used = {k: v for k, v in protocol["settings"].items() if k == "name" or k.startswith("data.")}
     protocol |= {"settings": used, "precision": "unknown", "predictions": masks.as_posix()}
-    # Scores and counts of other masks never stand side by side.
-    for name in (SCORES_FILE, SCORES_TABLE, REPORT_FILE):
-        (output / name).unlink(missing_ok=True)
-    with replacing(output / RECORDS_FILE) as partial:
-        partial.write_text("".join(record.to_json() + "\n" for record in records))
     summaries = {kind: summarize(records, kind, info) for kind in kinds}
-    write_results(output, protocol, summaries)
+    with owned(output):
+        if (output / SCORES_FILE).is_file() and not overwrite:
+            other = difference(read_result(output).protocol, json.loads(json.dumps(protocol)))
+            if other:
+                raise InputError(
+                    f"{output}: holds the scores of other masks ({other}); choose another -o, or "
+                    "delete them with --overwrite"
+                )
+        # Scores and counts of other masks never stand side by side.
+        for name in (SCORES_FILE, SCORES_TABLE, REPORT_FILE):
+            (output / name).unlink(missing_ok=True)
+        with replacing(output / RECORDS_FILE) as partial:
+            partial.write_text("".join(record.to_json() + "\n" for record in records))
+        write_results(output, protocol, summaries)
     print_results(protocol, summaries)
     return summaries
 

@@ -135,3 +135,15 @@ def test_wrong_masks(finished, masks, tmp_path, spoil, words):
 def test_a_test_scripts_folder_is_left_alone(finished, masks):
     with pytest.raises(InputError, match="holds the results of a test script"):
         score_masks(finished.experiment, masks, finished.folder, split="test")
+
+
+def test_scores_of_other_masks_are_refused_until_told_to_delete(finished, masks, tmp_path):
+    score_masks(finished.experiment, masks, tmp_path / "out", split="test")
+    before = (tmp_path / "out/scores.json").read_bytes()
+    labels = read_mask(masks / "test-0-1.png", VAIHINGEN)
+    write_image(masks / "test-0-1.png", (labels + 1) % 6)
+    with pytest.raises(InputError, match=r"of other masks \(its checkpoint_sha256 .*--overwrite"):
+        score_masks(finished.experiment, masks, tmp_path / "out", split="test")
+    assert (tmp_path / "out/scores.json").read_bytes() == before
+    score_masks(finished.experiment, masks, tmp_path / "out", split="test", overwrite=True)
+    assert (tmp_path / "out/scores.json").read_bytes() != before

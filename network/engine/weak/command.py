@@ -21,12 +21,15 @@ from network.engine.weak.work import Work
 from network.errors import InputError, nearest
 from network.models.encoder import DenseEncoder
 from network.weak.chain import load_chain
+from network.writing import is_unused, owned
 
 
 def run_one(description: str, name: str) -> None:
     """Run the step of this name as the command line says."""
     step = next(step for step in STEPS if step.name == name)
-    run_step(step, _open(parse_with_overrides(_parser(description), example="root=PATH")))
+    work = _open(parse_with_overrides(_parser(description), example="root=PATH"))
+    with owned(work.folder):
+        run_step(step, work)
 
 
 def run_all(description: str) -> None:
@@ -40,8 +43,9 @@ def run_all(description: str) -> None:
     work = _open(args)
     chosen = _chosen(args, work)
     _check_networks(work, chosen)
-    for step in chosen:
-        run_step(step, work)
+    with owned(work.folder):
+        for step in chosen:
+            run_step(step, work)
 
 
 def _chosen(args: argparse.Namespace, work: Work) -> Sequence[Step]:
@@ -84,7 +88,6 @@ def _open(args: argparse.Namespace) -> Work:
         )
     if args.work.exists() and not args.work.is_dir():
         raise InputError(f"--work {args.work}: is a file; give a folder")
-    is_used = args.work.exists() and any(args.work.iterdir())
-    if is_used and not (args.work / "steps").is_dir():
+    if not is_unused(args.work) and not (args.work / "steps").is_dir():
         raise InputError(f"--work {args.work}: holds other files; give a folder of its own")
     return Work(chain, args.work, find_device(args.device))
