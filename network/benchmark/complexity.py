@@ -10,8 +10,8 @@ import torch
 
 from network.benchmark.model import gmacs
 from network.benchmark.timing import interleave, median, ratio
+from network.compute import arrange, autocast, prepare
 from network.config import Experiment, settings
-from network.engine.compute import arrange, autocast, prepare
 
 
 def benchmark_models(

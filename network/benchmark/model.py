@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from network.benchmark.memory import MB, LiveTensors, process_peak, saved_bytes
 from network.benchmark.timing import interleave, median, ratio
+from network.compute import arrange, autocast, prepare
 from network.config import Experiment, settings
-from network.engine.compute import arrange, autocast, prepare
 from network.models.output import SegOutput
 
 Yardstick = Callable[[nn.Module], nn.Module | None]

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 import torch
 
 from network.benchmark.timing import interleave, median
+from network.compute import arrange, autocast, prepare
 from network.config import Experiment
 from network.datasets.files import write_image
 from network.datasets.scenes import make_scene
 from network.datasets.segmentation import Sample
-from network.engine.compute import arrange, autocast, prepare
 from network.engine.evaluate import predict
 from network.engine.tta import build_views
 from network.errors import InputError

@@ -28,6 +28,7 @@ from network.benchmark.parts import measure_parts
 from network.benchmark.patches import benchmark_patches
 from network.benchmark.testing import benchmark_testing
 from network.command_line import command_parser
+from network.compute import find_device
 from network.config import (
     PRECISIONS,
     Experiment,
@@ -36,7 +37,6 @@ from network.config import (
     settings,
 )
 from network.datasets.info import POTSDAM
-from network.engine.compute import find_device
 from network.engine.tta import TTA_NAMES
 from network.errors import InputError
 from network.models.bicor import BiCoRSeg

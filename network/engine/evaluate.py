@@ -11,6 +11,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from network.compute import arrange, autocast, find_device, prepare
 from network.config import Compute, Experiment, settings
 from network.datasets.files import write_mask
 from network.datasets.folder_jobs import check_folders
@@ -19,7 +20,6 @@ from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_images, find_samples
 from network.datasets.transforms import Normalize
 from network.datasets.uavid import find_frames
-from network.engine.compute import arrange, autocast, find_device, prepare
 from network.engine.data import evaluation_loader
 from network.engine.output_folder import IMAGES_KEY, fingerprint, output_folder
 from network.engine.protocol import (

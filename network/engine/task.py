@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from network.compute import arrange, prepare
 from network.config import Experiment
 from network.datasets.transforms import Normalize
-from network.engine.compute import arrange, prepare
 from network.engine.loss_watch import LossWatch
 from network.engine.metrics import ConfusionMatrix, Scores, compute_scores
 from network.engine.optim import build_optimizer

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from network.command_line import command_parser
+from network.compute import add_compute_flags, compute_overrides
 from network.config import Experiment, load_experiment, parse_with_overrides
 from network.datasets.info import LOVEDA, POTSDAM, UAVID, VAIHINGEN
-from network.engine.compute import add_compute_flags, compute_overrides
 from network.engine.evaluate import BOUNDARY_TOLERANCE, evaluate, predict_folder
 from network.engine.report.page import write_report
 from network.engine.results import REPORT_FILE

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from network.compute import find_device
 from network.config import Experiment
 from network.datasets.files import list_images
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.datasets.uavid import find_frames
-from network.engine.compute import find_device
 from network.engine.metrics import compute_scores
 from network.engine.protocol import comparability, file_hash
 from network.engine.records import ImageRecord, check_counts, read_records

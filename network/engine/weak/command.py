@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from network.command_line import command_parser
+from network.compute import find_device
 from network.config import parse_with_overrides
-from network.engine.compute import find_device
 from network.engine.weak.record import Step, is_current, run_step
 from network.engine.weak.steps import (
     STEPS,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from network.compute import arrange, autocast, prepare
 from network.config import Compute
-from network.engine.compute import arrange, autocast, prepare
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 
