@@ -13,9 +13,9 @@ from network.config import Experiment
 from network.datasets.files import write_image
 from network.datasets.scenes import make_scene
 from network.datasets.segmentation import Sample
-from network.engine.evaluate import predict
-from network.engine.tta import build_views
 from network.errors import InputError
+from network.evaluation.evaluate import predict
+from network.evaluation.tta import build_views
 
 
 def benchmark_testing(

@@ -37,8 +37,8 @@ from network.config import (
     settings,
 )
 from network.datasets.info import POTSDAM
-from network.engine.tta import TTA_NAMES
 from network.errors import InputError
+from network.evaluation.tta import TTA_NAMES
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
 from network.models.smp import ARCHITECTURES

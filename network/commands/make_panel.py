@@ -8,8 +8,8 @@ from pathlib import Path
 from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.segmentation import find_samples
-from network.engine.figures import write_panel
 from network.errors import InputError
+from network.evaluation.figures import write_panel
 
 
 def main(description: str) -> None:

@@ -13,8 +13,8 @@ from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.info import DatasetInfo
 from network.datasets.workers import available_cores
-from network.engine.figures import write_points
 from network.errors import InputError, nearest
+from network.evaluation.figures import write_points
 from network.weak.point_labels import PointCounts, make_point_labels
 from network.weak.points import MODES, PointRule
 

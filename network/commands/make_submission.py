@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 
 from network.command_line import command_parser
-from network.datasets.submission import SERVERS, check_submission, write_submission
 from network.errors import InputError
+from network.evaluation.submission import SERVERS, check_submission, write_submission
 
 
 def main(description: str) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
-from network.engine.evaluate import BOUNDARY_TOLERANCE
-from network.engine.protocol import UNKNOWN
-from network.engine.score_masks import score_masks
 from network.errors import InputError
+from network.evaluation.evaluate import BOUNDARY_TOLERANCE
+from network.evaluation.protocol import UNKNOWN
+from network.evaluation.score_masks import score_masks
 
 
 def main(description: str) -> None:

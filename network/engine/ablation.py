@@ -14,13 +14,13 @@ from network.datasets.segmentation import find_samples
 from network.engine.ablation_tables import PIXELS, TABLES, Table, Variant
 from network.engine.comparison import Comparison, Model, check_runs_of_one_model, compare
 from network.engine.comparison_tables import caption
-from network.engine.evaluate import evaluate
-from network.engine.figure_fonts import save_figure
-from network.engine.protocol import defines_training
 from network.engine.report.published import PUBLISHED
-from network.engine.results import SCORES_FILE, read_result
 from network.engine.train import train_once
 from network.errors import InputError
+from network.evaluation.evaluate import evaluate
+from network.evaluation.figure_fonts import save_figure
+from network.evaluation.protocol import defines_training
+from network.evaluation.results import SCORES_FILE, read_result
 from network.losses.bicor import BiCoRLoss
 from network.losses.d2ls import D2LSLoss
 from network.models.bicor import BiCoRSeg

@@ -8,8 +8,8 @@ from pytorch_lightning.callbacks import Callback
 
 from network.config import Experiment, settings
 from network.engine.processes import gathered, is_connected, raise_together
-from network.engine.protocol import INIT_KEY, file_hash
 from network.errors import InputError
+from network.evaluation.protocol import INIT_KEY, file_hash
 
 _OWN = {"data.root", "data.workers"}
 """Settings that each machine may have for itself."""

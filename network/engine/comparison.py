@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from network.engine import bootstrap
-from network.engine.protocol import comparability, defines_training, is_unknown
-from network.engine.records import check_counts, read_records
-from network.engine.results import SCORES_FILE, Result, read_result, unit
 from network.errors import InputError
+from network.evaluation import bootstrap
+from network.evaluation.protocol import comparability, defines_training, is_unknown
+from network.evaluation.records import check_counts, read_records
+from network.evaluation.results import SCORES_FILE, Result, read_result, unit
 
 MEANS = ("mIoU", "mF1", "OA", "mean_boundary_IoU", "mean_boundary_F1", "calibration_error")
 _LOWER_IS_BETTER = {"calibration_error"}

@@ -15,7 +15,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from network.config import Experiment
 from network.engine.data import SegmentationData
 from network.engine.optim import build_optimizer, extend_schedule
-from network.engine.protocol import (
+from network.engine.run_files import RunCheckpoint
+from network.engine.task import SegmentationTask
+from network.errors import InputError
+from network.evaluation.protocol import (
     EXTENDED_KEY,
     HISTORY,
     LABELS_KEY,
@@ -23,9 +26,6 @@ from network.engine.protocol import (
     changes_training,
     check_same_settings,
 )
-from network.engine.run_files import RunCheckpoint
-from network.engine.task import SegmentationTask
-from network.errors import InputError
 from network.models.checkpoint import (
     SETTINGS_KEY,
     TASK_PREFIX,

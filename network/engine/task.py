@@ -14,10 +14,10 @@ from network.compute import arrange, prepare
 from network.config import Experiment
 from network.datasets.transforms import Normalize
 from network.engine.loss_watch import LossWatch
-from network.engine.metrics import ConfusionMatrix, Scores, compute_scores
 from network.engine.optim import build_optimizer
-from network.engine.protocol import PROCESSES_KEY, training_settings
 from network.errors import InputError
+from network.evaluation.metrics import ConfusionMatrix, Scores, compute_scores
+from network.evaluation.protocol import PROCESSES_KEY, training_settings
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
 

@@ -22,7 +22,6 @@ from network.engine.console import console_callbacks, console_options, quiet_lig
 from network.engine.data import SegmentationData
 from network.engine.peers import Peers
 from network.engine.processes import SharedError
-from network.engine.protocol import HISTORY, INIT_KEY, defines_training
 from network.engine.resume import Resumed, check_data, open_run, restore
 from network.engine.run_files import CheckpointFiles, RunCheckpoint, RunFiles, RunLog
 from network.engine.runs import (
@@ -37,6 +36,7 @@ from network.engine.runs import (
 from network.engine.task import SegmentationTask
 from network.engine.training_figures import missing_figures, write_training_figures
 from network.errors import InputError, is_first_process, nearest, warn
+from network.evaluation.protocol import HISTORY, INIT_KEY, defines_training
 from network.models.checkpoint import SETTINGS_KEY, check_readable, read_checkpoint
 
 LATEST = "latest"

@@ -15,8 +15,8 @@ from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import UAVID
 from network.datasets.segmentation import find_samples
 from network.datasets.uavid import FrameSplit, cut, find_frames, split_frames, starts, windows
-from network.engine.tta import Views, mean_logits, patched_logits
 from network.errors import InputError
+from network.evaluation.tta import Views, mean_logits, patched_logits
 from tests.conftest import ROOT
 from tests.scenes import make_pair
 from tests.test_commands import OVERRIDES, error_of, succeed

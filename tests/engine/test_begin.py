@@ -13,9 +13,15 @@ from network.benchmark.naive_bicor import NaiveBiCoR
 from network.config import Optim
 from network.datasets.info import LOVEDA, VAIHINGEN
 from network.engine.begin import begin_with
-from network.engine.protocol import CLASSES_KEY, DATA_SET_KEY, INIT_KEY, comparability, file_hash
 from network.engine.train import train, train_once
 from network.errors import InputError
+from network.evaluation.protocol import (
+    CLASSES_KEY,
+    DATA_SET_KEY,
+    INIT_KEY,
+    comparability,
+    file_hash,
+)
 from network.models.bicor import BiCoRSeg
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.d2ls import D2LS

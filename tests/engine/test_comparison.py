@@ -11,11 +11,11 @@ import torch
 from network.datasets.info import VAIHINGEN
 from network.engine.comparison import common_kinds, compare, paired_differences, read_models
 from network.engine.comparison_tables import difference_lines, to_csv, to_latex, to_markdown
-from network.engine.protocol import comparability
-from network.engine.records import Counter, ImageRecord, add_record
-from network.engine.results import write_results
-from network.engine.summary import summarize
 from network.errors import InputError
+from network.evaluation.protocol import comparability
+from network.evaluation.records import Counter, ImageRecord, add_record
+from network.evaluation.results import write_results
+from network.evaluation.summary import summarize
 from tests.engine.test_report import make_test
 
 STAMP = {

@@ -13,13 +13,13 @@ import torch
 
 from network.config import Experiment, load_experiment, settings
 from network.datasets.info import LOVEDA, VAIHINGEN, DatasetInfo
-from network.engine.evaluate import evaluate
 from network.engine.padding_study import geometry_table
 from network.engine.report import page
 from network.engine.report.charts import HEIGHT, TOP, line_chart
 from network.engine.report.published import PUBLISHED
 from network.engine.runs import read_curves
 from network.errors import InputError
+from network.evaluation.evaluate import evaluate
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
 from tests.conftest import ROOT

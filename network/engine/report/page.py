@@ -13,16 +13,16 @@ from network.datasets.files import list_images
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.datasets.uavid import find_frames
-from network.engine.metrics import compute_scores
-from network.engine.protocol import comparability, file_hash
-from network.engine.records import ImageRecord, check_counts, read_records
 from network.engine.report import charts
 from network.engine.report.pictures import draw_heatmaps, draw_layers
 from network.engine.report.published import PUBLISHED
-from network.engine.results import other_padding, read_protocol, unit
 from network.engine.runs import read_curves
-from network.engine.summary import Summary, summarize
 from network.errors import InputError, listed, nearest
+from network.evaluation.metrics import compute_scores
+from network.evaluation.protocol import comparability, file_hash
+from network.evaluation.records import ImageRecord, check_counts, read_records
+from network.evaluation.results import other_padding, read_protocol, unit
+from network.evaluation.summary import Summary, summarize
 from network.progress import progress_bar
 from network.writing import replacing
 

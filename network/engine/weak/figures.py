@@ -9,8 +9,8 @@ from matplotlib.patches import Patch
 
 from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import BUILDING
-from network.engine.figure_fonts import save_figure
 from network.engine.weak.work import Work, read_map
+from network.evaluation.figure_fonts import save_figure
 from network.weak.seeds import UNSURE
 
 IMAGES = 6

@@ -20,10 +20,10 @@ from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.transforms import Normalize, random_window
 from network.engine.console import console_callbacks, console_options, quiet_lightning
 from network.engine.data import EpochSampler, make_loader
-from network.engine.metrics import ConfusionMatrix, compute_scores
 from network.engine.run_files import CheckpointFiles, RunCheckpoint, RunLog
 from network.engine.task import seed_batch
 from network.errors import InputError
+from network.evaluation.metrics import ConfusionMatrix, compute_scores
 from network.losses.refiner import balanced_soft_cross_entropy, multi_scale_consistency
 from network.models.building_classifier import BuildingClassifier
 from network.models.checkpoint import read_checkpoint

@@ -15,9 +15,9 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from network.datasets.info import DatasetInfo
-from network.engine.boundary import BoundaryCounts, band_width
-from network.engine.calibration import BINS, Calibration
 from network.errors import InputError
+from network.evaluation.boundary import BoundaryCounts, band_width
+from network.evaluation.calibration import BINS, Calibration
 from network.writing import parse_json
 
 RECORDS_FILE = "images.jsonl"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_cdt
 
-from network.engine.boundary import BoundaryCounts, band_width
+from network.evaluation.boundary import BoundaryCounts, band_width
 
 IGNORED = 255
 

@@ -12,16 +12,16 @@ from typing import Any
 
 from network.datasets.files import image_size
 from network.datasets.segmentation import Sample
-from network.engine.protocol import changes_predictions
-from network.engine.records import RECORDS_FILE, ImageRecord, read_records
-from network.engine.results import (
+from network.errors import InputError
+from network.evaluation.protocol import changes_predictions
+from network.evaluation.records import RECORDS_FILE, ImageRecord, read_records
+from network.evaluation.results import (
     FIGURES,
     PROTOCOL_FILE,
     REPORT_FILE,
     SCORES_FILE,
     SCORES_TABLE,
 )
-from network.errors import InputError
 from network.writing import owned, read_json, replacing
 
 IMAGES_KEY = "images_in"

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from network.datasets.info import DatasetInfo
-from network.engine import bootstrap
-from network.engine.boundary import BoundaryCounts
-from network.engine.calibration import expected_calibration_error
-from network.engine.metrics import Scores, compute_scores
-from network.engine.records import ImageRecord
+from network.evaluation import bootstrap
+from network.evaluation.boundary import BoundaryCounts
+from network.evaluation.calibration import expected_calibration_error
+from network.evaluation.metrics import Scores, compute_scores
+from network.evaluation.records import ImageRecord
 
 WORST = 10
 

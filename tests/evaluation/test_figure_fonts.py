@@ -12,14 +12,14 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from network.engine.figure_fonts import save_figure
+from network.evaluation.figure_fonts import save_figure
 from tests.conftest import ROOT
 
 DRAW = """
 import sys
 from pathlib import Path
 from matplotlib.figure import Figure
-from network.engine.figure_fonts import save_figure
+from network.evaluation.figure_fonts import save_figure
 
 for output in sys.argv[1:]:
     figure = Figure(figsize=(2, 2))

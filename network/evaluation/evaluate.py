@@ -21,25 +21,25 @@ from network.datasets.segmentation import Sample, check_samples, find_images, fi
 from network.datasets.transforms import Normalize
 from network.datasets.uavid import find_frames
 from network.engine.data import evaluation_loader
-from network.engine.output_folder import IMAGES_KEY, fingerprint, output_folder
-from network.engine.protocol import (
+from network.errors import InputError
+from network.evaluation.output_folder import IMAGES_KEY, fingerprint, output_folder
+from network.evaluation.protocol import (
     changes_predictions,
     check_image_files,
     check_same_settings,
     file_hash,
     stamp,
 )
-from network.engine.records import (
+from network.evaluation.records import (
     Counter,
     ImageRecord,
     add_record,
     check_counts,
     read_records,
 )
-from network.engine.results import print_results, write_figures, write_results
-from network.engine.summary import Summary, summarize
-from network.engine.tta import build_views, mean_logits, patched_logits
-from network.errors import InputError
+from network.evaluation.results import print_results, write_figures, write_results
+from network.evaluation.summary import Summary, summarize
+from network.evaluation.tta import build_views, mean_logits, patched_logits
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
 from network.progress import progress_bar
 from network.rasters.header import read_header
@@ -72,7 +72,7 @@ def evaluate(
     ``output`` gets its scores when all masks are there.
 
     Args:
-        tta: see :func:`network.engine.tta.build_views`.
+        tta: see :func:`network.evaluation.tta.build_views`.
         rgb: write colors instead of labels.
         batch_size: images a step; images of other sizes are never in one batch. Views of one
             size are batched too, up to as many pixels.

@@ -17,11 +17,12 @@ from network.datasets.files import (
 from network.datasets.info import DatasetInfo
 from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_samples
-from network.engine.evaluate import BOUNDARY_TOLERANCE
-from network.engine.output_folder import difference
-from network.engine.protocol import PADDING_KEY, UNKNOWN, file_hash, stamp
-from network.engine.records import RECORDS_FILE, Counter, ImageRecord
-from network.engine.results import (
+from network.errors import InputError, nearest
+from network.evaluation.evaluate import BOUNDARY_TOLERANCE
+from network.evaluation.output_folder import difference
+from network.evaluation.protocol import PADDING_KEY, UNKNOWN, file_hash, stamp
+from network.evaluation.records import RECORDS_FILE, Counter, ImageRecord
+from network.evaluation.results import (
     PROTOCOL_FILE,
     REPORT_FILE,
     SCORES_FILE,
@@ -30,9 +31,8 @@ from network.engine.results import (
     read_result,
     write_results,
 )
-from network.engine.summary import Summary, summarize
-from network.engine.tta import TTA_NAMES, build_views
-from network.errors import InputError, nearest
+from network.evaluation.summary import Summary, summarize
+from network.evaluation.tta import TTA_NAMES, build_views
 from network.progress import progress_bar
 from network.writing import owned, replacing
 

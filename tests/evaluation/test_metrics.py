@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from network.datasets.info import LOVEDA, VAIHINGEN
-from network.engine.metrics import ConfusionMatrix, compute_scores
+from network.evaluation.metrics import ConfusionMatrix, compute_scores
 
 TWO = replace(
     VAIHINGEN, classes=("a", "b"), palette=((0, 0, 0), (9, 9, 9)), ignore_index=2, scored=(0, 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from network.engine.bootstrap import (
+from network.evaluation.bootstrap import (
     draw,
     interval,
     mean_iou,

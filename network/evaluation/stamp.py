@@ -43,7 +43,7 @@ class _Comparable(_Facts):
 
 
 class _Stamp(_Comparable):
-    """See :func:`network.engine.protocol.stamp`."""
+    """See :func:`network.evaluation.protocol.stamp`."""
 
     label_kinds: list[str]
     checkpoint: str

@@ -12,8 +12,8 @@ from PIL import Image
 
 from network.datasets.files import write_image
 from network.datasets.info import LOVEDA, UAVID
-from network.datasets.submission import SERVERS, check_submission, write_submission
 from network.errors import InputError
+from network.evaluation.submission import SERVERS, check_submission, write_submission
 
 LOVEDA_SERVER, UAVID_SERVER = SERVERS["loveda"], SERVERS["uavid"]
 NAMES = ("4191", "4192", "5990")

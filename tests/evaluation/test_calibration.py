@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from network.engine.calibration import Calibration
+from network.evaluation.calibration import Calibration
 
 
 @settings(deadline=None, max_examples=20)

@@ -9,15 +9,15 @@ from sklearn.metrics import confusion_matrix
 
 from network.datasets.info import VAIHINGEN
 from network.datasets.patches import padding_margin
-from network.engine.metrics import compute_scores
-from network.engine.records import (
+from network.evaluation.metrics import compute_scores
+from network.evaluation.records import (
     RECORDS_FILE,
     Counter,
     ImageRecord,
     add_record,
     read_records,
 )
-from network.engine.summary import summarize
+from network.evaluation.summary import summarize
 
 INFO = replace(VAIHINGEN, classes=("a", "b"), palette=((1, 1, 1), (2, 2, 2)), ignore_index=2)
 INFO = replace(INFO, scored=(0, 1))

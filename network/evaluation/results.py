@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from network.engine.figures import write_reliability
-from network.engine.metrics import Scores, mean_of_present
-from network.engine.protocol import comparability
-from network.engine.stamp import check_result, check_stamp
-from network.engine.summary import Summary
 from network.errors import InputError
+from network.evaluation.figures import write_reliability
+from network.evaluation.metrics import Scores, mean_of_present
+from network.evaluation.protocol import comparability
+from network.evaluation.stamp import check_result, check_stamp
+from network.evaluation.summary import Summary
 from network.writing import read_json, replacing
 
 _COLUMNS = ("IoU", "F1", "precision", "recall", "boundary_IoU", "boundary_F1")
@@ -34,7 +34,7 @@ class Result:
     """What ``scores.json`` holds.
 
     Attributes:
-        protocol: the stamp, see :func:`network.engine.protocol.stamp`.
+        protocol: the stamp, see :func:`network.evaluation.protocol.stamp`.
         scores: by label kind.
     """
 

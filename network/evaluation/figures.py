@@ -13,8 +13,8 @@ from matplotlib.patches import Patch
 from network.datasets.files import read_mask, read_photo
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
-from network.engine.figure_fonts import save_figure
 from network.errors import InputError
+from network.evaluation.figure_fonts import save_figure
 from network.weak.point_labels import PointCounts
 
 

@@ -15,10 +15,10 @@ from rasterio.transform import from_origin
 
 from network.config import load_experiment
 from network.datasets.files import read_mask
-from network.engine.evaluate import evaluate, predict_folder
-from network.engine.output_folder import identity
-from network.engine.records import read_records
 from network.errors import InputError
+from network.evaluation.evaluate import evaluate, predict_folder
+from network.evaluation.output_folder import identity
+from network.evaluation.records import read_records
 from network.writing import owned
 from tests.scenes import make_dataset, make_pair, write_bands
 from tests.test_own_data import CONFIG

@@ -11,11 +11,11 @@ from network.datasets.files import write_image
 from network.datasets.info import VAIHINGEN
 from network.datasets.provenance import PROVENANCE_FILE
 from network.datasets.segmentation import check_samples, find_samples
-from network.engine.protocol import check_image_files, mask_protocol
-from network.engine.records import Counter, ImageRecord
-from network.engine.results import other_padding
-from network.engine.summary import summarize
 from network.errors import InputError
+from network.evaluation.protocol import check_image_files, mask_protocol
+from network.evaluation.records import Counter, ImageRecord
+from network.evaluation.results import other_padding
+from network.evaluation.summary import summarize
 from tests.scenes import make_dataset
 
 
