@@ -7,15 +7,15 @@ import argparse
 from pathlib import Path
 
 from network.command_line import command_parser
-from network.engine.comparison import common_kinds, compare, paired_differences, read_models
-from network.engine.comparison_tables import (
+from network.errors import InputError, nearest
+from network.reporting.comparison import common_kinds, compare, paired_differences, read_models
+from network.reporting.comparison_tables import (
     difference_lines,
     print_comparison,
     to_csv,
     to_latex,
     to_markdown,
 )
-from network.errors import InputError, nearest
 from network.writing import replacing
 
 TEXT_FORMATS = {".md": to_markdown, ".tex": to_latex}

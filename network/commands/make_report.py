@@ -7,9 +7,9 @@ from pathlib import Path
 
 from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
-from network.engine.report.page import write_report
 from network.errors import InputError
 from network.evaluation.results import REPORT_FILE, read_protocol
+from network.reporting.page import write_report
 
 
 def main(description: str) -> None:

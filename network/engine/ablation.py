@@ -12,9 +12,6 @@ from network.config import Experiment, default_settings, override, settings
 from network.datasets.info import VAIHINGEN
 from network.datasets.segmentation import find_samples
 from network.engine.ablation_tables import PIXELS, TABLES, Table, Variant
-from network.engine.comparison import Comparison, Model, check_runs_of_one_model, compare
-from network.engine.comparison_tables import caption
-from network.engine.report.published import PUBLISHED
 from network.engine.train import train_once
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
@@ -25,6 +22,9 @@ from network.losses.bicor import BiCoRLoss
 from network.losses.d2ls import D2LSLoss
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
+from network.reporting.comparison import Comparison, Model, check_runs_of_one_model, compare
+from network.reporting.comparison_tables import caption
+from network.reporting.published import PUBLISHED
 from network.weak.point_labels import is_drawn_by, make_point_labels, masks_digest
 from network.writing import is_unused, read_json, replacing
 

@@ -11,12 +11,12 @@ import pytest
 from network.commands import score_masks as command
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import VAIHINGEN
-from network.engine.comparison import compare, read_models
-from network.engine.report.page import write_report
 from network.errors import InputError
 from network.evaluation.records import read_records
 from network.evaluation.score_masks import score_masks
-from tests.engine.test_report import Finished, make_test
+from network.reporting.comparison import compare, read_models
+from network.reporting.page import write_report
+from tests.reporting.test_report import Finished, make_test
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from network.commands import compare_runs
 from network.errors import InputError
-from tests.engine.test_comparison import make_result
+from tests.reporting.test_comparison import make_result
 from tests.test_commands import error_of, succeed
 
 TOOL = "tools/compare_runs.py"

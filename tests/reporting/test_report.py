@@ -14,14 +14,14 @@ import torch
 from network.config import Experiment, load_experiment, settings
 from network.datasets.info import LOVEDA, VAIHINGEN, DatasetInfo
 from network.engine.padding_study import geometry_table
-from network.engine.report import page
-from network.engine.report.charts import HEIGHT, TOP, line_chart
-from network.engine.report.published import PUBLISHED
 from network.engine.runs import read_curves
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
+from network.reporting import page
+from network.reporting.charts import HEIGHT, TOP, line_chart
+from network.reporting.published import PUBLISHED
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from network.engine.comparison import Cell, Comparison, Difference
+from network.reporting.comparison import Cell, Comparison, Difference
 
 _HEADINGS = {
     "mean_boundary_IoU": "boundary IoU",

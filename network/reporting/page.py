@@ -13,9 +13,6 @@ from network.datasets.files import list_images
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.datasets.uavid import find_frames
-from network.engine.report import charts
-from network.engine.report.pictures import draw_heatmaps, draw_layers
-from network.engine.report.published import PUBLISHED
 from network.engine.runs import read_curves
 from network.errors import InputError, listed, nearest
 from network.evaluation.metrics import compute_scores
@@ -24,6 +21,9 @@ from network.evaluation.records import ImageRecord, check_counts, read_records
 from network.evaluation.results import other_padding, read_protocol, unit
 from network.evaluation.summary import Summary, summarize
 from network.progress import progress_bar
+from network.reporting import charts
+from network.reporting.pictures import draw_heatmaps, draw_layers
+from network.reporting.published import PUBLISHED
 from network.writing import replacing
 
 TEMPLATES = Path(__file__).with_name("templates")

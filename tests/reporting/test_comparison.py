@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from network.datasets.info import VAIHINGEN
-from network.engine.comparison import common_kinds, compare, paired_differences, read_models
-from network.engine.comparison_tables import difference_lines, to_csv, to_latex, to_markdown
 from network.errors import InputError
 from network.evaluation.protocol import comparability
 from network.evaluation.records import Counter, ImageRecord, add_record
 from network.evaluation.results import write_results
 from network.evaluation.summary import summarize
-from tests.engine.test_report import make_test
+from network.reporting.comparison import common_kinds, compare, paired_differences, read_models
+from network.reporting.comparison_tables import difference_lines, to_csv, to_latex, to_markdown
+from tests.reporting.test_report import make_test
 
 STAMP = {
     "data_set": "vaihingen",

@@ -1,1 +1,0 @@
-"""One HTML page of a test: what was measured, how, and what the masks look like."""
