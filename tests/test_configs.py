@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from network.config import load_experiment, settings
-from network.engine.task import SegmentationTask
 from network.errors import InputError
+from network.training.task import SegmentationTask
 from tests.conftest import ROOT
 
 CONFIGS = sorted(

@@ -9,8 +9,8 @@ from pathlib import Path
 from network.command_line import command_parser
 from network.compute import add_compute_flags, compute_overrides
 from network.config import load_experiment, parse_with_overrides
-from network.engine.train import LATEST, STRATEGIES, train
 from network.errors import InputError
+from network.training.train import LATEST, STRATEGIES, train
 
 
 def main(description: str) -> None:

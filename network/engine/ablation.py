@@ -12,7 +12,6 @@ from network.config import Experiment, default_settings, override, settings
 from network.datasets.info import VAIHINGEN
 from network.datasets.segmentation import find_samples
 from network.engine.ablation_tables import PIXELS, TABLES, Table, Variant
-from network.engine.train import train_once
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.evaluation.figure_fonts import save_figure
@@ -25,6 +24,7 @@ from network.models.d2ls import D2LS
 from network.reporting.comparison import Comparison, Model, check_runs_of_one_model, compare
 from network.reporting.comparison_tables import caption
 from network.reporting.published import PUBLISHED
+from network.training.train import train_once
 from network.weak.point_labels import is_drawn_by, make_point_labels, masks_digest
 from network.writing import is_unused, read_json, replacing
 
@@ -141,7 +141,7 @@ def run_variant(experiment: Experiment, folder: Path, split: str, **options) -> 
     """Train and test one run, each only as far as that is not done.
 
     Args:
-        options: of the training, see :func:`network.engine.train.train`.
+        options: of the training, see :func:`network.training.train.train`.
     """
     run = train_once(experiment, **options)
     checkpoint = run / ("best.ckpt" if experiment.data.val else "last.ckpt")

@@ -27,13 +27,13 @@ from network.datasets.patches import (
 )
 from network.datasets.scene_files import SceneTile, write_scene
 from network.datasets.workers import available_cores, map_parallel
-from network.engine.train import train_once
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.evaluation.figure_fonts import save_figure
 from network.evaluation.metrics import Scores
 from network.evaluation.records import read_records
 from network.evaluation.summary import Summary
+from network.training.train import train_once
 from network.writing import replacing
 
 PATCH = 1024

@@ -7,12 +7,12 @@ from network.command_line import command_parser
 from network.compute import add_compute_flags, compute_overrides
 from network.config import Experiment, load_experiment, parse_with_overrides
 from network.datasets.info import LOVEDA, POTSDAM, UAVID, VAIHINGEN
-from network.engine.runs import find_checkpoint
 from network.errors import InputError
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE, evaluate, predict_folder
 from network.evaluation.results import REPORT_FILE
 from network.evaluation.tta import TTA_NAMES
 from network.reporting.page import write_report
+from network.training.runs import find_checkpoint
 
 DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA, UAVID)}
 """Those with a test script of their own."""

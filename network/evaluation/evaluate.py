@@ -16,11 +16,11 @@ from network.config import Compute, Experiment, settings
 from network.datasets.files import write_mask
 from network.datasets.folder_jobs import check_folders
 from network.datasets.info import DatasetInfo
+from network.datasets.loaders import evaluation_loader
 from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_images, find_samples
 from network.datasets.transforms import Normalize
 from network.datasets.uavid import find_frames
-from network.engine.data import evaluation_loader
 from network.errors import InputError
 from network.evaluation.output_folder import IMAGES_KEY, fingerprint, output_folder
 from network.evaluation.protocol import (

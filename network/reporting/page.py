@@ -13,7 +13,6 @@ from network.datasets.files import list_images
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.datasets.uavid import find_frames
-from network.engine.runs import read_curves
 from network.errors import InputError, listed, nearest
 from network.evaluation.metrics import compute_scores
 from network.evaluation.protocol import comparability, file_hash
@@ -24,6 +23,7 @@ from network.progress import progress_bar
 from network.reporting import charts
 from network.reporting.pictures import draw_heatmaps, draw_layers
 from network.reporting.published import PUBLISHED
+from network.training.runs import read_curves
 from network.writing import replacing
 
 TEMPLATES = Path(__file__).with_name("templates")

@@ -11,8 +11,8 @@ from network.engine.padding_study import (
     run_study,
     write_study,
 )
-from network.engine.train import train_once
 from network.errors import InputError
+from network.training.train import train_once
 from tests.conftest import ROOT
 
 CONFIG = ROOT / "config/padding_study/bicor.py"

@@ -18,9 +18,9 @@ from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import LOVEDA, DatasetInfo, Folder, MaskFolder
 from network.datasets.provenance import PROVENANCE_FILE, read_provenance
 from network.datasets.segmentation import find_samples
-from network.engine.data import SegmentationData
 from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY
+from network.training.data import SegmentationData
 from network.weak.point_files import read_points
 from network.weak.point_labels import POINTS, dense_counts, make_point_labels
 from network.weak.points import PointRule

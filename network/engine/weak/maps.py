@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from network.datasets.files import read_mask
 from network.datasets.info import BUILDING
+from network.datasets.loaders import evaluation_loader
 from network.datasets.segmentation import Sample
-from network.engine.data import evaluation_loader
 from network.engine.weak.tasks import (
     ClassifierTask,
     RefinerTask,

@@ -11,8 +11,7 @@ import numpy as np
 from network.config import Experiment, load_experiment, settings
 from network.datasets.folder_jobs import replacing_folders
 from network.datasets.info import BUILDING
-from network.engine.data import evaluation_loader
-from network.engine.train import train_once
+from network.datasets.loaders import evaluation_loader
 from network.engine.weak.maps import (
     cluster,
     load_classifier,
@@ -46,6 +45,7 @@ from network.engine.weak.tasks import (
 from network.engine.weak.work import Work
 from network.errors import InputError, warn
 from network.evaluation.evaluate import evaluate
+from network.training.train import train_once
 from network.weak.tiles import cut_test_tiles, cut_train_tiles, source_digest
 
 

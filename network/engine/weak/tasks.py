@@ -15,19 +15,19 @@ from torchmetrics import MeanMetric
 from network.config import IMAGENET_MEAN, IMAGENET_STD
 from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import BUILDING
+from network.datasets.loaders import EpochSampler, make_loader
 from network.datasets.resize import resize_image, resize_labels
 from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.transforms import Normalize, random_window
-from network.engine.console import console_callbacks, console_options, quiet_lightning
-from network.engine.data import EpochSampler, make_loader
-from network.engine.run_files import CheckpointFiles, RunCheckpoint, RunLog
-from network.engine.task import seed_batch
 from network.errors import InputError
 from network.evaluation.metrics import ConfusionMatrix, compute_scores
 from network.losses.refiner import balanced_soft_cross_entropy, multi_scale_consistency
 from network.models.building_classifier import BuildingClassifier
 from network.models.checkpoint import read_checkpoint
 from network.models.refiner import ActivationRefiner
+from network.training.console import console_callbacks, console_options, quiet_lightning
+from network.training.run_files import CheckpointFiles, RunCheckpoint, RunLog
+from network.training.task import seed_batch
 from network.weak.activation import upsampled
 from network.weak.chain import Chain, Classifier, Refiner
 from network.weak.seeds import UNSURE

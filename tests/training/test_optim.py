@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import SGD
 
 from network.config import Optim
-from network.engine.optim import Lookahead, build_optimizer
+from network.training.optim import Lookahead, build_optimizer
 
 
 def test_lookahead_by_hand():

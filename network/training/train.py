@@ -16,15 +16,19 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from network.config import Experiment, check_settings, default_settings, settings
-from network.engine.agreement import Agreement
-from network.engine.begin import begin_with
-from network.engine.console import console_callbacks, console_options, quiet_lightning
-from network.engine.data import SegmentationData
-from network.engine.peers import Peers
-from network.engine.processes import SharedError
-from network.engine.resume import Resumed, check_data, open_run, restore
-from network.engine.run_files import CheckpointFiles, RunCheckpoint, RunFiles, RunLog
-from network.engine.runs import (
+from network.errors import InputError, is_first_process, nearest, warn
+from network.evaluation.protocol import HISTORY, INIT_KEY, defines_training
+from network.models.checkpoint import SETTINGS_KEY, check_readable, read_checkpoint
+from network.training.agreement import Agreement
+from network.training.begin import begin_with
+from network.training.console import console_callbacks, console_options, quiet_lightning
+from network.training.data import SegmentationData
+from network.training.figures import missing_figures, write_training_figures
+from network.training.peers import Peers
+from network.training.processes import SharedError
+from network.training.resume import Resumed, check_data, open_run, restore
+from network.training.run_files import CheckpointFiles, RunCheckpoint, RunFiles, RunLog
+from network.training.runs import (
     LOGS_DIR,
     find_checkpoint,
     free_logs,
@@ -33,11 +37,7 @@ from network.engine.runs import (
     resumed_run,
     runs,
 )
-from network.engine.task import SegmentationTask
-from network.engine.training_figures import missing_figures, write_training_figures
-from network.errors import InputError, is_first_process, nearest, warn
-from network.evaluation.protocol import HISTORY, INIT_KEY, defines_training
-from network.models.checkpoint import SETTINGS_KEY, check_readable, read_checkpoint
+from network.training.task import SegmentationTask
 
 LATEST = "latest"
 STRATEGIES = ("auto", *StrategyRegistry.available_strategies())

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from network.config import Optim
-from network.engine.run_files import CheckpointFiles
-from network.engine.train import train
 from network.errors import InputError
+from network.training.run_files import CheckpointFiles
+from network.training.train import train
 from tests.conftest import ROOT
 from tests.disks import mounted, remount
 
@@ -55,7 +55,7 @@ def test_a_disk_without_any_room(tiny, tmp_path, monkeypatch, full):
 SAVER = """
 import sys, torch
 from pathlib import Path
-from network.engine.run_files import CheckpointFiles
+from network.training.run_files import CheckpointFiles
 for number in range(10**6):
     state = torch.full((8_000_000,), float(number))
     CheckpointFiles().save_checkpoint({"epoch": number, "state": state}, Path(sys.argv[1]))

@@ -13,15 +13,15 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from network.config import Data, Experiment, Optim, load_experiment, override, settings
 from network.datasets.info import VAIHINGEN
-from network.engine.data import SegmentationData
-from network.engine.runs import reserved_run
-from network.engine.task import SegmentationTask
-from network.engine.train import _warn_of_normalization, check_devices, train
 from network.errors import InputError
 from network.evaluation.protocol import PROCESSES_KEY
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 from network.models.checkpoint import SETTINGS_KEY
+from network.training.data import SegmentationData
+from network.training.runs import reserved_run
+from network.training.task import SegmentationTask
+from network.training.train import _warn_of_normalization, check_devices, train
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
 

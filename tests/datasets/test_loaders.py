@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from network.datasets.info import VAIHINGEN
+from network.datasets.loaders import EpochSampler, SizeBatchSampler, evaluation_loader
 from network.datasets.segmentation import Sample, find_samples
-from network.engine.data import EpochSampler, SizeBatchSampler, evaluation_loader
 from tests.scenes import make_dataset
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from network.config import Optim
-from network.engine.optim import build_optimizer
-from network.engine.train import train, train_once
 from network.errors import InputError
 from network.evaluation.protocol import EXTENDED_KEY
 from network.models.checkpoint import SETTINGS_KEY
+from network.training.optim import build_optimizer
+from network.training.train import train, train_once
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from network.engine.processes import is_connected, raise_together
 from network.errors import InputError
+from network.training.processes import is_connected, raise_together
 
 
 @dataclass(frozen=True)

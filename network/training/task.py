@@ -13,13 +13,13 @@ from torchmetrics import MeanMetric
 from network.compute import arrange, prepare
 from network.config import Experiment
 from network.datasets.transforms import Normalize
-from network.engine.loss_watch import LossWatch
-from network.engine.optim import build_optimizer
 from network.errors import InputError
 from network.evaluation.metrics import ConfusionMatrix, Scores, compute_scores
 from network.evaluation.protocol import PROCESSES_KEY, training_settings
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
+from network.training.loss_watch import LossWatch
+from network.training.optim import build_optimizer
 
 
 def seed_batch(task: pl.LightningModule, seed: int, batch_index: int) -> None:

@@ -13,9 +13,9 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from network.config import Experiment, describe
-from network.engine.processes import raise_together
 from network.errors import InputError
 from network.models.checkpoint import first_not_finite, read_checkpoint
+from network.training.processes import raise_together
 from network.writing import replacing
 
 METRICS = "metrics.csv"

@@ -7,9 +7,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from network.config import Experiment, settings
-from network.engine.processes import gathered, is_connected, raise_together
 from network.errors import InputError
 from network.evaluation.protocol import INIT_KEY, file_hash
+from network.training.processes import gathered, is_connected, raise_together
 
 _OWN = {"data.root", "data.workers"}
 """Settings that each machine may have for itself."""

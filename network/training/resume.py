@@ -13,10 +13,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from network.config import Experiment
-from network.engine.data import SegmentationData
-from network.engine.optim import build_optimizer, extend_schedule
-from network.engine.run_files import RunCheckpoint
-from network.engine.task import SegmentationTask
 from network.errors import InputError
 from network.evaluation.protocol import (
     EXTENDED_KEY,
@@ -34,6 +30,10 @@ from network.models.checkpoint import (
     load_weights,
     read_checkpoint,
 )
+from network.training.data import SegmentationData
+from network.training.optim import build_optimizer, extend_schedule
+from network.training.run_files import RunCheckpoint
+from network.training.task import SegmentationTask
 
 EPOCHS_KEY = "optim.epochs"
 

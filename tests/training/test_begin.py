@@ -12,8 +12,6 @@ from torch import nn
 from network.benchmark.naive_bicor import NaiveBiCoR
 from network.config import Optim
 from network.datasets.info import LOVEDA, VAIHINGEN
-from network.engine.begin import begin_with
-from network.engine.train import train, train_once
 from network.errors import InputError
 from network.evaluation.protocol import (
     CLASSES_KEY,
@@ -27,6 +25,8 @@ from network.models.checkpoint import SETTINGS_KEY
 from network.models.d2ls import D2LS
 from network.models.smp import SMPSegmenter
 from network.models.unetformer import UNetFormer
+from network.training.begin import begin_with
+from network.training.train import train, train_once
 
 INIT = Path("init.ckpt")
 

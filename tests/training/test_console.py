@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from network.config import Optim
-from network.engine import console
-from network.engine.train import train
+from network.training import console
+from network.training.train import train
 
 
 def test_lines_of_a_log_file(tiny, capfd):

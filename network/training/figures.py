@@ -11,11 +11,11 @@ from matplotlib.ticker import MaxNLocator
 
 from network.config import Experiment
 from network.datasets.segmentation import Sample, find_samples
-from network.engine.runs import read_curves
 from network.errors import InputError
 from network.evaluation.evaluate import predict_samples
 from network.evaluation.figure_fonts import save_figure
 from network.evaluation.figures import write_panel
+from network.training.runs import read_curves
 from network.weak.point_labels import dense_counts
 
 CURVES, PANEL = "curves.png", "panel.png"

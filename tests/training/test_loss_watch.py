@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from network.config import Experiment, Optim
-from network.engine.loss_watch import LossWatch
-from network.engine.train import train
 from network.errors import InputError
 from network.losses.joint import JointLoss
 from network.models.checkpoint import first_not_finite
 from network.models.output import SegOutput
+from network.training.loss_watch import LossWatch
+from network.training.train import train
 
 NAN, INF = float("nan"), float("inf")
 
