@@ -20,7 +20,9 @@ import network.models  # noqa: F401  repairs torchvision first where it must be
 from network.command_line import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.workers import available_cores
-from network.engine.ablation import (
+from network.errors import InputError, nearest
+from network.progress import progress_bar
+from network.studies.ablation import (
     check_overrides,
     claim_folder,
     collect,
@@ -33,9 +35,7 @@ from network.engine.ablation import (
     variant_experiment,
     write_figure,
 )
-from network.engine.ablation_tables import TABLES, Variant
-from network.errors import InputError, nearest
-from network.progress import progress_bar
+from network.studies.ablation_tables import TABLES, Variant
 from network.writing import owned, replacing
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from network.command_line import command_parser
 from network.config import parse_with_overrides
-from network.engine.padding_study import geometry_table, results_table, run_study, write_study
+from network.studies.padding import geometry_table, results_table, run_study, write_study
 
 CONFIG = Path(__file__).resolve().parents[2] / "config/padding_study/bicor.py"
 

@@ -13,7 +13,6 @@ import torch
 
 from network.config import Experiment, load_experiment, settings
 from network.datasets.info import LOVEDA, VAIHINGEN, DatasetInfo
-from network.engine.padding_study import geometry_table
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.models.checkpoint import SETTINGS_KEY
@@ -21,6 +20,7 @@ from network.models.output import SegOutput
 from network.reporting import page
 from network.reporting.charts import HEIGHT, TOP, line_chart
 from network.reporting.published import PUBLISHED
+from network.studies.padding import geometry_table
 from network.training.runs import read_curves
 from tests.conftest import ROOT
 from tests.scenes import make_dataset

@@ -4,14 +4,14 @@ import pytest
 
 from network.config import load_experiment
 from network.datasets.info import POTSDAM, VAIHINGEN
-from network.engine import padding_study
-from network.engine.padding_study import (
+from network.errors import InputError
+from network.studies import padding
+from network.studies.padding import (
     padding_share,
     results_table,
     run_study,
     write_study,
 )
-from network.errors import InputError
 from network.training.train import train_once
 from tests.conftest import ROOT
 
@@ -36,8 +36,8 @@ def test_share_of_padding():
 def small(tmp_path, monkeypatch):
     """Two tiles of 160 x 144, patches of 128: 65 % of them are padding."""
     scenes = tuple((split, area, (160, 144)) for area, split in enumerate(("train", "val", "test")))
-    monkeypatch.setattr(padding_study, "SCENES", scenes)
-    monkeypatch.setattr(padding_study, "PATCH", 128)
+    monkeypatch.setattr(padding, "SCENES", scenes)
+    monkeypatch.setattr(padding, "PATCH", 128)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

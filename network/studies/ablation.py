@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from network.config import Experiment, default_settings, override, settings
 from network.datasets.info import VAIHINGEN
 from network.datasets.segmentation import find_samples
-from network.engine.ablation_tables import PIXELS, TABLES, Table, Variant
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.evaluation.figure_fonts import save_figure
@@ -24,6 +23,7 @@ from network.models.d2ls import D2LS
 from network.reporting.comparison import Comparison, Model, check_runs_of_one_model, compare
 from network.reporting.comparison_tables import caption
 from network.reporting.published import PUBLISHED
+from network.studies.ablation_tables import PIXELS, TABLES, Table, Variant
 from network.training.train import train_once
 from network.weak.point_labels import is_drawn_by, make_point_labels, masks_digest
 from network.writing import is_unused, read_json, replacing

@@ -8,7 +8,9 @@ import pytest
 from network.config import load_experiment, override, settings
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import POTSDAM, VAIHINGEN
-from network.engine.ablation import (
+from network.errors import InputError
+from network.models.d2ls import D2LS
+from network.studies.ablation import (
     check_overrides,
     claim_folder,
     collect,
@@ -21,9 +23,7 @@ from network.engine.ablation import (
     variant_experiment,
     write_figure,
 )
-from network.engine.ablation_tables import TABLES, Table, Variant
-from network.errors import InputError
-from network.models.d2ls import D2LS
+from network.studies.ablation_tables import TABLES, Table, Variant
 from network.weak.points import PointRule
 from tests.conftest import ROOT
 from tests.scenes import make_dataset

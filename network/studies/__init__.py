@@ -1,0 +1,1 @@
+"""Studies: what many trainings together show, as tables and figures."""
