@@ -6,4 +6,4 @@ python test_custom.py -c config/drone/bicor.py -o fig_results/drone/bicor -t dih
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command("network.engine.test_command:run_test", __doc__)
+    run_command("network.commands.test:run_test", __doc__)

@@ -6,4 +6,4 @@ python test_loveda.py -c config/loveda/bicor.py -o fig_results/loveda/bicor -t d
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command("network.engine.test_command:run_test", __doc__, "loveda")
+    run_command("network.commands.test:run_test", __doc__, "loveda")

@@ -6,4 +6,4 @@ python test_potsdam.py -c config/potsdam/bicor.py -o fig_results/potsdam/bicor -
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command("network.engine.test_command:run_test", __doc__, "potsdam")
+    run_command("network.commands.test:run_test", __doc__, "potsdam")

@@ -7,4 +7,4 @@ python test_uavid.py -c config/uavid/d2ls.py -i data/uavid/uavid_test -o fig_res
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command("network.engine.test_command:run_frames_test", __doc__, "uavid")
+    run_command("network.commands.test:run_frames_test", __doc__, "uavid")

@@ -6,4 +6,4 @@ python test_vaihingen.py -c config/vaihingen/bicor.py -o fig_results/vaihingen/b
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command("network.engine.test_command:run_test", __doc__, "vaihingen")
+    run_command("network.commands.test:run_test", __doc__, "vaihingen")

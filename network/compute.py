@@ -1,12 +1,11 @@
-"""How a network computes: precision, memory format, compilation, and their command-line flags."""
+"""How a network computes: precision, memory format, compilation and device."""
 
-import argparse
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from network.config import PRECISIONS, Compute
+from network.config import Compute
 from network.errors import InputError
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -47,17 +46,3 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name}: torch cannot use it here; give cpu or cuda") from error
     return device
-
-
-def add_compute_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags for ``compute.*``; without one the config counts."""
-    parser.add_argument("--precision", choices=PRECISIONS, help="bf16-mixed suits recent GPUs")
-    parser.add_argument("--channels-last", action="store_true", help="faster convolutions on GPUs")
-    parser.add_argument("--compile", action="store_true", help="torch.compile; slow first steps")
-
-
-def compute_overrides(args: argparse.Namespace) -> list[str]:
-    """What the flags of :func:`add_compute_flags` change, as overrides of a config."""
-    overrides = [f"compute.precision={args.precision}"] if args.precision else []
-    switches = {"channels_last": args.channels_last, "compile": args.compile}
-    return overrides + [f"compute.{key}=True" for key, given in switches.items() if given]

@@ -17,4 +17,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command("network.commands.vaihingen_patch_split:main", __doc__)
+    run_command("network.commands.patch_split:vaihingen", __doc__)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import network.models  # noqa: F401  repairs torchvision first where it must be
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.workers import available_cores
 from network.errors import InputError, nearest

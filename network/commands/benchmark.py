@@ -27,7 +27,7 @@ from network.benchmark.naive_d2ls import NaiveD2LSOrder
 from network.benchmark.parts import measure_parts
 from network.benchmark.patches import benchmark_patches
 from network.benchmark.testing import benchmark_testing
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.compute import find_device
 from network.config import (
     PRECISIONS,

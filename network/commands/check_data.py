@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.contact_sheet import write_contact_sheet
 from network.datasets.doctor import Diagnosis, examine

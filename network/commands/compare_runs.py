@@ -6,7 +6,7 @@ For arguments see ``tools/compare_runs.py``.
 import argparse
 from pathlib import Path
 
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.errors import InputError, nearest
 from network.reporting.comparison import common_kinds, compare, paired_differences, read_models
 from network.reporting.comparison_tables import (

@@ -6,7 +6,7 @@ For arguments see ``tools/loveda_mask_convert.py``.
 import time
 from pathlib import Path
 
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.datasets.loveda import convert_masks, rgb_folder
 from network.datasets.workers import available_cores
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.datasets.folder_jobs import check_manifest, replacing_folders, write_manifest
 from network.datasets.info import SPLITS
 from network.datasets.scene_files import SceneTile, write_scene

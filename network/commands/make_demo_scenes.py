@@ -6,7 +6,7 @@ For arguments see ``tools/weak/make_demo_scenes.py``.
 import argparse
 from pathlib import Path
 
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.datasets.building_scenes import make_building_scenes
 from network.datasets.folder_jobs import check_manifest, replacing_folders, write_manifest
 from network.errors import InputError

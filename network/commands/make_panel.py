@@ -5,7 +5,7 @@ For arguments see ``tools/make_panel.py``.
 
 from pathlib import Path
 
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.segmentation import find_samples
 from network.errors import InputError

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.info import DatasetInfo
 from network.datasets.workers import available_cores

@@ -6,7 +6,7 @@ For arguments see ``tools/make_submission.py``.
 import argparse
 from pathlib import Path
 
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.errors import InputError
 from network.evaluation.submission import SERVERS, check_submission, write_submission
 

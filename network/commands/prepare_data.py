@@ -6,7 +6,7 @@ For arguments see ``tools/prepare_data.py``.
 import argparse
 from pathlib import Path
 
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
 from network.datasets.patches import PAD_POLICIES, UNKNOWN_COLORS
 from network.datasets.prepare import Preparation, SplitSummary, prepare

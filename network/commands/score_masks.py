@@ -5,7 +5,7 @@ For arguments see ``tools/score_masks.py``.
 
 from pathlib import Path
 
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.errors import InputError
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE

@@ -6,8 +6,7 @@ For arguments see ``train.py``.
 import argparse
 from pathlib import Path
 
-from network.command_line import command_parser
-from network.compute import add_compute_flags, compute_overrides
+from network.commands.arguments import add_compute_flags, command_parser, compute_overrides
 from network.config import load_experiment, parse_with_overrides
 from network.errors import InputError
 from network.training.train import LATEST, STRATEGIES, train

@@ -7,10 +7,8 @@ rely on. One thing differs: colors become labels *before* padding, so that paddi
 Notation: h, w tile height and width in pixels; p patch size; labels 0 to k-1 and the ignore label.
 """
 
-import argparse
 import math
 import re
-import time
 import zlib
 from collections import ChainMap
 from collections.abc import Iterator
@@ -22,7 +20,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from network.command_line import command_parser
 from network.datasets.files import (
     check_pair,
     fitting_header,
@@ -41,7 +38,7 @@ from network.datasets.provenance import (
     write_provenance,
 )
 from network.datasets.resize import resize_image, resize_labels
-from network.datasets.workers import available_cores, map_parallel
+from network.datasets.workers import map_parallel
 from network.errors import InputError, nearest
 
 WHOLE_MASKS = "origin"
@@ -469,55 +466,3 @@ def _is_mask_patch(path: Path) -> bool:
         return all(mask.is_file() and mask.suffix == ".tif" for mask in path.iterdir())
     is_patch = path.suffix == ".png" and _PATCH_NAME.fullmatch(path.stem) is not None
     return path.is_file() and (is_patch or is_provenance(path))
-
-
-# Command line -----------------------------------------------------------------------------------
-
-
-def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:
-    """Command line of a patch tool: GeoSeg's flags, then ours."""
-    parser = command_parser(description)
-    add = parser.add_argument
-    add("--img-dir", type=Path, required=True, help="folder of the whole images")
-    add("--mask-dir", type=Path, required=True, help="folder of the whole RGB masks")
-    add("--output-img-dir", type=Path, required=True, help="folder to write image patches to")
-    add("--output-mask-dir", type=Path, required=True, help="folder to write mask patches to")
-    add("--mode", choices=MODES, default="train", help="train also stores flips")
-    add("--split-size", type=int, default=1024, help="patch size in pixels (default %(default)s)")
-    add("--stride", type=int, default=stride, help="pixels between patches (default %(default)s)")
-    add("--eroded", action="store_true", help="the masks have black class boundaries")
-    add("--gt", action="store_true", help="write RGB masks, and whole ones under origin/")
-    add("--val-scale", type=float, default=1.0, help="resize tiles by this factor in val mode")
-    add(
-        "--pad-policy",
-        choices=PAD_POLICIES,
-        default="ignore",
-        help="label of padding: ignored, or ImSurf as in published numbers (default ignore)",
-    )
-    add(
-        "--unknown-color",
-        choices=UNKNOWN_COLORS,
-        default="error",
-        help="mask colors that are no class: stop, take the nearest, or ignore (default error)",
-    )
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    add("--seed", type=int, default=42, help="of random crops (default %(default)s)")
-    return parser
-
-
-def run_split(info: DatasetInfo, options: argparse.Namespace, *, car_zoom: bool) -> None:
-    """Cut the tiles that the command line of :func:`split_parser` asks for and say what was done.
-
-    Raises:
-        InputError: the options or files cannot be used.
-    """
-    values = vars(options).copy()
-    workers = values.pop("workers")
-    split = PatchSplit(info=info, car_zoom=car_zoom, **values)
-    start = time.perf_counter()
-    done = split_tiles(split, workers=workers)
-    print(
-        f"tiles {done['tiles']}, patches {done['patches']}, padding {done['padding_share']:.1%} "
-        f"of the pixels; written to {split.output_img_dir} and {split.output_mask_dir} "
-        f"in {time.perf_counter() - start:.1f} s"
-    )

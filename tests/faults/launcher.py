@@ -17,11 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def serve() -> None:
     """Run one command after the other, each in a process group of its own."""
-    import network.commands.check_data
-    import network.commands.prepare_data
-    import network.commands.train
-    import network.commands.vaihingen_patch_split
-    import network.engine.test_command  # noqa: F401
 
     print("ready", flush=True)
     for line in sys.stdin:

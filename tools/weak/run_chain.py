@@ -15,4 +15,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command("network.engine.weak.command:run_all", __doc__)
+    run_command("network.commands.run_chain:run_all", __doc__)

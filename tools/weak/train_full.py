@@ -11,4 +11,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command("network.engine.weak.command:run_one", __doc__, "train_full")
+    run_command("network.commands.run_chain:run_one", __doc__, "train_full")

@@ -1,18 +1,20 @@
-"""The command lines of what predicts: test scripts of images and of frames, and predict.py."""
+"""The command lines of the test scripts: of images, and of frames in sequences."""
 
 import argparse
 from pathlib import Path
 
-from network.command_line import command_parser
-from network.compute import add_compute_flags, compute_overrides
-from network.config import Experiment, load_experiment, parse_with_overrides
+from network.commands.arguments import (
+    add_model_flags,
+    chosen_checkpoint,
+    command_parser,
+    compute_overrides,
+)
+from network.config import load_experiment, parse_with_overrides
 from network.datasets.info import LOVEDA, POTSDAM, UAVID, VAIHINGEN
 from network.errors import InputError
-from network.evaluation.evaluate import BOUNDARY_TOLERANCE, evaluate, predict_folder
+from network.evaluation.evaluate import BOUNDARY_TOLERANCE, evaluate
 from network.evaluation.results import REPORT_FILE
-from network.evaluation.tta import TTA_NAMES
 from network.reporting.page import write_report
-from network.training.runs import find_checkpoint
 
 DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA, UAVID)}
 """Those with a test script of their own."""
@@ -43,7 +45,7 @@ def run_test(description: str, name: str | None = None) -> None:
         raise InputError(f"--val: {experiment.dataset.name} has no split 'val'")
     evaluate(
         experiment,
-        checkpoint=_checkpoint(experiment, args.checkpoint),
+        checkpoint=chosen_checkpoint(experiment, args.checkpoint),
         output=args.output,
         split=split,
         tta=args.tta,
@@ -84,7 +86,7 @@ def run_frames_test(description: str, name: str) -> None:
     split = args.input.resolve().name.removeprefix(f"{dataset.name}_")
     evaluate(
         experiment,
-        checkpoint=_checkpoint(experiment, args.checkpoint),
+        checkpoint=chosen_checkpoint(experiment, args.checkpoint),
         output=args.output,
         split=split,
         tta=args.tta,
@@ -100,59 +102,6 @@ def run_frames_test(description: str, name: str) -> None:
         page = args.output / REPORT_FILE
         write_report(experiment, args.output, page, device=args.device)
         print(page)
-
-
-def run_predict(description: str) -> None:
-    """Parse the command line and predict a folder of images."""
-    parser = command_parser(description)
-    add = parser.add_argument
-    add("-c", "--config", type=Path, required=True, help="config/.../x.py")
-    add("-i", "--input", type=Path, required=True, help="folder of images")
-    add("-o", "--output", type=Path, required=True, help="folder for the masks, NAME.png")
-    add("--labels", action="store_true", help="write labels, not RGB colors")
-    add("-p", "--patch", type=int, default=1024, help="side of the patches (default %(default)s)")
-    add("--overlap", type=int, default=128, help="of patches, pixels (default %(default)s)")
-    add("-b", "--batch-size", type=int, default=1, help="patches a step (default %(default)s)")
-    _add_model_flags(parser)
-    args = parse_with_overrides(parser)
-    for flag, value in (("-p", args.patch), ("-b", args.batch_size)):
-        if value < 1:
-            raise InputError(f"{flag} {value}: must be at least 1")
-    if not 0 <= args.overlap < args.patch:
-        raise InputError(f"--overlap {args.overlap}: must be at least 0 and less than a patch")
-    experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
-    count = predict_folder(
-        experiment,
-        checkpoint=_checkpoint(experiment, args.checkpoint),
-        images=args.input,
-        output=args.output,
-        tta=args.tta,
-        rgb=not args.labels,
-        batch_size=args.batch_size,
-        device=args.device,
-        overwrite=args.overwrite,
-        patch=(args.patch, args.patch),
-        overlap=args.overlap,
-    )
-    print(f"{count} masks in {args.output}")
-
-
-def _checkpoint(experiment: Experiment, given: Path | None) -> Path:
-    """The one given, or the newest run's best; without a held-out split there is no best one."""
-    names = ("best.ckpt", "last.ckpt") if experiment.data.val else ("last.ckpt",)
-    checkpoint = given or find_checkpoint(experiment, names)
-    print(f"checkpoint {checkpoint}")
-    return checkpoint
-
-
-def _add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """What all that predict have in common."""
-    add = parser.add_argument
-    add("-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation")
-    add("--checkpoint", type=Path, help="weights; the newest run's best by default")
-    add("--overwrite", action="store_true", help="delete the masks of another run in -o")
-    add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
-    add_compute_flags(parser)
 
 
 def _frames_parser(description: str, name: str) -> argparse.ArgumentParser:
@@ -173,12 +122,12 @@ def _frames_parser(description: str, name: str) -> argparse.ArgumentParser:
     )
     add("-d", "--dataset", default=name, help="default %(default)s, and nothing else")
     add("--report", action="store_true", help=f"also write {REPORT_FILE}")
-    _add_model_flags(parser)
+    add_model_flags(parser)
     return parser
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
+    parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("-o", "--output", type=Path, required=True, help="folder for the masks")
@@ -197,5 +146,5 @@ def _parser(description: str) -> argparse.ArgumentParser:
         help="pixels, of boundary F1 (default %(default)s)",
     )
     add("--report", action="store_true", help=f"also write {REPORT_FILE}; see tools/make_report.py")
-    _add_model_flags(parser)
+    add_model_flags(parser)
     return parser

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from network.command_line import command_parser
+from network.commands.arguments import command_parser
 from network.compute import find_device
 from network.config import parse_with_overrides
 from network.engine.weak.record import Step, is_current, run_step

@@ -1,0 +1,77 @@
+"""Cut whole tiles into patches.
+
+For arguments see ``tools/vaihingen_patch_split.py`` and ``tools/potsdam_patch_split.py``.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from network.commands.arguments import command_parser
+from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
+from network.datasets.patches import MODES, PAD_POLICIES, UNKNOWN_COLORS, PatchSplit, split_tiles
+from network.datasets.workers import available_cores
+
+
+def vaihingen(description: str) -> None:
+    """Cut the Vaihingen tiles that the command line names."""
+    parser = split_parser(description, stride=VAIHINGEN.train_stride)
+    run_split(VAIHINGEN, parser.parse_args())
+
+
+def potsdam(description: str) -> None:
+    """Cut the Potsdam tiles that the command line names."""
+    parser = split_parser(description, stride=POTSDAM.train_stride)
+    parser.add_argument(
+        "--rgb-image", action="store_true", help="images end in _RGB.tif, otherwise _IRRG.tif"
+    )
+    run_split(POTSDAM, parser.parse_args())
+
+
+def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:
+    """Command line of a patch tool: GeoSeg's flags, then ours."""
+    parser = command_parser(description)
+    add = parser.add_argument
+    add("--img-dir", type=Path, required=True, help="folder of the whole images")
+    add("--mask-dir", type=Path, required=True, help="folder of the whole RGB masks")
+    add("--output-img-dir", type=Path, required=True, help="folder to write image patches to")
+    add("--output-mask-dir", type=Path, required=True, help="folder to write mask patches to")
+    add("--mode", choices=MODES, default="train", help="train also stores flips")
+    add("--split-size", type=int, default=1024, help="patch size in pixels (default %(default)s)")
+    add("--stride", type=int, default=stride, help="pixels between patches (default %(default)s)")
+    add("--eroded", action="store_true", help="the masks have black class boundaries")
+    add("--gt", action="store_true", help="write RGB masks, and whole ones under origin/")
+    add("--val-scale", type=float, default=1.0, help="resize tiles by this factor in val mode")
+    add(
+        "--pad-policy",
+        choices=PAD_POLICIES,
+        default="ignore",
+        help="label of padding: ignored, or ImSurf as in published numbers (default ignore)",
+    )
+    add(
+        "--unknown-color",
+        choices=UNKNOWN_COLORS,
+        default="error",
+        help="mask colors that are no class: stop, take the nearest, or ignore (default error)",
+    )
+    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    add("--seed", type=int, default=42, help="of random crops (default %(default)s)")
+    return parser
+
+
+def run_split(info: DatasetInfo, options: argparse.Namespace) -> None:
+    """Cut the tiles that the command line of :func:`split_parser` asks for and say what was done.
+
+    Raises:
+        InputError: the options or files cannot be used.
+    """
+    values = vars(options).copy()
+    workers = values.pop("workers")
+    split = PatchSplit(info=info, car_zoom=info.car_zoom, **values)
+    start = time.perf_counter()
+    done = split_tiles(split, workers=workers)
+    print(
+        f"tiles {done['tiles']}, patches {done['patches']}, padding {done['padding_share']:.1%} "
+        f"of the pixels; written to {split.output_img_dir} and {split.output_mask_dir} "
+        f"in {time.perf_counter() - start:.1f} s"
+    )
