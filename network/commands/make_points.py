@@ -15,8 +15,8 @@ from network.datasets.info import DatasetInfo
 from network.datasets.workers import available_cores
 from network.errors import InputError, nearest
 from network.evaluation.figures import write_points
-from network.weak.point_labels import PointCounts, make_point_labels
-from network.weak.points import MODES, PointRule
+from network.points.labels import PointCounts, make_point_labels
+from network.points.rules import MODES, PointRule
 
 
 def main(description: str) -> None:

@@ -15,7 +15,7 @@ from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
 from network.evaluation.figure_fonts import save_figure
-from network.weak.point_labels import PointCounts
+from network.points.labels import PointCounts
 
 
 def write_panel(

@@ -15,7 +15,7 @@ from network.datasets.patches import padding_margin
 from network.datasets.provenance import read_provenance
 from network.datasets.segmentation import Sample
 from network.errors import InputError
-from network.weak.point_labels import POINTS
+from network.points.labels import POINTS
 
 _PACKAGES = (
     "torch",

@@ -20,12 +20,12 @@ from network.losses.bicor import BiCoRLoss
 from network.losses.d2ls import D2LSLoss
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
+from network.points.labels import is_drawn_by, make_point_labels, masks_digest
 from network.reporting.comparison import Comparison, Model, check_runs_of_one_model, compare
 from network.reporting.comparison_tables import caption
 from network.reporting.published import PUBLISHED
 from network.studies.ablation_tables import PIXELS, TABLES, Table, Variant
 from network.training.train import train_once
-from network.weak.point_labels import is_drawn_by, make_point_labels, masks_digest
 from network.writing import is_unused, read_json, replacing
 
 NETWORKS = {"bicor": (BiCoRSeg, BiCoRLoss), "d2ls": (D2LS, D2LSLoss)}

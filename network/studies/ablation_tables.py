@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from network.weak.points import PointRule
+from network.points.rules import PointRule
 
 
 @dataclass(frozen=True)

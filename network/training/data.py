@@ -15,7 +15,7 @@ from network.datasets.segmentation import (
 )
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError, warn
-from network.weak.point_labels import POINTS, dense_counts
+from network.points.labels import POINTS, dense_counts
 
 
 class SegmentationData(pl.LightningDataModule):

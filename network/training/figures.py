@@ -15,8 +15,8 @@ from network.errors import InputError
 from network.evaluation.evaluate import predict_samples
 from network.evaluation.figure_fonts import save_figure
 from network.evaluation.figures import write_panel
+from network.points.labels import dense_counts
 from network.training.runs import read_curves
-from network.weak.point_labels import dense_counts
 
 CURVES, PANEL = "curves.png", "panel.png"
 IMAGES = 4

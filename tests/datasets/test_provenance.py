@@ -18,11 +18,11 @@ from network.datasets.provenance import (
 )
 from network.datasets.uavid import split_frames
 from network.errors import InputError
-from network.weak.point_labels import make_point_labels
-from network.weak.points import PointRule
+from network.points.labels import make_point_labels
+from network.points.rules import PointRule
 from tests.datasets import test_patches, test_uavid
+from tests.points.test_labels import INFO
 from tests.scenes import make_dataset
-from tests.weak.test_point_labels import INFO
 
 RED = np.full((2, 3, 3), (255, 0, 0), np.uint8)
 

@@ -17,6 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def serve() -> None:
     """Run one command after the other, each in a process group of its own."""
+    import network.commands.check_data
+    import network.commands.patch_split
+    import network.commands.predict
+    import network.commands.prepare_data
+    import network.commands.test
+    import network.commands.train  # noqa: F401
 
     print("ready", flush=True)
     for line in sys.stdin:

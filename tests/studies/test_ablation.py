@@ -10,6 +10,7 @@ from network.datasets.files import read_mask, write_image
 from network.datasets.info import POTSDAM, VAIHINGEN
 from network.errors import InputError
 from network.models.d2ls import D2LS
+from network.points.rules import PointRule
 from network.studies.ablation import (
     check_overrides,
     claim_folder,
@@ -24,7 +25,6 @@ from network.studies.ablation import (
     write_figure,
 )
 from network.studies.ablation_tables import TABLES, Table, Variant
-from network.weak.points import PointRule
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
 from tests.test_commands import OVERRIDES, error_of, run, succeed

@@ -12,7 +12,7 @@ from network.config import Data
 from network.datasets.resize import resize_labels, resize_points
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
-from network.weak.points import MIN_COMPONENT, MODES, PointRule, draw_points, paint_points
+from network.points.rules import MIN_COMPONENT, MODES, PointRule, draw_points, paint_points
 
 IGNORE = 255
 K = 4

@@ -18,8 +18,8 @@ from network.datasets.provenance import (
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.workers import map_parallel
 from network.errors import InputError
-from network.weak.point_files import Points, read_points
-from network.weak.points import PointRule, draw_points, paint_points
+from network.points.files import Points, read_points
+from network.points.rules import PointRule, draw_points, paint_points
 
 POINTS = "points"
 """The label kind of masks that are labeled at points only."""
@@ -59,7 +59,7 @@ def make_point_labels(
 
     Args:
         source: a rule to draw points from the masks; or a file of points (see
-            :func:`network.weak.point_files.read_points`), for which no mask is opened.
+            :func:`network.points.files.read_points`), for which no mask is opened.
         radius: of the discs that are painted, pixels. A disc ends where another class begins, as
             far as masks are opened.
 

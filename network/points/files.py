@@ -20,9 +20,9 @@ from network.datasets.files import list_images, read_mask
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.errors import InputError, nearest, warn
+from network.points.formats import Feature, read_csv, read_geojson, shown
 from network.rasters.header import read_header
 from network.text_encoding import possible_texts
-from network.weak.point_formats import Feature, read_csv, read_geojson, shown
 from network.writing import parse_json
 
 GEOJSON_CRS = "EPSG:4326"

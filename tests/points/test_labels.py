@@ -20,10 +20,10 @@ from network.datasets.provenance import PROVENANCE_FILE, read_provenance
 from network.datasets.segmentation import find_samples
 from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY
+from network.points.files import read_points
+from network.points.labels import POINTS, dense_counts, make_point_labels
+from network.points.rules import PointRule
 from network.training.data import SegmentationData
-from network.weak.point_files import read_points
-from network.weak.point_labels import POINTS, dense_counts, make_point_labels
-from network.weak.points import PointRule
 from tests.conftest import ROOT
 from tests.scenes import make_dataset, write_bands
 from tests.test_commands import error_of, run, succeed

@@ -13,10 +13,10 @@ from rasterio.transform import from_origin
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.errors import InputError
+from network.points.files import read_points
 from network.text_encoding import possible_texts
-from network.weak.point_files import read_points
+from tests.points.test_labels import INFO
 from tests.scenes import write_bands
-from tests.weak.test_point_labels import INFO
 
 CHINESE = replace(INFO, classes=("地面", "建筑", "水体"))
 FRENCH = replace(INFO, classes=("blé", "forêt", "eau"))
