@@ -9,8 +9,8 @@ Expects  see docs/results.md
 
 from dataclasses import replace
 
+from network.buildings.settings import Chain, Classifier, Clusters, Final, Refiner, Seeds, Tiles
 from network.datasets.info import BUILDING
-from network.weak.chain import Chain, Classifier, Clusters, Final, Refiner, Seeds, Tiles
 
 chain = Chain(
     dataset=replace(BUILDING, name="demo", root="data/demo/buildings"),

@@ -8,8 +8,8 @@ Source   the chain of BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248). Ti
 Expects  see docs/results.md
 """
 
+from network.buildings.settings import Chain, Classifier, Clusters, Final, Refiner, Seeds, Tiles
 from network.datasets.info import DRONE
-from network.weak.chain import Chain, Classifier, Clusters, Final, Refiner, Seeds, Tiles
 
 chain = Chain(
     dataset=DRONE,

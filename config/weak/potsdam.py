@@ -9,7 +9,7 @@ Expects  0.8556 IoU in the paper's abstract, presumably here, on tiles that are 
          reproduced
 """
 
+from network.buildings.settings import Chain
 from network.datasets.info import POTSDAM
-from network.weak.chain import Chain
 
 chain = Chain(dataset=POTSDAM, building="Building")

@@ -9,7 +9,7 @@ Source   BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248) and its released
 Expects  not measured; the paper names this data set, its figure is not in the abstract
 """
 
+from network.buildings.settings import Chain
 from network.datasets.info import VAIHINGEN
-from network.weak.chain import Chain
 
 chain = Chain(dataset=VAIHINGEN, building="Building")

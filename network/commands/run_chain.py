@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from network.commands.arguments import command_parser
-from network.compute import find_device
-from network.config import parse_with_overrides
-from network.engine.weak.record import Step, is_current, run_step
-from network.engine.weak.steps import (
+from network.buildings.record import Step, is_current, run_step
+from network.buildings.settings import load_chain
+from network.buildings.steps import (
     STEPS,
     TRAIN_CLASSIFIER,
     TRAIN_FINAL,
@@ -17,10 +15,12 @@ from network.engine.weak.steps import (
     TRAIN_REFINER,
     final_experiment,
 )
-from network.engine.weak.work import Work
+from network.buildings.work import Work
+from network.commands.arguments import command_parser
+from network.compute import find_device
+from network.config import parse_with_overrides
 from network.errors import InputError, nearest
 from network.models.encoder import DenseEncoder
-from network.weak.chain import load_chain
 from network.writing import is_unused, owned
 
 

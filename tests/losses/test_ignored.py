@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from network.buildings.losses import balanced_soft_cross_entropy, multi_scale_consistency
 from network.losses.bicor import BiCoRLoss
 from network.losses.d2ls import D2LSLoss
 from network.losses.joint import JointLoss
 from network.losses.partial import RULES, PartialCrossEntropy
 from network.losses.pixel import cross_entropy
-from network.losses.refiner import balanced_soft_cross_entropy, multi_scale_consistency
 from network.models.output import SegOutput
 
 IGNORED = 6

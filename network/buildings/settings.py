@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from network.buildings.crf import CRFS
 from network.config import import_config, parse_overrides, require
 from network.datasets.info import DatasetInfo
 from network.datasets.patches import UNKNOWN_COLORS
 from network.errors import InputError, nearest
-from network.weak.crf import CRFS
 
 MAPS = ("bac", "cam")
 
@@ -160,14 +160,14 @@ class Refiner:
 
     Args:
         encoder, weights: see :class:`network.models.encoder.DenseEncoder`.
-        rates, dropout: see :class:`network.models.refiner.ActivationRefiner`.
+        rates, dropout: see :class:`network.buildings.refiner.ActivationRefiner`.
         encoder_lr, lr: learning rates of the encoder and of all else.
         scales: least and largest factor that tiles are resized by, bilinear (the released code:
             cubic).
         epsilon: of the soft targets.
         consistency: weight of the multi-scale consistency.
         consistency_scales: factors on the crop whose predictions shall be as those of the crop.
-        confidence: see :func:`network.losses.refiner.multi_scale_consistency`.
+        confidence: see :func:`network.buildings.losses.multi_scale_consistency`.
         oracle: keep the epoch that agrees best with the training tiles' truth, as the released
             code does, instead of the last. Such a result does not come from image labels alone.
     """

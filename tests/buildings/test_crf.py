@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from network.weak.crf import Permutohedral, mean_field
+from network.buildings.crf import Permutohedral, mean_field
 
 
 @pytest.mark.parametrize(("d", "extent"), [(1, 8), (2, 4), (3, 3), (5, 2)])

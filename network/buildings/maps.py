@@ -7,28 +7,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from network.datasets.files import read_mask
-from network.datasets.info import BUILDING
-from network.datasets.loaders import evaluation_loader
-from network.datasets.segmentation import Sample
-from network.engine.weak.tasks import (
-    ClassifierTask,
-    RefinerTask,
-    checkpoint_of,
-    imagenet_normalize,
-)
-from network.engine.weak.work import Work, read_map, write_map
-from network.errors import InputError, warn
-from network.models.checkpoint import load_weights
-from network.progress import progress_bar
-from network.weak.activation import (
+from network.buildings.activation import (
     boosted,
     class_activation,
     expanded_activation,
     prototype_direction,
     refined_probabilities,
 )
-from network.weak.clusters import Clustering, kmeans, read_prototypes, select, write_prototypes
+from network.buildings.clusters import Clustering, kmeans, read_prototypes, select, write_prototypes
+from network.buildings.tasks import (
+    ClassifierTask,
+    RefinerTask,
+    checkpoint_of,
+    imagenet_normalize,
+)
+from network.buildings.work import Work, read_map, write_map
+from network.datasets.files import read_mask
+from network.datasets.info import BUILDING
+from network.datasets.loaders import evaluation_loader
+from network.datasets.segmentation import Sample
+from network.errors import InputError, warn
+from network.models.checkpoint import load_weights
+from network.progress import progress_bar
 
 LARGEST_HALF = 65504
 """Of float16, in which features are kept."""

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from network.buildings.crf import CRFS
+from network.buildings.seeds import UNSURE, make_seed
+from network.buildings.stages import BY_TRUTH, best_threshold, threshold_counts
+from network.buildings.tiles import of_label
+from network.buildings.work import Work, read_map
 from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import BUILDING
 from network.datasets.segmentation import Sample
 from network.datasets.workers import map_parallel
-from network.engine.weak.stages import BY_TRUTH, best_threshold, threshold_counts
-from network.engine.weak.work import Work, read_map
-from network.weak.crf import CRFS
-from network.weak.seeds import UNSURE, make_seed
-from network.weak.tiles import of_label
 
 
 def make_seeds(work: Work) -> dict:

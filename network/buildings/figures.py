@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from network.buildings.seeds import UNSURE
+from network.buildings.work import Work, read_map
 from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import BUILDING
-from network.engine.weak.work import Work, read_map
 from network.evaluation.figure_fonts import save_figure
-from network.weak.seeds import UNSURE
 
 IMAGES = 6
 COLORS = {0: (40, 40, 40), 1: (255, 210, 60), UNSURE: (120, 140, 200)}

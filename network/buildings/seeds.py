@@ -25,7 +25,7 @@ def make_seed(
     Args:
         activation: (h, w), 0 to 1.
         image: (h, w, 3) uint8.
-        solve: cuts both masks along the edges of the image; see :data:`network.weak.crf.CRFS`.
+        solve: cuts both masks along the edges of the image; see :data:`network.buildings.crf.CRFS`.
 
     Returns:
         (h, w) uint8

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from network.buildings.settings import Chain
 from network.datasets.files import (
     fitting_size,
     ignore_invalid,
@@ -33,7 +34,6 @@ from network.datasets.segmentation import Sample, find_samples
 from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.rasters.header import read_header
-from network.weak.chain import Chain
 from network.writing import replacing
 
 MIN_LABELED = 0.5

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from network.engine.weak.work import Work
+from network.buildings.settings import settings_of
+from network.buildings.work import Work
 from network.errors import InputError
-from network.weak.chain import settings_of
 from network.writing import read_json, replacing
 
 

@@ -10,14 +10,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from network.buildings.figures import write_chain_panel, write_thresholds
+from network.buildings.tiles import image_label
+from network.buildings.work import Work, read_map
 from network.datasets.files import read_mask
 from network.datasets.info import BUILDING
 from network.datasets.segmentation import Sample
-from network.engine.weak.figures import write_chain_panel, write_thresholds
-from network.engine.weak.work import Work, read_map
 from network.evaluation.metrics import Scores, compute_scores
 from network.evaluation.records import read_records
-from network.weak.tiles import image_label
 from network.writing import replacing
 
 BINS = 100

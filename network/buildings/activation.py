@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from network.models.building_classifier import BuildingClassifier
+from network.buildings.classifier import BuildingClassifier
 from network.models.encoder import DENSE_STRIDE
 
 EPSILON = 1e-5
@@ -105,7 +105,7 @@ def refined_probabilities(
     """Probabilities of background and building: (b, 3, H, W) of positive tiles -> (b, 2, H, W).
 
     Args:
-        refine: an :class:`network.models.refiner.ActivationRefiner`.
+        refine: an :class:`network.buildings.refiner.ActivationRefiner`.
     """
 
     def logits(view: Tensor) -> Tensor:

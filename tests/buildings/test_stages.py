@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from network.buildings.stages import best_threshold, building_iou, matrix_at, threshold_counts
+from network.buildings.tasks import TrainingTiles, long_side_between, nearest_cells, scale_between
 from network.datasets.files import write_image
 from network.datasets.segmentation import Sample
-from network.engine.weak.stages import best_threshold, building_iou, matrix_at, threshold_counts
-from network.engine.weak.tasks import TrainingTiles, long_side_between, nearest_cells, scale_between
 
 
 def test_all_thresholds_at_once():

@@ -12,6 +12,12 @@ from torch.optim.lr_scheduler import PolynomialLR
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics import MeanMetric
 
+from network.buildings.activation import upsampled
+from network.buildings.classifier import BuildingClassifier
+from network.buildings.losses import balanced_soft_cross_entropy, multi_scale_consistency
+from network.buildings.refiner import ActivationRefiner
+from network.buildings.seeds import UNSURE
+from network.buildings.settings import Chain, Classifier, Refiner
 from network.config import IMAGENET_MEAN, IMAGENET_STD
 from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import BUILDING
@@ -21,16 +27,10 @@ from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.transforms import Normalize, random_window
 from network.errors import InputError
 from network.evaluation.metrics import ConfusionMatrix, compute_scores
-from network.losses.refiner import balanced_soft_cross_entropy, multi_scale_consistency
-from network.models.building_classifier import BuildingClassifier
 from network.models.checkpoint import read_checkpoint
-from network.models.refiner import ActivationRefiner
 from network.training.console import console_callbacks, console_options, quiet_lightning
 from network.training.run_files import CheckpointFiles, RunCheckpoint, RunLog
 from network.training.task import seed_batch
-from network.weak.activation import upsampled
-from network.weak.chain import Chain, Classifier, Refiner
-from network.weak.seeds import UNSURE
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 MEAN_COLOR = tuple(round(255 * value) for value in IMAGENET_MEAN)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from network.losses.refiner import balanced_soft_cross_entropy, multi_scale_consistency
+from network.buildings.losses import balanced_soft_cross_entropy, multi_scale_consistency
 
 
 def test_pixel_loss_by_hand():

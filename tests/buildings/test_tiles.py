@@ -9,12 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from network.datasets.files import read_mask, read_rgb, write_image
-from network.datasets.info import BUILDING, DRONE, POTSDAM
-from network.errors import InputError
-from network.weak.chain import Chain, Tiles
-from network.weak.seeds import make_seed
-from network.weak.tiles import (
+from network.buildings.seeds import make_seed
+from network.buildings.settings import Chain, Tiles
+from network.buildings.tiles import (
     cut_test_tiles,
     cut_train_tiles,
     find_tiles,
@@ -23,6 +20,9 @@ from network.weak.tiles import (
     windows,
     write_labels,
 )
+from network.datasets.files import read_mask, read_rgb, write_image
+from network.datasets.info import BUILDING, DRONE, POTSDAM
+from network.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from network.errors import InputError
-from network.weak.activation import (
+from network.buildings.activation import (
     boosted,
     class_activation,
     expanded_activation,
@@ -14,13 +13,14 @@ from network.weak.activation import (
     refined_probabilities,
     upsampled,
 )
-from network.weak.clusters import (
+from network.buildings.clusters import (
     Clustering,
     kmeans,
     read_prototypes,
     select,
     write_prototypes,
 )
+from network.errors import InputError
 
 
 def cones(count: int, *axes: int, c: int = 8) -> torch.Tensor:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from network.buildings.settings import Chain
+from network.buildings.tiles import find_tiles, of_label, read_labels
 from network.datasets.info import BUILDING
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
-from network.weak.chain import Chain
-from network.weak.tiles import find_tiles, of_label, read_labels
 from network.writing import replacing
 
 

@@ -14,11 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from network.datasets.building_scenes import make_building_scenes
-from network.datasets.files import read_mask, read_rgb, write_image
-from network.datasets.info import BUILDING
-from network.engine.weak.record import run_step
-from network.engine.weak.steps import (
+from network.buildings.record import run_step
+from network.buildings.settings import load_chain
+from network.buildings.steps import (
     EVALUATE,
     MAKE_CAM,
     MAKE_LABELS,
@@ -26,10 +24,12 @@ from network.engine.weak.steps import (
     STEPS,
     TRAIN_CLASSIFIER,
 )
-from network.engine.weak.work import Work
+from network.buildings.tiles import read_labels
+from network.buildings.work import Work
+from network.datasets.building_scenes import make_building_scenes
+from network.datasets.files import read_mask, read_rgb, write_image
+from network.datasets.info import BUILDING
 from network.errors import InputError
-from network.weak.chain import load_chain
-from network.weak.tiles import read_labels
 from tests.conftest import ROOT, heed_interrupts
 from tests.test_commands import error_of, succeed
 
@@ -446,9 +446,13 @@ def test_configs(path):
     ("text", "message"),
     [
         ("chain = 3", "defines no 'chain = Chain"),
-        ("from network.weak.chain import Seeds\nSeeds(foregroud=1)", "did you mean 'foreground'"),
         (
-            "from network.weak.chain import Chain\nfrom network.datasets.info import DRONE\n"
+            "from network.buildings.settings import Seeds\nSeeds(foregroud=1)",
+            "did you mean 'foreground'",
+        ),
+        (
+            "from network.buildings.settings import Chain\n"
+            "from network.datasets.info import DRONE\n"
             "Chain(dataset=DRONE, building='buildings')",
             "did you mean 'building'",
         ),

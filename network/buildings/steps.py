@@ -8,11 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from network.config import Experiment, load_experiment, settings
-from network.datasets.folder_jobs import replacing_folders
-from network.datasets.info import BUILDING
-from network.datasets.loaders import evaluation_loader
-from network.engine.weak.maps import (
+from network.buildings.maps import (
     cluster,
     load_classifier,
     make_bac,
@@ -21,9 +17,9 @@ from network.engine.weak.maps import (
     map_files,
     tile_loader,
 )
-from network.engine.weak.masks import make_pseudo, make_seeds, pseudo_files, seed_files
-from network.engine.weak.record import Step, is_current, read_record
-from network.engine.weak.stages import (
+from network.buildings.masks import make_pseudo, make_seeds, pseudo_files, seed_files
+from network.buildings.record import Step, is_current, read_record
+from network.buildings.stages import (
     BY_TRUTH,
     Stage,
     stage_of_labels,
@@ -32,7 +28,7 @@ from network.engine.weak.stages import (
     stages_of_maps,
     write_stages,
 )
-from network.engine.weak.tasks import (
+from network.buildings.tasks import (
     ClassifierTask,
     RefinerTask,
     TrainingTiles,
@@ -42,11 +38,15 @@ from network.engine.weak.tasks import (
     long_side_between,
     scale_between,
 )
-from network.engine.weak.work import Work
+from network.buildings.tiles import cut_test_tiles, cut_train_tiles, source_digest
+from network.buildings.work import Work
+from network.config import Experiment, load_experiment, settings
+from network.datasets.folder_jobs import replacing_folders
+from network.datasets.info import BUILDING
+from network.datasets.loaders import evaluation_loader
 from network.errors import InputError, warn
 from network.evaluation.evaluate import evaluate
 from network.training.train import train_once
-from network.weak.tiles import cut_test_tiles, cut_train_tiles, source_digest
 
 
 def _make_labels(work: Work) -> dict:

@@ -5,11 +5,11 @@ import timm
 import torch
 from timm.models.byobnet import RepVggBlock
 
+from network.buildings.classifier import BuildingClassifier
+from network.buildings.refiner import ActivationRefiner
 from network.errors import InputError
 from network.models import encoder as encoder_module
-from network.models.building_classifier import BuildingClassifier
 from network.models.encoder import DenseEncoder
-from network.models.refiner import ActivationRefiner
 
 
 def parameters(module) -> int:

@@ -1,0 +1,1 @@
+"""Buildings: the chain from image-level labels to building masks (BAC-AR-Net)."""

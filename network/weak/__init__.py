@@ -1,1 +1,0 @@
-"""Label sources that cost less than dense masks."""
