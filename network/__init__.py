@@ -1,1 +1,1 @@
-"""BiCoR-Seg: networks, losses, data sets and the engine that trains and tests them."""
+"""BiCoR-Seg: networks, losses, data sets, and all that trains and tests them."""

@@ -81,7 +81,9 @@ def pytest_terminal_summary(terminalreporter) -> None:
     """The table of the campaigns of tests/faults."""
     # They are counted at the end of a test, which has a report of its own.
     reports = [r for kind in ("", "error") for r in terminalreporter.stats.get(kind, ())]
-    rows = [value for r in reports for key, value in r.user_properties if key == "faults"]
+    # What failed while tests were collected has none.
+    noted = [pair for r in reports for pair in getattr(r, "user_properties", ())]
+    rows = [value for key, value in noted if key == "faults"]
     if not rows:
         return
     terminalreporter.write_line("")

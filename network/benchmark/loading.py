@@ -11,7 +11,7 @@ from network.benchmark.scenes import write_tiles
 from network.benchmark.timing import interleave, median, ratio
 from network.config import Experiment
 from network.datasets.files import read_image
-from network.datasets.patches import PatchSplit, split_tiles
+from network.datasets.preparation.patches import PatchSplit, split_tiles
 from network.datasets.segmentation import Sample, SegmentationDataset, find_samples
 from network.datasets.transforms import Normalize, TrainTransform
 from network.errors import InputError

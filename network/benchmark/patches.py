@@ -12,15 +12,14 @@ from network.benchmark.scenes import write_tiles
 from network.benchmark.timing import interleave, median, ratio
 from network.datasets.files import ENCODING
 from network.datasets.info import DatasetInfo
-from network.datasets.patches import (
+from network.datasets.preparation.patches import (
     PatchSplit,
     Tile,
     find_tiles,
-    padding,
     read_tile_labels,
     split_tiles,
-    windows,
 )
+from network.datasets.windows import inner_windows, padding
 from network.datasets.workers import available_cores, map_parallel
 
 
@@ -83,7 +82,7 @@ class _Floor:
         folder.mkdir(exist_ok=True)
         for variant, flip in enumerate((np.s_[:], np.s_[:, ::-1], np.s_[::-1])):
             flipped, flipped_labels = image[flip], labels[flip]
-            for index, window in enumerate(windows(*labels.shape, size, stride)):
+            for index, window in enumerate(inner_windows(*labels.shape, size, stride)):
                 name = f"{tile.name}_{variant}_{index}"
                 for suffix, array in ((".tif", flipped), (".png", flipped_labels)):
                     pixels = np.ascontiguousarray(array[window])

@@ -6,7 +6,7 @@ import numpy as np
 
 from network.datasets.files import write_image
 from network.datasets.info import DatasetInfo
-from network.datasets.scenes import make_scene
+from network.datasets.synthetic.town import make_scene
 
 SCENE = 1024
 

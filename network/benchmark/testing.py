@@ -11,8 +11,8 @@ from network.benchmark.timing import interleave, median
 from network.compute import arrange, autocast, prepare
 from network.config import Experiment
 from network.datasets.files import write_image
-from network.datasets.scenes import make_scene
 from network.datasets.segmentation import Sample
+from network.datasets.synthetic.town import make_scene
 from network.errors import InputError
 from network.evaluation.evaluate import predict
 from network.evaluation.tta import build_views

@@ -18,7 +18,7 @@ from typing import Any
 from network.buildings.crf import CRFS
 from network.config import import_config, parse_overrides, require
 from network.datasets.info import DatasetInfo
-from network.datasets.patches import UNKNOWN_COLORS
+from network.datasets.preparation.patches import UNKNOWN_COLORS
 from network.errors import InputError, nearest
 
 MAPS = ("bac", "cam")

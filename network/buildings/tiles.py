@@ -28,9 +28,10 @@ from network.datasets.files import (
     write_image,
 )
 from network.datasets.info import BUILDING, DatasetInfo
-from network.datasets.patches import PatchSplit
-from network.datasets.patches import find_tiles as find_whole_tiles
+from network.datasets.preparation.patches import PatchSplit
+from network.datasets.preparation.patches import find_tiles as find_whole_tiles
 from network.datasets.segmentation import Sample, find_samples
+from network.datasets.windows import separate_windows
 from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.rasters.header import read_header
@@ -53,28 +54,6 @@ def image_label(mask: np.ndarray, positive_share: float) -> int | None:
     if buildings == 0:
         return 0
     return 1 if buildings >= positive_share * mask.size else None
-
-
-def windows(size: tuple[int, int], side: int, keep_rest: bool) -> Iterator[tuple[slice, slice]]:
-    """Windows of (height, width) without overlap, row by row.
-
-    Args:
-        keep_rest: whether what is left at the right and at the bottom makes smaller windows. A
-            side shorter than ``side`` is always one.
-    """
-    rows, columns = (_spans(length, side, keep_rest) for length in size)
-    for row in rows:
-        for column in columns:
-            yield row, column
-
-
-def _spans(length: int, side: int, keep_rest: bool) -> list[slice]:
-    if length <= side:
-        return [slice(0, length)]
-    ends = range(side, length + 1, side)
-    spans = [slice(end - side, end) for end in ends]
-    rest = length % side
-    return [*spans, slice(length - rest, length)] if rest and keep_rest else spans
 
 
 @dataclass(frozen=True)
@@ -264,7 +243,8 @@ class _Cutter:
         mask = self._read_building(next(iter(sample.masks.values())))
         mask = ignore_invalid(mask, valid, BUILDING)
         found = []
-        cut = list(windows(sample.size, self.chain.tiles.side, keep_rest=not self.is_train))
+        side, keep_rest = self.chain.tiles.side, not self.is_train
+        cut = list(separate_windows(*sample.size, side, keep_rest=keep_rest))
         for number, window in enumerate(cut):
             name = sample.name if len(cut) == 1 else f"{sample.name}_{number:04d}"
             label = image_label(mask[window], self.chain.tiles.positive_share)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from network.commands.arguments import command_parser
 from network.config import load_experiment, parse_with_overrides
-from network.datasets.contact_sheet import write_contact_sheet
-from network.datasets.doctor import Diagnosis, examine
+from network.datasets.checks.contact_sheet import write_contact_sheet
+from network.datasets.checks.doctor import Diagnosis, examine
+from network.datasets.checks.shares import print_shares
 from network.datasets.info import SPLITS
-from network.datasets.shares import print_shares
 from network.datasets.workers import available_cores
 from network.errors import InputError, nearest
 

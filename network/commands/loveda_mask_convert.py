@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from network.commands.arguments import command_parser
-from network.datasets.loveda import convert_masks, rgb_folder
+from network.datasets.preparation.loveda import convert_masks, rgb_folder
 from network.datasets.workers import available_cores
 
 

@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 
 from network.commands.arguments import command_parser
-from network.datasets.building_scenes import make_building_scenes
 from network.datasets.folder_jobs import check_manifest, replacing_folders, write_manifest
+from network.datasets.synthetic.buildings import make_building_scenes
 from network.errors import InputError
 
 MANIFEST = "made_by_make_demo_scenes.txt"

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from network.commands.arguments import command_parser
 from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
-from network.datasets.patches import MODES, PAD_POLICIES, UNKNOWN_COLORS, PatchSplit, split_tiles
+from network.datasets.preparation.patches import (
+    MODES,
+    PAD_POLICIES,
+    UNKNOWN_COLORS,
+    PatchSplit,
+    split_tiles,
+)
 from network.datasets.workers import available_cores
 
 

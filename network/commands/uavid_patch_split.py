@@ -6,7 +6,7 @@ For arguments see ``tools/uavid_patch_split.py``.
 from pathlib import Path
 
 from network.commands.arguments import command_parser
-from network.datasets.uavid import FrameSplit, split_frames
+from network.datasets.preparation.uavid import FrameSplit, split_frames
 from network.datasets.workers import available_cores
 
 

@@ -122,3 +122,13 @@ def _parse(line: str) -> tuple[str, str]:
         originals = {escaped: character for character, escaped in _ESCAPES.items()}
         name = re.sub(r"\\.", lambda match: originals.get(match[0], match[0]), name)
     return name, checksum
+
+
+# GeoSeg's tools write the same names, without the provenance file.
+_PATCH_NAME = re.compile(r"(.+?)_[012]_\d+(_[0-3])?")
+
+
+def tile_of_patch(name: str) -> str | None:
+    """The tile that a patch was cut from, by its name without suffix; None for other names."""
+    match = _PATCH_NAME.fullmatch(name)
+    return match[1] if match else None

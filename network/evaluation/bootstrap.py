@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from network.datasets.patches import tile_of_patch
+from network.datasets.provenance import tile_of_patch
 
 DRAWS = 1000
 LEVEL = 0.95

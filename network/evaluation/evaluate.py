@@ -15,12 +15,12 @@ from network.compute import arrange, autocast, find_device, prepare
 from network.config import Compute, Experiment, settings
 from network.datasets.files import write_mask
 from network.datasets.folder_jobs import check_folders
+from network.datasets.frames import find_frames
 from network.datasets.info import DatasetInfo
 from network.datasets.loaders import evaluation_loader
-from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_images, find_samples
 from network.datasets.transforms import Normalize
-from network.datasets.uavid import find_frames
+from network.datasets.windows import padding_margin
 from network.errors import InputError
 from network.evaluation.output_folder import IMAGES_KEY, fingerprint, output_folder
 from network.evaluation.protocol import (
@@ -78,7 +78,7 @@ def evaluate(
             size are batched too, up to as many pixels.
         boundary_tolerance: of boundary F1, pixels.
         frames: folder of sequences to predict instead of the config's folders; see
-            :func:`network.datasets.uavid.find_frames`. ``split`` says what they are.
+            :func:`network.datasets.frames.find_frames`. ``split`` says what they are.
         patch: height and width of the patches that larger images are predicted in, ``batch_size``
             of them a step; by default they are predicted whole.
         overwrite: delete the results of another run in ``output``, which are left alone else.
@@ -92,7 +92,7 @@ def evaluate(
     info, root = experiment.dataset, experiment.root
     experiment.check_normalization()
     target = find_device(device)
-    samples = find_frames(frames) if frames else find_samples(info, root, split)
+    samples = find_frames(frames, info) if frames else find_samples(info, root, split)
     check_memory(samples, info)
     kinds = list(samples[0].masks)
     model, training = _load_model(experiment, checkpoint)

@@ -15,8 +15,8 @@ from network.datasets.files import (
     read_valid_image,
 )
 from network.datasets.info import DatasetInfo
-from network.datasets.patches import padding_margin
 from network.datasets.segmentation import Sample, check_samples, find_samples
+from network.datasets.windows import padding_margin
 from network.errors import InputError, nearest
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
 from network.evaluation.output_folder import difference

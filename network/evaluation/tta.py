@@ -10,7 +10,7 @@ import ttach
 from torch import Tensor
 
 from network.datasets.info import DatasetInfo
-from network.datasets.uavid import windows
+from network.datasets.windows import covering_windows
 
 TTA_NAMES = ("none", "lr", "d4", "dihedral")
 
@@ -100,12 +100,12 @@ def patched_logits(
     height, width = image.shape[-2:]
     by_size: dict[tuple[int, int], list[tuple[slice, slice]]] = {}
     stride = patch[0] - overlap, patch[1] - overlap
-    for window in windows(height, width, patch, stride):
+    for window in covering_windows(height, width, patch, stride):
         size = tuple(side.stop - side.start for side in window)
         by_size.setdefault(size, []).append(window)
     total = None
     rows_seen, columns_seen = torch.zeros(height), torch.zeros(width)
-    for rows, columns in windows(height, width, patch, stride):
+    for rows, columns in covering_windows(height, width, patch, stride):
         # A grid: each row of windows has the same columns.
         rows_seen[rows] += columns.start == 0
         columns_seen[columns] += rows.start == 0

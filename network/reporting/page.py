@@ -10,9 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from network.compute import find_device
 from network.config import Experiment
 from network.datasets.files import list_images
+from network.datasets.frames import find_frames
 from network.datasets.info import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
-from network.datasets.uavid import find_frames
 from network.errors import InputError, listed, nearest
 from network.evaluation.metrics import compute_scores
 from network.evaluation.protocol import comparability, file_hash
@@ -115,7 +115,7 @@ def write_report(
 
 def _samples(experiment: Experiment, protocol: dict) -> list[Sample]:
     if "frames" in protocol:
-        return find_frames(Path(protocol["frames"]))
+        return find_frames(Path(protocol["frames"]), experiment.dataset)
     return find_samples(experiment.dataset, experiment.root, protocol["split"])
 
 

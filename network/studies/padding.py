@@ -17,15 +17,15 @@ from matplotlib.figure import Figure
 from network.config import Experiment, load_experiment
 from network.datasets.folder_jobs import replacing_folders
 from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
-from network.datasets.patches import (
+from network.datasets.preparation.patches import (
     PAD_POLICIES,
     PatchSplit,
     is_cut,
-    padding,
     read_provenance,
     split_tiles,
 )
-from network.datasets.scene_files import SceneTile, write_scene
+from network.datasets.synthetic.town_files import SceneTile, write_scene
+from network.datasets.windows import padding
 from network.datasets.workers import available_cores, map_parallel
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate

@@ -26,9 +26,9 @@ from network.buildings.steps import (
 )
 from network.buildings.tiles import read_labels
 from network.buildings.work import Work
-from network.datasets.building_scenes import make_building_scenes
 from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import BUILDING
+from network.datasets.synthetic.buildings import make_building_scenes
 from network.errors import InputError
 from tests.conftest import ROOT, heed_interrupts
 from tests.test_commands import error_of, succeed

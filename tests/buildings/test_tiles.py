@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from network.buildings.seeds import make_seed
@@ -17,7 +15,6 @@ from network.buildings.tiles import (
     find_tiles,
     image_label,
     read_labels,
-    windows,
     write_labels,
 )
 from network.datasets.files import read_mask, read_rgb, write_image
@@ -45,20 +42,6 @@ def test_rule(buildings, ignored, expected):
     mask[:buildings] = 1
     mask[100 - ignored :] = 255
     assert image_label(mask.reshape(10, 10), 0.25) == expected
-
-
-@given(st.integers(1, 300), st.integers(1, 300), st.integers(32, 128), st.booleans())
-def test_windows(height, width, side, keep_rest):
-    """No pixel twice; all of them with the rest, and only whole windows without."""
-    times = np.zeros((height, width), int)
-    for window in windows((height, width), side, keep_rest):
-        times[window] += 1
-        shape = times[window].shape
-        assert keep_rest or shape == (min(side, height), min(side, width))
-        assert max(shape) <= side
-    assert times.max() == 1
-    if keep_rest:
-        assert times.min() == 1
 
 
 def make_source(root: Path, shapes: dict[str, tuple[int, int]], buildings: dict) -> None:

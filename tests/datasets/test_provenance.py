@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from network.datasets.files import read_rgb
-from network.datasets.patches import split_tiles
+from network.datasets.preparation.patches import split_tiles
+from network.datasets.preparation.uavid import split_frames
 from network.datasets.provenance import (
     CHECKSUMS_FILE,
     PROVENANCE_FILE,
@@ -16,11 +17,10 @@ from network.datasets.provenance import (
     write_hashed,
     write_provenance,
 )
-from network.datasets.uavid import split_frames
 from network.errors import InputError
 from network.points.labels import make_point_labels
 from network.points.rules import PointRule
-from tests.datasets import test_patches, test_uavid
+from tests.datasets.preparation import test_patches, test_uavid
 from tests.points.test_labels import INFO
 from tests.scenes import make_dataset
 

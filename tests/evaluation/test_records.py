@@ -8,7 +8,6 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from network.datasets.info import VAIHINGEN
-from network.datasets.patches import padding_margin
 from network.evaluation.metrics import compute_scores
 from network.evaluation.records import (
     RECORDS_FILE,
@@ -67,16 +66,6 @@ def test_there_and_back(tmp_path):
     for key, value in vars(records[2].counts["full"]).items():
         np.testing.assert_array_equal(getattr(found["2"].counts["full"], key), value)
     assert read_records(tmp_path / "nowhere") == {}
-
-
-@pytest.mark.parametrize(("top", "left"), [(0, 0), (3, 0), (0, 2), (3, 2)])
-def test_padding_margin(top, left):
-    image = np.ones((8, 7, 3), np.uint8)
-    image[:top] = 0
-    image[:, :left] = 0
-    image[5, 5] = 0  # a black pixel inside is none
-    assert padding_margin(image) == (top, left)
-    assert padding_margin(np.zeros_like(image)) == (8, 7)
 
 
 def test_pooled_scores_are_those_of_all_pixels():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from network.datasets.info import VAIHINGEN
-from tests.datasets.test_prepare import tile_files
+from tests.datasets.preparation.test_official import tile_files
 from tests.disks import mounted, remount
 from tests.faults.conftest import leftovers
 

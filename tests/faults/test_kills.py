@@ -11,7 +11,7 @@ import torch
 
 from network.datasets.files import write_image
 from network.datasets.info import VAIHINGEN
-from tests.datasets.test_prepare import tile_files, write_zip
+from tests.datasets.preparation.test_official import tile_files, write_zip
 from tests.faults.conftest import killed_after, leftovers, ownerless_semaphores
 
 KILLS, ENDS, EPOCHS = 20, 5, 40

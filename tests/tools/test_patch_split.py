@@ -148,6 +148,6 @@ def test_interrupt_leaves_nothing_behind(tmp_path):
 
 
 def test_the_tools_start_without_torch():
-    modules = "network.datasets.patches, network.datasets.loveda"
+    modules = "network.datasets.preparation.patches, network.datasets.preparation.loveda"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0

@@ -10,10 +10,10 @@ import pytest
 
 from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import VAIHINGEN
-from network.datasets.scenes import MIN_SIZE, erode_labels, make_scene
+from network.datasets.synthetic.town import MIN_SIZE, erode_labels, make_scene
 from network.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 IMSURF, BUILDING, LOWVEG, TREE, CAR, CLUTTER = range(6)
 
 

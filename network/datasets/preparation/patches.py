@@ -8,7 +8,6 @@ Notation: h, w tile height and width in pixels; p patch size; labels 0 to k-1 an
 """
 
 import math
-import re
 import zlib
 from collections import ChainMap
 from collections.abc import Iterator
@@ -34,10 +33,12 @@ from network.datasets.info import DatasetInfo, TileNames
 from network.datasets.provenance import (
     is_provenance,
     read_provenance,
+    tile_of_patch,
     write_hashed,
     write_provenance,
 )
 from network.datasets.resize import resize_image, resize_labels
+from network.datasets.windows import inner_windows, padding
 from network.datasets.workers import map_parallel
 from network.errors import InputError, nearest
 
@@ -294,23 +295,7 @@ def read_tile_labels(tile: Tile, split: PatchSplit, valid: np.ndarray | None = N
     return resize_labels(labels, tile.height, tile.width)
 
 
-# Geometry ---------------------------------------------------------------------------------------
-
-
-def padding(length: int, size: int, stride: int) -> int:
-    """Pixels to add before ``length`` pixels so that windows cover all of them.
-
-    The sum is a multiple of ``size``, and more where the strides would not end on it.
-    """
-    padded = math.ceil(length / size) * size
-    return padded + (size - padded) % stride - length
-
-
-def windows(height: int, width: int, size: int, stride: int) -> Iterator[tuple[slice, slice]]:
-    """(rows, columns) of every window of a padded tile, row by row."""
-    for top in range(0, height - size + 1, stride):
-        for left in range(0, width - size + 1, stride):
-            yield slice(top, top + size), slice(left, left + size)
+# Cutting ----------------------------------------------------------------------------------------
 
 
 def cut(tile: str, image: np.ndarray, labels: np.ndarray, split: PatchSplit) -> Iterator[Patch]:
@@ -325,7 +310,7 @@ def cut(tile: str, image: np.ndarray, labels: np.ndarray, split: PatchSplit) -> 
     for variant in range(3 if split.mode == "train" else 1):
         # Views, not copies: a whole Potsdam tile has 113 MB.
         variant_image, variant_labels = _flip(image, variant), _flip(labels, variant)
-        for index, window in enumerate(windows(*labels.shape, size, stride)):
+        for index, window in enumerate(inner_windows(*labels.shape, size, stride)):
             patch = Patch(
                 name=f"{tile}_{variant}_{index}",
                 image=np.ascontiguousarray(variant_image[window]),
@@ -433,30 +418,9 @@ def _padding_share(tiles: list[Tile], split: PatchSplit) -> float:
     return 1 - sum(tile.height * tile.width for tile in tiles) / total
 
 
-def padding_margin(image: np.ndarray) -> tuple[int, int]:
-    """(rows, columns) of the black margin at the top and left of an RGB image (h, w, 3).
-
-    The patch tools pad there; a patch of nothing else is all margin.
-    """
-    has_color = image.any(axis=2)
-    rows, columns = has_color.any(axis=1), has_color.any(axis=0)
-    height, width = has_color.shape
-    return (int(rows.argmax()), int(columns.argmax())) if rows.any() else (height, width)
-
-
-# GeoSeg's tools write the same names, without the provenance file.
-_PATCH_NAME = re.compile(r"(.+?)_[012]_\d+(_[0-3])?")
-
-
-def tile_of_patch(name: str) -> str | None:
-    """The tile that a patch was cut from, by its name without suffix; None for other names."""
-    match = _PATCH_NAME.fullmatch(name)
-    return match[1] if match else None
-
-
 def _is_image_patch(path: Path) -> bool:
     """Whether ``path`` is an entry of an image folder that a patch tool wrote."""
-    is_patch = path.suffix == ".tif" and _PATCH_NAME.fullmatch(path.stem) is not None
+    is_patch = path.suffix == ".tif" and tile_of_patch(path.stem) is not None
     return path.is_file() and (is_patch or is_provenance(path))
 
 
@@ -464,5 +428,5 @@ def _is_mask_patch(path: Path) -> bool:
     """Whether ``path`` is an entry of a mask folder that a patch tool wrote."""
     if path.name == WHOLE_MASKS and path.is_dir():
         return all(mask.is_file() and mask.suffix == ".tif" for mask in path.iterdir())
-    is_patch = path.suffix == ".png" and _PATCH_NAME.fullmatch(path.stem) is not None
+    is_patch = path.suffix == ".png" and tile_of_patch(path.stem) is not None
     return path.is_file() and (is_patch or is_provenance(path))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from network.datasets.files import write_image
 from network.datasets.info import VAIHINGEN
-from network.datasets.scenes import erode_labels, make_scene
+from network.datasets.synthetic.town import erode_labels, make_scene
 
 
 @dataclass(frozen=True)

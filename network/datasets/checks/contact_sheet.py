@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from network.datasets.doctor import Diagnosis, Examined
+from network.datasets.checks.doctor import Diagnosis, Examined
 from network.datasets.files import read_mask, read_photo
 from network.datasets.thumbnails import mask_uri, photo_uri
 from network.errors import InputError

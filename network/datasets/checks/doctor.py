@@ -24,8 +24,12 @@ from network.datasets.files import (
     used_size,
 )
 from network.datasets.info import SPLITS, DatasetInfo, Folder
-from network.datasets.patches import tile_of_patch
-from network.datasets.provenance import CHECKSUMS_FILE, changed_files, read_provenance
+from network.datasets.provenance import (
+    CHECKSUMS_FILE,
+    changed_files,
+    read_provenance,
+    tile_of_patch,
+)
 from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.rasters.header import Header

@@ -16,23 +16,19 @@ from typing import Any
 import numpy as np
 
 from network.datasets.files import (
-    check_pair,
-    fitting_header,
     ignore_invalid,
-    list_images,
     read_mask,
     read_valid_image,
-    used_size,
 )
 from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
+from network.datasets.frames import LABELS, find_frames
 from network.datasets.info import UAVID
-from network.datasets.patches import MODES
+from network.datasets.preparation.patches import MODES
 from network.datasets.provenance import is_provenance, write_hashed, write_provenance
 from network.datasets.segmentation import Sample
+from network.datasets.windows import covering_windows
 from network.datasets.workers import map_parallel
 from network.errors import InputError, nearest
-
-IMAGES, LABELS = "Images", "Labels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,60 +70,13 @@ class FrameSplit:
                 )
 
 
-def find_frames(folder: Path) -> list[Sample]:
-    """Frames of all sequences, named ``seqN/Labels/NNNNNN`` as their masks are.
-
-    Raises:
-        InputError: there are no sequences, only some frames have labels, or sizes differ.
-    """
-    sequences = sorted(folder.glob(f"seq*/{IMAGES}"))
-    if not sequences:
-        raise InputError(f"{folder}: no seqN/{IMAGES} in it; give the folder of the sequences")
-    frames = []
-    for images in sequences:
-        labels = images.parent / LABELS
-        masks = list_images(labels) if labels.is_dir() else {}
-        for stem, path in list_images(images).items():
-            header = fitting_header(path, UAVID)
-            if masks and stem not in masks:
-                raise InputError(f"{labels}: no labels of {path}; add them, or remove the folder")
-            if masks:
-                check_pair(path, masks[stem], header, UAVID)
-            name = f"{images.parent.name}/{LABELS}/{stem}"
-            own = {"full": masks[stem]} if masks else {}
-            frames.append(Sample(name=name, image=path, size=used_size(header, UAVID), masks=own))
-    unlabeled = [frame for frame in frames if not frame.masks]
-    if unlabeled and len(unlabeled) < len(frames):
-        raise InputError(
-            f"{unlabeled[0].image.parent.parent}: no {LABELS} folder ({len(unlabeled)} of "
-            f"{len(frames)} frames without labels); add them, or keep these sequences elsewhere"
-        )
-    return frames
-
-
-def starts(length: int, size: int, stride: int) -> list[int]:
-    """Where windows begin that cover ``length``, the last moved back to end with it."""
-    last = max(0, length - size)
-    return [*range(0, last, stride), last]
-
-
-def windows(
-    height: int, width: int, size: tuple[int, int], stride: tuple[int, int]
-) -> Iterator[tuple[slice, slice]]:
-    """Windows of ``size`` (or the whole, where that is smaller) that cover a frame, row by row."""
-    for top in starts(height, size[0], stride[0]):
-        for left in starts(width, size[1], stride[1]):
-            bottom, right = min(height, top + size[0]), min(width, left + size[1])
-            yield slice(top, bottom), slice(left, right)
-
-
 def cut(
     image: np.ndarray, labels: np.ndarray, split: FrameSplit
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Patches of one frame: images (h, w, 3) and labels (h, w)."""
     size = split.split_size_h, split.split_size_w
     is_labeled = np.zeros(labels.shape, bool)
-    for window in windows(*labels.shape, size, (split.stride_h, split.stride_w)):
+    for window in covering_windows(*labels.shape, size, (split.stride_h, split.stride_w)):
         own = labels[window].copy()
         if split.mode == "val":
             own[is_labeled[window]] = UAVID.ignore_index
@@ -145,7 +94,7 @@ def split_frames(split: FrameSplit, *, workers: int = 1) -> dict[str, Any]:
     check_folders((split.input_dir,), outputs)
     for folder in outputs:
         check_replaceable(folder, _is_ours)
-    frames = find_frames(split.input_dir)
+    frames = find_frames(split.input_dir, UAVID)
     if not frames[0].masks:
         raise InputError(f"{split.input_dir}: no seqN/{LABELS}; give a labeled part of UAVid")
     with replacing_folders(*outputs) as (images_to, masks_to):

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 import ttach
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
 from network.datasets.files import read_mask, read_rgb, write_image
+from network.datasets.frames import find_frames
 from network.datasets.info import UAVID
+from network.datasets.preparation.uavid import (
+    FrameSplit,
+    cut,
+    split_frames,
+)
 from network.datasets.segmentation import find_samples
-from network.datasets.uavid import FrameSplit, cut, find_frames, split_frames, starts, windows
 from network.errors import InputError
 from network.evaluation.tta import Views, mean_logits, patched_logits
 from tests.conftest import ROOT
@@ -50,31 +53,6 @@ def options(tmp_path: Path, **changes) -> FrameSplit:
         "stride_w": 48,
     }
     return FrameSplit(**{**values, **changes})
-
-
-def test_starts():
-    assert starts(2160, 1024, 1024) == [0, 1024, 1136]  # all rows; 112 of them twice 1024 misses
-    assert starts(3840, 1024, 1024) == [0, 1024, 2048, 2816]
-    assert starts(4096, 1024, 1024) == [0, 1024, 2048, 3072]
-    assert starts(1024, 1024, 512) == [0]
-    assert starts(100, 1024, 1024) == [0]
-
-
-@settings(deadline=None)
-@given(
-    height=st.integers(1, 60),
-    width=st.integers(1, 60),
-    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
-    data=st.data(),
-)
-def test_windows_cover_everything(height, width, size, data):
-    stride = tuple(data.draw(st.integers(1, side)) for side in size)
-    seen = np.zeros((height, width), int)
-    for window in windows(height, width, size, stride):
-        seen[window] += 1
-        shape = tuple(side.stop - side.start for side in window)
-        assert shape == (min(size[0], height), min(size[1], width))
-    assert seen.min() >= 1
 
 
 @pytest.mark.parametrize("mode", ["train", "val"])
@@ -129,19 +107,19 @@ def test_wrong_options(tmp_path, changes, words):
 
 def test_wrong_frames(tmp_path):
     with pytest.raises(InputError, match="no seqN/Images"):
-        find_frames(tmp_path)
+        find_frames(tmp_path, UAVID)
     frames = make_frames(tmp_path / "frames")
     (frames / "seq1/Labels/000001.png").unlink()
     with pytest.raises(InputError, match=r"no labels of .*seq1/Images/000001.png"):
-        find_frames(frames)
+        find_frames(frames, UAVID)
     write_image(frames / "seq1/Labels/000001.png", np.zeros((5, 5, 3), np.uint8))
     with pytest.raises(InputError, match="both must have one size"):
-        find_frames(frames)
+        find_frames(frames, UAVID)
     for path in (frames / "seq1/Labels").iterdir():
         path.unlink()
     (frames / "seq1/Labels").rmdir()
     with pytest.raises(InputError, match=r"seq1: no Labels folder \(2 of 4"):
-        find_frames(frames)
+        find_frames(frames, UAVID)
     unlabeled = make_frames(tmp_path / "test", labeled=False)
     with pytest.raises(InputError, match="give a labeled part"):
         split_frames(options(tmp_path, input_dir=unlabeled))

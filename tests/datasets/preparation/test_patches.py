@@ -12,18 +12,17 @@ from hypothesis import strategies as st
 
 from network.datasets.files import read_rgb, write_image
 from network.datasets.info import POTSDAM, VAIHINGEN
-from network.datasets.patches import (
+from network.datasets.preparation.patches import (
     Patch,
     PatchSplit,
     cut,
     find_tiles,
-    padding,
     read_tile_labels,
     split_tiles,
-    windows,
     zoom_on_cars,
 )
 from network.datasets.provenance import read_provenance
+from network.datasets.windows import inner_windows, padding
 from network.errors import InputError
 
 CAR, IGNORE = 4, 6
@@ -74,30 +73,7 @@ def read_labels(path: Path) -> np.ndarray:
 # Geometry
 
 
-@pytest.mark.parametrize(
-    ("length", "size", "stride", "expected"),
-    [
-        (1024, 1024, 512, 0),
-        (6000, 1024, 1024, 144),
-        (2566, 1024, 512, 506),
-        (10, 4, 3, 3),  # a multiple of 4 is 12, but windows at 0, 3, 6, 9 end on 13
-        (5, 5, 1, 0),
-    ],
-)
-def test_padding_by_hand(length, size, stride, expected):
-    assert padding(length, size, stride) == expected
-
-
 sizes = st.integers(1, 12).flatmap(lambda size: st.tuples(st.just(size), st.integers(1, size)))
-
-
-@given(st.integers(1, 60), sizes)
-def test_padding_ends_on_a_window_and_is_no_longer_than_needed(length, geometry):
-    size, stride = geometry
-    padded = length + padding(length, size, stride)
-    multiple = -(-length // size) * size
-    assert multiple <= padded < multiple + stride
-    assert (padded - size) % stride == 0
 
 
 @given(st.integers(0, 20), st.integers(0, 20), sizes, st.sampled_from(["ignore", "geoseg"]))
@@ -111,7 +87,7 @@ def test_patches_hold_every_pixel_of_the_tile(more_rows, more_columns, geometry,
     whole_image = np.full((height, width, 3), 77, np.uint8)
     whole_labels = np.full((height, width), 77, np.uint8)
     patches = list(cut("area1", image, labels, split))
-    places = list(windows(height, width, size, stride))
+    places = list(inner_windows(height, width, size, stride))
     assert len(patches) == len(places)
     for index, (patch, place) in enumerate(zip(patches, places, strict=True)):
         assert patch.name == f"area1_0_{index}"
@@ -124,11 +100,6 @@ def test_patches_hold_every_pixel_of_the_tile(more_rows, more_columns, geometry,
     in_padding[top:, left:] = False
     assert (whole_image[in_padding] == 0).all()
     assert (whole_labels[in_padding] == (IGNORE if policy == "ignore" else 0)).all()
-
-
-def test_windows_go_row_by_row():
-    corners = [(rows.start, columns.start) for rows, columns in windows(6, 8, 4, 2)]
-    assert corners == [(0, 0), (0, 2), (0, 4), (2, 0), (2, 2), (2, 4)]
 
 
 def test_train_variants_are_flips_of_the_padded_tile():

@@ -1,0 +1,1 @@
+"""Preparation: from official archives, whole tiles and frames to the folders of a data set."""

@@ -1,0 +1,1 @@
+"""Synthetic: scenes that are drawn, for demonstrations, tests and benchmarks."""
