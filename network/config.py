@@ -27,7 +27,7 @@ from network.factories import innermost, is_plain, parameters, takes_any
 if TYPE_CHECKING:
     from torch import nn
 
-    from network.datasets.info import DatasetInfo
+    from network.datasets.schema import DatasetInfo
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

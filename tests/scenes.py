@@ -9,7 +9,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from network.datasets.files import write_image
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 
 
 def make_dataset(

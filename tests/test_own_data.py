@@ -18,7 +18,7 @@ CONFIG = """
 from functools import partial
 
 from network.config import Data, Experiment, Optim
-from network.datasets.info import DatasetInfo, Folder, MaskFolder
+from network.datasets.schema import DatasetInfo, Folder, MaskFolder
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 

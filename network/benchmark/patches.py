@@ -11,7 +11,6 @@ import numpy as np
 from network.benchmark.scenes import write_tiles
 from network.benchmark.timing import interleave, median, ratio
 from network.datasets.files import ENCODING
-from network.datasets.info import DatasetInfo
 from network.datasets.preparation.patches import (
     PatchSplit,
     Tile,
@@ -19,6 +18,7 @@ from network.datasets.preparation.patches import (
     read_tile_labels,
     split_tiles,
 )
+from network.datasets.schema import DatasetInfo
 from network.datasets.windows import inner_windows, padding
 from network.datasets.workers import available_cores, map_parallel
 

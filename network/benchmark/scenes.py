@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from network.datasets.files import write_image
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.synthetic.town import make_scene
 
 SCENE = 1024

@@ -17,8 +17,8 @@ from typing import Any
 
 from network.buildings.crf import CRFS
 from network.config import import_config, parse_overrides, require
-from network.datasets.info import DatasetInfo
 from network.datasets.preparation.patches import UNKNOWN_COLORS
+from network.datasets.schema import DatasetInfo
 from network.errors import InputError, nearest
 
 MAPS = ("bac", "cam")

@@ -27,9 +27,10 @@ from network.datasets.files import (
     read_valid_image,
     write_image,
 )
-from network.datasets.info import BUILDING, DatasetInfo
+from network.datasets.info import BUILDING
 from network.datasets.preparation.patches import PatchSplit
 from network.datasets.preparation.patches import find_tiles as find_whole_tiles
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.datasets.windows import separate_windows
 from network.datasets.workers import map_parallel

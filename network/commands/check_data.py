@@ -12,7 +12,7 @@ from network.config import load_experiment, parse_with_overrides
 from network.datasets.checks.contact_sheet import write_contact_sheet
 from network.datasets.checks.doctor import Diagnosis, examine
 from network.datasets.checks.shares import print_shares
-from network.datasets.info import SPLITS
+from network.datasets.schema import SPLITS
 from network.datasets.workers import available_cores
 from network.errors import InputError, nearest
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from network.commands.arguments import command_parser
 from network.datasets.folder_jobs import check_manifest, replacing_folders, write_manifest
-from network.datasets.info import SPLITS
+from network.datasets.schema import SPLITS
 from network.datasets.synthetic.town import MIN_SIZE
 from network.datasets.synthetic.town_files import SceneTile, write_scene
 from network.datasets.workers import available_cores, map_parallel

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from network.commands.arguments import command_parser
 from network.config import load_experiment, parse_with_overrides
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.workers import available_cores
 from network.errors import InputError, nearest
 from network.evaluation.figures import write_points

@@ -12,7 +12,7 @@ from rich.table import Table
 from network.commands.arguments import command_parser
 from network.config import load_experiment, parse_with_overrides
 from network.datasets.checks.bands import Band, measure_bands
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import find_samples
 from network.datasets.workers import available_cores
 from network.errors import InputError, nearest

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from network.commands.arguments import command_parser
-from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
+from network.datasets.info import POTSDAM, VAIHINGEN
 from network.datasets.preparation.patches import (
     MODES,
     PAD_POLICIES,
@@ -16,6 +16,7 @@ from network.datasets.preparation.patches import (
     PatchSplit,
     split_tiles,
 )
+from network.datasets.schema import DatasetInfo
 from network.datasets.workers import available_cores
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from network.commands.arguments import command_parser
 from network.datasets.checks.shares import print_shares
-from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
+from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN
 from network.datasets.preparation.official import Preparation, SplitSummary, prepare
 from network.datasets.preparation.patches import PAD_POLICIES, UNKNOWN_COLORS
+from network.datasets.schema import DatasetInfo
 from network.datasets.workers import available_cores
 from network.errors import InputError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.rasters.header import Header, read_header
 from network.rasters.place import distance

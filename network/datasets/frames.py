@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from network.datasets.files import check_pair, fitting_header, list_images, used_size
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.errors import InputError
 

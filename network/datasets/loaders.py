@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, SegmentationDataset
 
 

@@ -20,8 +20,8 @@ from network.datasets.files import (
     read_valid_image,
     used_size,
 )
-from network.datasets.info import DatasetInfo, Folder
 from network.datasets.provenance import read_provenance
+from network.datasets.schema import DatasetInfo, Folder
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
 from network.progress import progress_bar

@@ -16,8 +16,8 @@ from network.config import Compute, Experiment, settings
 from network.datasets.files import write_mask
 from network.datasets.folder_jobs import check_folders
 from network.datasets.frames import find_frames
-from network.datasets.info import DatasetInfo
 from network.datasets.loaders import evaluation_loader
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, check_samples, find_images, find_samples
 from network.datasets.transforms import Normalize
 from network.datasets.windows import padding_margin

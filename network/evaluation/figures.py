@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from network.datasets.files import read_mask, read_photo
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
 from network.evaluation.figure_fonts import save_figure

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 
 
 class ConfusionMatrix(MulticlassConfusionMatrix):

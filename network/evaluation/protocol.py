@@ -10,8 +10,8 @@ import numpy as np
 
 from network.config import Experiment, default_settings, settings
 from network.datasets.files import read_image, read_mask
-from network.datasets.info import DatasetInfo
 from network.datasets.provenance import read_provenance
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.datasets.windows import padding_margin
 from network.errors import InputError

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.evaluation.boundary import BoundaryCounts, band_width
 from network.evaluation.calibration import BINS, Calibration

@@ -14,7 +14,7 @@ from network.datasets.files import (
     read_mask,
     read_valid_image,
 )
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.windows import padding_margin
 from network.errors import InputError, nearest

@@ -20,7 +20,8 @@ from PIL import Image
 
 from network.datasets.files import image_size, list_images, read_mask
 from network.datasets.folder_jobs import replacing_folders
-from network.datasets.info import LOVEDA, UAVID, DatasetInfo
+from network.datasets.info import LOVEDA, UAVID
+from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.progress import progress_bar
 from network.writing import replacing

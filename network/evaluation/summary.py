@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.evaluation import bootstrap
 from network.evaluation.boundary import BoundaryCounts
 from network.evaluation.calibration import expected_calibration_error

@@ -9,7 +9,7 @@ import torch.nn.functional as nnf
 import ttach
 from torch import Tensor
 
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.windows import covering_windows
 
 TTA_NAMES = ("none", "lr", "d4", "dihedral")

@@ -17,7 +17,7 @@ from rasterio.errors import CRSError
 from rasterio.transform import rowcol
 
 from network.datasets.files import list_images, read_mask
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.errors import InputError, nearest, warn
 from network.points.formats import Feature, read_csv, read_geojson, shown

@@ -8,13 +8,13 @@ import numpy as np
 
 from network.datasets.files import read_mask
 from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
-from network.datasets.info import DatasetInfo
 from network.datasets.provenance import (
     is_provenance,
     read_provenance,
     write_hashed,
     write_provenance,
 )
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.workers import map_parallel
 from network.errors import InputError

@@ -11,7 +11,7 @@ from network.compute import find_device
 from network.config import Experiment
 from network.datasets.files import list_images
 from network.datasets.frames import find_frames
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError, listed, nearest
 from network.evaluation.metrics import compute_scores

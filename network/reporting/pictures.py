@@ -11,7 +11,7 @@ import torch
 
 from network.config import Experiment
 from network.datasets.files import read_image, read_mask, read_photo
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.thumbnails import mask_uri, photo_uri
 from network.datasets.transforms import Normalize

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from network.config import Experiment, load_experiment
 from network.datasets.folder_jobs import replacing_folders
-from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
+from network.datasets.info import POTSDAM, VAIHINGEN
 from network.datasets.preparation.patches import (
     PAD_POLICIES,
     PatchSplit,
@@ -24,6 +24,7 @@ from network.datasets.preparation.patches import (
     read_provenance,
     split_tiles,
 )
+from network.datasets.schema import DatasetInfo
 from network.datasets.synthetic.town_files import SceneTile, write_scene
 from network.datasets.windows import padding
 from network.datasets.workers import available_cores, map_parallel

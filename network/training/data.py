@@ -4,8 +4,8 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from network.config import Experiment
-from network.datasets.info import DatasetInfo
 from network.datasets.loaders import EpochSampler, evaluation_loader, make_loader
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import (
     Labels,
     Sample,

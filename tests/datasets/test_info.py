@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
+from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN
+from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 
 INFOS = [VAIHINGEN, POTSDAM, LOVEDA]

@@ -10,7 +10,7 @@ import pytest
 import rasterio.warp
 from rasterio.transform import from_origin
 
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.errors import InputError
 from network.points.files import read_points

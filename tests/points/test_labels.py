@@ -15,8 +15,9 @@ from rasterio.transform import from_origin
 
 from network.config import load_experiment
 from network.datasets.files import read_mask, read_rgb, write_image
-from network.datasets.info import LOVEDA, DatasetInfo, Folder, MaskFolder
+from network.datasets.info import LOVEDA
 from network.datasets.provenance import PROVENANCE_FILE, read_provenance
+from network.datasets.schema import DatasetInfo, Folder, MaskFolder
 from network.datasets.segmentation import find_samples
 from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY
@@ -260,7 +261,7 @@ CONFIG = """
 from functools import partial
 
 from network.config import Data, Experiment, Optim
-from network.datasets.info import DatasetInfo, Folder, MaskFolder
+from network.datasets.schema import DatasetInfo, Folder, MaskFolder
 from network.losses.partial import PartialCrossEntropy
 from network.models.tconv import TransposedConvNet
 

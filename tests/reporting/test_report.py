@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from network.config import Experiment, load_experiment, settings
-from network.datasets.info import LOVEDA, VAIHINGEN, DatasetInfo
+from network.datasets.info import LOVEDA, VAIHINGEN
+from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.models.checkpoint import SETTINGS_KEY

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from network.datasets.files import write_image
-from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
+from network.datasets.info import POTSDAM, VAIHINGEN
+from network.datasets.schema import DatasetInfo
 from tests.conftest import heed_interrupts
 
 REPOSITORY = Path(__file__).resolve().parents[2]

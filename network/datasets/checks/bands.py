@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from network.datasets.files import ignore_invalid, read_mask, read_valid_image
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.datasets.workers import map_parallel
 from network.errors import InputError

@@ -23,13 +23,13 @@ from network.datasets.files import (
     read_valid_image,
     used_size,
 )
-from network.datasets.info import SPLITS, DatasetInfo, Folder
 from network.datasets.provenance import (
     CHECKSUMS_FILE,
     changed_files,
     read_provenance,
     tile_of_patch,
 )
+from network.datasets.schema import SPLITS, DatasetInfo, Folder
 from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.rasters.header import Header

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from network.datasets.info import DatasetInfo
+from network.datasets.schema import DatasetInfo
 
 
 def print_shares(

@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from network.datasets.files import read_mask
-from network.datasets.info import SPLITS, DatasetInfo
 from network.datasets.preparation.archives import Source, check_disk_space, find_sources, place
 from network.datasets.preparation.loveda import convert_masks, is_converted
 from network.datasets.preparation.patches import PatchSplit, is_cut, split_tiles
+from network.datasets.schema import SPLITS, DatasetInfo
 from network.datasets.segmentation import find_samples
 from network.datasets.workers import map_parallel
 from network.errors import InputError

@@ -29,7 +29,6 @@ from network.datasets.files import (
     used_size,
 )
 from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
-from network.datasets.info import DatasetInfo, TileNames
 from network.datasets.provenance import (
     is_provenance,
     read_provenance,
@@ -38,6 +37,7 @@ from network.datasets.provenance import (
     write_provenance,
 )
 from network.datasets.resize import resize_image, resize_labels
+from network.datasets.schema import DatasetInfo, TileNames
 from network.datasets.windows import inner_windows, padding
 from network.datasets.workers import map_parallel
 from network.errors import InputError, nearest

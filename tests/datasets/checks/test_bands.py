@@ -13,7 +13,8 @@ from PIL import Image
 from network.config import Data
 from network.datasets.checks.bands import measure_bands
 from network.datasets.files import fitting_size, read_image, read_mask, read_photo, write_image
-from network.datasets.info import VAIHINGEN, DatasetInfo, Folder, MaskFolder
+from network.datasets.info import VAIHINGEN
+from network.datasets.schema import DatasetInfo, Folder, MaskFolder
 from network.datasets.segmentation import SegmentationDataset, find_samples
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError

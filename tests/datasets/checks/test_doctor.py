@@ -13,8 +13,9 @@ from rasterio.transform import from_origin
 from network.datasets.checks.contact_sheet import write_contact_sheet
 from network.datasets.checks.doctor import examine
 from network.datasets.files import read_image, read_mask, write_image
-from network.datasets.info import VAIHINGEN, DatasetInfo, Folder, MaskFolder
+from network.datasets.info import VAIHINGEN
 from network.datasets.provenance import tile_of_patch, write_provenance
+from network.datasets.schema import DatasetInfo, Folder, MaskFolder
 from network.errors import InputError
 from tests.scenes import make_dataset, write_bands
 

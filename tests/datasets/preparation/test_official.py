@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from network.datasets.files import read_mask, write_image
-from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN, DatasetInfo
+from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN
 from network.datasets.preparation.archives import check_disk_space, find_sources
 from network.datasets.preparation.official import Preparation, prepare
 from network.datasets.preparation.patches import PatchSplit, split_tiles
 from network.datasets.provenance import tile_of_patch
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import find_samples
 from network.errors import InputError
 from tests.scenes import make_pair

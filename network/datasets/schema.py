@@ -1,0 +1,253 @@
+"""What is known of a data set: its classes, palette, ignore label, files, splits and views."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from network.errors import InputError
+
+RGB = tuple[int, int, int]
+
+SPLITS = ("train", "val", "test")
+"""The disjoint splits that every labeled data set has."""
+
+
+MAX_CLASSES = 254
+"""Labels are 8 bits; two of the 256 say that a pixel has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFolder:
+    """One folder of masks, relative to the data set's root, and what kind of truth it holds.
+
+    ``kind`` is ``"full"`` or ``"eroded"`` (class boundaries ignored). Folders of optional
+    labels are used where they exist.
+    """
+
+    folder: str
+    kind: str = "full"
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """An image folder and its masks; no masks where the labels are held by a server."""
+
+    images: str
+    masks: tuple[MaskFolder, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class D4Views:
+    """The views that the field's scripts call ``d4`` on one data set (they differ by data set)."""
+
+    vertical_flip: bool
+    rotations: tuple[int, ...]
+    scales: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileNames:
+    """File names of whole ISPRS tiles: a common stem, then one of these endings."""
+
+    image: str
+    mask: str
+    eroded_mask: str
+    infrared_image: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """Facts of one data set.
+
+    Args:
+        name: short name, used in results.
+        root: default folder of the data, relative to the working directory.
+        classes: class names in label order, labels 0 to k-1.
+        palette: one RGB color per class.
+        ignore_index: the label that is neither trained on nor scored; not in 0 to k-1.
+        splits: folders of each split.
+        bands: of the images.
+        bits: of each value, 8 or 16, unsigned.
+        exif_orientation: what the masks were drawn on where a camera says that viewers turn the
+            image: ``"shown"``, the turned image, which is then read so; ``"stored"``, the pixels as
+            they are in the file; None: such images are refused.
+        rgb_bands: positions of red, green and blue (or what is shown as such) among the bands; by
+            default the first three, or the first alone.
+        scored: labels in the mean scores; all classes by default.
+        d4: views of the test-time augmentation called ``d4``.
+        patched: whether its images are patches of larger ones.
+        tiles: names of whole tiles, for data sets that are cut into padded patches.
+        tile_splits: whole tiles of each split, as the field uses them.
+        tile_sizes: height and width of the whole test tiles, pixels.
+        left_out: whole tiles that no split uses since they are mislabeled.
+        train_stride: pixels between the field's training patches of 1024.
+        car_zoom: whether training patches on cars are enlarged.
+        image_counts: number of images in each split, for data sets of single images.
+    """
+
+    name: str
+    root: str
+    classes: tuple[str, ...]
+    palette: tuple[RGB, ...]
+    ignore_index: int
+    splits: dict[str, tuple[Folder, ...]]
+    bands: int = 3
+    bits: int = 8
+    exif_orientation: str | None = None
+    rgb_bands: tuple[int, ...] = ()
+    scored: tuple[int, ...] = ()
+    d4: D4Views = D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
+    patched: bool = False
+    tiles: TileNames | None = None
+    tile_splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tile_sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    train_stride: int = 1024
+    car_zoom: bool = False
+    image_counts: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.palette) != len(self.classes):
+            raise ValueError(
+                f"{self.name}: {len(self.classes)} classes but {len(self.palette)} colors"
+            )
+        if len(set(self.palette)) != len(self.palette):
+            raise ValueError(f"{self.name}: two classes have the same color")
+        can_ignore = [*range(len(self.classes), _UNKNOWN), 255]
+        if self.ignore_index not in can_ignore:
+            raise ValueError(
+                f"{self.name}: ignore_index {self.ignore_index} is none of {len(self.classes)} to "
+                f"{_UNKNOWN - 1}, or 255"
+            )
+        if len(self.classes) > MAX_CLASSES:
+            raise ValueError(f"{self.name}: {len(self.classes)} classes, at most {MAX_CLASSES}")
+        if self.bands < 1 or self.bits not in (8, 16):
+            raise ValueError(
+                f"{self.name}: bands={self.bands}, bits={self.bits}; at least 1 band of 8 or 16"
+            )
+        if self.exif_orientation not in (None, "stored", "shown"):
+            raise ValueError(
+                f"{self.name}: exif_orientation={self.exif_orientation!r} is none of 'stored', "
+                "'shown' and None"
+            )
+        if not self.rgb_bands:
+            first = (0, 1, 2) if self.bands >= 3 else (0, 0, 0)
+            object.__setattr__(self, "rgb_bands", first)
+        if len(self.rgb_bands) != 3 or not set(self.rgb_bands) <= set(range(self.bands)):
+            raise ValueError(
+                f"{self.name}: rgb_bands={self.rgb_bands} are not three of 0 to {self.bands - 1}"
+            )
+        if self.tiles:
+            object.__setattr__(self, "patched", True)
+        if not self.scored:
+            object.__setattr__(self, "scored", tuple(range(len(self.classes))))
+
+    def relabeled(self, split: str, name: str | None) -> "DatasetInfo":
+        """This data set with other masks of ``split``.
+
+        Args:
+            name: of their folders, each beside a mask folder of the data set; None: no masks.
+        """
+        folders = []
+        for folder in self.splits[split]:
+            masks = ()
+            if name and not folder.masks:
+                raise InputError(
+                    f"{self.name}: its split '{split}' has no masks beside which '{name}' could "
+                    "be; take another split"
+                )
+            if name:
+                beside = PurePosixPath(folder.masks[0].folder).parent
+                masks = (MaskFolder(folder=str(beside / name)),)
+            folders.append(replace(folder, masks=masks))
+        return replace(self, splits={**self.splits, split: tuple(folders)})
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def dtype(self) -> str:
+        """Of the images, as NumPy names it."""
+        return f"uint{self.bits}"
+
+    @property
+    def is_rgb8(self) -> bool:
+        """Whether the images are what most files are: three bands of 8 bits."""
+        return self.bands == 3 and self.bits == 8
+
+    def to_rgb(self, labels: np.ndarray) -> np.ndarray:
+        """Labels (..., uint8) to RGB colors (..., 3); labels that are no class become black."""
+        return self._color_table[labels]
+
+    def from_rgb(self, rgb: np.ndarray, source: str, *, unknown: str = "error") -> np.ndarray:
+        """RGB mask (h, w, 3) uint8 to labels (h, w) uint8; black is the ignore label.
+
+        Args:
+            source: the file the mask comes from, for the error message.
+            unknown: colors that are no class are an ``"error"``; ``"ignore"`` gives them the ignore
+                label, ``"nearest"`` that of the class, or black, whose color is nearest.
+
+        Raises:
+            InputError: a color is neither a class nor black, and that is an error.
+        """
+        labels = np.empty(rgb.shape[:2], np.uint8)
+        # A block of rows at a time: the 32-bit codes of a 6000 x 6000 tile would take 144 MB.
+        rows = max(1, 2**20 // max(1, rgb.shape[1]))
+        for top in range(0, rgb.shape[0], rows):
+            labels[top : top + rows] = self._label_table[_codes(rgb[top : top + rows])]
+        is_unknown = labels == _UNKNOWN
+        if is_unknown.any():
+            if unknown == "error":
+                raise InputError(self._unknown_color_message(rgb, is_unknown, source))
+            is_nearest = unknown == "nearest"
+            labels[is_unknown] = self._nearest(rgb[is_unknown]) if is_nearest else self.ignore_index
+        return labels
+
+    def _nearest(self, colors: np.ndarray) -> np.ndarray:
+        """Labels (n,) of colors (n, 3), black among them, by Euclidean distance."""
+        codes, places = np.unique(_codes(colors), return_inverse=True)
+        different = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(int)
+        known = np.array([*self.palette, (0, 0, 0)])
+        own = np.array([*range(self.num_classes), self.ignore_index], np.uint8)
+        distances = ((different[:, None] - known) ** 2).sum(axis=2)
+        return own[distances.argmin(axis=1)][places]
+
+    def _unknown_color_message(self, rgb: np.ndarray, unknown: np.ndarray, source: str) -> str:
+        codes, counts = np.unique(_codes(rgb[unknown]), return_counts=True)
+        code, count = int(codes[counts.argmax()]), int(counts.max())
+        row, column = np.argwhere(unknown & (_codes(rgb) == code))[0].tolist()
+        color = (code >> 16, code >> 8 & 255, code & 255)
+        more = f" (and {len(codes) - 1} more colors)" if len(codes) > 1 else ""
+        return (
+            f"{source}: color {color} is no class of {self.name}, {count} pixels, the first at "
+            f"row {row}, column {column}{more}; expected {sorted(self.palette)} or black"
+        )
+
+    @cached_property
+    def _color_table(self) -> np.ndarray:
+        table = np.zeros((256, 3), np.uint8)
+        table[: self.num_classes] = self.palette
+        return table
+
+    @cached_property
+    def _label_table(self) -> np.ndarray:
+        """Label of every 24-bit color: one look-up per pixel, however many classes there are."""
+        table = np.full(1 << 24, _UNKNOWN, np.uint8)
+        table[0] = self.ignore_index  # black; a class that is black takes it back below
+        for label, color in enumerate(self.palette):
+            table[int(_codes(np.array(color, np.uint8)))] = label
+        return table
+
+
+_UNKNOWN = MAX_CLASSES  # never a data set's ignore label either
+
+
+def _codes(rgb: np.ndarray) -> np.ndarray:
+    """RGB colors (..., 3) as 24-bit integers (...)."""
+    red, green, blue = (rgb[..., i].astype(np.uint32) for i in range(3))
+    return red << 16 | green << 8 | blue
