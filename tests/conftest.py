@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import network.models  # noqa: F401
-from network.config import Data, Experiment, Optim
+from network.config import Experiment
 from network.datasets.info import VAIHINGEN
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
+from network.settings import Data, Optim
 from tests.scenes import make_dataset
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from network.compute import arrange, autocast, prepare
-from network.config import Compute
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
+from network.settings import Compute
 
 CPU = torch.device("cpu")
 

@@ -7,21 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from network.config import (
-    Data,
-    Optim,
-    describe,
-    load_experiment,
-    parse_with_overrides,
-    settings,
-)
+from network.commands.arguments import parse_with_overrides
+from network.config import describe, load_experiment, settings
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
+from network.settings import Data, Optim
 from tests.conftest import ROOT
 
 CONFIG = """
 from functools import partial
-from network.config import Data, Experiment, Optim
+from network.settings import Data, Optim
+from network.config import Experiment
 from network.datasets.info import VAIHINGEN
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from network.buildings.crf import CRFS
-from network.config import import_config, parse_overrides, require
+from network.config import import_config
 from network.datasets.preparation.patches import UNKNOWN_COLORS
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError, nearest
+from network.overrides import parse_overrides
+from network.settings import require
 
 MAPS = ("bac", "cam")
 

@@ -18,7 +18,6 @@ from network.buildings.losses import balanced_soft_cross_entropy, multi_scale_co
 from network.buildings.refiner import ActivationRefiner
 from network.buildings.seeds import UNSURE
 from network.buildings.settings import Chain, Classifier, Refiner
-from network.config import IMAGENET_MEAN, IMAGENET_STD
 from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import BUILDING
 from network.datasets.loaders import EpochSampler, make_loader
@@ -28,6 +27,7 @@ from network.datasets.transforms import Normalize, random_window
 from network.errors import InputError
 from network.evaluation.metrics import ConfusionMatrix, compute_scores
 from network.models.checkpoint import read_checkpoint
+from network.settings import IMAGENET_MEAN, IMAGENET_STD
 from network.training.console import console_callbacks, console_options, quiet_lightning
 from network.training.run_files import CheckpointFiles, RunCheckpoint, RunLog
 from network.training.task import seed_batch

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 import network.models  # noqa: F401  repairs torchvision first where it must be
-from network.commands.arguments import command_parser
-from network.config import load_experiment, parse_with_overrides
+from network.commands.arguments import command_parser, parse_with_overrides
+from network.config import load_experiment
 from network.datasets.workers import available_cores
 from network.errors import InputError, nearest
 from network.progress import progress_bar

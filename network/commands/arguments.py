@@ -1,11 +1,17 @@
 """Arguments that several command lines have in common."""
 
 import argparse
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from network.config import PRECISIONS, Experiment
+from network.config import Experiment
 from network.evaluation.tta import TTA_NAMES
+from network.settings import PRECISIONS
 from network.training.runs import find_checkpoint
+
+_OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
 
 
 def command_parser(description: str) -> argparse.ArgumentParser:
@@ -13,6 +19,26 @@ def command_parser(description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def parse_with_overrides(
+    parser: argparse.ArgumentParser,
+    words: Sequence[str] | None = None,
+    example: str = "data.root=PATH",
+) -> argparse.Namespace:
+    """Parse a command line; its ``key=value`` words may stand anywhere, and become ``overrides``.
+
+    Args:
+        words: of the command line; by default the process's own.
+        example: of such a word, for the help.
+    """
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"e.g. {example}")
+    words = sys.argv[1:] if words is None else words
+    # Taken out first: an option with several values would swallow what follows it.
+    overrides = [word for word in words if _OVERRIDE.match(word)]
+    args = parser.parse_intermixed_args([word for word in words if word not in overrides])
+    args.overrides = overrides + args.overrides
+    return args
 
 
 def chosen_checkpoint(experiment: Experiment, given: Path | None) -> Path:

@@ -27,21 +27,16 @@ from network.benchmark.naive_d2ls import NaiveD2LSOrder
 from network.benchmark.parts import measure_parts
 from network.benchmark.patches import benchmark_patches
 from network.benchmark.testing import benchmark_testing
-from network.commands.arguments import command_parser
+from network.commands.arguments import command_parser, parse_with_overrides
 from network.compute import find_device
-from network.config import (
-    PRECISIONS,
-    Experiment,
-    load_experiment,
-    parse_with_overrides,
-    settings,
-)
+from network.config import Experiment, load_experiment, settings
 from network.datasets.info import POTSDAM
 from network.errors import InputError
 from network.evaluation.tta import TTA_NAMES
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
 from network.models.smp import ARCHITECTURES
+from network.settings import PRECISIONS
 from network.writing import replacing
 
 SUBJECTS = ("model", "models", "parts", "loading", "patches", "testing")

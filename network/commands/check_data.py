@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from network.commands.arguments import command_parser
-from network.config import load_experiment, parse_with_overrides
+from network.commands.arguments import command_parser, parse_with_overrides
+from network.config import load_experiment
 from network.datasets.checks.contact_sheet import write_contact_sheet
 from network.datasets.checks.doctor import Diagnosis, examine
 from network.datasets.checks.shares import print_shares

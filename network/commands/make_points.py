@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from network.commands.arguments import command_parser
-from network.config import load_experiment, parse_with_overrides
+from network.commands.arguments import command_parser, parse_with_overrides
+from network.config import load_experiment
 from network.datasets.schema import DatasetInfo
 from network.datasets.workers import available_cores
 from network.errors import InputError, nearest

@@ -5,8 +5,8 @@ For arguments see ``tools/make_report.py``.
 
 from pathlib import Path
 
-from network.commands.arguments import command_parser
-from network.config import load_experiment, parse_with_overrides
+from network.commands.arguments import command_parser, parse_with_overrides
+from network.config import load_experiment
 from network.errors import InputError
 from network.evaluation.results import REPORT_FILE, read_protocol
 from network.reporting.page import write_report

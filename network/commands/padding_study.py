@@ -5,8 +5,7 @@ For arguments see ``tools/padding_study.py``.
 
 from pathlib import Path
 
-from network.commands.arguments import command_parser
-from network.config import parse_with_overrides
+from network.commands.arguments import command_parser, parse_with_overrides
 from network.studies.padding import geometry_table, results_table, run_study, write_study
 
 CONFIG = Path(__file__).resolve().parents[2] / "config/padding_study/bicor.py"

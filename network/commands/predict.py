@@ -10,8 +10,9 @@ from network.commands.arguments import (
     chosen_checkpoint,
     command_parser,
     compute_overrides,
+    parse_with_overrides,
 )
-from network.config import load_experiment, parse_with_overrides
+from network.config import load_experiment
 from network.errors import InputError
 from network.evaluation.evaluate import predict_folder
 

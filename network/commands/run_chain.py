@@ -16,9 +16,8 @@ from network.buildings.steps import (
     final_experiment,
 )
 from network.buildings.work import Work
-from network.commands.arguments import command_parser
+from network.commands.arguments import command_parser, parse_with_overrides
 from network.compute import find_device
-from network.config import parse_with_overrides
 from network.errors import InputError, nearest
 from network.models.encoder import DenseEncoder
 from network.writing import is_unused, owned

@@ -6,8 +6,13 @@ For arguments see ``train.py``.
 import argparse
 from pathlib import Path
 
-from network.commands.arguments import add_compute_flags, command_parser, compute_overrides
-from network.config import load_experiment, parse_with_overrides
+from network.commands.arguments import (
+    add_compute_flags,
+    command_parser,
+    compute_overrides,
+    parse_with_overrides,
+)
+from network.config import load_experiment
 from network.errors import InputError
 from network.training.train import LATEST, STRATEGIES, train
 

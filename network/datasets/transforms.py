@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from network.config import Data
 from network.datasets.resize import resize_image, resize_labels, resize_points
+from network.settings import Data
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network
 import albumentations

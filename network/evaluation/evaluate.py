@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from network.compute import arrange, autocast, find_device, prepare
-from network.config import Compute, Experiment, settings
+from network.config import Experiment, settings
 from network.datasets.files import write_mask
 from network.datasets.folder_jobs import check_folders
 from network.datasets.frames import find_frames
@@ -44,6 +44,7 @@ from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoin
 from network.progress import progress_bar
 from network.rasters.header import read_header
 from network.rasters.place import write_place
+from network.settings import Compute
 
 _PIXELS_AT_ONCE = 2**22
 

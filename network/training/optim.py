@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
-from network.config import Optim
+from network.settings import Optim
 
 
 class Lookahead(CatalystLookahead):

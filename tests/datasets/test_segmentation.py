@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from network.config import Data
 from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import LOVEDA, VAIHINGEN
 from network.datasets.segmentation import SegmentationDataset, check_samples, find_samples
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
+from network.settings import Data
 from tests.scenes import make_dataset, write_bands
 
 

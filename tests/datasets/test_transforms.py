@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from network.config import IMAGENET_MEAN, IMAGENET_STD, Data
 from network.datasets.transforms import Normalize, TrainTransform, mosaic, pad, random_window
+from network.settings import IMAGENET_MEAN, IMAGENET_STD, Data
 
 IGNORE = 6
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from network.config import Data
 from network.datasets.resize import resize_labels, resize_points
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
 from network.points.rules import MIN_COMPONENT, MODES, PointRule, draw_points, paint_points
+from network.settings import Data
 
 IGNORE = 255
 K = 4

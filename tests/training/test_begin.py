@@ -10,7 +10,6 @@ import torchvision
 from torch import nn
 
 from network.benchmark.naive_bicor import NaiveBiCoR
-from network.config import Optim
 from network.datasets.info import LOVEDA, VAIHINGEN
 from network.errors import InputError
 from network.evaluation.protocol import (
@@ -25,6 +24,7 @@ from network.models.checkpoint import SETTINGS_KEY
 from network.models.d2ls import D2LS
 from network.models.smp import SMPSegmenter
 from network.models.unetformer import UNetFormer
+from network.settings import Optim
 from network.training.begin import begin_with
 from network.training.train import train, train_once
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from network.config import Optim
+from network.settings import Optim
 from network.training import console
 from network.training.train import train
 

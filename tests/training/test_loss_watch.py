@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from network.config import Experiment, Optim
+from network.config import Experiment
 from network.errors import InputError
 from network.losses.joint import JointLoss
 from network.models.checkpoint import first_not_finite
 from network.models.output import SegOutput
+from network.settings import Optim
 from network.training.loss_watch import LossWatch
 from network.training.train import train
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from network.config import Optim
+from network.settings import Optim
 from network.training.optim import Lookahead, build_optimizer
 
 

@@ -11,10 +11,10 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from network.config import Optim
 from network.errors import InputError
 from network.evaluation.protocol import EXTENDED_KEY
 from network.models.checkpoint import SETTINGS_KEY
+from network.settings import Optim
 from network.training.optim import build_optimizer
 from network.training.train import train, train_once
 

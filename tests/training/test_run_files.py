@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from network.config import Optim
 from network.errors import InputError
+from network.settings import Optim
 from network.training.run_files import CheckpointFiles
 from network.training.train import train
 from tests.conftest import ROOT

@@ -11,13 +11,14 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
 
-from network.config import Data, Experiment, Optim, load_experiment, override, settings
+from network.config import Experiment, load_experiment, override, settings
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.evaluation.protocol import PROCESSES_KEY
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 from network.models.checkpoint import SETTINGS_KEY
+from network.settings import Data, Optim
 from network.training.data import SegmentationData
 from network.training.runs import reserved_run
 from network.training.task import SegmentationTask

@@ -10,7 +10,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from network.config import Data
 from network.datasets.checks.bands import measure_bands
 from network.datasets.files import fitting_size, read_image, read_mask, read_photo, write_image
 from network.datasets.info import VAIHINGEN
@@ -19,6 +18,7 @@ from network.datasets.segmentation import SegmentationDataset, find_samples
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
 from network.rasters.header import Header, read_header
+from network.settings import Data
 from tests.scenes import make_dataset, write_bands
 
 
