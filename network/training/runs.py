@@ -7,7 +7,7 @@ from pathlib import Path
 
 from network.config import Experiment
 from network.errors import InputError, is_first_process
-from network.writing import owned, writing
+from network.writing import owned, remove_leftovers, writing
 
 WEIGHTS_DIR = Path("model_weights")
 LOGS_DIR = Path("lightning_logs")
@@ -54,8 +54,13 @@ def reserved_run(experiment: Experiment) -> Iterator[Path]:
 
 @contextmanager
 def resumed_run(run: Path) -> Iterator[Path]:
-    """The folder of a run that goes on, of which the first process is the only writer."""
+    """The folder of a run that goes on, of which the first process is the only writer.
+
+    What its dead processes have left in the logs is removed too.
+    """
     with owned(run) if is_first_process() else nullcontext():
+        for logs in log_folders(run):
+            remove_leftovers(logs)
         yield run
 
 
@@ -84,6 +89,22 @@ def find_checkpoint(experiment: Experiment, names: tuple[str, ...]) -> Path:
     )
 
 
+def log_folders(run: Path) -> list[Path]:
+    """The log folders that a run has, oldest first: each time that it is resumed it gets another.
+
+    A run that lies elsewhere than in ``model_weights`` has none.
+    """
+    run, weights = run.resolve(), WEIGHTS_DIR.resolve()
+    if not run.is_relative_to(weights):
+        return []
+    logs = LOGS_DIR / run.relative_to(weights)
+    numbers = {
+        path: path.name.rpartition("_")[2] for path in logs.parent.glob(f"{logs.name}_resumed_*")
+    }
+    ours = [path for path, number in numbers.items() if number.isdecimal()]  # no copy by hand
+    return [logs, *sorted(ours, key=lambda path: int(numbers[path]))]
+
+
 def read_curves(checkpoint: Path) -> dict[str, list[tuple[int, float]]]:
     """What the run of a checkpoint has logged: (epoch, value) by name; empty without its logs.
 
@@ -92,16 +113,9 @@ def read_curves(checkpoint: Path) -> dict[str, list[tuple[int, float]]]:
     Raises:
         InputError: the logs are damaged.
     """
-    run, weights = checkpoint.parent.resolve(), WEIGHTS_DIR.resolve()
-    if not run.is_relative_to(weights):
-        return {}
-    logs = LOGS_DIR / run.relative_to(weights)
-    resumed = logs.parent.glob(f"{logs.name}_resumed_*/metrics.csv")
-    numbers = {path: path.parent.name.rpartition("_")[2] for path in resumed}
-    ours = [path for path, number in numbers.items() if number.isdecimal()]  # no copy by hand
-    by_number = sorted(ours, key=lambda path: int(numbers[path]))
     values: dict[str, dict[int, float]] = {}
-    for path in (logs / "metrics.csv", *by_number):
+    for logs in log_folders(checkpoint.parent):
+        path = logs / "metrics.csv"
         if not path.is_file():
             continue
         try:

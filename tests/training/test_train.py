@@ -1,7 +1,9 @@
 """Training for real, on tiny data: logs, checkpoints, resuming, devices."""
 
 import csv
+import os
 import signal
+import subprocess
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,9 +22,10 @@ from network.models.bicor import BiCoRSeg
 from network.models.checkpoint import SETTINGS_KEY
 from network.settings import Data, Optim
 from network.training.data import SegmentationData
-from network.training.runs import reserved_run
+from network.training.runs import LOGS_DIR, WEIGHTS_DIR, log_folders, reserved_run, resumed_run
 from network.training.task import SegmentationTask
 from network.training.train import _warn_of_normalization, check_devices, train
+from network.writing import beside
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
 
@@ -94,6 +97,22 @@ def test_runs_that_start_together_have_folders_of_their_own(experiment, monkeypa
     monkeypatch.setenv("SLURM_PROCID", "1")  # not the first process: it makes no folder
     with reserved_run(experiment) as told_later:
         assert not told_later.exists()
+
+
+def test_a_resumed_run_removes_what_dead_processes_left_in_its_logs(experiment):
+    run = WEIGHTS_DIR / experiment.name / "version_0"
+    run.mkdir(parents=True)
+    resumed = LOGS_DIR / experiment.name / "version_0_resumed_1"
+    for folder in (LOGS_DIR / experiment.name / "version_0", resumed):
+        folder.mkdir(parents=True)
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    own = beside(resumed / "metrics.csv", "partial").name
+    (resumed / own.replace(str(os.getpid()), str(ended.pid))).touch()
+    (resumed / "metrics.csv").touch()
+    with resumed_run(run):
+        assert [path.name for path in resumed.iterdir()] == ["metrics.csv"]
+    assert log_folders(run)[-1].resolve() == resumed.resolve()
 
 
 def test_slurm_goes_on_from_no_other_run(experiment, monkeypatch):
