@@ -62,9 +62,9 @@ class Experiment:
 
     Args:
         dataset: facts of the data set.
-        model: builds the network. A parameter ``weights`` names its pretrained weights; it is
-            set to None where a checkpoint follows.
-        loss: builds the loss, ``loss(output, labels) -> dict`` of weighted parts.
+        model: builds the network, a :class:`network.contracts.Network`. A parameter ``weights``
+            names its pretrained weights; it is set to None where a checkpoint follows.
+        loss: builds the loss, a :class:`network.contracts.Loss`.
         monitor: the logged value that chooses the best checkpoint; losses are minimized.
         seed: of weights, augmentation and order.
         name: folder of the results; ``<folder>/<file>`` of the config by default. A setting in

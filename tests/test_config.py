@@ -16,8 +16,7 @@ from tests.conftest import ROOT
 
 CONFIG = """
 from functools import partial
-from network.settings import Data, Optim
-from network.config import Experiment
+from network.config import Data, Experiment, Optim
 from network.datasets.info import VAIHINGEN
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg

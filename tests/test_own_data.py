@@ -17,9 +17,8 @@ from tests.test_commands import error_of, succeed
 CONFIG = """
 from functools import partial
 
-from network.settings import Data, Optim
-from network.config import Experiment
-from network.datasets.schema import DatasetInfo, Folder, MaskFolder
+from network.config import Data, Experiment, Optim
+from network.datasets.info import DatasetInfo, Folder, MaskFolder
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 

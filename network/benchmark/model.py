@@ -13,7 +13,9 @@ from network.benchmark.memory import MB, LiveTensors, process_peak, saved_bytes
 from network.benchmark.timing import interleave, median, ratio
 from network.compute import arrange, autocast, prepare
 from network.config import Experiment, settings
+from network.contracts import EncoderNetwork
 from network.models.output import SegOutput
+from network.models.segmenter import Segmenter
 
 Yardstick = Callable[[nn.Module], nn.Module | None]
 
@@ -50,7 +52,8 @@ def benchmark_model(case: Case) -> dict:
     torch.manual_seed(0)
     experiment, compute = case.experiment, case.experiment.compute
     model = experiment.build_model(pretrained=False)
-    encoder, chosen = getattr(model, "encoder", None), settings(experiment)
+    encoder = model.encoder if isinstance(model, EncoderNetwork) else None
+    chosen = settings(experiment)
     row = {
         "model": experiment.name,
         "encoder": chosen.get("model.encoder"),
@@ -109,7 +112,7 @@ def decoder_memory(model: nn.Module, case: Case, decode: Callable | None = None)
         decode: stages -> outputs; by default the model's, without its auxiliary branch, plain and
             with checkpointing.
     """
-    if not hasattr(model, "decode"):
+    if not isinstance(model, Segmenter):
         return {}
     image = random_images(case, 1).to(next(model.parameters()))
     with torch.no_grad():

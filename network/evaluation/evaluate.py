@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -21,15 +22,10 @@ from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, check_samples, find_images, find_samples
 from network.datasets.transforms import Normalize
 from network.datasets.windows import padding_margin
+from network.differences import changes_predictions, check_same_settings, training_settings
 from network.errors import InputError
 from network.evaluation.output_folder import IMAGES_KEY, fingerprint, output_folder
-from network.evaluation.protocol import (
-    changes_predictions,
-    check_image_files,
-    check_same_settings,
-    file_hash,
-    stamp,
-)
+from network.evaluation.protocol import check_image_files, file_hash, stamp
 from network.evaluation.records import (
     Counter,
     ImageRecord,
@@ -224,7 +220,8 @@ def _load_model(experiment: Experiment, checkpoint: Path) -> tuple[nn.Module, di
     load_weights(model, checkpoint, content)
     training = content.get(SETTINGS_KEY)
     if training:
-        check_same_settings(training, experiment, checkpoint, changes_predictions)
+        matters = partial(changes_predictions, training_only=training_settings(model))
+        check_same_settings(training, experiment, checkpoint, matters)
     return model, training
 
 

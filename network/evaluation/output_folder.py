@@ -12,8 +12,8 @@ from typing import Any
 
 from network.datasets.files import image_size
 from network.datasets.segmentation import Sample
+from network.differences import changes_predictions
 from network.errors import InputError
-from network.evaluation.protocol import changes_predictions
 from network.evaluation.records import RECORDS_FILE, ImageRecord, read_records
 from network.evaluation.results import (
     FIGURES,

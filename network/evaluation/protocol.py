@@ -2,13 +2,13 @@
 
 import hashlib
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from network.config import Experiment, default_settings, settings
+from network.config import Experiment, settings
 from network.datasets.files import read_image, read_mask
 from network.datasets.provenance import read_provenance
 from network.datasets.schema import DatasetInfo
@@ -179,60 +179,6 @@ def has_seen(info: DatasetInfo, training: dict | None, used: str, split: str) ->
     if split not in info.splits:  # frames of UAVid in a folder of any name
         return None
     return bool(set(info.splits[split]) & set(info.splits[name]))
-
-
-# What a resumed run may change: neither its weights nor its choice of the best depend on it.
-_FREE = {
-    "name",
-    "data.root",
-    "data.test",
-    "data.workers",
-    "data.val_batch_size",
-    "model.weights",
-    "model.checkpoint_encoder",
-    "model.checkpoint_decoder",
-}
-# What of the model a test does not depend on.
-_TRAINING_ONLY = _FREE | {"model.drop_path", "model.learn_alpha", "model.aux"}
-
-
-def changes_training(key: str) -> bool:
-    """Whether a resumed run depends on the setting ``key``."""
-    return key not in _FREE and not key.startswith("compute.")
-
-
-def defines_training(key: str) -> bool:
-    """Whether runs that differ in the setting ``key`` are runs of different models.
-
-    Where the data lies is left to the digest of its labels.
-    """
-    return changes_training(key) or key == "model.weights"
-
-
-def changes_predictions(key: str) -> bool:
-    """Whether a trained model predicts otherwise with another setting ``key``."""
-    is_model = key.startswith("model.") and key not in _TRAINING_ONLY
-    return is_model or key in ("data.mean", "data.std")
-
-
-def check_same_settings(
-    training: dict, experiment: Experiment, checkpoint: Path, matters: Callable[[str], bool]
-) -> None:
-    """Compare the settings that a checkpoint was trained with to those of ``experiment``.
-
-    Args:
-        matters: which of them are compared, by key.
-
-    Raises:
-        InputError: one differs.
-    """
-    training = default_settings(experiment) | training
-    for key, value in settings(experiment).items():
-        if matters(key) and key in training and training[key] != value:
-            raise InputError(
-                f"{checkpoint}: was trained with {key}={training[key]}, not {value}; "
-                f"give {key}={training[key]}, or train anew"
-            )
 
 
 def stamp(

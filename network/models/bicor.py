@@ -7,6 +7,8 @@ softmax of the logits) this follows the code, whose parameter counts and cost ar
 Notation: b batch, k classes, d channels, (h, w) a quarter of the image, s = h * w pixels.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -124,6 +126,8 @@ def _mlp(inputs: int, outputs: int) -> nn.Sequential:
 class BiCoRSeg(Segmenter):
     """Encoder, aggregator, cascaded HBIS layers, head.
 
+    A subclass may override :meth:`make_layer` to refine classes and pixels in another way.
+
     Args:
         num_classes: k.
         encoder: a timm model with maps at strides 4, 8, 16 and 32.
@@ -142,6 +146,8 @@ class BiCoRSeg(Segmenter):
     Raises:
         InputError: a value is out of range, or see :class:`Encoder`.
     """
+
+    training_settings: ClassVar[frozenset[str]] = Segmenter.training_settings | {"learn_alpha"}
 
     def __init__(
         self,
@@ -170,10 +176,19 @@ class BiCoRSeg(Segmenter):
         self.class_embeddings = nn.Parameter(torch.empty(num_classes, dim))
         nn.init.trunc_normal_(self.class_embeddings, std=0.02)
         self.layers = nn.ModuleList(
-            HBISLayer(dim, topk_ratio, learn_alpha, tau) for _ in range(layers)
+            self.make_layer(dim, topk_ratio, learn_alpha, tau) for _ in range(layers)
         )
         self.head = PixelShuffleHead(dim)
         self.aux_classifier = nn.Linear(dim, dim // UPSCALING**2, bias=False) if aux else None
+
+    def make_layer(self, dim: int, topk_ratio: float, learn_alpha: bool, tau: float) -> nn.Module:
+        """Build one of the cascaded layers; called once for each.
+
+        Returns:
+            A module that takes class embeddings (b, k, d) and features (b, s, d), and returns both
+            refined and the heatmap logits (b, k, s), as :class:`HBISLayer` does.
+        """
+        return HBISLayer(dim, topk_ratio, learn_alpha, tau)
 
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
         """Stages, each (b, c_i, h_i, w_i) -> output at four times the first stage's size."""

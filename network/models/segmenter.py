@@ -1,6 +1,7 @@
 """What the networks with a pyramid encoder share: images of any size, and recomputation."""
 
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as nnf
@@ -13,7 +14,12 @@ from network.models.output import SegOutput
 
 
 class Segmenter(nn.Module):
-    """An ``encoder`` and, by :meth:`decode`, everything after it.
+    """A network of an ``encoder`` and, by :meth:`decode`, everything after it.
+
+    Attributes:
+        compute_settings: settings of any network that change how it is computed and where it
+            starts, but not what it is; a training may go on with others.
+        training_settings: those, and settings that a trained network no longer depends on.
 
     Args:
         has_aux: in training, :meth:`decode` gives auxiliary logits too.
@@ -21,6 +27,10 @@ class Segmenter(nn.Module):
             pass instead of keeping its activations.
     """
 
+    compute_settings: ClassVar[frozenset[str]] = frozenset(
+        {"weights", "checkpoint_encoder", "checkpoint_decoder"}
+    )
+    training_settings: ClassVar[frozenset[str]] = compute_settings | {"drop_path", "aux"}
     encoder: nn.Module
 
     def __init__(self, has_aux: bool, checkpoint_decoder: bool = False):
@@ -45,12 +55,16 @@ class Segmenter(nn.Module):
             class_embeddings=output.class_embeddings,
         )
 
+    def explain(self, image: Tensor) -> SegOutput:
+        """Segment as :meth:`forward` does, and give heatmaps and class embeddings too."""
+        return self.forward(image, details=True)
+
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
         """Stages, each (b, c_i, h_i, w_i) -> output at four times the first stage's size."""
         raise NotImplementedError
 
-    def run(self, part: Callable, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """``part`` of ``inputs``, with or without what its backward pass needs kept."""
+    def run(self, part: Callable[..., Any], *inputs: Tensor) -> Any:
+        """Call ``part``, in training without keeping its activations if so asked for."""
         if self.checkpoint_decoder and self.training:
             return torch.utils.checkpoint.checkpoint(part, *inputs, use_reentrant=False)
         return part(*inputs)

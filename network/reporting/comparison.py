@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from network.differences import defines_training
 from network.errors import InputError
 from network.evaluation import bootstrap
-from network.evaluation.protocol import comparability, defines_training, is_unknown
+from network.evaluation.protocol import comparability, is_unknown
 from network.evaluation.records import check_counts, read_records
 from network.evaluation.results import SCORES_FILE, Result, read_result, unit
 

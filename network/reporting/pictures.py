@@ -1,6 +1,5 @@
 """Pictures of single images: image, truth, prediction, errors, and the heatmaps of each layer."""
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from network.config import Experiment
+from network.contracts import ExplainingNetwork
 from network.datasets.files import read_image, read_mask, read_photo
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, to_tensor
@@ -74,7 +74,7 @@ def draw_heatmaps(
     Softmax over the classes, from 0 (dark) to 1. Nothing for a model without heatmaps.
     """
     model = experiment.build_model(pretrained=False)
-    if "details" not in inspect.signature(model.forward).parameters:
+    if not isinstance(model, ExplainingNetwork):
         return {}
     load_weights(model, checkpoint)
     model.to(device).eval()
@@ -83,7 +83,7 @@ def draw_heatmaps(
     for sample in samples:
         image = to_tensor(read_image(sample.image, experiment.dataset))[None]
         with torch.inference_mode():
-            heatmaps = model(normalize(image.to(device)), details=True).heatmaps
+            heatmaps = model.explain(normalize(image.to(device))).heatmaps
         if not heatmaps:
             return {}
         maps = [layer[0].float().softmax(0).cpu().numpy() for layer in heatmaps]

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from network.config import Experiment, default_settings, override, settings
 from network.datasets.info import VAIHINGEN
 from network.datasets.segmentation import find_samples
+from network.differences import defines_training
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.evaluation.figure_fonts import save_figure
-from network.evaluation.protocol import defines_training
 from network.evaluation.results import SCORES_FILE, read_result
 from network.losses.bicor import BiCoRLoss
 from network.losses.d2ls import D2LSLoss

@@ -13,15 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from network.config import Experiment
+from network.differences import changes_training, check_same_settings
 from network.errors import InputError
-from network.evaluation.protocol import (
-    EXTENDED_KEY,
-    HISTORY,
-    LABELS_KEY,
-    PROCESSES_KEY,
-    changes_training,
-    check_same_settings,
-)
+from network.evaluation.protocol import EXTENDED_KEY, HISTORY, LABELS_KEY, PROCESSES_KEY
 from network.models.checkpoint import (
     SETTINGS_KEY,
     TASK_PREFIX,

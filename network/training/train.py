@@ -16,8 +16,10 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from network.config import Experiment, check_settings, default_settings, settings
+from network.contracts import CountingLoss
+from network.differences import defines_training
 from network.errors import InputError, is_first_process, nearest, warn
-from network.evaluation.protocol import HISTORY, INIT_KEY, defines_training
+from network.evaluation.protocol import HISTORY, INIT_KEY
 from network.models.checkpoint import SETTINGS_KEY, check_readable, read_checkpoint
 from network.training.agreement import Agreement
 from network.training.begin import begin_with
@@ -137,9 +139,8 @@ def _train(
         task.history[INIT_KEY] = begun.record
         if trainer.is_global_zero:
             print(f"{init_from}: {begun.taken}")
-    counted = getattr(task.loss, "counted", None)
-    if counted:
-        task.loss.set_class_counts(data.class_counts(counted))
+    if isinstance(task.loss, CountingLoss) and task.loss.counted:
+        task.loss.set_class_counts(data.class_counts(task.loss.counted))
     if resumed:
         check_data(resumed, data, processes)
         told = restore(resumed, task, trainer)

@@ -260,9 +260,8 @@ def test_wrong_files(root, tmp_path, name, text, words):
 CONFIG = """
 from functools import partial
 
-from network.settings import Data, Optim
-from network.config import Experiment
-from network.datasets.schema import DatasetInfo, Folder, MaskFolder
+from network.config import Data, Experiment, Optim
+from network.datasets.info import DatasetInfo, Folder, MaskFolder
 from network.losses.partial import PartialCrossEntropy
 from network.models.tconv import TransposedConvNet
 
