@@ -11,4 +11,4 @@ its coordinates in a file beside it (.png.aux.xml), where GDAL and QGIS look for
 from network.errors import run_command
 
 if __name__ == "__main__":
-    run_command("network.commands.test:run_predict", __doc__)
+    run_command("network.commands.predict:main", __doc__)
