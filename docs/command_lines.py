@@ -23,7 +23,7 @@ class _Stop(BaseException):
 def scripts() -> list[str]:
     """All command lines, relative to the root: first those at the top."""
     found = [path for path in sorted(ROOT.glob("*.py")) if "run_command" in path.read_text()]
-    found += [path for path in sorted((ROOT / "tools").rglob("*.py"))]
+    found += sorted((ROOT / "tools").rglob("*.py"))
     return [path.relative_to(ROOT).as_posix() for path in found]
 
 

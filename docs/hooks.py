@@ -4,9 +4,9 @@ import re
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from command_lines import help_of, scripts
+from docs.command_lines import help_of, scripts
 
 MARKER = "<!-- the help of all scripts -->"
 
