@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
-WIDTH = 96
+WIDTH = 84
 """Columns of a help."""
 
 
