@@ -2,6 +2,7 @@
 # make demo   make scenes, cut, train, test: fig_results/demo
 # make test   lint and all tests but those of the report in a browser; WORKERS=8 on a larger machine
 # make test-browser   these; needs Debian's package chromium
+# make docs    the site of the pages under docs: site/index.html
 # make test-faults    kills, full disks, damaged images, hostile checkpoints: all trials, in 3 minutes
 
 PYTHON ?= python3
@@ -14,13 +15,20 @@ DEMO_CONFIG := config/demo/bicor.py
 DEMO_DATA := data/demo
 DEMO_RESULTS := fig_results/demo
 
-.PHONY: env demo test test-browser test-faults
+.PHONY: env demo test test-browser test-faults docs
 
 env: .venv/installed
 
 .venv/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -r requirements-dev.txt
+	touch $@
+
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+.venv/installed-docs: .venv/installed requirements-docs.txt
+	$(BIN)/pip install -r requirements-docs.txt
 	touch $@
 
 test: env
