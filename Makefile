@@ -1,4 +1,4 @@
-# make env    create .venv with the pinned requirements
+# make env    create .venv with the project and its pinned requirements
 # make demo   make scenes, cut, train, test: fig_results/demo
 # make test   lint and all tests but those of the report in a browser; WORKERS=8 on a larger machine
 # make test-browser   these; needs Debian's package chromium
@@ -19,16 +19,16 @@ DEMO_RESULTS := fig_results/demo
 
 env: .venv/installed
 
-.venv/installed: requirements.txt requirements-dev.txt
+.venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -r requirements-dev.txt
+	$(BIN)/pip install -e '.[dev]'
 	touch $@
 
 docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.venv/installed-docs: .venv/installed requirements-docs.txt
-	$(BIN)/pip install -r requirements-docs.txt
+.venv/installed-docs: .venv/installed
+	$(BIN)/pip install -e '.[docs]'
 	touch $@
 
 test: env

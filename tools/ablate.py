@@ -10,12 +10,7 @@ Each run is a process of its own, one at a time on each device; what is finished
 what was interrupted goes on. Logs, masks and scores of each run are in OUTPUT/VARIANT/seedN.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.ablate:main", __doc__)

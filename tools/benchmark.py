@@ -10,12 +10,7 @@ python tools/benchmark.py patches                            # cutting two 6000 
 python tools/benchmark.py testing -t d4                      # a test with its augmentation
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.benchmark:main", __doc__)

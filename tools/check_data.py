@@ -6,12 +6,7 @@ python tools/check_data.py -c config/drone/bicor.py data.root=PATH --splits trai
 Exit code 0 without findings, 1 with findings, 2 if it could not look.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.check_data:main", __doc__)

@@ -8,12 +8,7 @@ deviation. --paired compares each further model with the first on the same draws
 images.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.compare_runs:main", __doc__)

@@ -5,12 +5,7 @@ Run     python tools/loveda_mask_convert.py --mask-dir data/LoveDA/Train/Rural/m
 Writes  index PNGs to masks_png_convert, and RGB ones to look at to masks_png_convert_rgb
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.loveda_mask_convert:main", __doc__)

@@ -7,12 +7,7 @@ Makes    <output>/{train,val,test}_images/top_mosaic_09cm_areaN.tif            I
 Cost     about 1 s per scene and core
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.make_demo_data:main", __doc__)

@@ -14,12 +14,7 @@ GeoJSON has Points with the properties class and image, and column, row as coord
 image in map coordinates, which are looked up in georeferenced images. A folder holds sparse masks.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.make_points:main", __doc__)

@@ -6,12 +6,7 @@ python tools/make_report.py fig_results/loveda/bicor_val -o loveda.html --images
 Config and settings are those that the test recorded; key=value changes some, where data has moved.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.make_report:main", __doc__)

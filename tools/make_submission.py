@@ -5,12 +5,7 @@ python tools/make_submission.py uavid fig_results/uavid/bicor -o fig_results/uav
 python tools/make_submission.py loveda --check other.zip
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.make_submission:main", __doc__)

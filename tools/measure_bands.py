@@ -7,12 +7,7 @@ Only the training images are read unless --splits says otherwise, and of these o
 that have a class: what is ignored is mostly a margin without data.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.measure_bands:main", __doc__)

@@ -8,12 +8,7 @@ small model on each and scores both either way: tables and a figure in --output.
 was interrupted; seven minutes on two CPU cores.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.padding_study:main", __doc__)

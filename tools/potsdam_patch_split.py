@@ -7,12 +7,7 @@ Test    ... --mask-dir data/potsdam/test_masks_eroded --mode val --eroded --rgb-
 RGB     ... --mask-dir data/potsdam/test_masks --mode val --gt --rgb-image
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.patch_split:potsdam", __doc__)

@@ -12,12 +12,7 @@ LoveDA  Train.zip, Val.zip, Test.zip: masks are converted; train_val is read fro
 Unpacked folders do as well. A rerun goes on where the last one stopped.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.prepare_data:main", __doc__)

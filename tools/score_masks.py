@@ -7,12 +7,7 @@ Masks are labels or colors, named like the images of the split. The result has a
 other: what only the masks' author knows stands there as unknown, or as the flags state it.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.score_masks:main", __doc__)

@@ -6,12 +6,7 @@ python tools/uavid_patch_split.py --input-dir data/uavid/uavid_val --mode val
     --output-img-dir data/uavid/val/images --output-mask-dir data/uavid/val/masks
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.uavid_patch_split:main", __doc__)

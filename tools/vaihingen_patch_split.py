@@ -9,12 +9,7 @@ RGB     ... --mask-dir data/vaihingen/test_masks --mode val --stride 1024 --gt
 In train mode, a patch in which a random zoom crop is on cars is stored as four views of that crop.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.patch_split:vaihingen", __doc__)

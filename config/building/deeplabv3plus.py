@@ -1,6 +1,6 @@
 """Buildings, DeepLabV3+ with a ResNet-50: the last step of the chain from image-level labels.
 
-Run      python tools/weak/train_final.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
+Run      python tools/weak/run_chain.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
          python train.py -c config/building/deeplabv3plus.py data.root=fig_results/weak/potsdam/data
 Source   spec of BAC-AR-Net (IEEE TGRS 2024), whose own schedule is not known; here the project's:
          AdamW on a cosine, the last epoch, since no truth may choose one

@@ -18,7 +18,7 @@ class Step:
     """One step of a chain.
 
     Attributes:
-        name: of its record and of its command under ``tools/weak/``.
+        name: of its record, and of ``run_chain.py --only NAME``.
         run: does what is missing and tells what it found.
         keys: settings that its result depends on.
         needs: steps whose results it reads.
@@ -143,8 +143,8 @@ def _begin(step: Step, work: Work) -> Record:
         if not is_current(need, work):
             raise InputError(
                 f"{work.folder}: {need.name}, which comes before {step.name}, is not done with "
-                f"these settings; run 'python tools/weak/{need.name}.py -c {work.chain.config} "
-                f"--work {work.folder}' first, with the same settings and flags"
+                f"these settings; run 'python tools/weak/run_chain.py -c {work.chain.config} "
+                f"--work {work.folder} --only {need.name}' first, with the same settings and flags"
             )
     settings, record = _expected(step, work), read_record(step.name, work)
     outputs = step.existing(work)

@@ -1,4 +1,7 @@
-"""What the commands under ``tools/weak/`` share."""
+"""The chain from image-level labels to building masks.
+
+For arguments see ``tools/weak/run_chain.py``.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -23,18 +26,12 @@ from network.models.encoder import DenseEncoder
 from network.writing import is_unused, owned
 
 
-def run_one(description: str, name: str) -> None:
-    """Run the step of this name as the command line says."""
-    step = next(step for step in STEPS if step.name == name)
-    work = _open(parse_with_overrides(_parser(description), example="root=PATH"))
-    with owned(work.folder):
-        run_step(step, work)
-
-
-def run_all(description: str) -> None:
-    """Run all steps as the command line says."""
+def main(description: str) -> None:
+    """Run the steps that the command line names, by default all of them."""
     parser = _parser(description)
-    parser.add_argument("--until", metavar="STEP", help="the last step to run")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--only", metavar="STEP", help="the only step to run")
+    some.add_argument("--until", metavar="STEP", help="the last step to run")
     parser.add_argument(
         "--no-full", action="store_true", help="leave out the training on the truth"
     )
@@ -49,8 +46,11 @@ def run_all(description: str) -> None:
 
 def _chosen(args: argparse.Namespace, work: Work) -> Sequence[Step]:
     names = [step.name for step in STEPS]
-    if args.until and args.until not in names:
-        raise InputError(f"--until {args.until}: no such step{nearest(args.until, names)}")
+    for flag, name in (("--only", args.only), ("--until", args.until)):
+        if name and name not in names:
+            raise InputError(f"{flag} {name}: no such step{nearest(name, names)}")
+    if args.only:
+        return [STEPS[names.index(args.only)]]
     chosen = STEPS[: names.index(args.until) + 1] if args.until else STEPS
     # Without truth of the training tiles, or tiles to test on, there is no upper bound.
     is_full = not args.no_full and not work.chain.labels and work.chain.test

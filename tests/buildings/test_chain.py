@@ -39,11 +39,12 @@ CONFIG = (
     .replace('"data/demo/buildings"', '"scenes"')
     .replace("final=Final(", f'final=Final(config="{ROOT}/config/building/deeplabv3plus.py",')
 )
+TOOL = "tools/weak/run_chain.py"
 WORK = ["-c", "chain.py", "--work", "work", "--device", "cpu"]
 
 
 def step(name: str, *words: str, cwd: Path) -> str:
-    return succeed(f"tools/weak/{name}.py", *WORK, *words, cwd=cwd)
+    return succeed(TOOL, *WORK, "--only", name, *words, cwd=cwd)
 
 
 def work_of(cwd: Path, *words: str, oracle: bool = False) -> Work:
@@ -241,8 +242,8 @@ def test_a_change_can_be_taken_back(copied, capsys):
     (copied / "hidden.png").rename(copied / f"work/data/train/images/{first}.png")
     assert contents(copied / "work/cam") == before
     interrupt(
-        "tools/weak/make_cam.py",
-        *(*WORK, *words),
+        TOOL,
+        *(*WORK, "--only", "make_cam", *words),
         cwd=copied,
         when=lambda: len([*(copied / "work/cam").glob("train_*.npy")]) == 16,
     )
@@ -344,7 +345,7 @@ def test_an_interrupted_training_goes_on(copied, done):
     shutil.rmtree(copied / "work/refiner")
     made = record(copied, "train_refiner")["made"]
     last = copied / "work/refiner/last.ckpt"
-    interrupt("tools/weak/train_refiner.py", *WORK, cwd=copied, when=last.is_file)
+    interrupt(TOOL, *WORK, "--only", "train_refiner", cwd=copied, when=last.is_file)
     # A half-trained network never counts as done, nor as the one that was lost.
     assert not record(copied, "train_refiner")["done"]
     assert record(copied, "train_refiner")["made"] != made
@@ -415,10 +416,12 @@ def test_demo_scenes_replace_their_own_alone(tmp_path):
 
 
 def test_wrong_words_on_the_command_line(scenes):
-    error = error_of("tools/weak/run_chain.py", *WORK, "--until", "make_bak", cwd=scenes)
+    error = error_of(TOOL, *WORK, "--until", "make_bak", cwd=scenes)
     assert "--until make_bak: no such step; did you mean 'make_bac'?" in error
+    error = error_of(TOOL, *WORK, "--only", "cam", cwd=scenes)
+    assert "--only cam: no such step; did you mean 'make_cam'?" in error
     foreign = [*WORK[:2], "--work", "scenes"]
-    error = error_of("tools/weak/run_chain.py", *foreign, cwd=scenes)
+    error = error_of(TOOL, *foreign, cwd=scenes)
     assert "--work scenes: holds other files; give a folder of its own" in error
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytest.importorskip("mkdocs", reason="pip install -r requirements-docs.txt")
+pytest.importorskip("mkdocs", reason="pip install -e '.[docs]'")
 FETCHED = re.compile(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"?https?://")
 
 

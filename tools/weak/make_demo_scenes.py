@@ -4,12 +4,7 @@ Run      python tools/weak/make_demo_scenes.py
 Makes    <output>/{train,test}/{images,masks}/*.png     every other tile shows a building
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from network.errors import run_command
+from _project import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.make_demo_scenes:main", __doc__)
