@@ -177,3 +177,23 @@ def _named(expression: ast.expr, function: Callable) -> Any | None:
             found = getattr(module, attribute, None)
             return found if callable(found) else None
     return None
+
+
+def arguments(factory: Callable) -> dict[str, Any]:
+    """Everything that ``factory`` is called with, by name: what it is bound to, and its defaults.
+
+    Unlike :func:`parameters`, also what is bound by position.
+
+    Raises:
+        TypeError: something is bound that the function does not take.
+    """
+    values = {
+        name: parameter.default
+        for name, parameter in parameters(factory).items()
+        if parameter.default is not Parameter.empty
+    }
+    while isinstance(factory, partial):
+        positional = inspect.signature(factory.func).bind_partial(*factory.args).arguments
+        values = {**positional, **values}
+        factory = factory.func
+    return values

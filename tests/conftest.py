@@ -46,7 +46,12 @@ def golden():
 def tiny(tmp_path, monkeypatch) -> Experiment:
     """Two images, one step; results go to a folder of their own."""
     monkeypatch.chdir(tmp_path)
-    root = make_dataset(tmp_path / "data", VAIHINGEN, {"train": 2, "val": 1})
+    return tiny_experiment(tmp_path)
+
+
+def tiny_experiment(folder: Path) -> Experiment:
+    """Two images, one step."""
+    root = make_dataset(folder / "data", VAIHINGEN, {"train": 2, "val": 1})
     return Experiment(
         dataset=VAIHINGEN,
         model=partial(BiCoRSeg, 6, "test_convnext", weights=None, dim=32),

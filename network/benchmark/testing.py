@@ -8,14 +8,15 @@ from tempfile import TemporaryDirectory
 import torch
 
 from network.benchmark.timing import interleave, median
-from network.compute import arrange, autocast, prepare
+from network.compute import arrange, autocast
 from network.config import Experiment
 from network.datasets.files import write_image
 from network.datasets.segmentation import Sample
 from network.datasets.synthetic.town import make_scene
 from network.errors import InputError
 from network.evaluation.evaluate import predict
-from network.evaluation.tta import build_views
+from network.predictor import Predictor
+from network.tta import build_views
 
 
 def benchmark_testing(
@@ -41,7 +42,7 @@ def benchmark_testing(
             "on RGB scenes of 8 bits, give such a config"
         )
     torch.manual_seed(0)
-    model = prepare(experiment.build_model(pretrained=False).to(device).eval(), compute)
+    model = experiment.build_model(pretrained=False)
     views = build_views(tta, info)
     sides = [round(size * scale) for scale in views.scales]
     steps = -(-images // batch_size)
@@ -55,10 +56,19 @@ def benchmark_testing(
     with TemporaryDirectory() as folder:
         samples = _samples(Path(folder), images, size)
         output = Path(folder) / "output"
-        options = {"tta": tta, "rgb": True, "batch_size": batch_size, "device": device}
+        predictor = Predictor(
+            model,
+            info,
+            experiment.normalization,
+            compute=compute,
+            device=device,
+            tta=tta,
+            patch=None,
+            batch_size=batch_size,
+        )
 
         def test() -> None:
-            predict(experiment, model, samples, output, **options)
+            predict(predictor, samples, output, rgb=True, workers=experiment.data.workers)
 
         functions = {f"forward {side}": partial(forward, side) for side in {*sides, size}}
         times = interleave({**functions, "test": test}, repeats, device=device)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from network.config import Experiment
-from network.evaluation.tta import TTA_NAMES
 from network.settings import PRECISIONS
 from network.training.runs import find_checkpoint
+from network.tta import TTA_NAMES
 
 _OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
 

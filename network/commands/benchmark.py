@@ -32,11 +32,11 @@ from network.compute import find_device
 from network.config import Experiment, load_experiment, settings
 from network.datasets.info import POTSDAM
 from network.errors import InputError
-from network.evaluation.tta import TTA_NAMES
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
 from network.models.smp import ARCHITECTURES
 from network.settings import PRECISIONS
+from network.tta import TTA_NAMES
 from network.writing import replacing
 
 SUBJECTS = ("model", "models", "parts", "loading", "patches", "testing")

@@ -4,15 +4,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from network.compute import arrange, autocast, find_device, prepare
+from network.compute import find_device
 from network.config import Experiment, settings
 from network.datasets.files import write_mask
 from network.datasets.folder_jobs import check_folders
@@ -20,9 +18,7 @@ from network.datasets.frames import find_frames
 from network.datasets.loaders import evaluation_loader
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, check_samples, find_images, find_samples
-from network.datasets.transforms import Normalize
 from network.datasets.windows import padding_margin
-from network.differences import changes_predictions, check_same_settings, training_settings
 from network.errors import InputError
 from network.evaluation.output_folder import IMAGES_KEY, fingerprint, output_folder
 from network.evaluation.protocol import check_image_files, file_hash, stamp
@@ -35,14 +31,11 @@ from network.evaluation.records import (
 )
 from network.evaluation.results import print_results, write_figures, write_results
 from network.evaluation.summary import Summary, summarize
-from network.evaluation.tta import build_views, mean_logits, patched_logits
-from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
+from network.predictor import BestClasses, Predictor, best_classes, load_network
 from network.progress import progress_bar
 from network.rasters.header import read_header
 from network.rasters.place import write_place
-from network.settings import Compute
-
-_PIXELS_AT_ONCE = 2**22
+from network.tta import build_views
 
 BOUNDARY_TOLERANCE = 3
 """Pixels that boundaries may lie apart: 15 cm on the ground in Potsdam, 90 cm in LoveDA."""
@@ -69,7 +62,7 @@ def evaluate(
     ``output`` gets its scores when all masks are there.
 
     Args:
-        tta: see :func:`network.evaluation.tta.build_views`.
+        tta: see :func:`network.tta.build_views`.
         rgb: write colors instead of labels.
         batch_size: images a step; images of other sizes are never in one batch. Views of one
             size are batched too, up to as many pixels.
@@ -92,7 +85,7 @@ def evaluate(
     samples = find_frames(frames, info) if frames else find_samples(info, root, split)
     check_memory(samples, info)
     kinds = list(samples[0].masks)
-    model, training = _load_model(experiment, checkpoint)
+    model, training = load_network(experiment, checkpoint)
     check_image_files(training, info, samples, checkpoint)
     digests = check_samples(samples, info, split).digests if kinds else {}
     protocol = stamp(
@@ -114,12 +107,21 @@ def evaluate(
         for masks in protocol["masks"].values():
             masks["tiling"] += f", predicted in patches of {patch[0]} x {patch[1]}"
     record = {**protocol, "rgb": rgb, IMAGES_KEY: _folder(frames or root)}
-    options = {"tta": tta, "rgb": rgb, "batch_size": batch_size, "patch": patch}
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:
-            _to_device(model, target, experiment.compute)
-            options |= {"device": target, "boundary_tolerance": boundary_tolerance}
-            predict(experiment, model, todo, output, **options)
+            predictor = Predictor(
+                model,
+                info,
+                experiment.normalization,
+                compute=experiment.compute,
+                device=target,
+                tta=tta,
+                patch=patch,
+                overlap=0,
+                batch_size=batch_size,
+            )
+            counter = Counter(info, boundary_tolerance)
+            predict(predictor, todo, output, counter, rgb=rgb, workers=experiment.data.workers)
         found = read_records(output)
         records = [found[sample.name] for sample in samples]
         check_counts(output, records, kinds, info.num_classes)
@@ -168,7 +170,7 @@ def predict_folder(
         raise InputError(f"{output}: is in the folder of the images {images}; choose another -o")
     samples = find_images(images, experiment.dataset)
     check_memory(samples, experiment.dataset)
-    model, _ = _load_model(experiment, checkpoint)
+    model, _ = load_network(experiment, checkpoint)
     record = {
         "images": images.as_posix(),
         IMAGES_KEY: _folder(images),
@@ -183,10 +185,19 @@ def predict_folder(
     }
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:
-            _to_device(model, target, experiment.compute)
-            options = {"tta": tta, "rgb": rgb, "batch_size": batch_size, "device": target}
-            options |= {"patch": patch, "overlap": overlap, "georeference": True}
-            predict(experiment, model, todo, output, **options)
+            predictor = Predictor(
+                model,
+                experiment.dataset,
+                experiment.normalization,
+                compute=experiment.compute,
+                device=target,
+                tta=tta,
+                patch=patch,
+                overlap=overlap,
+                batch_size=batch_size,
+            )
+            workers = experiment.data.workers
+            predict(predictor, todo, output, rgb=rgb, workers=workers, georeference=True)
     return len(samples)
 
 
@@ -202,109 +213,77 @@ def predict_samples(
     device: torch.device,
     patch: int,
 ) -> None:
-    """Labels of a few images into an empty folder.
+    """Write the labels of a few images into an empty folder.
 
     Args:
-        patch: side of the patches that larger images are predicted in.
+        patch: side of the patches that larger images are predicted in, pixels.
     """
-    model, _ = _load_model(experiment, checkpoint)
-    _to_device(model, device, experiment.compute)
-    options = {"tta": "none", "rgb": False, "batch_size": 1, "patch": (patch, patch)}
-    predict(experiment, model, samples, output, device=device, **options)
-
-
-def _load_model(experiment: Experiment, checkpoint: Path) -> tuple[nn.Module, dict | None]:
-    """The model with its weights, and the settings that they were trained with, if known."""
-    model = experiment.build_model(pretrained=False)
-    content = read_checkpoint(checkpoint)
-    load_weights(model, checkpoint, content)
-    training = content.get(SETTINGS_KEY)
-    if training:
-        matters = partial(changes_predictions, training_only=training_settings(model))
-        check_same_settings(training, experiment, checkpoint, matters)
-    return model, training
-
-
-def _to_device(model: nn.Module, device: torch.device, compute: Compute) -> None:
-    model.to(device, torch.float64 if compute.precision == "64-true" else None)
-    prepare(model, compute).eval()
+    model, _ = load_network(experiment, checkpoint)
+    predictor = Predictor(
+        model,
+        experiment.dataset,
+        experiment.normalization,
+        compute=experiment.compute,
+        device=device,
+        patch=(patch, patch),
+        overlap=0,
+    )
+    predict(predictor, samples, output, rgb=False, workers=experiment.data.workers)
 
 
 def predict(
-    experiment: Experiment,
-    model: nn.Module,
+    predictor: Predictor,
     samples: list[Sample],
     output: Path,
+    counter: Counter | None = None,
     *,
-    tta: str,
     rgb: bool,
-    batch_size: int,
-    device: torch.device,
-    boundary_tolerance: int = BOUNDARY_TOLERANCE,
-    patch: tuple[int, int] | None = None,
-    overlap: int = 0,
+    workers: int,
     georeference: bool = False,
 ) -> None:
-    """Write the masks and records of ``samples``; see :func:`evaluate`.
+    """Write the masks of ``samples``, and beside them a record of each image.
 
     Args:
-        model: on ``device``, ready to evaluate.
+        counter: counts each image where it has labels; it may be left out where none has.
+        rgb: write colors instead of labels.
+        workers: processes that load the images, on a GPU.
         georeference: tell beside each mask where its image lies on Earth.
 
     Raises:
         InputError: an image is damaged.
     """
-    info, compute = experiment.dataset, experiment.compute
-    dtype = next(model.parameters()).dtype
-    normalize = Normalize(*experiment.normalization).to(device)
+    info = predictor.info
+    counter = counter or Counter(info, BOUNDARY_TOLERANCE)
     # Beside a network on the CPU decoding is nothing, and after a fork both copy what they write.
-    workers = min(experiment.data.workers, len(samples)) if device.type != "cpu" else 0
-    images_at_once = 1 if patch else batch_size
+    workers = min(workers, len(samples)) if predictor.device.type != "cpu" else 0
+    images_at_once = 1 if predictor.patch else predictor.batch_size
     loader = evaluation_loader(info, samples, images_at_once, num_workers=workers)
-    views = build_views(tta, info)
-
-    def to_network(image: Tensor) -> Tensor:
-        return normalize(image.to(device)).to(dtype)
-
-    def logits_of(image: Tensor) -> Tensor:
-        with autocast(compute, device):
-            return model(arrange(image, compute)).logits
-
-    counter = Counter(info, boundary_tolerance)
-
     by_name = {sample.name: sample for sample in samples}
 
-    def save(name: str, image: Tensor, valid: Tensor, labels: dict, maps: Maps) -> None:
+    def save(name: str, image: Tensor, valid: Tensor, labels: dict, best: BestClasses) -> None:
         """Runs in a thread of its own, beside the next forward pass."""
         sample, path = by_name[name], output / f"{name}.png"
         if georeference:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_place(read_header(sample.image).place, path)
-        mask, where = maps.labels.numpy(), None if valid.all() else valid.numpy()
+        mask, where = best.labels.numpy(), None if valid.all() else valid.numpy()
         write_mask(path, mask, info, rgb=rgb, valid=where)
         margin = padding_margin(image.permute(1, 2, 0).numpy()) if info.tiles else (0, 0)
         counts = {
-            kind: counter.count(maps.confidence, maps.labels.long(), truth, margin)
+            kind: counter.count(best.confidence, best.labels.long(), truth, margin)
             for kind, truth in labels.items()
         }
         add_record(output, ImageRecord(name, counts, fingerprint(sample.image)))
 
-    progress = progress_bar(
-        total=len(samples), desc=f"Predicting ({len(views)} views)", unit="image"
-    )
+    views = len(predictor.views)
+    progress = progress_bar(total=len(samples), desc=f"Predicting ({views} views)", unit="image")
     with progress, torch.inference_mode(), _background() as later:
         for batch in loader:
-            if patch:
-                logits = patched_logits(
-                    logits_of, batch["image"], views, patch, batch_size, overlap, to_network
-                )
-            else:
-                max_pixels = batch_size * batch["image"][0, 0].numel()
-                logits = mean_logits(logits_of, to_network(batch["image"]), views, max_pixels)
+            logits = predictor.logits(batch["image"])
             for index, name in enumerate(batch["name"]):
                 labels = {kind: masks[index] for kind, masks in batch["labels"].items()}
-                maps = best_classes(logits[index])
-                later(save, name, batch["image"][index], batch["valid"][index], labels, maps)
+                best = best_classes(logits[index])
+                later(save, name, batch["image"][index], batch["valid"][index], labels, best)
             progress.update(len(logits))
 
 
@@ -326,29 +305,6 @@ def check_memory(samples: Sequence[Sample], info: DatasetInfo) -> None:
             f"of memory, {free / 1e9:.0f} GB are free; cut it into smaller images "
             "(gdal_retile.py -ps 8192 8192)"
         )
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Of one image, on the CPU: (h, w) uint8 labels, and (h, w) probability of each."""
-
-    labels: Tensor
-    confidence: Tensor
-
-
-def best_classes(logits: Tensor) -> Maps:
-    """The most probable class of each pixel; (k, h, w) -> (h, w).
-
-    Some rows at a time: the probabilities of a whole large image would double its memory.
-    """
-    height, width = logits.shape[1:]
-    labels = torch.empty(height, width, dtype=torch.uint8)
-    confidence = torch.empty(height, width)
-    rows = max(1, _PIXELS_AT_ONCE // width)
-    for top in range(0, height, rows):
-        some = slice(top, top + rows)
-        confidence[some], labels[some] = logits[:, some].softmax(dim=0).max(dim=0)
-    return Maps(labels, confidence)
 
 
 @contextmanager

@@ -32,8 +32,8 @@ from network.evaluation.results import (
     write_results,
 )
 from network.evaluation.summary import Summary, summarize
-from network.evaluation.tta import TTA_NAMES, build_views
 from network.progress import progress_bar
+from network.tta import TTA_NAMES, build_views
 from network.writing import owned, replacing
 
 

@@ -1,5 +1,6 @@
 """Where rasters lie on Earth: reading, comparing and writing it."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,9 @@ from network.writing import writing
 
 # Also what programs write that know no place: rows counted upwards.
 _NOWHERE = (Affine.identity(), Affine.scale(1, -1))
+
+METERS_A_DEGREE = 111_195.0
+"""Of a great circle on a sphere of Earth's mean radius, 6371 km."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,28 @@ def distance(one: Place, other: Place, height: int, width: int) -> float | None:
     found_columns, found_rows = ~one.transform @ (x, y)
     apart = np.hypot(found_columns - columns, found_rows - rows).max()
     return float(apart) if np.isfinite(apart) else float("inf")
+
+
+def ground_resolution(place: Place | None, height: int, width: int) -> float | None:
+    """How long the side of a pixel is on the ground, at the middle of a raster.
+
+    Args:
+        place: where the raster lies.
+        height, width: of the raster, pixels.
+
+    Returns:
+        Meters, the geometric mean of both sides; None where the file does not say.
+    """
+    if place is None or place.crs is None or place.transform is None:
+        return None
+    area = abs(place.transform.determinant)  # of a pixel, in units of the reference system
+    if place.crs.is_projected:
+        return math.sqrt(area) * place.crs.linear_units_factor[1]
+    if not place.crs.is_geographic:
+        return None
+    _, latitude = place.transform @ (width / 2, height / 2)
+    # A degree of a great circle; Earth's flattening is below half a percent of it.
+    return math.sqrt(area * max(0.0, math.cos(math.radians(latitude)))) * METERS_A_DEGREE
 
 
 def _numbers(point: GroundControlPoint) -> tuple[float, ...]:

@@ -9,14 +9,12 @@ import numpy as np
 import torch
 
 from network.config import Experiment
-from network.contracts import ExplainingNetwork
 from network.datasets.files import read_image, read_mask, read_photo
 from network.datasets.schema import DatasetInfo
-from network.datasets.segmentation import Sample, to_tensor
+from network.datasets.segmentation import Sample
 from network.datasets.thumbnails import mask_uri, photo_uri
-from network.datasets.transforms import Normalize
 from network.errors import InputError
-from network.models.checkpoint import load_weights
+from network.predictor import Predictor, load_network
 
 HEATMAP_SIDE = 128
 RIGHT, WRONG, IGNORED = (225, 228, 232), (200, 30, 80), (120, 126, 134)
@@ -73,21 +71,14 @@ def draw_heatmaps(
 
     Softmax over the classes, from 0 (dark) to 1. Nothing for a model without heatmaps.
     """
-    model = experiment.build_model(pretrained=False)
-    if not isinstance(model, ExplainingNetwork):
-        return {}
-    load_weights(model, checkpoint)
-    model.to(device).eval()
-    normalize = Normalize(*experiment.normalization).to(device)
+    model, _ = load_network(experiment, checkpoint)
+    predictor = Predictor(model, experiment.dataset, experiment.normalization, device=device)
     found = {}
     for sample in samples:
-        image = to_tensor(read_image(sample.image, experiment.dataset))[None]
-        with torch.inference_mode():
-            heatmaps = model.explain(normalize(image.to(device))).heatmaps
-        if not heatmaps:
+        layers = predictor.heatmaps(read_image(sample.image, experiment.dataset))
+        if not layers:
             return {}
-        maps = [layer[0].float().softmax(0).cpu().numpy() for layer in heatmaps]
-        found[sample.name] = [[_heat_uri(one) for one in layer] for layer in maps]
+        found[sample.name] = [[_heat_uri(one) for one in layer] for layer in layers]
     return found
 
 

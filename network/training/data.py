@@ -1,5 +1,7 @@
 """The images that a training reads: found, checked and loaded."""
 
+from functools import cached_property
+
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
@@ -16,6 +18,8 @@ from network.datasets.segmentation import (
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError, warn
 from network.points.labels import POINTS, dense_counts
+from network.rasters.header import read_header
+from network.rasters.place import ground_resolution
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -136,6 +140,12 @@ class SegmentationData(pl.LightningDataModule):
             *self._processes(),
             **self._worker_options(),
         )
+
+    @cached_property
+    def ground_resolution(self) -> float | None:
+        """Meters a pixel of the first training image; None where it does not say."""
+        sample = self.train_samples[0]
+        return ground_resolution(read_header(sample.image).place, *sample.size)
 
     @property
     def _train_count(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from network.card import CARD_KEY, make_card
 from network.compute import arrange, prepare
 from network.config import Experiment
 from network.datasets.transforms import Normalize
@@ -72,6 +73,7 @@ class SegmentationTask(pl.LightningModule):
         known = training_settings(self.experiment, data.train_samples, data.train_digests)
         processes = {PROCESSES_KEY: self.trainer.world_size}
         checkpoint[SETTINGS_KEY] = known | processes | self.history
+        checkpoint[CARD_KEY] = make_card(self.experiment, data.ground_resolution).to_plain()
 
     def on_train_epoch_start(self) -> None:
         self._log_shared({"lr": self.optimizers().param_groups[0]["lr"]})

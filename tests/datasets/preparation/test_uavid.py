@@ -19,7 +19,7 @@ from network.datasets.preparation.uavid import (
 )
 from network.datasets.segmentation import find_samples
 from network.errors import InputError
-from network.evaluation.tta import Views, mean_logits, patched_logits
+from network.tta import Views, mean_logits, patched_logits
 from tests.conftest import ROOT
 from tests.scenes import make_pair
 from tests.test_commands import OVERRIDES, error_of, succeed

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN
-from network.evaluation.tta import TTA_NAMES, build_views, mean_logits
+from network.tta import TTA_NAMES, build_views, mean_logits
 
 
 @pytest.mark.parametrize(

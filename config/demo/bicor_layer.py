@@ -1,0 +1,47 @@
+"""Synthetic aerial scenes, BiCoR-Seg with an HBIS layer of its own: an example of how to change it.
+
+Run      python train.py -c config/demo/bicor_layer.py   (after make demo)
+Source   config/demo/bicor.py; its layers add the context of a class instead of mixing it in
+Expects  not measured
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor
+
+from network.config import Data, Experiment, Optim
+from network.datasets.info import VAIHINGEN, patch_splits
+from network.losses.bicor import BiCoRLoss
+from network.models.bicor import BiCoRSeg, HBISLayer
+
+DEMO = replace(VAIHINGEN, name="demo", root="data/demo", splits=patch_splits(256), tile_splits={})
+
+
+class ResidualLayer(HBISLayer):
+    """An HBIS layer that adds to each class embedding what the image shows of the class."""
+
+    def __init__(self, dim: int, topk_ratio: float, learn_alpha: bool, tau: float):
+        super().__init__(dim, topk_ratio, learn_alpha, tau)
+        del self.gate  # it would be a weight that nothing trains
+
+    def refine_classes(self, classes: Tensor, classes_n: Tensor, context: Tensor) -> Tensor:
+        """Class embeddings and their context to new embeddings, all (b, k, d)."""
+        return classes + self.candidate(context)
+
+
+class ResidualBiCoRSeg(BiCoRSeg):
+    """BiCoR-Seg with these layers."""
+
+    def make_layer(self, *settings) -> ResidualLayer:
+        """One of the layers; the settings are those of an HBIS layer."""
+        return ResidualLayer(*settings)
+
+
+experiment = Experiment(
+    dataset=DEMO,
+    model=partial(ResidualBiCoRSeg, DEMO.num_classes, encoder="resnet18.a1_in1k", weights=None),
+    loss=partial(BiCoRLoss, DEMO.ignore_index),
+    data=Data(crop=160, scales=(0.75, 1.0, 1.25), mosaic=0.0, batch_size=8, workers=1),
+    optim=Optim(lr=1e-3, weight_decay=0.05, epochs=8, lookahead=False),
+)

@@ -1,0 +1,189 @@
+"""The card of a trained network: what a checkpoint says so that it can be used without a config."""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from network.config import Experiment
+from network.datasets.schema import D4Views, DatasetInfo
+from network.errors import InputError
+from network.factories import arguments, innermost, is_plain
+from network.settings import Compute
+
+CARD_KEY = "card"
+"""The name of the card in a checkpoint."""
+
+_BUILDABLE = "network.models."
+"""Only classes of these modules are built by a name that stands in a file. A name could otherwise
+run any code that is installed."""
+
+_NEED_CONFIG = "give the config that it was trained with, config=..."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What is needed to predict with a trained network.
+
+    Attributes:
+        model: module and class of the network, ``"network.models.bicor:BiCoRSeg"``; None if it is
+            defined in a config or in code of the user's own.
+        settings: what the class is called with, without pretrained weights.
+        data_set: name of the data set that it was trained on.
+        classes: their names, by label.
+        palette: red, green and blue of each class, 0 to 255.
+        ignore_index: the label of pixels without a class.
+        bands: of the images.
+        bits: of each value, 8 or 16.
+        rgb_bands: positions of red, green and blue among the bands.
+        exif_orientation: see :class:`DatasetInfo`.
+        mean: of each band, in pixel values.
+        std: the standard deviations.
+        d4: vertical flip, rotations and scales of the views that are called ``d4``.
+        precision: that it was trained in.
+        ground_resolution: meters a pixel of the training images, if they say so.
+    """
+
+    model: str | None
+    settings: dict[str, Any]
+    data_set: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    ignore_index: int
+    bands: int
+    bits: int
+    rgb_bands: tuple[int, ...]
+    exif_orientation: str | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    d4: dict[str, Any]
+    precision: str
+    ground_resolution: float | None = None
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The data set, as far as predictions depend on it.
+
+        Raises:
+            ValueError: its facts do not fit together.
+        """
+        return DatasetInfo(
+            name=self.data_set,
+            root="",
+            classes=self.classes,
+            palette=self.palette,
+            ignore_index=self.ignore_index,
+            splits={},
+            bands=self.bands,
+            bits=self.bits,
+            rgb_bands=self.rgb_bands,
+            exif_orientation=self.exif_orientation,
+            d4=TypeAdapter(D4Views).validate_python(self.d4),
+        )
+
+    @property
+    def compute(self) -> Compute:
+        """Full precision; a caller may choose another."""
+        return Compute(precision="64-true" if self.precision == "64-true" else "32-true")
+
+    def to_plain(self) -> dict[str, Any]:
+        """The card as plain values, as a checkpoint holds it."""
+        return asdict(self)
+
+
+def make_card(experiment: Experiment, ground_resolution: float | None = None) -> Card:
+    """Describe the network of an experiment.
+
+    Args:
+        ground_resolution: meters a pixel of its training images, if it is known.
+    """
+    info = experiment.dataset
+    mean, std = experiment.normalization
+    name, settings = _describe(experiment)
+    return Card(
+        model=name,
+        settings=settings,
+        data_set=info.name,
+        classes=info.classes,
+        palette=info.palette,
+        ignore_index=info.ignore_index,
+        bands=info.bands,
+        bits=info.bits,
+        rgb_bands=info.rgb_bands,
+        exif_orientation=info.exif_orientation,
+        mean=mean,
+        std=std,
+        d4=asdict(info.d4),
+        precision=experiment.compute.precision,
+        ground_resolution=ground_resolution,
+    )
+
+
+def _describe(experiment: Experiment) -> tuple[str | None, dict[str, Any]]:
+    """The class of the network and its settings; no class if it cannot be found by its name."""
+    found = innermost(experiment.model)
+    if not inspect.isclass(found) or not found.__module__.startswith(_BUILDABLE):
+        return None, {}
+    settings = arguments(experiment.model)
+    if "weights" in settings:
+        settings["weights"] = None
+    if not is_plain(settings):
+        return None, {}
+    return f"{found.__module__}:{found.__qualname__}", settings
+
+
+def read_card(checkpoint: Mapping[str, Any], path: Path) -> Card:
+    """The card in a checkpoint that was read from ``path``.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    plain = checkpoint.get(CARD_KEY)
+    if plain is None:
+        raise InputError(
+            f"{path}: does not say how its network is built, as it was written by older code; "
+            + _NEED_CONFIG
+        )
+    try:
+        card = TypeAdapter(Card).validate_python(plain)
+        _check(card)
+    except (ValidationError, ValueError) as error:
+        raise InputError(f"{path}: its card is damaged; {_NEED_CONFIG}") from error
+    return card
+
+
+def _check(card: Card) -> None:
+    """Raise a :class:`ValueError` unless the facts of a card fit together."""
+    if not len(card.mean) == len(card.std) == card.info.bands or min(card.std) <= 0:
+        raise ValueError("mean and std do not fit the bands")
+
+
+def build_from(card: Card, path: Path) -> nn.Module:
+    """The network of a card, without its weights.
+
+    Args:
+        path: of the checkpoint, for an error.
+
+    Raises:
+        InputError: the class is not one of this project, or does not take the settings.
+    """
+    if card.model is None or not card.model.startswith(_BUILDABLE):
+        raise InputError(
+            f"{path}: its network is not one of {_BUILDABLE.rstrip('.')}; {_NEED_CONFIG}"
+        )
+    module_name, _, name = card.model.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{path}: no network {card.model} is here; {_NEED_CONFIG}") from error
+    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+        raise InputError(f"{path}: {card.model} is no network; {_NEED_CONFIG}")
+    try:
+        return found(**card.settings)
+    except TypeError as error:
+        raise InputError(f"{path}: {card.model} has other settings ({error})") from error

@@ -1,0 +1,337 @@
+"""The predictor: the one way to load a trained network and to predict with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from network.card import build_from, read_card
+from network.compute import arrange, autocast, find_device, prepare
+from network.config import Experiment, load_experiment
+from network.contracts import ExplainingNetwork
+from network.datasets.files import write_mask
+from network.datasets.schema import DatasetInfo
+from network.datasets.segmentation import to_tensor
+from network.datasets.transforms import Normalize
+from network.differences import changes_predictions, check_same_settings, training_settings
+from network.errors import InputError
+from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
+from network.settings import Compute
+from network.tta import TTA_NAMES, build_views, mean_logits, patched_logits
+
+PATCH, OVERLAP = 1024, 128
+"""Side and overlap of the patches that larger images are predicted in, pixels."""
+
+_PIXELS_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network sees in one image.
+
+    Attributes:
+        info: classes and palette.
+        labels: (h, w) uint8, the most probable class of each pixel.
+        confidence: (h, w) float32, its probability, 0 to 1.
+        probabilities: (k, h, w) float32, those of all classes; None unless asked for.
+        heatmaps: how strongly each layer sees each class, (k, h', w') float32 with the sum 1 over
+            the classes, at a quarter of the image's size; None unless asked for, and empty for a
+            network without heatmaps.
+        valid: (h, w) bool, where the image has data; None if it has data everywhere.
+    """
+
+    info: DatasetInfo
+    labels: np.ndarray
+    confidence: np.ndarray
+    probabilities: np.ndarray | None = None
+    heatmaps: list[np.ndarray] | None = None
+    valid: np.ndarray | None = None
+
+    def to_rgb(self) -> np.ndarray:
+        """The colors of the classes, (h, w, 3) uint8."""
+        return self.info.to_rgb(self.labels)
+
+    def save(self, path: str | Path, *, rgb: bool = False) -> None:
+        """Write the mask as a PNG.
+
+        Args:
+            path: of the file.
+            rgb: write the colors of the classes instead of their labels.
+
+        Raises:
+            InputError: the name has another ending, or the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise InputError(f"{path}: masks are written as PNG; choose a name that ends in .png")
+        write_mask(path, self.labels, self.info, rgb=rgb, valid=self.valid)
+
+
+class Predictor:
+    """A network with its weights, and everything that its images go through.
+
+    Args:
+        model: with its weights.
+        info: facts of the images and classes.
+        normalization: mean and standard deviation of each band, in pixel values.
+        compute: precision and memory format.
+        device: to compute on.
+        tta: test-time augmentation, a name that :func:`network.tta.build_views` knows.
+        patch: height and width of the patches that larger images are predicted in; None predicts
+            images whole.
+        overlap: pixels that neighboring patches share at least.
+        batch_size: patches a step, or as many views of an image as have their pixels.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        info: DatasetInfo,
+        normalization: tuple[Sequence[float], Sequence[float]],
+        *,
+        compute: Compute | None = None,
+        device: str | torch.device = "auto",
+        tta: str = "none",
+        patch: tuple[int, int] | None = (PATCH, PATCH),
+        overlap: int = OVERLAP,
+        batch_size: int = 1,
+    ):
+        if tta not in TTA_NAMES:
+            raise InputError(f"tta={tta}: must be one of {', '.join(TTA_NAMES)}")
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size}: must be at least 1")
+        if patch and (min(patch) < 1 or not 0 <= overlap < min(patch)):
+            raise InputError(
+                f"patch={patch}, overlap={overlap}: patches must have at least 1 pixel, and "
+                "overlap by less than their side"
+            )
+        self.info, self.compute = info, compute or Compute()
+        self.device = find_device(device) if isinstance(device, str) else device
+        self.views = build_views(tta, info)
+        self.patch, self.overlap, self.batch_size = patch, overlap, batch_size
+        is_double = self.compute.precision == "64-true"
+        model = model.to(self.device, torch.float64 if is_double else None)
+        self.model = prepare(model, self.compute).eval()
+        self._dtype = next(model.parameters()).dtype
+        self._normalize = Normalize(*normalization).to(self.device)
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path,
+        *,
+        config: str | Path | None = None,
+        overrides: Sequence[str] = (),
+        compute: Compute | None = None,
+        device: str | torch.device = "auto",
+        tta: str = "none",
+        patch: tuple[int, int] | None = (PATCH, PATCH),
+        overlap: int = OVERLAP,
+        batch_size: int = 1,
+    ) -> "Predictor":
+        """Load a trained network.
+
+        Args:
+            checkpoint: a ``best.ckpt`` or ``last.ckpt`` of this project; with a config also one of
+                the released code.
+            config: of the training. It is needed for checkpoints that do not say how their network
+                is built: those of older or other code, and of networks that a config defines.
+            overrides: ``key=value`` words that the training was given beside the config.
+            compute: precision and memory format; by default single precision.
+            device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``"auto"`` takes the GPU if there is one.
+            tta: test-time augmentation: ``"none"``, ``"lr"``, ``"d4"`` or ``"dihedral"``.
+            patch: height and width of the patches that larger images are predicted in; None
+                predicts images whole.
+            overlap: pixels that neighboring patches share at least.
+            batch_size: patches a step.
+
+        Raises:
+            InputError: the checkpoint or the config cannot be used, or they do not fit together.
+        """
+        path = Path(checkpoint)
+        content = read_checkpoint(path)
+        if config is not None:
+            experiment = load_experiment(config, overrides)
+            model, _ = load_network(experiment, path, content)
+            info, normalization = experiment.dataset, experiment.normalization
+            compute = compute or experiment.compute
+        else:
+            if overrides:
+                raise InputError("overrides: change the settings of a config; give config=... too")
+            card = read_card(content, path)
+            model = build_from(card, path)
+            load_weights(model, path, content)
+            info, normalization = card.info, (card.mean, card.std)
+            compute = compute or card.compute
+        return cls(
+            model,
+            info,
+            normalization,
+            compute=compute,
+            device=device,
+            tta=tta,
+            patch=patch,
+            overlap=overlap,
+            batch_size=batch_size,
+        )
+
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        probabilities: bool = False,
+        heatmaps: bool = False,
+        valid: np.ndarray | None = None,
+    ) -> Prediction:
+        """Predict one image.
+
+        Args:
+            image: (h, w, bands), uint8 or uint16 as the network was trained, not normalized; of one
+                band also (h, w).
+            probabilities: also give the probability of each class; 4 bytes a pixel and class.
+            heatmaps: also give the heatmaps of each layer. They are of the image as a whole, so
+                that a large image takes much memory.
+            valid: (h, w) bool, where the image has data; elsewhere the saved mask has no class.
+
+        Raises:
+            InputError: the image has other bands or another type than the network was trained on.
+        """
+        image = self._checked(image)
+        batch = to_tensor(image)[None]
+        with torch.inference_mode():
+            scores = self.logits(batch)[0]
+            best = best_classes(scores)
+            all_classes = scores.softmax(dim=0).float().cpu().numpy() if probabilities else None
+        return Prediction(
+            info=self.info,
+            labels=best.labels.numpy(),
+            confidence=best.confidence.numpy(),
+            probabilities=all_classes,
+            heatmaps=self.heatmaps(image) if heatmaps else None,
+            valid=valid,
+        )
+
+    def heatmaps(self, image: np.ndarray) -> list[np.ndarray]:
+        """How strongly each layer sees each class of an image (h, w, bands).
+
+        Returns:
+            For each layer (k, h', w') float32, softmax over the classes; nothing for a network
+            without heatmaps.
+
+        Raises:
+            InputError: see :meth:`predict`.
+        """
+        if not isinstance(self.model, ExplainingNetwork):
+            return []
+        batch = self._to_network(to_tensor(self._checked(image))[None])
+        with torch.inference_mode(), autocast(self.compute, self.device):
+            layers = self.model.explain(arrange(batch, self.compute)).heatmaps or []
+        return [layer[0].float().softmax(0).cpu().numpy() for layer in layers]
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Mean logits over the views, in patches where images are larger than these.
+
+        Args:
+            images: (b, bands, H, W) pixel values on the CPU; a single one if there are patches.
+
+        Returns:
+            (b, k, H, W) on the device.
+        """
+        if self.patch:
+            return patched_logits(
+                self._forward,
+                images,
+                self.views,
+                self.patch,
+                self.batch_size,
+                self.overlap,
+                self._to_network,
+            )
+        max_pixels = self.batch_size * images[0, 0].numel()
+        return mean_logits(self._forward, self._to_network(images), self.views, max_pixels)
+
+    def _to_network(self, images: Tensor) -> Tensor:
+        return self._normalize(images.to(self.device)).to(self._dtype)
+
+    def _forward(self, images: Tensor) -> Tensor:
+        with autocast(self.compute, self.device):
+            return self.model(arrange(images, self.compute)).logits
+
+    def _checked(self, image: np.ndarray) -> np.ndarray:
+        info = self.info
+        if image.ndim == 2 and info.bands == 1:
+            image = image[..., None]
+        if image.ndim != 3 or image.shape[2] != info.bands or 0 in image.shape:
+            raise InputError(
+                f"image: has the shape {image.shape}; expected (height, width, {info.bands}), as "
+                "the network was trained"
+            )
+        if image.dtype != np.dtype(info.dtype):
+            raise InputError(
+                f"image: has values of type {image.dtype}; expected {info.dtype}, as stored in the "
+                "files that the network was trained on"
+            )
+        return image
+
+
+def load_network(
+    experiment: Experiment, path: Path, content: dict | None = None
+) -> tuple[nn.Module, dict | None]:
+    """The network of an experiment with the weights of a checkpoint.
+
+    Args:
+        path: of the checkpoint.
+        content: what was read from it, if it has been read already.
+
+    Returns:
+        The network, and the settings that its weights were trained with, if the checkpoint says so.
+
+    Raises:
+        InputError: the checkpoint cannot be read, or was trained with other settings.
+    """
+    model = experiment.build_model(pretrained=False)
+    content = read_checkpoint(path) if content is None else content
+    training = content.get(SETTINGS_KEY)
+    if training:
+        matters = partial(changes_predictions, training_only=training_settings(model))
+        check_same_settings(training, experiment, path, matters)
+    load_weights(model, path, content)
+    return model, training
+
+
+@dataclass(frozen=True)
+class BestClasses:
+    """The most probable class of each pixel of an image, on the CPU.
+
+    Attributes:
+        labels: (h, w) uint8.
+        confidence: (h, w) float32, the probability of each.
+    """
+
+    labels: Tensor
+    confidence: Tensor
+
+
+def best_classes(logits: Tensor) -> BestClasses:
+    """Choose the most probable class of each pixel.
+
+    Some rows at a time: the probabilities of a whole large image would double its memory.
+
+    Args:
+        logits: (k, h, w).
+    """
+    height, width = logits.shape[1:]
+    labels = torch.empty(height, width, dtype=torch.uint8)
+    confidence = torch.empty(height, width)
+    rows = max(1, _PIXELS_AT_ONCE // width)
+    for top in range(0, height, rows):
+        some = slice(top, top + rows)
+        confidence[some], labels[some] = logits[:, some].softmax(dim=0).max(dim=0)
+    return BestClasses(labels, confidence)

@@ -1,0 +1,235 @@
+"""The predictor: the same masks as the test scripts, from a checkpoint alone."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from network.card import CARD_KEY, make_card, read_card
+from network.config import Compute, Experiment
+from network.datasets.files import read_image
+from network.datasets.info import VAIHINGEN
+from network.errors import InputError
+from network.evaluation.evaluate import evaluate
+from network.models.bicor import BiCoRSeg
+from network.models.smp import SMPSegmenter
+from network.predictor import Prediction, Predictor
+from network.training.train import train
+from tests.conftest import tiny_experiment
+
+CONFIG = """
+from functools import partial
+from network.config import Experiment
+from network.datasets.info import VAIHINGEN
+from network.losses.bicor import BiCoRLoss
+from network.models.bicor import BiCoRSeg
+
+class OwnSeg(BiCoRSeg):
+    pass
+
+experiment = Experiment(
+    dataset=VAIHINGEN,
+    model=partial({model}, 6, "test_convnext", weights=None, dim=32),
+    loss=partial(BiCoRLoss, 6),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return tiny_experiment(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return (train(tiny, accelerator="cpu") / "best.ckpt").resolve()
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def changed(checkpoint, change):
+    """The checkpoint, its card changed by a function; without a card if that returns None."""
+    content = torch.load(checkpoint, weights_only=True)
+    card = change(content.pop(CARD_KEY))
+    if card is not None:
+        content[CARD_KEY] = card
+    path = Path("changed.ckpt")
+    torch.save(content, path)
+    return path
+
+
+def images(experiment: Experiment) -> list[np.ndarray]:
+    folder = experiment.root / "val/images_1024"
+    return [read_image(path, VAIHINGEN) for path in sorted(folder.iterdir())]
+
+
+@pytest.mark.parametrize("tta", ["none", "d4"])
+def test_same_masks_as_the_test_script(tiny, checkpoint, tmp_path, tta):
+    """No config: data set, normalization, network and views come from the checkpoint."""
+    output = tmp_path / "masks"
+    evaluate(tiny, checkpoint=checkpoint, output=output, split="val", tta=tta, device="cpu")
+    predictor = Predictor.load(checkpoint, device="cpu", tta=tta)
+    (image,) = images(tiny)
+    prediction = predictor.predict(image)
+    expected = cv2.imread(str(next(output.glob("*.png"))), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(prediction.labels, expected)
+    prediction.save(tmp_path / "mask.png")
+    assert (tmp_path / "mask.png").read_bytes() == next(output.glob("*.png")).read_bytes()
+
+
+def test_probabilities_and_heatmaps(tiny, checkpoint):
+    (image,) = images(tiny)
+    predictor = Predictor.load(checkpoint, device="cpu")
+    found = predictor.predict(image, probabilities=True, heatmaps=True)
+    height, width = image.shape[:2]
+    assert found.probabilities.shape == (6, height, width)
+    np.testing.assert_allclose(found.probabilities.sum(0), 1, atol=1e-5)
+    np.testing.assert_array_equal(found.probabilities.argmax(0), found.labels)
+    np.testing.assert_allclose(found.probabilities.max(0), found.confidence, atol=1e-6)
+    assert [layer.shape for layer in found.heatmaps] == [(6, height // 4, width // 4)] * 2
+    np.testing.assert_allclose(found.heatmaps[0].sum(0), 1, atol=1e-5)
+    plain = predictor.predict(image)
+    assert plain.probabilities is None
+    assert plain.heatmaps is None
+
+
+def test_patches_of_one_image_are_the_image(tiny, checkpoint):
+    """One patch that holds all of it changes nothing."""
+    (image,) = images(tiny)
+    whole = Predictor.load(checkpoint, device="cpu", patch=None).predict(image)
+    one = Predictor.load(checkpoint, device="cpu", patch=image.shape[:2], overlap=0)
+    np.testing.assert_array_equal(one.predict(image).confidence, whole.confidence)
+    several = Predictor.load(checkpoint, device="cpu", patch=(64, 32), overlap=8, batch_size=3)
+    assert several.predict(image).labels.shape == whole.labels.shape
+
+
+def test_config_instead_of_a_card(tiny, checkpoint, tmp_path):
+    """As for checkpoints of older code."""
+    config = tmp_path / "config.py"
+    config.write_text(CONFIG.format(model="BiCoRSeg"))
+    old = changed(checkpoint, lambda card: None)
+    (image,) = images(tiny)
+    expected = Predictor.load(checkpoint, device="cpu").predict(image)
+    found = Predictor.load(old, config=config, device="cpu").predict(image)
+    np.testing.assert_array_equal(found.confidence, expected.confidence)
+    with pytest.raises(InputError, match=r"older code; give the config .* config="):
+        Predictor.load(old, device="cpu")
+    with pytest.raises(InputError, match=r"was trained with model\.dim=32, not 48"):
+        Predictor.load(old, config=config, overrides=["model.dim=48"], device="cpu")
+    with pytest.raises(InputError, match=r"^overrides: .*give config="):
+        Predictor.load(checkpoint, overrides=["model.dim=48"])
+
+
+def test_networks_of_configs_need_their_config(tiny, tmp_path):
+    class OwnSeg(BiCoRSeg):
+        pass
+
+    own = replace(tiny, model=partial(OwnSeg, 6, "test_convnext", weights=None, dim=32))
+    checkpoint = train(own, accelerator="cpu") / "best.ckpt"
+    with pytest.raises(InputError, match=r"is not one of network\.models; give the config"):
+        Predictor.load(checkpoint)
+    config = tmp_path / "config.py"
+    config.write_text(CONFIG.format(model="OwnSeg"))
+    (image,) = images(tiny)
+    assert Predictor.load(checkpoint, config=config, device="cpu").predict(image).labels.size
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": "os:system"}, "is not one of network.models"),
+        ({"model": "network.models.checkpoint:read_checkpoint"}, "is no network"),
+        ({"model": "network.models.nowhere:Net"}, "no network network.models.nowhere:Net"),
+        ({"model": "network.models.bicor:nn.Module"}, "no network network.models.bicor:nn.Module"),
+        ({"settings": {"num_classes": 6, "size": 3}}, "has other settings"),
+        ({"settings": {"num_classes": 5, "encoder": "test_convnext", "weights": None}}, "shape"),
+        ({"classes": ["a", "b"]}, "card is damaged"),
+        ({"bands": "three"}, "card is damaged"),
+        ({"mean": [1.0]}, "card is damaged"),
+        ({"palette": [[0, 0, 0]] * 6}, "card is damaged"),
+    ],
+)
+def test_damaged_and_hostile_cards(checkpoint, values, message):
+    path = changed(checkpoint, lambda card: card | values)
+    with pytest.raises(InputError) as error:
+        Predictor.load(path, device="cpu")
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+
+
+def test_card(tiny):
+    tiny = replace(tiny, model=partial(SMPSegmenter, 6, "fpn", encoder="resnet18.a1_in1k"))
+    card = make_card(tiny, ground_resolution=0.09)
+    assert card.model == "network.models.smp:SMPSegmenter"
+    assert card.settings == {
+        "num_classes": 6,
+        "architecture": "fpn",
+        "encoder": "resnet18.a1_in1k",
+        "weights": None,
+        "bands": 3,
+    }
+    assert card.ground_resolution == 0.09
+    assert card.mean == pytest.approx([0.485 * 255, 0.456 * 255, 0.406 * 255])
+    assert read_card({CARD_KEY: card.to_plain()}, "x.ckpt") == card
+    assert (card.info.classes, card.info.palette) == (VAIHINGEN.classes, VAIHINGEN.palette)
+    assert card.info.d4 == VAIHINGEN.d4
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 8), np.uint8), "shape (8, 8); expected (height, width, 3)"),
+        (np.zeros((8, 8, 4), np.uint8), "shape (8, 8, 4)"),
+        (np.zeros((0, 8, 3), np.uint8), "shape (0, 8, 3)"),
+        (np.zeros((8, 8, 3), np.uint16), "type uint16; expected uint8"),
+        (np.zeros((8, 8, 3), np.float32), "type float32; expected uint8"),
+    ],
+)
+def test_wrong_images(checkpoint, image, message):
+    with pytest.raises(InputError) as error:
+        Predictor.load(checkpoint, device="cpu").predict(image)
+    assert str(error.value).startswith("image: ")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tta": "flip"}, {"batch_size": 0}, {"overlap": 2000}, {"patch": (0, 5)}, {"device": "gpu"}],
+)
+def test_wrong_options_are_named_as_fields(checkpoint, options):
+    with pytest.raises(InputError) as error:
+        Predictor.load(checkpoint, **options)
+    assert next(iter(options)) in str(error.value)
+    assert "--" not in str(error.value)
+
+
+def test_precision(tiny, checkpoint):
+    (image,) = images(tiny)
+    full = Predictor.load(checkpoint, device="cpu").predict(image)
+    double = Predictor.load(checkpoint, device="cpu", compute=Compute(precision="64-true"))
+    np.testing.assert_allclose(double.predict(image).confidence, full.confidence, atol=1e-4)
+
+
+def test_saved_masks(tmp_path):
+    labels = np.array([[0, 1], [2, 5]], np.uint8)
+    valid = np.array([[True, True], [True, False]])
+    prediction = Prediction(VAIHINGEN, labels, np.ones((2, 2), np.float32), valid=valid)
+    prediction.save(tmp_path / "labels.png")
+    found = cv2.imread(str(tmp_path / "labels.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(found, [[0, 1], [2, 6]])
+    replace(prediction, valid=None).save(tmp_path / "colors.png", rgb=True)
+    colors = cv2.imread(str(tmp_path / "colors.png"))[..., ::-1]
+    np.testing.assert_array_equal(colors, VAIHINGEN.to_rgb(labels))
+    np.testing.assert_array_equal(colors, prediction.to_rgb())
+    with pytest.raises(InputError, match=r"mask\.tif: masks are written as PNG"):
+        prediction.save(tmp_path / "mask.tif")
