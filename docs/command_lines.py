@@ -23,7 +23,7 @@ class _Stop(BaseException):
 def scripts() -> list[str]:
     """All command lines, relative to the root: first those at the top."""
     found = [path for path in sorted(ROOT.glob("*.py")) if "run_command" in path.read_text()]
-    found += sorted((ROOT / "tools").rglob("*.py"))
+    found += [p for p in sorted((ROOT / "tools").rglob("*.py")) if p.name != "_project.py"]
     return [path.relative_to(ROOT).as_posix() for path in found]
 
 
@@ -33,9 +33,9 @@ def main_of(script: str) -> tuple[Callable[..., None], tuple[Any, ...]]:
     def stop(main: str, *args: Any) -> None:
         raise _Stop(main, args)
 
-    # The path first: mkdocs does not run with the root on it.
+    # As Python itself does with a script; and mkdocs does not run with the root on the path.
     with (
-        patch.object(sys, "path", [str(ROOT), *sys.path]),
+        patch.object(sys, "path", [str((ROOT / script).parent), str(ROOT), *sys.path]),
         patch("network.errors.run_command", stop),
     ):
         try:

@@ -10,7 +10,9 @@ Each run is a process of its own, one at a time on each device; what is finished
 what was interrupted goes on. Logs, masks and scores of each run are in OUTPUT/VARIANT/seedN.
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.ablate:main", __doc__)

@@ -10,7 +10,9 @@ python tools/benchmark.py patches                            # cutting two 6000 
 python tools/benchmark.py testing -t d4                      # a test with its augmentation
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.benchmark:main", __doc__)

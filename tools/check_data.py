@@ -6,7 +6,9 @@ python tools/check_data.py -c config/drone/bicor.py data.root=PATH --splits trai
 Exit code 0 without findings, 1 with findings, 2 if it could not look.
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.check_data:main", __doc__)

@@ -8,7 +8,9 @@ deviation. --paired compares each further model with the first on the same draws
 images.
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.compare_runs:main", __doc__)

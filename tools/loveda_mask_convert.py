@@ -5,7 +5,9 @@ Run     python tools/loveda_mask_convert.py --mask-dir data/LoveDA/Train/Rural/m
 Writes  index PNGs to masks_png_convert, and RGB ones to look at to masks_png_convert_rgb
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.loveda_mask_convert:main", __doc__)

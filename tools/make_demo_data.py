@@ -7,7 +7,9 @@ Makes    <output>/{train,val,test}_images/top_mosaic_09cm_areaN.tif            I
 Cost     about 1 s per scene and core
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.make_demo_data:main", __doc__)

@@ -4,7 +4,9 @@ Run     python tools/make_panel.py -c config/demo/bicor.py -i fig_results/demo
             -o fig_results/demo/figures/panel.png
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.make_panel:main", __doc__)

@@ -14,7 +14,9 @@ GeoJSON has Points with the properties class and image, and column, row as coord
 image in map coordinates, which are looked up in georeferenced images. A folder holds sparse masks.
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.make_points:main", __doc__)

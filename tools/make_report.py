@@ -6,7 +6,9 @@ python tools/make_report.py fig_results/loveda/bicor_val -o loveda.html --images
 Config and settings are those that the test recorded; key=value changes some, where data has moved.
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.make_report:main", __doc__)

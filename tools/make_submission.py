@@ -5,7 +5,9 @@ python tools/make_submission.py uavid fig_results/uavid/bicor -o fig_results/uav
 python tools/make_submission.py loveda --check other.zip
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.make_submission:main", __doc__)

@@ -7,7 +7,9 @@ Only the training images are read unless --splits says otherwise, and of these o
 that have a class: what is ignored is mostly a margin without data.
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.measure_bands:main", __doc__)

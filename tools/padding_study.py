@@ -8,7 +8,9 @@ small model on each and scores both either way: tables and a figure in --output.
 was interrupted; seven minutes on two CPU cores.
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.padding_study:main", __doc__)

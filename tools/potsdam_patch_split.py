@@ -7,7 +7,9 @@ Test    ... --mask-dir data/potsdam/test_masks_eroded --mode val --eroded --rgb-
 RGB     ... --mask-dir data/potsdam/test_masks --mode val --gt --rgb-image
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.patch_split:potsdam", __doc__)

@@ -12,7 +12,9 @@ LoveDA  Train.zip, Val.zip, Test.zip: masks are converted; train_val is read fro
 Unpacked folders do as well. A rerun goes on where the last one stopped.
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.prepare_data:main", __doc__)

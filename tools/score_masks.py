@@ -7,7 +7,9 @@ Masks are labels or colors, named like the images of the split. The result has a
 other: what only the masks' author knows stands there as unknown, or as the flags state it.
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.score_masks:main", __doc__)

@@ -9,7 +9,9 @@ RGB     ... --mask-dir data/vaihingen/test_masks --mode val --stride 1024 --gt
 In train mode, a patch in which a random zoom crop is on cars is stored as four views of that crop.
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.patch_split:vaihingen", __doc__)

@@ -27,7 +27,7 @@ from tests.docs.markdown import Block, commands, inline_commands, split_page
 from tests.scenes import make_dataset
 
 OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
-OTHERS = {"source", "cd", "sha256sum", "apt-get"}
+OTHERS = {"source", "cd", "sha256sum", "apt-get", "jupyter"}
 """Commands of the system."""
 DATA = ("config/demo/bicor.py", "config/drone/bicor.py", "config/fields/bicor.py")
 """Configs for which there are tiny images, so that commands with them can run."""
@@ -54,6 +54,8 @@ def check_command(words: list[str]) -> None:
             check_command(words)
         case ["python" | "python3", "-m", "venv", _]:
             pass
+        case ["python", script] if script.startswith("docs/notebooks/"):
+            check_files([script])
         case ["python", script, *words]:
             check_script(script, words)
         case ["make", target]:

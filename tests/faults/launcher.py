@@ -48,8 +48,10 @@ def become(request: dict) -> None:
     os.environ.update(request["env"])
     sys.argv = request["argv"]
     code = 1
+    script = ROOT / sys.argv[0]
+    sys.path.insert(0, str(script.parent))  # as Python does
     try:
-        runpy.run_path(str(ROOT / sys.argv[0]), run_name="__main__")
+        runpy.run_path(str(script), run_name="__main__")
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1

@@ -4,7 +4,9 @@ Run      python tools/weak/make_demo_scenes.py
 Makes    <output>/{train,test}/{images,masks}/*.png     every other tile shows a building
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.make_demo_scenes:main", __doc__)

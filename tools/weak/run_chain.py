@@ -7,7 +7,9 @@ make_refined, make_pseudo, train_final, train_full, evaluate. --only STEP runs o
 STEP all up to it. With other settings a step and all that build on it are done anew.
 """
 
-from _project import run_command
+import _project  # noqa: F401
+
+from network.errors import run_command
 
 if __name__ == "__main__":
     run_command("network.commands.run_chain:main", __doc__)
