@@ -16,16 +16,28 @@ from network import failures
 class InputError(Exception):
     """Something the user gave cannot be used.
 
-    The message is one line that names the file or the key, says what came and what was
-    expected, and gives the remedy.
+    As text it is one line, ``where: problem; remedy``. A line that has no such parts may be given
+    whole, as the first of them.
+
+    Args:
+        where: the file, or the setting or argument with its value, as in ``optim.lr=-1``.
+        problem: what is wrong with it, what came and what was expected.
+        remedy: what to do.
     """
 
-    def __init__(self, message: str):
+    def __init__(self, where: str, problem: str = "", remedy: str = ""):
         # A DataLoader worker re-raises with its whole traceback as the message; the line
         # that was written for the user is the last one.
-        if message.startswith(f"Caught {type(self).__name__} in "):
-            message = message.rstrip().splitlines()[-1].partition(f"{type(self).__name__}: ")[2]
-        super().__init__(message)
+        if where.startswith(f"Caught {type(self).__name__} in "):
+            where = where.rstrip().splitlines()[-1].partition(f"{type(self).__name__}: ")[2]
+        if not problem:
+            where, problem = "", where
+        super().__init__(where, problem, remedy)  # all that pickle keeps
+        self.where, self.problem, self.remedy = where, problem, remedy
+
+    def __str__(self) -> str:
+        line = f"{self.where}: {self.problem}" if self.where else self.problem
+        return f"{line}; {self.remedy}" if self.remedy else line
 
 
 def run_command(main: Callable[..., None] | str, *args: Any) -> NoReturn:

@@ -1,12 +1,13 @@
 """What the command lines say."""
 
 import os
+import pickle
 import subprocess
 import sys
 
 import pytest
 
-from network.errors import listed, nearest, warn
+from network.errors import InputError, listed, nearest, warn
 from tests.conftest import ROOT
 
 
@@ -16,6 +17,24 @@ def test_only_the_first_process_warns(monkeypatch, capsys, key):
         monkeypatch.setenv(key, rank)
         warn("no cars")
         assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize(
+    ("parts", "line"),
+    [
+        (("x.png", "damaged", "copy it again"), "x.png: damaged; copy it again"),
+        (("optim.lr=-1", "must be above 0"), "optim.lr=-1: must be above 0"),
+        (("", "no class", "mend the masks"), "no class; mend the masks"),
+        (("no config was given",), "no config was given"),
+    ],
+)
+def test_the_parts_of_an_error(parts, line):
+    """They outlive the way from a worker process."""
+    for error in (InputError(*parts), pickle.loads(pickle.dumps(InputError(*parts)))):
+        assert str(error) == line
+        assert [error.where, error.problem, error.remedy] == (
+            ["", parts[0], ""] if len(parts) == 1 else [*parts, ""][:3]
+        )
 
 
 def test_known_words_fit_into_a_message():

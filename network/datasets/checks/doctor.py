@@ -129,10 +129,7 @@ def examine(
 
 
 def _finding(error: InputError) -> Finding:
-    """An error's line in its three parts: ``where: problem; remedy``."""
-    where, _, rest = str(error).partition(": ")
-    problem, _, remedy = rest.rpartition("; ")
-    return Finding(where, problem or remedy, remedy if problem else "correct or remove the file")
+    return Finding(error.where, error.problem, error.remedy or "correct or remove the file")
 
 
 def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> list[Job]:
