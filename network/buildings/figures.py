@@ -46,7 +46,7 @@ def write_chain_panel(work: Work, output: Path) -> None:
         row[0].set_ylabel(tile.name, fontsize=6)
     names = {0: "background", 1: "building", 255: "unsure"}
     handles = [
-        Patch(facecolor=np.array(COLORS[label]) / 255, edgecolor="gray", label=name)
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*COLORS[label]), edgecolor="gray", label=name)
         for label, name in names.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
@@ -78,8 +78,9 @@ def write_thresholds(
         thresholds = np.arange(len(ious)) / len(ious)
         axis.plot(thresholds, 100 * np.array(ious), label=name)
     if taken is not None:
-        style = {"color": "gray", "linewidth": 0.8, "linestyle": "--"}
-        axis.axvline(taken, **style, label="threshold taken of AR")
+        axis.axvline(
+            taken, color="gray", linewidth=0.8, linestyle="--", label="threshold taken of AR"
+        )
     axis.set(xlabel="threshold", ylabel="IoU of buildings, percent", xlim=(0, 1), ylim=(0, 100))
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
