@@ -38,8 +38,8 @@ def write_chain_panel(work: Work, output: Path) -> None:
         cam, bac, ar = (read_map(work.maps(kind) / f"{tile.name}.npy") for kind in _MAPS)
         pictures = (read_rgb(tile.image), cam, bac, seed, ar[1], *masks)
         for axis, column, pixels in zip(row, columns, pictures, strict=True):
-            options = {"cmap": "magma", "vmin": 0, "vmax": 1} if pixels.ndim == 2 else {}
-            axis.imshow(pixels, interpolation="none", **options)
+            # The color map is for maps alone; images have their colors.
+            axis.imshow(pixels, interpolation="none", cmap="magma", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
             if axis in axes[0]:
                 axis.set_title(column)
