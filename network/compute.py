@@ -14,7 +14,8 @@ _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 def prepare(model: nn.Module, compute: Compute) -> nn.Module:
     """``model`` itself, changed to compute so; the names of its parameters stay."""
     if compute.channels_last:
-        model.to(memory_format=torch.channels_last)
+        # torch's overloads lack the keyword that its documentation has.
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if compute.compile:
         # For each size anew: graphs for any size are slower, and fail where sizes are compared.
         model.compile(dynamic=False)

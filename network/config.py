@@ -246,6 +246,8 @@ def import_config(path: Path, sections: Sequence[type] = ()) -> Any:
     if path.suffix != ".py":
         raise InputError(f"{path}: a config is a Python file, its name must end in .py")
     spec = importlib.util.spec_from_file_location(f"config:{path.resolve()}", path)
+    assert spec is not None  # as it ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

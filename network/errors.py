@@ -1,6 +1,7 @@
 """How the command lines report input that cannot be used: one line, exit code 2."""
 
 import atexit
+import io
 import os
 import signal
 import sys
@@ -54,7 +55,8 @@ def run_command(main: Callable[..., None] | str, *args: Any) -> NoReturn:
     signals = _Signals()
     launcher = os.getppid()
     # Class names may have letters that a terminal or log of few letters cannot show.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if isinstance(main, str):
             main = _imported(main)
@@ -65,9 +67,10 @@ def run_command(main: Callable[..., None] | str, *args: Any) -> NoReturn:
         code = 0
     except BaseException as error:
         signals.note()
-        code = _report(error, signals, launcher)
-        if code is None:
+        reported = _report(error, signals, launcher)
+        if reported is None:
             raise
+        code = reported
     try:
         sys.stdout.flush()
     except OSError:  # else Python says it once more at its exit

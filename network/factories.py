@@ -23,7 +23,7 @@ def is_plain(value: object) -> bool:
     """
     if type(value) is dict:
         return all(type(key) in _SCALARS and is_plain(entry) for key, entry in value.items())
-    if type(value) in (tuple, list):
+    if type(value) is tuple or type(value) is list:
         return all(is_plain(entry) for entry in value)
     return type(value) in _SCALARS
 
@@ -129,6 +129,7 @@ def _behind(
         return None if following is None else _through(_after(following, steps))
     fixed = [keyword.arg for keyword in call.keywords if keyword.arg]
     count = 0 if any(isinstance(a, ast.Starred) for a in call.args) else len(call.args)
+    found: dict[str, Parameter] | None
     match call.func:
         case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__init__"):
             found = _through(steps)
@@ -157,8 +158,8 @@ def _call_with(function: Callable, options: str) -> ast.Call | None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             for keyword in node.keywords:
-                is_name = keyword.arg is None and isinstance(keyword.value, ast.Name)
-                if is_name and keyword.value.id == options:
+                value = keyword.value
+                if keyword.arg is None and isinstance(value, ast.Name) and value.id == options:
                     return node
     return None
 

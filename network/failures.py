@@ -67,7 +67,7 @@ def is_terminated_worker(error: BaseException) -> bool:
 
 def why_not_written(error: OSError) -> str:
     """What a disk refused, and what to do about it."""
-    remedy = _REMEDIES.get(error.errno)
+    remedy = None if error.errno is None else _REMEDIES.get(error.errno)
     return f"cannot be written ({error.strerror or error})" + (f"; {remedy}" if remedy else "")
 
 

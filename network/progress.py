@@ -32,12 +32,15 @@ def progress_bar(
     total: int | None = None,
     desc: str | None = None,
     unit: str = "it",
-    **options: Any,
+    unit_scale: bool = False,
+    leave: bool = True,
+    disable: bool = False,
 ) -> tqdm:
-    """tqdm's bar around ``iterable``, or one to be updated; its other options are tqdm's.
+    """tqdm's bar around ``iterable``, or one to be updated; its options are tqdm's.
 
     Where stderr is no terminal, it writes at most a line every 30 seconds and one at the end.
     """
+    options: dict[str, Any] = {"unit_scale": unit_scale, "leave": leave, "disable": disable}
     if not sys.stderr.isatty():
         options |= {"file": _Lines(sys.stderr), "ascii": True, "ncols": 80, "leave": True}
         options |= {"mininterval": LINE_EVERY, "maxinterval": LINE_EVERY}

@@ -60,3 +60,13 @@ def test_names_that_a_log_cannot_show(tmp_path):
         text=True,
     )
     assert (done.returncode, done.stdout) == (0, "\\u5730 done\n"), done.stderr
+
+
+def test_output_that_is_no_file():
+    """As in a notebook, whose stdout cannot be reconfigured."""
+    code = (
+        "import io, sys\nfrom network.errors import run_command\n"
+        "sys.stdout = io.StringIO()\nrun_command(lambda: print('done'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,5 +1,6 @@
 """Loading training samples against the floor: decoding the same files with OpenCV."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from network.benchmark.timing import interleave, median, ratio
 from network.config import Experiment
 from network.datasets.files import read_image
 from network.datasets.preparation.patches import PatchSplit, split_tiles
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, SegmentationDataset, find_samples
 from network.datasets.transforms import Normalize, TrainTransform
 from network.errors import InputError
@@ -58,8 +60,10 @@ def _synthetic_samples(experiment: Experiment, root: Path) -> list[Sample]:
 class _Recorded(SegmentationDataset):
     """Remembers which samples it has read."""
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(
+        self, samples: Sequence[Sample], info: DatasetInfo, transform: TrainTransform, seed: int
+    ) -> None:
+        super().__init__(samples, info, transform, seed)
         self.reads: list[int] = []
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,9 @@
 import ctypes
 import gc
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,13 @@ class LiveTensors(TorchDispatchMode):
         self.now = self.peak = 0
         self._bytes: dict[int, int] = {}
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self,
+        func: Callable,
+        types: Sequence[type],
+        args: tuple = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         """Run one operation; what is new in its result is counted until it is freed."""
         kwargs = kwargs or {}
         for tensor in tree_leaves((args, kwargs)):

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
+from operator import add
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from network.benchmark.memory import MB, LiveTensors, process_peak, saved_bytes
+from network.benchmark.naive_bicor import NaiveOrder
+from network.benchmark.naive_d2ls import NaiveD2LSOrder
 from network.benchmark.timing import interleave, median, ratio
 from network.compute import arrange, autocast, prepare
 from network.config import Experiment, settings
@@ -17,7 +20,7 @@ from network.contracts import EncoderNetwork
 from network.models.output import SegOutput
 from network.models.segmenter import Segmenter
 
-Yardstick = Callable[[nn.Module], nn.Module | None]
+Yardstick = Callable[[nn.Module], NaiveOrder | NaiveD2LSOrder | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +162,7 @@ def _times(networks: dict[str, nn.Module], case: Case) -> dict:
     training = interleave(
         steps | {"with_loss": with_loss}, case.repeats, device=case.device, label="training step"
     )
-    row = {
+    row: dict = {
         "forward_ms": median(forward["model"]),
         "train_ms": median(training["model"]),
         "train_with_loss_ms": median(training["with_loss"]),
@@ -204,5 +207,6 @@ def _total(output: SegOutput | list[Tensor]) -> Tensor:
     """A scalar that sends a gradient to every output, at hardly any cost."""
     if isinstance(output, SegOutput):
         lists = (output.heatmaps or []) + (output.class_embeddings or [])
-        output = [output.logits, output.aux_logits, *lists]
-    return sum(tensor.float().mean() for tensor in output if tensor is not None)
+        aux = [] if output.aux_logits is None else [output.aux_logits]
+        output = [output.logits, *aux, *lists]
+    return reduce(add, (tensor.float().mean() for tensor in output))

@@ -4,6 +4,8 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from network.benchmark.model import Case, random_images
 from network.losses.bicor import BiCoRLoss
 from network.losses.pixel import cross_entropy
-from network.models.bicor import BiCoRSeg, pooling_weights, selected_pixels
+from network.models.bicor import BiCoRSeg, HBISLayer, pooling_weights, selected_pixels
 from network.models.output import SegOutput
 from network.progress import progress_bar
 
@@ -47,7 +49,7 @@ class Timeline:
                 parts = [leaf.grad for leaf in self._leaves[id(output)] if leaf.grad is not None]
                 if output.requires_grad and (parts or output.ndim == 0):
                     reached.append(output)
-                    gradients.append(sum(parts) if parts else torch.ones_like(output))
+                    gradients.append(reduce(add, parts) if parts else torch.ones_like(output))
             start = time.perf_counter()
             if reached:
                 torch.autograd.backward(reached, gradients)
@@ -61,13 +63,13 @@ def measure_parts(case: Case) -> dict[str, tuple[float, float]]:
     operations inside the parts above, run once more on the same tensors.
 
     Raises:
-        TypeError: the model is not a :class:`BiCoRSeg`.
+        TypeError: the model is not a :class:`BiCoRSeg`, or the loss not its own.
     """
     torch.manual_seed(0)
     model = case.experiment.build_model(pretrained=False).train()
-    if not isinstance(model, BiCoRSeg):
-        raise TypeError("parts are measured of BiCoRSeg alone")
     loss = case.experiment.loss()
+    if not (isinstance(model, BiCoRSeg) and isinstance(loss, BiCoRLoss)):
+        raise TypeError("parts are measured of BiCoRSeg alone")
     labels = torch.randint(len(model.class_embeddings), (case.batch, case.size, case.size))
     shares: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for number in progress_bar(range(1 + case.repeats), desc="parts", leave=False, unit="round"):
@@ -94,7 +96,7 @@ def _run(
         return [model.head.segment(features, vectors)]
 
     def total(parts: dict[str, Tensor]) -> list[Tensor]:
-        return [sum(parts.values())]
+        return [reduce(add, parts.values())]
 
     stages = timeline.run("encoder", lambda x: model.encoder(x), image)
     (fused,) = timeline.run("aggregator", lambda *maps: [model.aggregator(maps)], *stages)
@@ -102,7 +104,8 @@ def _run(
     classes = model.class_embeddings.repeat(b, 1, 1)
     features = fused
     heatmaps, embeddings = [], []
-    for layer in model.layers:
+    layers = [layer for layer in model.layers if isinstance(layer, HBISLayer)]
+    for layer in layers:
 
         def synergy(classes: Tensor, features: Tensor, layer: Callable = layer) -> list[Tensor]:
             classes, features, score = layer(classes, features.view(b, h * w, d))
@@ -121,8 +124,10 @@ def _run(
     options = (labels, loss.ignore_index, loss.smoothing)
     if model.has_aux:
         timeline.run("auxiliary loss", lambda x: [cross_entropy(x, *options)], aux_logits)
-    timeline.run("heatmap losses", lambda *h: total(loss.heatmap_parts(h, *options)), *heatmaps)
-    timeline.run("Fisher losses", lambda *c: total(loss.fisher_parts(c)), *embeddings)
+    timeline.run(
+        "heatmap losses", lambda *h: total(loss.heatmap_parts(list(h), *options)), *heatmaps
+    )
+    timeline.run("Fisher losses", lambda *c: total(loss.fisher_parts(list(c))), *embeddings)
 
     score, count = heatmaps[-1].flatten(2), selected_pixels(h * w, layer.topk_ratio)
     timeline.run("of which top-k, one layer", lambda x: [pooling_weights(x, count)], score)

@@ -1,5 +1,6 @@
 """Cutting tiles into patches against the floor: reading the same files, writing the same files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,10 @@ def benchmark_patches(
         def read_and_write() -> None:
             map_parallel(floor, found, workers=workers, unit="tile")
 
-        functions = {"floor": read_and_write, "split": partial(split_tiles, split, workers=workers)}
+        functions: dict[str, Callable[[], object]] = {
+            "floor": read_and_write,
+            "split": partial(split_tiles, split, workers=workers),
+        }
         times = interleave(functions, repeats, label="patches")
         _check_same(root / "floor", split)
     return {
@@ -72,17 +76,19 @@ class _Floor:
 
     def __call__(self, tile: Tile) -> None:
         image = cv2.imread(str(tile.image))
+        assert image is not None  # it was written just now
         cv2.imread(str(tile.mask))
         labels = np.load(self.root / f"{tile.name}.npy")
         size, stride = self.split.split_size, self.split.stride
         top, left = (padding(length, size, stride) for length in labels.shape)
         image = np.pad(image, ((top, 0), (left, 0), (0, 0)))
         labels = np.pad(labels, ((top, 0), (left, 0)), constant_values=self.split.padding_label)
+        height, width = labels.shape
         folder = self.root / "floor"
         folder.mkdir(exist_ok=True)
-        for variant, flip in enumerate((np.s_[:], np.s_[:, ::-1], np.s_[::-1])):
+        for variant, flip in enumerate((np.s_[:, :], np.s_[:, ::-1], np.s_[::-1, :])):
             flipped, flipped_labels = image[flip], labels[flip]
-            for index, window in enumerate(inner_windows(*labels.shape, size, stride)):
+            for index, window in enumerate(inner_windows(height, width, size, stride)):
                 name = f"{tile.name}_{variant}_{index}"
                 for suffix, array in ((".tif", flipped), (".png", flipped_labels)):
                     pixels = np.ascontiguousarray(array[window])

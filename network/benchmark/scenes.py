@@ -16,7 +16,7 @@ def write_tiles(root: Path, info: DatasetInfo, count: int, size: int) -> tuple[P
 
     A tile repeats a scene: drawing a whole one would take longer than what is measured.
     """
-    names, images, masks = info.tiles, root / "images", root / "masks"
+    names, images, masks = info.tile_names, root / "images", root / "masks"
     repeats = -(-size // SCENE)
     for number in range(count):
         image, labels = make_scene(number, SCENE, SCENE)

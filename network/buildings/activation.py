@@ -7,6 +7,8 @@ Notation: b batch, c channels of the last stage, h x w its size, H x W that of t
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -91,11 +93,13 @@ def expanded_activation(
     Returns:
         (b, H, W), 0 to 1
     """
-    total = 0
-    for scale in scales:
+
+    def likeness(scale: float) -> Tensor:
         features = both_ways(resized(image, scale), classifier.features)  # (b, c, h, w)
         cosine = torch.einsum("bchw,c->bhw", functional.normalize(features, dim=1), direction)
-        total = total + upsampled(cosine.relu()[:, None], image.shape[-2:])
+        return upsampled(cosine.relu()[:, None], image.shape[-2:])
+
+    total = reduce(add, map(likeness, scales))
     return _to_unit(total[:, 0] / len(scales))
 
 

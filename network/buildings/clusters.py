@@ -176,7 +176,7 @@ def write_prototypes(path: Path, prototypes: Prototypes) -> None:
         for key, value in vars(prototypes).items()
     }
     with replacing(path) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def read_prototypes(path: Path) -> Prototypes:
@@ -187,8 +187,16 @@ def read_prototypes(path: Path) -> Prototypes:
     """
     try:
         with np.load(path) as arrays:
-            values = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-        values["fell_back"] = bool(values["fell_back"])
-        return Prototypes(**values)
+            return Prototypes(
+                foreground=torch.from_numpy(arrays["foreground"]),
+                context=torch.from_numpy(arrays["context"]),
+                foreground_p=torch.from_numpy(arrays["foreground_p"]),
+                context_p=torch.from_numpy(arrays["context_p"]),
+                foreground_sizes=torch.from_numpy(arrays["foreground_sizes"]),
+                context_sizes=torch.from_numpy(arrays["context_sizes"]),
+                foreground_kept=torch.from_numpy(arrays["foreground_kept"]),
+                context_kept=torch.from_numpy(arrays["context_kept"]),
+                fell_back=bool(arrays["fell_back"]),
+            )
     except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
         raise InputError(f"{path}: unreadable ({error}); delete it, and cluster again") from error

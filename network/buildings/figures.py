@@ -38,15 +38,15 @@ def write_chain_panel(work: Work, output: Path) -> None:
         cam, bac, ar = (read_map(work.maps(kind) / f"{tile.name}.npy") for kind in _MAPS)
         pictures = (read_rgb(tile.image), cam, bac, seed, ar[1], *masks)
         for axis, column, pixels in zip(row, columns, pictures, strict=True):
-            options = {"cmap": "magma", "vmin": 0, "vmax": 1} if pixels.ndim == 2 else {}
-            axis.imshow(pixels, interpolation="none", **options)
+            # The color map is for maps alone; images have their colors.
+            axis.imshow(pixels, interpolation="none", cmap="magma", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
             if axis in axes[0]:
                 axis.set_title(column)
         row[0].set_ylabel(tile.name, fontsize=6)
     names = {0: "background", 1: "building", 255: "unsure"}
     handles = [
-        Patch(facecolor=np.array(COLORS[label]) / 255, edgecolor="gray", label=name)
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*COLORS[label]), edgecolor="gray", label=name)
         for label, name in names.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
@@ -78,8 +78,9 @@ def write_thresholds(
         thresholds = np.arange(len(ious)) / len(ious)
         axis.plot(thresholds, 100 * np.array(ious), label=name)
     if taken is not None:
-        style = {"color": "gray", "linewidth": 0.8, "linestyle": "--"}
-        axis.axvline(taken, **style, label="threshold taken of AR")
+        axis.axvline(
+            taken, color="gray", linewidth=0.8, linestyle="--", label="threshold taken of AR"
+        )
     axis.set(xlabel="threshold", ylabel="IoU of buildings, percent", xlim=(0, 1), ylim=(0, 100))
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from network.buildings.activation import (
     prototype_direction,
     refined_probabilities,
 )
+from network.buildings.classifier import BuildingClassifier
 from network.buildings.clusters import Clustering, kmeans, read_prototypes, select, write_prototypes
 from network.buildings.tasks import (
     ClassifierTask,
@@ -30,17 +32,19 @@ from network.errors import InputError, warn
 from network.models.checkpoint import load_weights
 from network.progress import progress_bar
 
+Model = TypeVar("Model", bound=nn.Module)
+
 LARGEST_HALF = 65504
 """Of float16, in which features are kept."""
 
 
-def load_classifier(work: Work) -> nn.Module:
+def load_classifier(work: Work) -> BuildingClassifier:
     """With its trained weights."""
     model = ClassifierTask(work.chain.classifier, work.chain.seed, pretrained=False).model
     return _loaded(model, checkpoint_of(work.training("classifier")), work.device)
 
 
-def _loaded(model: nn.Module, checkpoint: Path, device: torch.device) -> nn.Module:
+def _loaded(model: Model, checkpoint: Path, device: torch.device) -> Model:
     load_weights(model, checkpoint)
     return model.to(device).eval().requires_grad_(False)
 
@@ -126,14 +130,15 @@ def cluster(work: Work) -> dict:
                 tolerance=s.tolerance,
                 max_iterations=s.max_iterations,
             )
-    if clusterings[True] is None:
+    foreground = clusterings[True]
+    if foreground is None:
         raise InputError(
             f"{work.folder}: no class-activation map exceeds clusters.foreground="
             f"{s.foreground}; lower it, or train the classifier longer"
         )
     context = clusterings[False] if s.context else None
     with torch.inference_mode():
-        prototypes = select(clusterings[True], context, model.head_weight, s.keep)
+        prototypes = select(foreground, context, model.head_weight, s.keep)
     if prototypes.fell_back:
         warn(
             f"no building center is likelier than clusters.keep={s.keep}; the likeliest "

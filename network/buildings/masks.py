@@ -8,7 +8,7 @@ import numpy as np
 
 from network.buildings.crf import CRFS
 from network.buildings.seeds import UNSURE, make_seed
-from network.buildings.stages import BY_TRUTH, best_threshold, threshold_counts
+from network.buildings.stages import BINS, BY_TRUTH, best_threshold, threshold_counts
 from network.buildings.tiles import of_label
 from network.buildings.work import Work, read_map
 from network.datasets.files import read_mask, read_rgb, write_image
@@ -32,13 +32,12 @@ def make_pseudo(work: Work) -> dict:
     threshold, how = s.threshold, "fixed"
     if s.oracle:
         truth = {tile.name: tile for tile in work.tiles_with_truth()}
-        counts = sum(
-            threshold_counts(
+        counts = np.zeros((2, BINS + 1), np.int64)
+        for tile in work.positives:
+            counts += threshold_counts(
                 read_map(work.maps("ar") / f"{tile.name}.npy")[1],
                 read_mask(next(iter(truth[tile.name].masks.values())), BUILDING),
             )
-            for tile in work.positives
-        )
         threshold, how = best_threshold(counts), BY_TRUTH
     if s.crf == "none":
         # One threshold: nothing is unsure.
@@ -99,7 +98,7 @@ def _write_masks(work: Work, write: _MaskWriter) -> dict:
     if todo:
         map_parallel(write, todo, workers=max(1, work.chain.workers), unit="tile")
     masks = (read_mask(write.output / f"{tile.name}.png", BUILDING) for tile in work.positives)
-    counts = sum(map(_count_seed, masks))
+    counts = sum(map(_count_seed, masks), np.zeros(3, int))
     shares = np.round(counts / counts.sum(), 4).tolist()
     names = ("background", "building", "unsure")
     return {f"{name} in positive tiles": share for name, share in zip(names, shares, strict=True)}

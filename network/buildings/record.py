@@ -105,6 +105,18 @@ def read_record(name: str, work: Work) -> Record | None:
     return _read(_path(name, work))
 
 
+def record_of(name: str, work: Work) -> Record:
+    """The record of a step that was begun.
+
+    Raises:
+        InputError: the file is damaged, or gone.
+    """
+    record = read_record(name, work)
+    if record is None:
+        raise InputError(f"{_path(name, work)}: missing; repeat the step")
+    return record
+
+
 def _read(path: Path) -> Record | None:
     try:
         record = Record(**read_json(path))
@@ -130,7 +142,7 @@ def _expected(step: Step, work: Work) -> dict:
     settings = settings_of(work.chain, step.keys)
     settings |= step.inputs(work) if step.inputs else {}
     for need in step.needs:
-        settings[f"{need.name} of"] = read_record(need.name, work).made
+        settings[f"{need.name} of"] = record_of(need.name, work).made
     return settings
 
 

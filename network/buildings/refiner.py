@@ -37,11 +37,10 @@ class ActivationRefiner(nn.Module):
         c = self.encoder.channels
         self.label_encoder = nn.Linear(1, c)
         self.dropout = nn.Dropout(dropout)
-        self.votes = nn.ModuleList(
-            nn.Conv2d(c, 2, 3, padding=rate, dilation=rate) for rate in rates
-        )
-        for vote in self.votes:
+        votes = [nn.Conv2d(c, 2, 3, padding=rate, dilation=rate) for rate in rates]
+        for vote in votes:
             nn.init.normal_(vote.weight, std=0.01)
+        self.votes = nn.ModuleList(votes)
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
         """Image (b, 3, H, W), normalized, and its label (b,), 1 with buildings -> (b, 2, h, w)."""

@@ -389,7 +389,7 @@ def settings_of(chain: Chain, keys: Sequence[str]) -> dict[str, Any]:
         value = getattr(chain, key)
         if isinstance(value, DatasetInfo):
             found[key] = value.name
-        elif dataclasses.is_dataclass(value):
+        elif isinstance(value, SECTIONS):
             found |= {f"{key}.{name}": v for name, v in dataclasses.asdict(value).items()}
         else:
             found[key] = value

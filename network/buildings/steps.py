@@ -18,7 +18,7 @@ from network.buildings.maps import (
     tile_loader,
 )
 from network.buildings.masks import make_pseudo, make_seeds, pseudo_files, seed_files
-from network.buildings.record import Step, is_current, read_record
+from network.buildings.record import Step, is_current, read_record, record_of
 from network.buildings.stages import (
     BY_TRUTH,
     Stage,
@@ -187,7 +187,7 @@ def _final_inputs(is_full: bool, work: Work) -> dict:
 
 
 def _train(step: str, is_full: bool, work: Work) -> dict:
-    experiment = final_experiment(work, is_full, read_record(step, work).made)
+    experiment = final_experiment(work, is_full, record_of(step, work).made)
     is_cuda = work.device.type == "cuda"
     devices = f"{work.device.index or 0}," if is_cuda else "1"
     accelerator = "gpu" if is_cuda else work.device.type
@@ -199,7 +199,7 @@ def _evaluate(work: Work) -> dict:
     """Score what there is, and draw it."""
     stages: list[Stage] = []
     curves: dict[str, list[float]] = {}
-    pseudo = read_record("make_pseudo", work).results
+    pseudo = record_of("make_pseudo", work).results
     taken = (pseudo["threshold"], pseudo["threshold is"]) if "threshold" in pseudo else None
     if not work.chain.labels:
         tiles = work.tiles_with_truth()
@@ -218,7 +218,7 @@ def _evaluate(work: Work) -> dict:
             print(f"evaluate: without {step.name}, which {reason}")
             shutil.rmtree(work.stages / step.name, ignore_errors=True)  # of other settings
             continue
-        record = read_record(step.name, work)
+        record = record_of(step.name, work)
         run = Path(record.results["run"])
         best = run / "best.ckpt"
         experiment = final_experiment(work, is_full, record.made)

@@ -1,12 +1,14 @@
 """The two trainings of the chain: the classifier of tiles, and the activation refinement."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import PolynomialLR
 from torch.utils.data import DataLoader, Dataset
@@ -94,8 +96,8 @@ class TrainingTiles(Dataset):
     def _windows(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[tuple, tuple]:
         """Of the resized tile, and where it comes to lie in the crop."""
         source = random_window(size, self.crop, self.crop, rng)
-        shape = [span.stop - span.start for span in source]
-        return source, random_window((self.crop, self.crop), *shape, rng)
+        height, width = (span.stop - span.start for span in source)
+        return source, random_window((self.crop, self.crop), height, width, rng)
 
 
 def long_side_between(low: int, high: int) -> Resize:
@@ -125,7 +127,7 @@ class _Task(pl.LightningModule):
         pl.seed_everything(seed, verbose=False)  # before the model is built
         self.seed = seed
         self.normalize = imagenet_normalize()
-        self.means = nn.ModuleDict()
+        self.means: dict[str, MeanMetric] = {}
 
     def on_train_batch_start(self, batch: dict, batch_index: int) -> None:
         seed_batch(self, self.seed, batch_index)
@@ -157,7 +159,7 @@ class ClassifierTask(_Task):
         weights = settings.weights if pretrained else None
         self.model = BuildingClassifier(settings.encoder, weights)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         s = self.settings
         groups = [
             {"params": self.model.encoder.parameters(), "lr": s.encoder_lr},
@@ -209,11 +211,11 @@ class RefinerTask(_Task):
         pixel = balanced_soft_cross_entropy(logits, seed, s.epsilon)
         loss, parts = pixel, {"pixel": pixel}
         if s.consistency and s.consistency_scales:
+            resize = partial(functional.interpolate, mode="bilinear", align_corners=True)
             views = [logits]
             for scale in s.consistency_scales:
-                options = {"mode": "bilinear", "align_corners": True}
-                view = functional.interpolate(image, scale_factor=scale, **options)
-                views.append(functional.interpolate(self.model(view, label), size, **options))
+                view = resize(image, scale_factor=scale)
+                views.append(resize(self.model(view, label), size))
             parts["consistency"] = s.consistency * multi_scale_consistency(
                 views, seed, s.confidence
             )

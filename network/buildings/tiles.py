@@ -84,7 +84,7 @@ def cut_train_tiles(chain: Chain, images: Path, masks: Path, list_file: Path) ->
             or only one kind of tile.
     """
     if chain.labels:
-        labels, left_out = _whole_images(chain, images), 0
+        labels, left_out = _whole_images(chain, Path(chain.labels), images), 0
     else:
         samples = _samples(chain, chain.train)
         results = map_parallel(
@@ -120,6 +120,7 @@ def _surplus(chain: Chain, labels: Mapping[str, int]) -> list[str]:
 
 def cut_test_tiles(chain: Chain, images: Path, masks: Path) -> int:
     """Write all tiles of the test split and their truth; returns their number."""
+    assert chain.test is not None
     cutter = _Cutter(chain, images, masks, is_train=False)
     samples = _samples(chain, chain.test)
     results = map_parallel(cutter, samples, workers=max(1, chain.workers), unit="image")
@@ -208,11 +209,10 @@ def _samples(chain: Chain, split: str) -> list[Sample]:
     return samples
 
 
-def _whole_images(chain: Chain, folder: Path) -> dict[str, int]:
-    """Each image is a tile; no mask is looked for."""
+def _whole_images(chain: Chain, path: Path, folder: Path) -> dict[str, int]:
+    """Each image is a tile, whose label the list ``path`` has; no mask is looked for."""
     info = chain.dataset.relabeled(chain.train, None)
     samples = {s.name: s for s in find_samples(info, chain.data_root, chain.train)}
-    path = Path(chain.labels)
     labels = read_labels(path)
     for names, others, what in (
         (labels, samples, f"names '{{}}', which is not among the images of '{chain.train}'"),
@@ -260,8 +260,9 @@ class _Cutter:
         chain, info = self.chain, self.chain.dataset
         if chain.mask_value is not None:
             return (_read_gray(path) == chain.mask_value).astype(np.uint8)
-        options = {"unknown": chain.tiles.unknown_color, "option": "tiles.unknown_color"}
-        labels = read_mask(path, info, **options)
+        labels = read_mask(
+            path, info, unknown=chain.tiles.unknown_color, option="tiles.unknown_color"
+        )
         table = np.full(256, BUILDING.ignore_index, np.uint8)
         table[: info.num_classes] = 0
         table[info.classes.index(chain.building)] = 1

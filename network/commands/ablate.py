@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
-from typing import Any
+from typing import TextIO
 
 import torch
 
@@ -120,8 +120,10 @@ def run_all(args: argparse.Namespace, output: Path, todo: list[tuple[Variant, in
     interrupted = Event()
     processes: list[subprocess.Popen] = []
 
-    def start(command: list[str], **options: Any) -> int:
-        with subprocess.Popen(command, **options) as process:
+    def start(command: list[str], log: TextIO, environment: dict[str, str]) -> int:
+        with subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment
+        ) as process:
             processes.append(process)
             if interrupted.is_set():
                 process.terminate()
@@ -159,12 +161,12 @@ def run_process(
     variant: Variant,
     seed: int,
     device: str,
-    start: Callable[..., int],
+    start: Callable[[list[str], TextIO, dict[str, str]], int],
 ) -> None:
     """Train and test one run; what it prints goes into its log.
 
     Args:
-        start: starts a command as :func:`subprocess.run` does, and returns its exit code.
+        start: starts a command with a log and an environment, and returns its exit code.
     """
     log = result_folder(output, variant, seed).with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +181,7 @@ def run_process(
     command += ["--devices", "cpu"] if device == "cpu" else []
     with log.open("a") as file:
         before = file.tell()
-        code = start(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        code = start(command, file, environment)
     if code:
         text = log.read_bytes()[before:].decode(errors="replace")
         lines = [line for line in text.splitlines() if line.startswith("error: ")]

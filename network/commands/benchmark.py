@@ -206,10 +206,11 @@ def model_rows(args: argparse.Namespace) -> list[dict]:
     return rows
 
 
-def naive_order(model: torch.nn.Module) -> torch.nn.Module | None:
+def naive_order(model: torch.nn.Module) -> NaiveOrder | NaiveD2LSOrder | None:
     """The order of computation in which the model's paper writes it, where we use another."""
-    yardsticks = {BiCoRSeg: NaiveOrder, D2LS: NaiveD2LSOrder}
-    return yardsticks[type(model)](model) if type(model) in yardsticks else None
+    if isinstance(model, BiCoRSeg):
+        return NaiveOrder(model)
+    return NaiveD2LSOrder(model) if isinstance(model, D2LS) else None
 
 
 def models_rows(args: argparse.Namespace) -> list[dict]:

@@ -13,7 +13,7 @@ from network.commands.arguments import command_parser, parse_with_overrides
 from network.config import load_experiment
 from network.datasets.checks.bands import Band, measure_bands
 from network.datasets.schema import DatasetInfo
-from network.datasets.segmentation import find_samples
+from network.datasets.segmentation import Sample, find_samples
 from network.datasets.workers import available_cores
 from network.errors import InputError, nearest
 
@@ -24,7 +24,7 @@ def main(description: str) -> None:
     experiment = load_experiment(args.config, args.overrides)
     info = experiment.dataset
     splits = args.splits or [experiment.data.train]
-    found = {}
+    found: dict[Path, Sample] = {}
     for split in splits:
         if split not in info.splits:
             raise InputError(f"--splits {split}: no such split{nearest(split, info.splits)}")

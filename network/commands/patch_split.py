@@ -63,6 +63,7 @@ def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:
     )
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
     add("--seed", type=int, default=42, help="of random crops (default %(default)s)")
+    parser.set_defaults(rgb_image=False)  # for a data set with images of one kind
     return parser
 
 
@@ -72,11 +73,26 @@ def run_split(info: DatasetInfo, options: argparse.Namespace) -> None:
     Raises:
         InputError: the options or files cannot be used.
     """
-    values = vars(options).copy()
-    workers = values.pop("workers")
-    split = PatchSplit(info=info, car_zoom=info.car_zoom, **values)
+    split = PatchSplit(
+        info=info,
+        img_dir=options.img_dir,
+        mask_dir=options.mask_dir,
+        output_img_dir=options.output_img_dir,
+        output_mask_dir=options.output_mask_dir,
+        mode=options.mode,
+        split_size=options.split_size,
+        stride=options.stride,
+        eroded=options.eroded,
+        gt=options.gt,
+        val_scale=options.val_scale,
+        rgb_image=options.rgb_image,
+        car_zoom=info.car_zoom,
+        pad_policy=options.pad_policy,
+        unknown_color=options.unknown_color,
+        seed=options.seed,
+    )
     start = time.perf_counter()
-    done = split_tiles(split, workers=workers)
+    done = split_tiles(split, workers=options.workers)
     print(
         f"tiles {done['tiles']}, patches {done['patches']}, padding {done['padding_share']:.1%} "
         f"of the pixels; written to {split.output_img_dir} and {split.output_mask_dir} "

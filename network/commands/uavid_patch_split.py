@@ -22,7 +22,16 @@ def main(description: str) -> None:
         add(f"--split-size-{side}", type=int, default=1024, help="pixels (default %(default)s)")
         add(f"--stride-{side}", type=int, default=1024, help="pixels (default %(default)s)")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    args = vars(parser.parse_args())
-    workers = args.pop("workers")
-    made = split_frames(FrameSplit(**args), workers=workers)
-    print(f"{made['patches']} patches of {made['frames']} frames in {args['output_img_dir']}")
+    args = parser.parse_args()
+    split = FrameSplit(
+        input_dir=args.input_dir,
+        output_img_dir=args.output_img_dir,
+        output_mask_dir=args.output_mask_dir,
+        mode=args.mode,
+        split_size_h=args.split_size_h,
+        split_size_w=args.split_size_w,
+        stride_h=args.stride_h,
+        stride_w=args.stride_w,
+    )
+    made = split_frames(split, workers=args.workers)
+    print(f"{made['patches']} patches of {made['frames']} frames in {split.output_img_dir}")

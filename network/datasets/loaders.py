@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import TypedDict, Unpack
 
 import cv2
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -64,23 +65,47 @@ class SizeBatchSampler(Sampler[list[int]]):
         return iter(self.batches)
 
 
+class WorkerOptions(TypedDict, total=False):
+    """How the workers of a loader run; the keys are those of torch's DataLoader."""
+
+    num_workers: int
+    persistent_workers: bool
+    pin_memory: bool
+    timeout: float
+
+
 def evaluation_loader(
     info: DatasetInfo,
     samples: Sequence[Sample],
     batch_size: int,
     rank: int = 0,
     world_size: int = 1,
-    **options,
+    **workers: Unpack[WorkerOptions],
 ) -> DataLoader:
     """Whole images of ``samples`` with all their labels, without augmentation."""
     dataset = SegmentationDataset(samples, info)
     sampler = SizeBatchSampler(samples, batch_size, rank, world_size)
-    return make_loader(dataset, batch_sampler=sampler, **options)
+    return make_loader(dataset, batch_sampler=sampler, **workers)
 
 
-def make_loader(dataset: Dataset, **options) -> DataLoader:
+def make_loader(
+    dataset: Dataset,
+    *,
+    batch_size: int = 1,
+    sampler: Sampler | None = None,
+    batch_sampler: Sampler[list[int]] | None = None,
+    drop_last: bool = False,
+    **workers: Unpack[WorkerOptions],
+) -> DataLoader:
     """A loader whose workers, forked from a process that has used OpenCV, do not hang."""
     # The workers are forked: they share the cores, and would wait forever for the threads that
     # OpenCV has started in this process, which they do not inherit. So end those first.
     cv2.setNumThreads(1)
-    return DataLoader(dataset, **options)
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        batch_sampler=batch_sampler,
+        drop_last=drop_last,
+        **workers,
+    )

@@ -58,6 +58,10 @@ class TileNames:
     eroded_mask: str
     infrared_image: str | None = None
 
+    def image_ending(self, *, infrared: bool) -> str:
+        """Of the images: the infrared ones if the data set has both, or the RGB ones."""
+        return self.infrared_image or self.image if infrared else self.image
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
@@ -154,7 +158,7 @@ class DatasetInfo:
         """
         folders = []
         for folder in self.splits[split]:
-            masks = ()
+            masks: tuple[MaskFolder, ...] = ()
             if name and not folder.masks:
                 raise InputError(
                     f"{self.name}: its split '{split}' has no masks beside which '{name}' could "
@@ -165,6 +169,13 @@ class DatasetInfo:
                 masks = (MaskFolder(folder=str(beside / name)),)
             folders.append(replace(folder, masks=masks))
         return replace(self, splits={**self.splits, split: tuple(folders)})
+
+    @property
+    def tile_names(self) -> TileNames:
+        """How its whole tiles are called; for data sets that have such."""
+        if self.tiles is None:
+            raise ValueError(f"{self.name} has no whole tiles")
+        return self.tiles
 
     @property
     def num_classes(self) -> int:

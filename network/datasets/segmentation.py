@@ -193,7 +193,9 @@ class SegmentationDataset(Dataset):
 
     def __getitem__(self, item: int | tuple[int, int]) -> dict:
         if self.transform is None:
+            assert not isinstance(item, tuple)
             return self._evaluation_item(item)
+        assert isinstance(item, tuple)
         epoch, index = item
         rng = np.random.default_rng([self.seed, epoch, index])
         image, labels = self.transform(self._read, index % len(self), len(self), rng)
@@ -217,7 +219,7 @@ class SegmentationDataset(Dataset):
         return {
             "image": to_tensor(image),
             "labels": {kind: torch.tensor(mask) for kind, mask in labels.items()},
-            "valid": torch.ones(image.shape[:2], dtype=bool)
+            "valid": torch.ones(image.shape[:2], dtype=torch.bool)
             if valid is None
             else torch.tensor(valid),
             "name": sample.name,

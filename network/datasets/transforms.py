@@ -53,9 +53,10 @@ class TrainTransform:
             # Sensors leave most of 16 bits unused, and their bands differ in brightness: what is
             # added to all would drown or blind some. A factor keeps them apart.
             added = 0.25 if image.dtype == np.uint8 else 0.0
-            change = {"brightness_limit": added, "contrast_limit": 0.25}
             transforms.append(
-                albumentations.RandomBrightnessContrast(**change, p=self.data.brighten)
+                albumentations.RandomBrightnessContrast(
+                    brightness_limit=added, contrast_limit=0.25, p=self.data.brighten
+                )
             )
         if self.data.sharpen:
             transforms.append(albumentations.Sharpen(p=self.data.sharpen))
@@ -88,9 +89,8 @@ class TrainTransform:
     def _is_varied(self, labels: np.ndarray) -> bool:
         counts = np.bincount(labels.ravel(), minlength=256)
         counts[self.ignore_index] = 0
-        return np.count_nonzero(counts) > 1 and (
-            counts.max() < self.data.max_class_share * counts.sum()
-        )
+        largest = self.data.max_class_share * counts.sum()
+        return bool(np.count_nonzero(counts) > 1 and counts.max() < largest)
 
 
 def thinned(
@@ -149,6 +149,9 @@ def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
 
 class Normalize(nn.Module):
     """Images (b, bands, H, W) to float, bands of mean 0 and deviation 1, on the device."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()

@@ -83,6 +83,6 @@ def padding_margin(image: np.ndarray) -> tuple[int, int]:
     The patch tools pad there. A patch that is black everywhere is all margin.
     """
     has_color = image.any(axis=2)
-    rows, columns = has_color.any(axis=1), has_color.any(axis=0)
+    rows, columns = np.any(has_color, axis=1), np.any(has_color, axis=0)
     height, width = has_color.shape
     return (int(rows.argmax()), int(columns.argmax())) if rows.any() else (height, width)

@@ -69,14 +69,15 @@ def map_parallel(
             for connection in connections:
                 connection.send(next(todo))
             while len(results) < len(items):
-                for connection in wait(connections):
-                    number, result, error = connection.recv()
+                for ready in wait(connections):
+                    assert isinstance(ready, Connection)
+                    number, result, error = ready.recv()
                     if error is not None:
                         raise error
                     results[number] = result
                     bar.update()
                     if (job := next(todo, None)) is not None:
-                        connection.send(job)
+                        ready.send(job)
         except (EOFError, ConnectionError) as error:
             raise InputError(
                 "a worker process was killed, most likely for lack of memory; "
@@ -163,9 +164,9 @@ def serve(descriptor: int) -> None:
     threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
     while (job := jobs.get()) is not None:
         number, item = job
-        result, error = work.run(function, item)
+        result, failure = work.run(function, item)
         try:
-            connection.send((number, result, None if error is None else _sendable(error)))
+            connection.send((number, result, None if failure is None else _sendable(failure)))
         except ConnectionError:
             return  # nobody waits for it any more
         except Exception as unsendable:  # a result that cannot be pickled
@@ -178,7 +179,9 @@ def _listen(connection: Connection, jobs: SimpleQueue) -> None:
         while True:
             jobs.put(connection.recv())
     jobs.put(None)
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    main = threading.main_thread().ident
+    assert main is not None  # it has been started
+    signal.pthread_kill(main, signal.SIGINT)
     threading.Event().wait(PATIENCE / 2)
     os._exit(1)
 

@@ -211,8 +211,9 @@ class _Maps:
         """Coordinate system and transform of an image; None where it does not say where it lies."""
         if sample.name not in self.frames:
             place = read_header(sample.image).place
-            is_placed = place is not None and place.crs and place.transform
-            self.frames[sample.name] = (place.crs, place.transform) if is_placed else None
+            self.frames[sample.name] = (
+                (place.crs, place.transform) if place and place.crs and place.transform else None
+            )
         return self.frames[sample.name]
 
     def shows(self, sample: Sample, x: float, y: float) -> bool:

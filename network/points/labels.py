@@ -81,7 +81,7 @@ def make_point_labels(
     check_folders(inputs, outputs)
     is_drawn = isinstance(source, PointRule)
     rule: dict = {"radius": radius}
-    if is_drawn:
+    if isinstance(source, PointRule):
         samples = find_samples(info, root, split)
         given: dict[str, Points] = {}
         rule |= asdict(source) | {"masks_sha256": masks_digest(samples, info, split)}
@@ -100,7 +100,7 @@ def make_point_labels(
         jobs = [
             _Job(s, by_folder[s.image.parent] / f"{s.name}.png", given.get(s.name)) for s in samples
         ]
-        write = _Writer(info, source if is_drawn else None, radius)
+        write = _Writer(info, source if isinstance(source, PointRule) else None, radius)
         written = map_parallel(write, jobs, workers=workers, unit="image")
         results = [result for result, _ in written]
         counts = _total(jobs, results, is_drawn)

@@ -57,7 +57,7 @@ class PointRule:
 
     def count(self, pixels: int) -> int:
         """How many points ``pixels`` get: all of them at most, one at least where there is any."""
-        wanted = self.budget or round(self.share / 100 * pixels)
+        wanted = self.budget or round((self.share or 0) / 100 * pixels)
         return min(pixels, max(1, wanted))
 
 

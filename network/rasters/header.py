@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -136,7 +137,7 @@ def _is_lossy(driver: str, structure: dict[str, str]) -> bool:
 
 def find_orientation(path: Path, driver: str) -> int:
     """How a viewer turns the image, 1 to 8."""
-    found = _UPRIGHT
+    found: Any = _UPRIGHT  # what a file holds there
     if driver == "GTiff":
         found = read_tiff_tags(path).get(ORIENTATION, (_UPRIGHT,))[0]
     elif driver == "JPEG":
@@ -153,7 +154,7 @@ def find_orientation(path: Path, driver: str) -> int:
     return number if number in range(1, 9) else _UPRIGHT
 
 
-def _exif_orientation(data: bytes) -> object:
+def _exif_orientation(data: bytes) -> Any:
     exif = Image.Exif()
     try:
         exif.load(b"Exif\0\0" + data)

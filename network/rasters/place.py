@@ -53,7 +53,7 @@ def distance(one: Place, other: Place, height: int, width: int) -> float | None:
     None where nobody can tell: one has control points, whose interpolation is a matter of taste,
     and the other has not, or has others.
     """
-    if one.points or other.points:
+    if one.transform is None or other.transform is None:
         same = [_numbers(p) for p in one.points] == [_numbers(p) for p in other.points]
         return 0.0 if same and one.crs == other.crs else None
     columns, rows = np.array([[0, width, 0, width], [0, 0, height, height]], float)
@@ -112,7 +112,8 @@ def write_place(place: Place | None, png: Path) -> None:
         # That of a single pixel is the same; opened for it, GDAL would write the whole mask anew.
         with TemporaryDirectory(dir=png.parent) as folder:
             pixel = Path(folder) / "pixel.png"
-            options = {"driver": "PNG", "height": 1, "width": 1, "count": 1, "dtype": "uint8"}
-            with rasterio.open(pixel, "w", **options, **known) as file:
+            with rasterio.open(
+                pixel, "w", driver="PNG", height=1, width=1, count=1, dtype="uint8", **known
+            ) as file:
                 file.write(np.zeros((1, 1, 1), np.uint8))
             Path(f"{pixel}.aux.xml").replace(target)

@@ -32,6 +32,17 @@ def test_published_palettes():
     assert loveda["agricultural"] == (255, 195, 128)
 
 
+def test_endings_of_images():
+    """A data set with images of one kind has those, whichever are asked for."""
+    endings = [
+        tuple(info.tile_names.image_ending(infrared=infrared) for infrared in (False, True))
+        for info in (VAIHINGEN, POTSDAM)
+    ]
+    assert endings == [(".tif", ".tif"), ("_RGB.tif", "_IRRG.tif")]
+    with pytest.raises(ValueError, match="loveda has no whole tiles"):
+        _ = LOVEDA.tile_names
+
+
 def test_means_leave_clutter_out():
     for info in (VAIHINGEN, POTSDAM):
         scored = [info.classes[label] for label in info.scored]

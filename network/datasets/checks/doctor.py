@@ -292,7 +292,7 @@ def _shared_images(images: Sequence[Examined]) -> list[Finding]:
 def _tile_findings(info: DatasetInfo, split: str, names: Sequence[str]) -> list[Finding]:
     """Patches of tiles that the field has in another split, or in none; tiles without patches."""
     official = {tile: name for name, tiles in info.tile_splits.items() for tile in tiles}
-    tiles = {tile_of_patch(name) for name in names} - {None}
+    tiles = {tile for name in names if (tile := tile_of_patch(name)) is not None}
     findings = []
     for tile in sorted(tiles):
         if tile in info.left_out:

@@ -7,6 +7,7 @@ the masks are converted. What is there already stays: an interrupted run goes on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -125,8 +126,8 @@ def _tile_files(
 
 def _identify(preparation: Preparation, source: Source) -> tuple[str, str] | None:
     """(kind, tile) of a file; None if the data set has no use for it."""
-    info, names = preparation.info, preparation.info.tiles
-    image = names.infrared_image if preparation.infrared else names.image
+    info, names = preparation.info, preparation.info.tile_names
+    image = names.image_ending(infrared=preparation.infrared)
     endings = {names.eroded_mask: "masks_eroded", names.mask: "masks", image: "images"}
     official = {tile for tiles in info.tile_splits.values() for tile in tiles}
     for ending, kind in endings.items():
@@ -172,7 +173,7 @@ def _check_space(
     wanted: dict[tuple[str, str], tuple[Source, Path]],
     tiles: dict[str, list[str]],
 ) -> None:
-    needed = sum(source.size for source, target in wanted.values() if not target.exists())
+    needed: float = sum(source.size for source, target in wanted.values() if not target.exists())
     overlap = (preparation.split_size / preparation.stride) ** 2
     for split, names in tiles.items():
         size = sum(wanted["images", tile][0].size for tile in names)
@@ -188,29 +189,29 @@ def _patch_splits(
     """The runs of the patch tool that a split needs, in the README's order."""
     info, output = preparation.info, preparation.output
     folder = info.splits[split][0]
-    common = {
-        "info": info,
-        "img_dir": output / f"{split}_images",
-        "output_img_dir": output / folder.images,
-        "mode": "train" if split == "train" else "val",
-        "split_size": preparation.split_size,
-        "stride": preparation.stride if split == "train" else preparation.split_size,
-        "car_zoom": info.car_zoom and split == "train",
-        "rgb_image": not preparation.infrared,
-        "pad_policy": preparation.pad_policy,
-        "unknown_color": preparation.unknown_color,
-    }
+    part = partial(
+        PatchSplit,
+        info=info,
+        img_dir=output / f"{split}_images",
+        output_img_dir=output / folder.images,
+        mode="train" if split == "train" else "val",
+        split_size=preparation.split_size,
+        stride=preparation.stride if split == "train" else preparation.split_size,
+        car_zoom=info.car_zoom and split == "train",
+        rgb_image=not preparation.infrared,
+        pad_policy=preparation.pad_policy,
+        unknown_color=preparation.unknown_color,
+    )
     masks = {mask.kind: output / mask.folder for mask in folder.masks}
-    full = {"mask_dir": output / f"{split}_masks"}
+    full, eroded = output / f"{split}_masks", output / f"{split}_masks_eroded"
     if split != "test":
-        return [PatchSplit(**common, **full, output_mask_dir=masks["full"])]
+        return [part(mask_dir=full, output_mask_dir=masks["full"])]
     if not any(kind == "masks_eroded" for kind, _ in files):
         # Full masks then stand where tests look first; their provenance tells what they are.
-        return [PatchSplit(**common, **full, output_mask_dir=masks["eroded"])]
-    eroded = {"mask_dir": output / "test_masks_eroded", "eroded": True}
+        return [part(mask_dir=full, output_mask_dir=masks["eroded"])]
     return [
-        PatchSplit(**common, **eroded, output_mask_dir=masks["eroded"]),
-        PatchSplit(**common, **full, output_mask_dir=masks["full"], gt=True),
+        part(mask_dir=eroded, output_mask_dir=masks["eroded"], eroded=True),
+        part(mask_dir=full, output_mask_dir=masks["full"], gt=True),
     ]
 
 
@@ -288,8 +289,8 @@ def _summary(preparation: Preparation, split: str, sources: int) -> SplitSummary
     masks = [path for sample in samples for path in list(sample.masks.values())[-1:]]
     count = _CountPixels(info)
     pixels = map_parallel(count, masks, workers=preparation.workers, unit="mask") if masks else []
-    total = np.sum(pixels, axis=0, dtype=np.int64) if pixels else np.zeros(info.num_classes + 1)
-    return SplitSummary(split, sources, len(samples), tuple(int(n) for n in total))
+    total = sum(pixels, np.zeros(info.num_classes + 1, np.int64))
+    return SplitSummary(split, sources, len(samples), tuple(total.tolist()))
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from network.datasets.provenance import (
     write_provenance,
 )
 from network.datasets.resize import resize_image, resize_labels
-from network.datasets.schema import DatasetInfo, TileNames
+from network.datasets.schema import DatasetInfo
 from network.datasets.windows import inner_windows, padding
 from network.datasets.workers import map_parallel
 from network.errors import InputError, nearest
@@ -119,19 +119,13 @@ class PatchSplit:
             raise InputError(f"--seed {self.seed}: expected 0 or more")
 
     @property
-    def tile_names(self) -> TileNames:
-        if self.info.tiles is None:
-            raise ValueError(f"{self.info.name} has no whole tiles")
-        return self.info.tiles
-
-    @property
     def image_ending(self) -> str:
-        tiles = self.tile_names
-        return tiles.image if self.rgb_image else tiles.infrared_image or tiles.image
+        return self.info.tile_names.image_ending(infrared=not self.rgb_image)
 
     @property
     def mask_ending(self) -> str:
-        return self.tile_names.eroded_mask if self.eroded else self.tile_names.mask
+        names = self.info.tile_names
+        return names.eroded_mask if self.eroded else names.mask
 
     @property
     def padding_label(self) -> int:
@@ -216,7 +210,7 @@ def find_tiles(split: PatchSplit, image_hints: dict[str, str] | None = None) -> 
         InputError: no tiles, a tile without its image or mask, sizes that differ or are smaller
             than a patch, a truncated file.
     """
-    names = split.tile_names
+    names = split.info.tile_names
     if image_hints is None:
         image_hints = {names.image: "did you mean --rgb-image?"}
         if names.infrared_image:
@@ -289,8 +283,9 @@ def read_tile_labels(tile: Tile, split: PatchSplit, valid: np.ndarray | None = N
     Raises:
         InputError: an unreadable file, or a color that is no class.
     """
-    options = {"unknown": split.unknown_color, "option": "--unknown-color"}
-    labels = read_colored_mask(tile.mask, split.info, **options)
+    labels = read_colored_mask(
+        tile.mask, split.info, unknown=split.unknown_color, option="--unknown-color"
+    )
     labels = ignore_invalid(labels, valid, split.info)
     return resize_labels(labels, tile.height, tile.width)
 
@@ -307,10 +302,11 @@ def cut(tile: str, image: np.ndarray, labels: np.ndarray, split: PatchSplit) -> 
     top, left = (padding(length, size, stride) for length in labels.shape)
     image = _pad(image, top, left, 0)
     labels = _pad(labels, top, left, split.padding_label)
+    height, width = labels.shape
     for variant in range(3 if split.mode == "train" else 1):
         # Views, not copies: a whole Potsdam tile has 113 MB.
         variant_image, variant_labels = _flip(image, variant), _flip(labels, variant)
-        for index, window in enumerate(inner_windows(*labels.shape, size, stride)):
+        for index, window in enumerate(inner_windows(height, width, size, stride)):
             patch = Patch(
                 name=f"{tile}_{variant}_{index}",
                 image=np.ascontiguousarray(variant_image[window]),

@@ -76,7 +76,8 @@ def cut(
     """Patches of one frame: images (h, w, 3) and labels (h, w)."""
     size = split.split_size_h, split.split_size_w
     is_labeled = np.zeros(labels.shape, bool)
-    for window in covering_windows(*labels.shape, size, (split.stride_h, split.stride_w)):
+    height, width = labels.shape
+    for window in covering_windows(height, width, size, (split.stride_h, split.stride_w)):
         own = labels[window].copy()
         if split.mode == "val":
             own[is_labeled[window]] = UAVID.ignore_index

@@ -35,8 +35,8 @@ def building_scene(
         cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1)
         image[mask == 1] = np.array(ROOFS[rng.integers(len(ROOFS))]) + rng.normal(0, 8, 3)
         ends = (corners[0] + corners[1]) / 2, (corners[2] + corners[3]) / 2
-        ridge = [np.round(0.8 * end + 0.2 * center).astype(int).tolist() for end in ends]
-        cv2.line(image, *ridge, (235, 230, 220), max(1, side // 24))
+        start, end = (np.round(0.8 * end + 0.2 * center).astype(int).tolist() for end in ends)
+        cv2.line(image, start, end, (235, 230, 220), max(1, side // 24))
     image += rng.normal(0, 6, image.shape)
     return np.clip(image, 0, 255).astype(np.uint8), mask
 

@@ -59,7 +59,7 @@ class _Canvas:
         x, y = x - x.max() / 2, y - y.max() / 2
         self.u = x * np.float32(np.cos(self.angle)) + y * np.float32(np.sin(self.angle))
         self.v = y * np.float32(np.cos(self.angle)) - x * np.float32(np.sin(self.angle))
-        amplitude, wavelength, phase = np.float32(self.bend)
+        amplitude, wavelength, phase = np.array(self.bend, np.float32)
         self.v -= amplitude * np.sin(self.u / wavelength + phase)
         mix = np.clip(0.5 + 0.4 * self.noise(60), 0, 1)
         self.albedo = mix * self.pick(_LAWNS) + (1 - mix) * self.pick(_LAWNS)
@@ -77,7 +77,7 @@ class _Canvas:
     def pick(self, colors: tuple[tuple[int, int, int], ...]) -> np.ndarray:
         """One of the colors, a little changed: (3,) float32."""
         tint = self.between(0.9, 1.1) * self.rng.uniform(0.97, 1.03, 3)
-        return np.float32(colors[self.rng.integers(len(colors))] * tint)
+        return (np.array(colors[self.rng.integers(len(colors))]) * tint).astype(np.float32)
 
     def grain(self, *shape: int) -> np.ndarray:
         return self.rng.standard_normal(shape, dtype=np.float32)
@@ -157,7 +157,7 @@ class _Box:
     ):
         self.canvas, self.u, self.v, self.length, self.width = canvas, u, v, length, width
         self.turn, angle = turn, canvas.street_angle(u) + turn
-        self.axis = np.float32([np.cos(angle), np.sin(angle)])
+        self.axis = np.array([np.cos(angle), np.sin(angle)], np.float32)
         self.half = length * PIXELS_PER_METER / 2, width * PIXELS_PER_METER / 2
         self.where, dx, dy = canvas.window(*canvas.to_pixels(u, v), np.hypot(*self.half) + 1)
         self.along = dx * self.axis[0] + dy * self.axis[1]  # (h, w) pixels from the center
@@ -200,7 +200,7 @@ def _pitched_roof(box: _Box, meters: float, color: np.ndarray, hipped: bool) -> 
     on_end = (to_end < to_side) & hipped
     fall = np.where(on_end, to_end, to_side)
     ends = np.sign(box.along)[..., None] * box.axis
-    sides = np.sign(box.across)[..., None] * np.float32([-box.axis[1], box.axis[0]])
+    sides = np.sign(box.across)[..., None] * np.array([-box.axis[1], box.axis[0]])
     slope = -pitch * np.where(on_end[..., None], ends, sides)
     tiles = 1 + 0.05 * np.sin(fall * 1.9) + 0.04 * canvas.grain(*fall.shape)
     tiles[abs(box.across) < 0.8] = 1.2  # the ridge
@@ -360,7 +360,7 @@ def _shops(canvas: _Canvas, us: Span, vs: Span) -> None:
         (_containers, _rubble)[canvas.rng.integers(2)](canvas, us[1] - 5, vs[0] + depth + 6)
     for row in np.arange(vs[0] + depth + 8, vs[1] - 3, 8.5):
         for slot in np.arange(us[0] + 3, us[1] - 2, 2.7):
-            _Box(canvas, slot - 1.35, row, 0.2, 4.6).paint(np.float32(_MARKING), _IMSURF)
+            _Box(canvas, slot - 1.35, row, 0.2, 4.6).paint(np.array(_MARKING, np.float32), _IMSURF)
             if canvas.chance(busy):
                 _car(canvas, slot, row, np.pi / 2)
     for strip in strips:
@@ -404,7 +404,7 @@ def _street(canvas: _Canvas, fixed: float, ends: Span, along_u: bool) -> None:
     def at(position: float, offset: float) -> tuple[float, float]:
         return (position, fixed + offset) if along_u else (fixed + offset, position)
 
-    turn, white = 0.0 if along_u else np.pi / 2, np.float32(_MARKING)
+    turn, white = 0.0 if along_u else np.pi / 2, np.array(_MARKING, np.float32)
     start, end = ends[0] + _BLOCK_EDGE + 2, ends[1] - _BLOCK_EDGE - 2
     for position in np.arange(start, end, 5.0) if canvas.chance(0.7) else ():
         _Box(canvas, *at(position, 0), 2.4, 0.25, turn).paint(white, _IMSURF)
@@ -461,7 +461,7 @@ def _shadow(height: np.ndarray, away: np.ndarray, fall: float) -> np.ndarray:
     beam = height
     for step in (1, 2, 4, 8, 16, 32, 64):
         dx, dy = away * step
-        move = np.float32([[1, 0, round(dx)], [0, 1, round(dy)]])
+        move = np.array([[1, 0, round(dx)], [0, 1, round(dy)]], np.float32)
         moved = cv2.warpAffine(beam, move, height.shape[::-1], flags=cv2.INTER_NEAREST)
         beam = np.maximum(beam, moved - np.float32(fall * step))
     return beam > height + 0.8
@@ -470,14 +470,14 @@ def _shadow(height: np.ndarray, away: np.ndarray, fall: float) -> np.ndarray:
 def _photograph(canvas: _Canvas) -> np.ndarray:
     """Sun, shadow, haze, lens and sensor: (h, w, 3) uint8."""
     angle, fall = canvas.between(0, 2 * np.pi), canvas.between(0.8, 1.5)
-    away = np.float32([np.cos(angle), np.sin(angle)])
+    away = np.array([np.cos(angle), np.sin(angle)], np.float32)
     # Lambert's law, relative to level ground.
     facing = np.maximum(1 + canvas.slope @ away / fall, 0)
     facing /= np.sqrt(1 + (canvas.slope**2).sum(-1))
     hidden = _shadow(canvas.height, away, fall).astype(np.float32)
     sun = (facing * (1 - cv2.GaussianBlur(hidden, (0, 0), 0.8)))[..., None]
     # Infrared is scattered least: shadows turn from red to blue.
-    sky = np.float32([0.34, 0.38, 0.44]) * canvas.between(0.85, 1.15)
+    sky = np.array([0.34, 0.38, 0.44], np.float32) * canvas.between(0.85, 1.15)
     image = canvas.albedo * (1 + 0.03 * canvas.noise(3) + 0.04 * canvas.noise(40))
     image *= sky + (1 - sky) * sun
     image *= np.float32(canvas.between(0.88, 1.12) * canvas.rng.uniform(0.94, 1.06, 3))

@@ -21,7 +21,7 @@ class SceneTile:
     @property
     def names(self) -> dict[str, str]:
         """Paths of image, mask and eroded mask, relative to the folder of all tiles."""
-        stem, endings = f"top_mosaic_09cm_area{self.area}", VAIHINGEN.tiles
+        stem, endings = f"top_mosaic_09cm_area{self.area}", VAIHINGEN.tile_names
         return {
             "image": f"{self.split}_images/{stem}{endings.image}",
             "mask": f"{self.split}_masks/{stem}{endings.mask}",
