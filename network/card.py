@@ -146,14 +146,15 @@ def read_card(checkpoint: Mapping[str, Any], path: Path) -> Card:
     plain = checkpoint.get(CARD_KEY)
     if plain is None:
         raise InputError(
-            f"{path}: does not say how its network is built, as it was written by older code; "
-            + _NEED_CONFIG
+            path,
+            "does not say how its network is built, as it was written by older code",
+            f"{_NEED_CONFIG}",
         )
     try:
         card = TypeAdapter(Card).validate_python(plain)
         _check(card)
     except (ValidationError, ValueError) as error:
-        raise InputError(f"{path}: its card is damaged; {_NEED_CONFIG}") from error
+        raise InputError(path, "its card is damaged", f"{_NEED_CONFIG}") from error
     return card
 
 
@@ -174,16 +175,16 @@ def build_from(card: Card, path: Path) -> nn.Module:
     """
     if card.model is None or not card.model.startswith(_BUILDABLE):
         raise InputError(
-            f"{path}: its network is not one of {_BUILDABLE.rstrip('.')}; {_NEED_CONFIG}"
+            path, f"its network is not one of {_BUILDABLE.rstrip('.')}", f"{_NEED_CONFIG}"
         )
     module_name, _, name = card.model.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{path}: no network {card.model} is here; {_NEED_CONFIG}") from error
+        raise InputError(path, f"no network {card.model} is here", f"{_NEED_CONFIG}") from error
     if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        raise InputError(f"{path}: {card.model} is no network; {_NEED_CONFIG}")
+        raise InputError(path, f"{card.model} is no network", f"{_NEED_CONFIG}")
     try:
         return found(**card.settings)
     except TypeError as error:
-        raise InputError(f"{path}: {card.model} has other settings ({error})") from error
+        raise InputError(path, f"{card.model} has other settings ({error})") from error

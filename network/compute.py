@@ -45,5 +45,7 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device={name}: torch cannot use it here; give cpu or cuda") from error
+        raise InputError(
+            f"device={name}", "torch cannot use it here", "give cpu or cuda"
+        ) from error
     return device

@@ -89,8 +89,8 @@ class Experiment:
             split = getattr(self.data, key)
             if split is not None and split not in self.dataset.splits:
                 raise InputError(
-                    f"data.{key}={shortened(split)}: {self.dataset.name} has no such split"
-                    + nearest(split, self.dataset.splits)
+                    f"data.{key}={shortened(split)}",
+                    f"{self.dataset.name} has no such split{nearest(split, self.dataset.splits)}",
                 )
 
     @property
@@ -119,11 +119,13 @@ class Experiment:
         for key, values in (("data.mean", self.data.mean), ("data.std", self.data.std)):
             if len(values) != info.bands:
                 raise InputError(
-                    f"{key}: {len(values)} values, {info.name} has {info.bands} bands; {measure}"
+                    key,
+                    f"{len(values)} values, {info.name} has {info.bands} bands",
+                    f"{measure}",
                 )
             if tuple(values) in (IMAGENET_MEAN, IMAGENET_STD) and info.bits != 8:
                 raise InputError(
-                    f"{key}: ImageNet's, {info.name} has {info.bits} bits a band; {measure}"
+                    key, f"ImageNet's, {info.name} has {info.bits} bits a band", f"{measure}"
                 )
 
     def build_model(self, pretrained: bool = True) -> "nn.Module":
@@ -148,7 +150,7 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     path = Path(path)
     experiment = getattr(import_config(path), "experiment", None)
     if not isinstance(experiment, Experiment):
-        raise InputError(f"{path}: defines no 'experiment = Experiment(...)'")
+        raise InputError(path, "defines no 'experiment = Experiment(...)'")
     for section in _FACTORIES:
         _check_factory(path, section, getattr(experiment, section))
     experiment = replace(
@@ -165,7 +167,7 @@ def _fill_in(experiment: Experiment) -> str:
     def value(match: re.Match) -> str:
         if match[1] not in known:
             raise InputError(
-                f"name={experiment.name}: no setting '{match[1]}'{nearest(match[1], known)}"
+                f"name={experiment.name}", f"no setting '{match[1]}'{nearest(match[1], known)}"
             )
         return str(known[match[1]])
 
@@ -210,10 +212,11 @@ def check_settings(experiment: Experiment) -> None:
     for key, value in settings(experiment).items():
         if not is_plain(value):
             raise InputError(
-                f"{experiment.config}: {key}={value!r} is no plain value, which checkpoints "
-                "remember: a str, number, bool or None, or a tuple, list or dict of these; bind it "
-                "in a function of the config that builds the "
-                f"{key.partition('.')[0]}, and name that"
+                experiment.config,
+                f"{key}={value!r} is no plain value, which checkpoints remember: a str, number, "
+                "bool or None, or a tuple, list or dict of these",
+                f"bind it in a function of the config that builds the {key.partition('.')[0]}, "
+                "and name that",
             )
 
 
@@ -242,9 +245,9 @@ def import_config(path: Path, sections: Sequence[type] = ()) -> Any:
         InputError: the file is missing, is not Python or fails.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such config file; see config/ for those that there are")
+        raise InputError(path, "no such config file", "see config/ for those that there are")
     if path.suffix != ".py":
-        raise InputError(f"{path}: a config is a Python file, its name must end in .py")
+        raise InputError(path, "a config is a Python file, its name must end in .py")
     spec = importlib.util.spec_from_file_location(f"config:{path.resolve()}", path)
     assert spec is not None  # as it ends in .py
     assert spec.loader is not None
@@ -252,9 +255,9 @@ def import_config(path: Path, sections: Sequence[type] = ()) -> Any:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise InputError(f"{path}: not Python, line {error.lineno}: {error.msg}") from error
+        raise InputError(path, f"not Python, line {error.lineno}: {error.msg}") from error
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(path, f"{error}") from error
     except Exception as error:
         lines = [
             f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
@@ -263,7 +266,7 @@ def import_config(path: Path, sections: Sequence[type] = ()) -> Any:
         message = f"{type(error).__name__}: {error}" + _nearest_field(
             str(error), (Experiment, Data, Optim, Compute, *sections)
         )
-        raise InputError(f"{path}: {where}{message}") from error
+        raise InputError(path, f"{where}{message}") from error
     return module
 
 
@@ -282,12 +285,14 @@ def _check_factory(path: Path, section: str, factory: Callable) -> None:
     if isinstance(factory, partial) and not takes_any(factory):
         for key in factory.keywords:
             if key not in known:
-                raise InputError(f"{path}: {section} has no parameter '{key}'{nearest(key, known)}")
+                raise InputError(path, f"{section} has no parameter '{key}'{nearest(key, known)}")
     for key, parameter in parameters(factory).items():
         if parameter.default is parameter.empty:
             raise InputError(
-                f"{path}: {section} needs a value for '{key}'; give it in a partial, as in "
-                f"{section}=partial({innermost(factory).__name__}, {key}=...)"
+                path,
+                f"{section} needs a value for '{key}'",
+                f"give it in a partial, as in {section}=partial({innermost(factory).__name__}, "
+                f"{key}=...)",
             )
 
 
@@ -315,7 +320,9 @@ def _check_bands(experiment: Experiment) -> None:
     bands = settings(experiment).get(key, info.bands)
     if bands != info.bands:
         raise InputError(
-            f"{key}={bands}: the images of {info.name} have {info.bands}; give {key}={info.bands}"
+            f"{key}={bands}",
+            f"the images of {info.name} have {info.bands}",
+            f"give {key}={info.bands}",
         )
 
 

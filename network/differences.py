@@ -77,6 +77,7 @@ def check_same_settings(
     for key, value in settings(experiment).items():
         if matters(key) and key in training and training[key] != value:
             raise InputError(
-                f"{checkpoint}: was trained with {key}={training[key]}, not {value}; "
-                f"give {key}={training[key]}, or train anew"
+                checkpoint,
+                f"was trained with {key}={training[key]}, not {value}",
+                f"give {key}={training[key]}, or train anew",
             )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from importlib import import_module
+from os import PathLike
 from typing import Any, NoReturn
 
 from network import failures
@@ -26,7 +27,8 @@ class InputError(Exception):
         remedy: what to do.
     """
 
-    def __init__(self, where: str, problem: str = "", remedy: str = ""):
+    def __init__(self, where: str | PathLike[str], problem: str = "", remedy: str = ""):
+        where = str(where)
         # A DataLoader worker re-raises with its whole traceback as the message; the line
         # that was written for the user is the last one.
         if where.startswith(f"Caught {type(self).__name__} in "):

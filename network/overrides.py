@@ -25,11 +25,13 @@ def parse_overrides(overrides: Sequence[str], types: dict[str, Any]) -> dict[str
         key, equals, text = word.partition("=")
         if not equals:
             raise InputError(
-                f"override '{shortened(word)}': expected key=value, e.g. data.batch_size=4"
+                f"override '{shortened(word)}'", "expected key=value, e.g. data.batch_size=4"
             )
         if key not in types:
             known = nearest(key, types)
-            raise InputError(f"override '{shortened(word)}': unknown key '{shortened(key)}'{known}")
+            raise InputError(
+                f"override '{shortened(word)}'", f"unknown key '{shortened(key)}'{known}"
+            )
         section, _, name = key.rpartition(".")
         values.setdefault(section, {})[name] = _parse(key, text, types[key])
     return values
@@ -51,4 +53,4 @@ def _parse(key: str, text: str, expected: Any) -> Any:
         name = (
             getattr(expected, "__name__", str(expected)) if isinstance(expected, type) else expected
         )
-        raise InputError(f"override '{key}={shortened(text)}': expected {name}") from error
+        raise InputError(f"override '{key}={shortened(text)}'", f"expected {name}") from error

@@ -67,7 +67,7 @@ class Prediction:
         """
         path = Path(path)
         if path.suffix.lower() != ".png":
-            raise InputError(f"{path}: masks are written as PNG; choose a name that ends in .png")
+            raise InputError(path, "masks are written as PNG", "choose a name that ends in .png")
         write_mask(path, self.labels, self.info, rgb=rgb, valid=self.valid)
 
 
@@ -104,13 +104,13 @@ class Predictor:
         batch_size: int = 1,
     ):
         if tta not in TTA_NAMES:
-            raise InputError(f"tta={tta}: must be one of {', '.join(TTA_NAMES)}")
+            raise InputError(f"tta={tta}", f"must be one of {', '.join(TTA_NAMES)}")
         if batch_size < 1:
-            raise InputError(f"batch_size={batch_size}: must be at least 1")
+            raise InputError(f"batch_size={batch_size}", "must be at least 1")
         if patch and (min(patch) < 1 or not 0 <= overlap < min(patch)):
             raise InputError(
-                f"patch={patch}, overlap={overlap}: patches must have at least 1 pixel, and "
-                "overlap by less than their side"
+                f"patch={patch}, overlap={overlap}",
+                "patches must have at least 1 pixel, and overlap by less than their side",
             )
         self.info, self.compute = info, compute or Compute()
         self.device = find_device(device) if isinstance(device, str) else device
@@ -164,7 +164,9 @@ class Predictor:
             compute = compute or experiment.compute
         else:
             if overrides:
-                raise InputError("overrides: change the settings of a config; give config=... too")
+                raise InputError(
+                    "overrides", "change the settings of a config", "give config=... too"
+                )
             card = read_card(content, path)
             model = build_from(card, path)
             load_weights(model, path, content)
@@ -270,13 +272,15 @@ class Predictor:
             image = image[..., None]
         if image.ndim != 3 or image.shape[2] != info.bands or 0 in image.shape:
             raise InputError(
-                f"image: has the shape {image.shape}; expected (height, width, {info.bands}), as "
-                "the network was trained"
+                "image",
+                f"has the shape {image.shape}",
+                f"expected (height, width, {info.bands}), as the network was trained",
             )
         if image.dtype != np.dtype(info.dtype):
             raise InputError(
-                f"image: has values of type {image.dtype}; expected {info.dtype}, as stored in the "
-                "files that the network was trained on"
+                "image",
+                f"has values of type {image.dtype}",
+                f"expected {info.dtype}, as stored in the files that the network was trained on",
             )
         return image
 

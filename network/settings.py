@@ -135,7 +135,7 @@ class Compute:
 def require(condition: bool, key: str, value: object, expected: str) -> None:
     """Raise an :class:`InputError` that names the setting, unless the condition holds."""
     if not condition:
-        raise InputError(f"{key}={shortened(str(value))}: must be {expected}")
+        raise InputError(f"{key}={shortened(str(value))}", f"must be {expected}")
 
 
 def shortened(text: str) -> str:

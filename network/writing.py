@@ -66,7 +66,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path}: {why_not_written(error)}") from error
+        raise InputError(path, f"{why_not_written(error)}") from error
 
 
 def beside(path: Path, role: str) -> Path:
@@ -196,8 +196,9 @@ def _acquire(lock: Path, folder: Path) -> tuple[int, bool]:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
             raise InputError(
-                f"{folder}: {owner or 'another process'} is writing there; wait until it has "
-                "ended, or choose another folder"
+                folder,
+                f"{owner or 'another process'} is writing there",
+                "wait until it has ended, or choose another folder",
             ) from error
         # The last owner may have removed the file between our opening and locking it.
         with suppress(FileNotFoundError):

@@ -35,7 +35,7 @@ def benchmark_loading(experiment: Experiment, repeats: int = 16) -> dict:
         samples = find_samples(experiment.dataset, experiment.root, experiment.data.train)
         return _measure(experiment, samples, repeats) | {"images": str(experiment.root)}
     if experiment.dataset.tiles is None:
-        raise InputError(f"{experiment.root}: no training images; give data.root=PATH")
+        raise InputError(experiment.root, "no training images", "give data.root=PATH")
     with TemporaryDirectory() as folder:
         samples = _synthetic_samples(experiment, Path(folder))
         return _measure(experiment, samples, repeats) | {"images": "synthetic"}

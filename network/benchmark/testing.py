@@ -38,8 +38,9 @@ def benchmark_testing(
     info, compute = experiment.dataset, experiment.compute
     if not info.is_rgb8:
         raise InputError(
-            f"{experiment.config}: has {info.bands} bands of {info.bits} bits; this is measured "
-            "on RGB scenes of 8 bits, give such a config"
+            experiment.config,
+            f"has {info.bands} bands of {info.bits} bits",
+            "this is measured on RGB scenes of 8 bits, give such a config",
         )
     torch.manual_seed(0)
     model = experiment.build_model(pretrained=False)

@@ -199,4 +199,4 @@ def read_prototypes(path: Path) -> Prototypes:
                 fell_back=bool(arrays["fell_back"]),
             )
     except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
-        raise InputError(f"{path}: unreadable ({error}); delete it, and cluster again") from error
+        raise InputError(path, f"unreadable ({error})", "delete it, and cluster again") from error

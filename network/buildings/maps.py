@@ -133,8 +133,9 @@ def cluster(work: Work) -> dict:
     foreground = clusterings[True]
     if foreground is None:
         raise InputError(
-            f"{work.folder}: no class-activation map exceeds clusters.foreground="
-            f"{s.foreground}; lower it, or train the classifier longer"
+            work.folder,
+            f"no class-activation map exceeds clusters.foreground={s.foreground}",
+            "lower it, or train the classifier longer",
         )
     context = clusterings[False] if s.context else None
     with torch.inference_mode():

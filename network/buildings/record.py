@@ -113,7 +113,7 @@ def record_of(name: str, work: Work) -> Record:
     """
     record = read_record(name, work)
     if record is None:
-        raise InputError(f"{_path(name, work)}: missing; repeat the step")
+        raise InputError(f"{_path(name, work)}", "missing", "repeat the step")
     return record
 
 
@@ -123,9 +123,9 @@ def _read(path: Path) -> Record | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: unreadable ({error}); delete it, and repeat the step") from error
+        raise InputError(path, f"unreadable ({error})", "delete it, and repeat the step") from error
     if not (isinstance(record.settings, dict) and isinstance(record.results, dict)):
-        raise InputError(f"{path}: no record of a step; delete it, and repeat the step")
+        raise InputError(path, "no record of a step", "delete it, and repeat the step")
     return record
 
 
@@ -154,9 +154,10 @@ def _begin(step: Step, work: Work) -> Record:
     for need in step.needs:
         if not is_current(need, work):
             raise InputError(
-                f"{work.folder}: {need.name}, which comes before {step.name}, is not done with "
-                f"these settings; run 'python tools/weak/run_chain.py -c {work.chain.config} "
-                f"--work {work.folder} --only {need.name}' first, with the same settings and flags"
+                work.folder,
+                f"{need.name}, which comes before {step.name}, is not done with these settings",
+                f"run 'python tools/weak/run_chain.py -c {work.chain.config} --work "
+                f"{work.folder} --only {need.name}' first, with the same settings and flags",
             )
     settings, record = _expected(step, work), read_record(step.name, work)
     outputs = step.existing(work)
@@ -165,14 +166,16 @@ def _begin(step: Step, work: Work) -> Record:
         return record
     if record is None and outputs:
         raise InputError(
-            f"{outputs[0]}: not made by {step.name}; choose another --work, or move it away"
+            outputs[0], f"not made by {step.name}", "choose another --work, or move it away"
         )
     if record is not None and not is_lost:
         changed = [k for k in settings if record.settings.get(k) != settings[k]]
         if step.is_first and (record.done or outputs):
             raise InputError(
-                f"{work.folder}: was made with {changed[0]}={record.settings.get(changed[0])}, not "
-                f"{settings[changed[0]]}; choose another --work, or delete it"
+                work.folder,
+                f"was made with {changed[0]}={record.settings.get(changed[0])}, not "
+                f"{settings[changed[0]]}",
+                "choose another --work, or delete it",
             )
         print(f"{step.name}: anew, since it has other {', '.join(changed)}")
     aside = _read(_aside(step, work) / _RECORD)

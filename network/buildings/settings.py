@@ -231,8 +231,9 @@ class Pseudo:
         _require_crf("pseudo.crf", self.crf)
         if self.oracle and self.crf != "none":
             raise InputError(
-                f"pseudo.oracle=True: chooses a threshold, and pseudo.crf={self.crf} has none; "
-                "give pseudo.crf=none"
+                "pseudo.oracle=True",
+                f"chooses a threshold, and pseudo.crf={self.crf} has none",
+                "give pseudo.crf=none",
             )
 
 
@@ -297,12 +298,12 @@ class Chain:
             split = getattr(self, key)
             if split is not None and split not in info.splits:
                 raise InputError(
-                    f"{key}={split}: {info.name} has no such split{nearest(split, info.splits)}"
+                    f"{key}={split}", f"{info.name} has no such split{nearest(split, info.splits)}"
                 )
         if self.building not in info.classes:
             raise InputError(
-                f"building={self.building}: no class of {info.name}"
-                f"{nearest(self.building, info.classes)}"
+                f"building={self.building}",
+                f"no class of {info.name}{nearest(self.building, info.classes)}",
             )
         if not info.is_rgb8:
             raise InputError(
@@ -311,17 +312,19 @@ class Chain:
             )
         if self.test and self._folders(self.train) & self._folders(self.test):
             raise InputError(
-                f"test={self.test}: shares images with train={self.train}; take another split"
+                f"test={self.test}", f"shares images with train={self.train}", "take another split"
             )
         if self.labels and info.tiles:
             raise InputError(
-                f"labels={self.labels}: {info.name} is of whole tiles, which have no single label; "
-                "cut them, and describe the folders by a data set of their own"
+                f"labels={self.labels}",
+                f"{info.name} is of whole tiles, which have no single label",
+                "cut them, and describe the folders by a data set of their own",
             )
         if self.labels and self.is_oracle:
             raise InputError(
-                f"labels={self.labels}: without masks of the training tiles there is no truth to "
-                "choose by; leave --oracle and the settings *.oracle out"
+                f"labels={self.labels}",
+                "without masks of the training tiles there is no truth to choose by",
+                "leave --oracle and the settings *.oracle out",
             )
         value_fits = self.mask_value is None or 0 <= self.mask_value <= 255
         require(value_fits, "mask_value", self.mask_value, "0 to 255")
@@ -364,7 +367,7 @@ def load_chain(path: str | Path, overrides: Sequence[str] = ()) -> Chain:
     path = Path(path)
     chain = getattr(import_config(path, (Chain, *SECTIONS)), "chain", None)
     if not isinstance(chain, Chain):
-        raise InputError(f"{path}: defines no 'chain = Chain(...)'; see config/weak/")
+        raise InputError(path, "defines no 'chain = Chain(...)'", "see config/weak/")
     hints = typing.get_type_hints(Chain)
     types: dict[str, Any] = {key: hints[key] for key in _PLAIN}
     for section in _section_names():

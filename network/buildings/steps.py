@@ -121,9 +121,9 @@ def _check_long_sides(work: Work) -> None:
     length = int(np.median([max(tile.size) for tile in work.tiles]))
     if not low <= length <= high:
         raise InputError(
-            f"classifier.long_sides=({low}, {high}): resizes tiles of {length} pixels to another "
-            f"size than the maps are made at; give one around it, such as "
-            f"({3 * length // 4}, {5 * length // 4}), or other tiles"
+            f"classifier.long_sides=({low}, {high})",
+            f"resizes tiles of {length} pixels to another size than the maps are made at",
+            f"give one around it, such as ({3 * length // 4}, {5 * length // 4}), or other tiles",
         )
 
 
@@ -172,8 +172,9 @@ def final_experiment(work: Work, is_full: bool, made: str) -> Experiment:
     experiment = load_experiment(final.config, words)
     if experiment.dataset.name != BUILDING.name:
         raise InputError(
-            f"final.config={final.config}: is on {experiment.dataset.name}, not on "
-            f"{BUILDING.name}; take one of config/building/"
+            f"final.config={final.config}",
+            f"is on {experiment.dataset.name}, not on {BUILDING.name}",
+            "take one of config/building/",
         )
     return experiment
 

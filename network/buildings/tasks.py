@@ -270,7 +270,9 @@ def fit(
     """
     if len(tiles) < batch_size:
         raise InputError(
-            f"{key}.batch_size={batch_size}: there are only {len(tiles)} labeled tiles; lower it"
+            f"{key}.batch_size={batch_size}",
+            f"there are only {len(tiles)} labeled tiles",
+            "lower it",
         )
     last = folder / LAST
     done = read_checkpoint(last)["epoch"] + 1 if last.is_file() else 0

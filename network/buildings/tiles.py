@@ -133,8 +133,9 @@ def _check_names(results: Sequence[Sequence[tuple[str, int | None]]]) -> None:
     name, times = names.most_common(1)[0]
     if times > 1:
         raise InputError(
-            f"{name}: the name of {times} tiles; rename the image that is called so, or that of "
-            "which it is a part"
+            name,
+            f"the name of {times} tiles",
+            "rename the image that is called so, or that of which it is a part",
         )
 
 
@@ -221,8 +222,9 @@ def _whole_images(chain: Chain, path: Path, folder: Path) -> dict[str, int]:
         alone = sorted(names.keys() - others.keys())
         if alone:
             raise InputError(
-                f"{path}: {what.format(alone[0])} ({len(alone)} of {len(names)}); correct the "
-                "list, whose names are without ending"
+                path,
+                f"{what.format(alone[0])} ({len(alone)} of {len(names)})",
+                "correct the list, whose names are without ending",
             )
     for name, sample in samples.items():
         write_image(folder / f"{name}.png", read_image(sample.image, info))
@@ -283,9 +285,11 @@ def _check_both(chain: Chain, counts: TileCounts) -> None:
     ):
         if not number:
             raise InputError(
-                f"{source}: no tile is one {kind} buildings ({counts.positive} positive, "
+                source,
+                f"no tile is one {kind} buildings ({counts.positive} positive, "
                 f"{counts.negative} negative, {counts.left_out} left out), and the classifier "
-                f"needs both kinds; {'correct the list' if chain.labels else remedy}"
+                "needs both kinds",
+                f"{'correct the list' if chain.labels else remedy}",
             )
 
 
@@ -308,17 +312,17 @@ def read_labels(path: Path) -> dict[str, int]:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
-            f"{path}: not a readable CSV with the columns name and label ({error})"
+            path, f"not a readable CSV with the columns name and label ({error})"
         ) from error
     if not rows or not {"name", "label"} <= rows[0].keys():
-        raise InputError(f"{path}: expected a CSV with the columns name and label, and rows")
+        raise InputError(path, "expected a CSV with the columns name and label, and rows")
     labels: dict[str, int] = {}
     for number, row in enumerate(rows, start=2):
         name = row["name"]
         if row["label"] not in ("0", "1"):
-            raise InputError(f"{path}: line {number}: label '{row['label']}', expected 0 or 1")
+            raise InputError(path, f"line {number}: label '{row['label']}', expected 0 or 1")
         if name in labels:
-            raise InputError(f"{path}: line {number}: '{name}' for the second time")
+            raise InputError(path, f"line {number}: '{name}' for the second time")
         labels[name] = int(row["label"])
     return labels
 
@@ -333,7 +337,7 @@ def find_tiles(images: Path, labels: Mapping[str, int], info: DatasetInfo) -> li
     for name in sorted(labels):
         path = images / f"{name}.png"
         if not path.is_file():
-            raise InputError(f"{path}: no such tile, but the list names it; make the tiles anew")
+            raise InputError(path, "no such tile, but the list names it", "make the tiles anew")
         tiles.append(Sample(name=name, image=path, size=fitting_size(path, info)))
     return tiles
 

@@ -96,8 +96,10 @@ class Work:
         """
         if self.chain.labels:
             raise InputError(
-                f"{self.chain.labels}: the labels come from this list, there is no truth of the "
-                "training tiles to choose by; leave --oracle"
+                self.chain.labels,
+                "the labels come from this list, there is no truth of the training tiles to "
+                "choose by",
+                "leave --oracle",
             )
         return find_samples(BUILDING, self.data, "train")
 
@@ -117,4 +119,4 @@ def read_map(path: Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False).astype(np.float32)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: unreadable ({error}); delete it, and repeat its step") from error
+        raise InputError(path, f"unreadable ({error})", "delete it, and repeat its step") from error

@@ -48,9 +48,9 @@ def main(description: str) -> None:
     info = base.dataset
     split = args.split or base.data.test
     if split not in info.splits:
-        raise InputError(f"--split {split}: {info.name} has none{nearest(split, info.splits)}")
+        raise InputError(f"--split {split}", f"{info.name} has none{nearest(split, info.splits)}")
     if not info.splits[split][0].masks:
-        raise InputError(f"--split {split}: a server holds its labels; give --split val")
+        raise InputError(f"--split {split}", "a server holds its labels", "give --split val")
     output = args.output or Path("fig_results/ablation") / args.table / info.name
     if args.run:
         slug, seed = args.run
@@ -95,7 +95,7 @@ def parse_args(description: str) -> argparse.Namespace:
     add("--run", nargs=2, metavar=("VARIANT", "SEED"), help="this run alone; for the tool itself")
     args = parse_with_overrides(parser)
     if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
-        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: give each once, 0 or above")
+        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}", "give each once, 0 or above")
     return args
 
 
@@ -105,8 +105,9 @@ def check_devices(devices: list[str]) -> None:
         is_there = device.isdecimal() and int(device) < torch.cuda.device_count()
         if device not in ("auto", "cpu") and not is_there:
             raise InputError(
-                f"--devices {device}: this machine has {torch.cuda.device_count()} GPUs that torch "
-                "can use; give their numbers from 0, or cpu"
+                f"--devices {device}",
+                f"this machine has {torch.cuda.device_count()} GPUs that torch can use",
+                "give their numbers from 0, or cpu",
             )
 
 
@@ -186,4 +187,4 @@ def run_process(
         text = log.read_bytes()[before:].decode(errors="replace")
         lines = [line for line in text.splitlines() if line.startswith("error: ")]
         reason = lines[-1].removeprefix("error: ") if lines else "see there"
-        raise InputError(f"{log}: the run '{variant.name}', seed {seed}, failed: {reason}")
+        raise InputError(log, f"the run '{variant.name}', seed {seed}, failed: {reason}")

@@ -129,13 +129,13 @@ def parse_args(description: str) -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="write the figures there, too")
     args = parse_with_overrides(parser)
     if args.subject not in SUBJECTS:
-        raise InputError(f"'{args.subject}': cannot be measured; known: {', '.join(SUBJECTS)}")
+        raise InputError(f"'{args.subject}'", "cannot be measured", f"known: {', '.join(SUBJECTS)}")
     for flag, values in (("size", args.size), ("batch", args.batch), ("classes", args.classes)):
         if values and min(values) < 1:
-            raise InputError(f"--{flag} {min(values)}: must be at least 1")
+            raise InputError(f"--{flag} {min(values)}", "must be at least 1")
     for flag, value in (("repeats", args.repeats), ("threads", args.threads)):
         if value is not None and value < 1:
-            raise InputError(f"--{flag} {value}: must be at least 1")
+            raise InputError(f"--{flag} {value}", "must be at least 1")
     return args
 
 
@@ -177,7 +177,7 @@ def experiments(args: argparse.Namespace) -> list[tuple[Experiment, str]]:
 def with_classes(experiment: Experiment, count: int) -> Experiment:
     """The experiment for another number of classes."""
     if not isinstance(experiment.model, partial) or not isinstance(experiment.loss, partial):
-        raise InputError(f"--classes: {experiment.config} fixes its model's class count")
+        raise InputError("--classes", f"{experiment.config} fixes its model's class count")
     shades = tuple((number % 256, number // 256, 0) for number in range(count))
     names = tuple(map(str, range(count)))
     info = replace(experiment.dataset, classes=names, palette=shades, ignore_index=count, scored=())

@@ -27,7 +27,7 @@ def main(description: str) -> None:
     args.splits = args.splits or [split for split in SPLITS if split in info.splits]
     for split in args.splits:
         if split not in info.splits:
-            raise InputError(f"--splits {split}: no such split{nearest(split, info.splits)}")
+            raise InputError(f"--splits {split}", f"no such split{nearest(split, info.splits)}")
     diagnosis = examine(info, experiment.root, args.splits, workers=args.workers)
     print_splits(diagnosis, args.splits)
     for finding in diagnosis.findings:

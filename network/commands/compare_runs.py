@@ -28,18 +28,18 @@ def main(description: str) -> None:
     args = parse_args(description)
     for path in args.output:
         if path.suffix not in SUFFIXES:
-            raise InputError(f"-o {path}: end the name in {', '.join(SUFFIXES)}")
+            raise InputError(f"-o {path}", f"end the name in {', '.join(SUFFIXES)}")
     models = read_models(args.runs)
     kinds = common_kinds(models)
     if args.labels:
         if args.labels not in kinds:
             raise InputError(
-                f"--labels {args.labels}: not in all runs{nearest(args.labels, kinds)}"
+                f"--labels {args.labels}", f"not in all runs{nearest(args.labels, kinds)}"
             )
         kinds = [args.labels]
     if args.paired and len(models) < 2:
         raise InputError(
-            f"--paired: all runs are named '{models[0].name}'; name two models, e.g. A=FOLDER"
+            "--paired", f"all runs are named '{models[0].name}'", "name two models, e.g. A=FOLDER"
         )
     comparisons = [compare(models, kind, args.per_class, args.mix_protocols) for kind in kinds]
     differences = [paired_differences(models, kind) if args.paired else [] for kind in kinds]

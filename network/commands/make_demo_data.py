@@ -44,13 +44,13 @@ def check_args(args: argparse.Namespace) -> None:
         count = getattr(args, f"scenes_{split}")
         if not 1 <= count <= SEEDS_PER_SPLIT:
             raise InputError(
-                f"--scenes-{split} {count}: expected a number from 1 to {SEEDS_PER_SPLIT}"
+                f"--scenes-{split} {count}", f"expected a number from 1 to {SEEDS_PER_SPLIT}"
             )
     if min(args.size) < MIN_SIZE:
         height, width = args.size
-        raise InputError(f"--size {height} {width}: expected at least {MIN_SIZE} pixels a side")
+        raise InputError(f"--size {height} {width}", f"expected at least {MIN_SIZE} pixels a side")
     if args.seed < 0:
-        raise InputError(f"--seed {args.seed}: expected 0 or more")
+        raise InputError(f"--seed {args.seed}", "expected 0 or more")
 
 
 def plan(args: argparse.Namespace) -> list[SceneTile]:

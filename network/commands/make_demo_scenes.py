@@ -37,5 +37,5 @@ def parse_args(description: str) -> argparse.Namespace:
     args = parser.parse_args()
     for key, least in (("train", 2), ("test", 2), ("side", 32), ("seed", 0)):
         if getattr(args, key) < least:
-            raise InputError(f"--{key} {getattr(args, key)}: expected {least} or more")
+            raise InputError(f"--{key} {getattr(args, key)}", f"expected {least} or more")
     return args

@@ -23,9 +23,9 @@ def main(description: str) -> None:
     add("--count", type=int, default=4, help="images, evenly spread over the split")
     args = parse_with_overrides(parser)
     if args.count < 1:
-        raise InputError(f"--count {args.count}: expected 1 or more")
+        raise InputError(f"--count {args.count}", "expected 1 or more")
     if args.output.suffix.lower() != ".png":
-        raise InputError(f"{args.output}: the figure is a PNG; end the name in .png")
+        raise InputError(args.output, "the figure is a PNG", "end the name in .png")
 
     experiment = load_experiment(args.config, args.overrides)
     split = "val" if args.val else experiment.data.test

@@ -25,9 +25,9 @@ def main(description: str) -> None:
     experiment = load_experiment(args.config, args.overrides)
     info, split = experiment.dataset, args.split or experiment.data.train
     if split not in info.splits:
-        raise InputError(f"--split {split}: no such split{nearest(split, info.splits)}")
+        raise InputError(f"--split {split}", f"no such split{nearest(split, info.splits)}")
     if args.figure and args.figure.suffix.lower() != ".png":
-        raise InputError(f"{args.figure}: the figure is a PNG; end the name in .png")
+        raise InputError(args.figure, "the figure is a PNG", "end the name in .png")
     counts = make_point_labels(
         info,
         experiment.root,
@@ -65,9 +65,11 @@ def parse_args(description: str) -> argparse.Namespace:
     if args.points:
         for key in ("mode", "budget", "share", "seed"):
             if getattr(args, key) is not None:
-                raise InputError(f"--points: all points of the file are taken; leave --{key} out")
+                raise InputError(
+                    "--points", "all points of the file are taken", f"leave --{key} out"
+                )
         if not args.points.exists():
-            raise InputError(f"{args.points}: no such file or folder")
+            raise InputError(args.points, "no such file or folder")
         args.source = args.points
     else:
         args.source = PointRule(

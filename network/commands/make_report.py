@@ -23,9 +23,9 @@ def main(description: str) -> None:
     add("--device", default="auto", help="for the heatmaps: cpu, cuda, ... (default auto)")
     args = parse_with_overrides(parser)
     if args.images < 1:
-        raise InputError(f"--images {args.images}: expected 1 or more")
+        raise InputError(f"--images {args.images}", "expected 1 or more")
     if args.heatmaps < 0:
-        raise InputError(f"--heatmaps {args.heatmaps}: expected 0 or more")
+        raise InputError(f"--heatmaps {args.heatmaps}", "expected 0 or more")
     protocol = read_protocol(args.folder)
     recorded = [f"{key}={value}" for key, value in protocol["settings"].items()]
     try:

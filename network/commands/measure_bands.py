@@ -27,7 +27,7 @@ def main(description: str) -> None:
     found: dict[Path, Sample] = {}
     for split in splits:
         if split not in info.splits:
-            raise InputError(f"--splits {split}: no such split{nearest(split, info.splits)}")
+            raise InputError(f"--splits {split}", f"no such split{nearest(split, info.splits)}")
         # A file counts once, although two splits may share its folder.
         found |= {s.image: s for s in find_samples(info, experiment.root, split)}
     samples = list(found.values())
@@ -41,8 +41,9 @@ def main(description: str) -> None:
     constant = [number for number, band in enumerate(bands, start=1) if not band.std]
     if constant:
         raise InputError(
-            f"{experiment.root}: band {constant[0]} has one value everywhere; leave it out of the "
-            "images"
+            experiment.root,
+            f"band {constant[0]} has one value everywhere",
+            "leave it out of the images",
         )
     print(config_text(bands, info))
 

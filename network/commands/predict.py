@@ -32,9 +32,9 @@ def main(description: str) -> None:
     args = parse_with_overrides(parser)
     for flag, value in (("-p", args.patch), ("-b", args.batch_size)):
         if value < 1:
-            raise InputError(f"{flag} {value}: must be at least 1")
+            raise InputError(f"{flag} {value}", "must be at least 1")
     if not 0 <= args.overlap < args.patch:
-        raise InputError(f"--overlap {args.overlap}: must be at least 0 and less than a patch")
+        raise InputError(f"--overlap {args.overlap}", "must be at least 0 and less than a patch")
     experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
     count = predict_folder(
         experiment,

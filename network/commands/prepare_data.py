@@ -23,7 +23,7 @@ def main(description: str) -> None:
     args = parse_args(description)
     info = DATA_SETS[args.dataset]
     if args.infrared and (info.tiles is None or info.tiles.infrared_image is None):
-        raise InputError(f"--infrared: {info.name} has one kind of images; leave it out")
+        raise InputError("--infrared", f"{info.name} has one kind of images", "leave it out")
     preparation = Preparation(
         info=info,
         archives=args.archives,

@@ -48,7 +48,7 @@ def _chosen(args: argparse.Namespace, work: Work) -> Sequence[Step]:
     names = [step.name for step in STEPS]
     for flag, name in (("--only", args.only), ("--until", args.until)):
         if name and name not in names:
-            raise InputError(f"{flag} {name}: no such step{nearest(name, names)}")
+            raise InputError(f"{flag} {name}", f"no such step{nearest(name, names)}")
     if args.only:
         return [STEPS[names.index(args.only)]]
     chosen = STEPS[: names.index(args.until) + 1] if args.until else STEPS
@@ -86,7 +86,7 @@ def _open(args: argparse.Namespace) -> Work:
             pseudo=replace(chain.pseudo, oracle=chain.pseudo.crf == "none"),
         )
     if args.work.exists() and not args.work.is_dir():
-        raise InputError(f"--work {args.work}: is a file; give a folder")
+        raise InputError(f"--work {args.work}", "is a file", "give a folder")
     if not is_unused(args.work) and not (args.work / "steps").is_dir():
-        raise InputError(f"--work {args.work}: holds other files; give a folder of its own")
+        raise InputError(f"--work {args.work}", "holds other files", "give a folder of its own")
     return Work(chain, args.work, find_device(args.device))

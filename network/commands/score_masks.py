@@ -30,7 +30,7 @@ def main(description: str) -> None:
     add("--overwrite", action="store_true", help="delete the scores of other masks in -o")
     args = parse_with_overrides(parser)
     if args.boundary_tolerance < 0:
-        raise InputError(f"--boundary-tolerance {args.boundary_tolerance}: must be at least 0")
+        raise InputError(f"--boundary-tolerance {args.boundary_tolerance}", "must be at least 0")
     name = f"name={args.name or args.output.resolve().name}"
     experiment = load_experiment(args.config, [*args.overrides, name])
     score_masks(

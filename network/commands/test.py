@@ -34,16 +34,17 @@ def run_test(description: str, name: str | None = None) -> None:
     ours = experiment.dataset
     if dataset and (ours.classes, ours.tiles) != (dataset.classes, dataset.tiles):
         raise InputError(
-            f"{args.config}: is for {ours.name}, not for {dataset.name}; use the test script of "
-            "that data set, or test_custom.py"
+            args.config,
+            f"is for {ours.name}, not for {dataset.name}",
+            "use the test script of that data set, or test_custom.py",
         )
     if args.batch_size < 1:
-        raise InputError(f"--batch-size {args.batch_size}: must be at least 1")
+        raise InputError(f"--batch-size {args.batch_size}", "must be at least 1")
     if args.boundary_tolerance < 0:
-        raise InputError(f"--boundary-tolerance {args.boundary_tolerance}: must be at least 0")
+        raise InputError(f"--boundary-tolerance {args.boundary_tolerance}", "must be at least 0")
     split = "val" if args.val else experiment.data.test
     if split not in experiment.dataset.splits:
-        raise InputError(f"--val: {experiment.dataset.name} has no split 'val'")
+        raise InputError("--val", f"{experiment.dataset.name} has no split 'val'")
     evaluate(
         experiment,
         checkpoint=chosen_checkpoint(experiment, args.checkpoint),
@@ -73,16 +74,17 @@ def run_frames_test(description: str, name: str) -> None:
     dataset = DATA_SETS[name]
     args = parse_with_overrides(_frames_parser(description, dataset.name))
     if args.dataset != dataset.name:
-        raise InputError(f"-d {args.dataset}: this script is for {dataset.name}")
+        raise InputError(f"-d {args.dataset}", f"this script is for {dataset.name}")
     experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
     if experiment.dataset.classes != dataset.classes:
         raise InputError(
-            f"{args.config}: is for {experiment.dataset.name}, not for {dataset.name}; use the "
-            "test script of that data set, or test_custom.py"
+            args.config,
+            f"is for {experiment.dataset.name}, not for {dataset.name}",
+            "use the test script of that data set, or test_custom.py",
         )
     for flag, value in (("-ph", args.patch_height), ("-pw", args.patch_width), ("-b", args.batch)):
         if value < 1:
-            raise InputError(f"{flag} {value}: must be at least 1")
+            raise InputError(f"{flag} {value}", "must be at least 1")
     # The official folders are uavid_train, uavid_val and uavid_test.
     split = args.input.resolve().name.removeprefix(f"{dataset.name}_")
     evaluate(

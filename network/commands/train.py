@@ -22,7 +22,9 @@ def main(description: str) -> None:
     args = parse_args(description)
     if args.resume and args.init_from:
         raise InputError(
-            f"--init-from {args.init_from}: a run that goes on has its weights; leave out --resume"
+            f"--init-from {args.init_from}",
+            "a run that goes on has its weights",
+            "leave out --resume",
         )
     experiment = load_experiment(args.config, [*args.overrides, *flag_overrides(args)])
     train(

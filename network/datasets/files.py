@@ -43,19 +43,19 @@ def list_images(folder: Path) -> dict[str, Path]:
             called an image is no file, or has a name that no other program can be told.
     """
     if folder.is_file():
-        raise InputError(f"{folder}: is a file; give the folder that it is in")
+        raise InputError(folder, "is a file", "give the folder that it is in")
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; see 'Data' in README.md for the folders")
+        raise InputError(folder, "no such folder", "see 'Data' in README.md for the folders")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
         _check_file(path)
         if path.stem in files:
-            raise InputError(f"{path}: same name as {files[path.stem].name}; keep one of them")
+            raise InputError(path, f"same name as {files[path.stem].name}", "keep one of them")
         files[path.stem] = path
     if not files:
-        raise InputError(f"{folder}: no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(folder, f"no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
     return files
 
 
@@ -64,9 +64,9 @@ def _check_file(path: Path) -> None:
         path.name.encode()
     except UnicodeEncodeError:
         name = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
-        raise InputError(f"{name}: its name is not UTF-8; rename it") from None
+        raise InputError(name, "its name is not UTF-8", "rename it") from None
     if not path.is_file():  # a pipe, for example, would be waited for
-        raise InputError(f"{path}: is no file; remove it from this folder")
+        raise InputError(path, "is no file", "remove it from this folder")
 
 
 # Headers ----------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def fitting_header(path: Path, info: DatasetInfo) -> Header:
     header = read_header(path)
     _check_bands(path, header, info)
     if header.color not in COLORS:
-        raise InputError(f"{path}: a {header.color} image; convert it to gray or RGB")
+        raise InputError(path, f"a {header.color} image", "convert it to gray or RGB")
     _check_orientation(path, header, info)
     return header
 
@@ -113,8 +113,9 @@ def check_pair(image: Path, mask: Path, image_header: Header, info: DatasetInfo)
     size, expected = used_size(header, info), used_size(image_header, info)
     if size != expected:
         raise InputError(
-            f"{mask}: {size[0]} x {size[1]} pixels, its image {image} has {expected[0]} x "
-            f"{expected[1]}; both must have one size"
+            mask,
+            f"{size[0]} x {size[1]} pixels, its image {image} has {expected[0]} x {expected[1]}",
+            "both must have one size",
         )
     if image_header.place is None or header.place is None:
         return
@@ -126,8 +127,9 @@ def check_pair(image: Path, mask: Path, image_header: Header, info: DatasetInfo)
         ]
         other = "" if systems[0] == systems[1] else f" (in {systems[0]}, not {systems[1]})"
         raise InputError(
-            f"{mask}: lies {where} its image {image}{other}; warp it to the image's grid "
-            "(gdalwarp), or correct its georeference (gdal_edit.py)"
+            mask,
+            f"lies {where} its image {image}{other}",
+            "warp it to the image's grid (gdalwarp), or correct its georeference (gdal_edit.py)",
         )
 
 
@@ -139,9 +141,10 @@ def _check_bands(path: Path, header: Header, info: DatasetInfo) -> None:
     if (bands, header.dtype) != (info.bands, info.dtype):
         remedy = "convert it to RGB" if info.is_rgb8 else "convert it"
         raise InputError(
-            f"{path}: {_count(header.bands)} of {header.dtype}, {info.name} has "
-            f"{_count(info.bands)} of {info.dtype}; {remedy}, or say what the images have in the "
-            "config's DatasetInfo"
+            path,
+            f"{_count(header.bands)} of {header.dtype}, {info.name} has {_count(info.bands)} of "
+            f"{info.dtype}",
+            f"{remedy}, or say what the images have in the config's DatasetInfo",
         )
 
 
@@ -152,9 +155,11 @@ def _count(bands: int) -> str:
 def _check_orientation(path: Path, header: Header, info: DatasetInfo) -> None:
     if header.orientation != 1 and info.exif_orientation is None:
         raise InputError(
-            f"{path}: viewers turn this image (its EXIF orientation is {header.orientation}), and "
-            "masks lie wrong on one of the two; say which they were drawn on in the config's "
-            "DatasetInfo: exif_orientation='shown', or 'stored'"
+            path,
+            f"viewers turn this image (its EXIF orientation is {header.orientation}), and masks "
+            "lie wrong on one of the two",
+            "say which they were drawn on in the config's DatasetInfo: "
+            "exif_orientation='shown', or 'stored'",
         )
 
 
@@ -202,7 +207,7 @@ def read_rgb(path: Path) -> np.ndarray:
 def _rgb(path: Path, raster: Raster) -> np.ndarray:
     image = raster.values
     if image.dtype != np.uint8:
-        raise InputError(f"{path}: {image.dtype} pixels; convert the images to 8 bits a channel")
+        raise InputError(path, f"{image.dtype} pixels", "convert the images to 8 bits a channel")
     if raster.table:
         colors = np.zeros((256, 3), np.uint8)
         for index, color in raster.table.items():
@@ -301,7 +306,9 @@ def _labels_of_colors(
 ) -> np.ndarray:
     if raster.values.shape[2] > 3:
         raise InputError(
-            f"{path}: {raster.header.bands} bands; a mask has one of labels, or three of colors"
+            path,
+            f"{raster.header.bands} bands",
+            "a mask has one of labels, or three of colors",
         )
     if raster.header.is_lossy and unknown == "error":
         raise lossy_mask(path, option)
@@ -323,8 +330,9 @@ def lossy_mask(path: Path, option: str | None = None) -> InputError:
     """For a mask that a lossy format has changed."""
     nearest = f", or give {option}: nearest takes the nearest class" if option else ""
     return InputError(
-        f"{path}: compressed with loss, so that some of its labels are wrong; save the mask anew "
-        f"from its source, as PNG or a lossless TIFF{nearest}"
+        path,
+        "compressed with loss, so that some of its labels are wrong",
+        f"save the mask anew from its source, as PNG or a lossless TIFF{nearest}",
     )
 
 
@@ -342,10 +350,11 @@ def check_labels(labels: np.ndarray, info: DatasetInfo, source: str) -> None:
     if wrong.any():
         row, column = np.argwhere(wrong)[0].tolist()
         raise InputError(
-            f"{source}: label {labels[row, column]} at row {row}, column {column} is out of range "
-            f"({int(wrong.sum())} pixels); {info.name} has labels 0 to {info.num_classes - 1} and "
-            f"{info.ignore_index} to ignore; correct the mask, or call this its no-data value "
-            "(gdal_edit.py -a_nodata)"
+            source,
+            f"label {labels[row, column]} at row {row}, column {column} is out of range "
+            f"({int(wrong.sum())} pixels); {info.name} has labels 0 to {info.num_classes - 1} "
+            f"and {info.ignore_index} to ignore",
+            "correct the mask, or call this its no-data value (gdal_edit.py -a_nodata)",
         )
 
 

@@ -25,18 +25,21 @@ def check_folders(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
     """
     for output in outputs:
         if output.exists() and not output.is_dir():
-            raise InputError(f"{output}: is a file; the output must be a folder")
+            raise InputError(output, "is a file", "the output must be a folder")
         for source in inputs:
             if _contains(output, source):
                 raise InputError(
-                    f"{output}: the output folder is or contains the input folder {source}, "
-                    "which replacing it would delete; choose another output folder"
+                    output,
+                    f"the output folder is or contains the input folder {source}, which "
+                    "replacing it would delete",
+                    "choose another output folder",
                 )
     for one, other in combinations(outputs, 2):
         if _contains(one, other) or _contains(other, one):
             raise InputError(
-                f"{one}: this output folder overlaps the output folder {other}; "
-                "give two separate folders"
+                one,
+                f"this output folder overlaps the output folder {other}",
+                "give two separate folders",
             )
 
 
@@ -55,8 +58,9 @@ def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
     for path in sorted(folder.iterdir()):
         if not is_ours(path):
             raise InputError(
-                f"{path}: not made by this tool, which replaces the whole folder; "
-                "move it away or choose another output folder"
+                path,
+                "not made by this tool, which replaces the whole folder",
+                "move it away or choose another output folder",
             )
 
 
@@ -69,7 +73,7 @@ def check_manifest(folder: Path, name: str) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise InputError(f"{folder}: is a file; choose a folder with --output")
+        raise InputError(folder, "is a file", "choose a folder with --output")
     manifest = folder / name
     text = manifest.read_text(encoding="utf-8", errors="replace") if manifest.is_file() else ""
     made = {name, *text.splitlines()}
@@ -77,8 +81,9 @@ def check_manifest(folder: Path, name: str) -> None:
         is_folder = path.is_dir() and not path.is_symlink()
         if not is_folder and path.relative_to(folder).as_posix() not in made:
             raise InputError(
-                f"{path}: not made by this tool, which replaces the whole folder; "
-                "move it away or choose another --output"
+                path,
+                "not made by this tool, which replaces the whole folder",
+                "move it away or choose another --output",
             )
 
 
@@ -124,13 +129,13 @@ def _naming(folders: Sequence[Path], partials: Sequence[Path]) -> Iterator[None]
     except OSError as error:
         path = error.filename2 or error.filename
         if path is None:
-            raise InputError(f"{folders[0]}: {why_not_written(error)}") from error
+            raise InputError(folders[0], f"{why_not_written(error)}") from error
         for folder, partial in zip(folders, partials, strict=True):
             if Path(path).is_relative_to(partial):
                 where = folder / Path(path).relative_to(partial)
-                raise InputError(f"{where}: {why_not_written(error)}") from error
+                raise InputError(where, f"{why_not_written(error)}") from error
             if Path(path) == folder:
-                raise InputError(f"{folder}: {why_not_written(error)}") from error
+                raise InputError(folder, f"{why_not_written(error)}") from error
         raise
 
 

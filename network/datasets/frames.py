@@ -18,7 +18,7 @@ def find_frames(folder: Path, info: DatasetInfo) -> list[Sample]:
     """
     sequences = sorted(folder.glob(f"seq*/{IMAGES}"))
     if not sequences:
-        raise InputError(f"{folder}: no seqN/{IMAGES} in it; give the folder of the sequences")
+        raise InputError(folder, f"no seqN/{IMAGES} in it", "give the folder of the sequences")
     frames = []
     for images in sequences:
         labels = images.parent / LABELS
@@ -26,7 +26,7 @@ def find_frames(folder: Path, info: DatasetInfo) -> list[Sample]:
         for stem, path in list_images(images).items():
             header = fitting_header(path, info)
             if masks and stem not in masks:
-                raise InputError(f"{labels}: no labels of {path}; add them, or remove the folder")
+                raise InputError(labels, f"no labels of {path}", "add them, or remove the folder")
             if masks:
                 check_pair(path, masks[stem], header, info)
             name = f"{images.parent.name}/{LABELS}/{stem}"
@@ -35,7 +35,8 @@ def find_frames(folder: Path, info: DatasetInfo) -> list[Sample]:
     unlabeled = [frame for frame in frames if not frame.masks]
     if unlabeled and len(unlabeled) < len(frames):
         raise InputError(
-            f"{unlabeled[0].image.parent.parent}: no {LABELS} folder ({len(unlabeled)} of "
-            f"{len(frames)} frames without labels); add them, or keep these sequences elsewhere"
+            f"{unlabeled[0].image.parent.parent}",
+            f"no {LABELS} folder ({len(unlabeled)} of {len(frames)} frames without labels)",
+            "add them, or keep these sequences elsewhere",
         )
     return frames

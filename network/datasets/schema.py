@@ -161,8 +161,9 @@ class DatasetInfo:
             masks: tuple[MaskFolder, ...] = ()
             if name and not folder.masks:
                 raise InputError(
-                    f"{self.name}: its split '{split}' has no masks beside which '{name}' could "
-                    "be; take another split"
+                    self.name,
+                    f"its split '{split}' has no masks beside which '{name}' could be",
+                    "take another split",
                 )
             if name:
                 beside = PurePosixPath(folder.masks[0].folder).parent

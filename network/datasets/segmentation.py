@@ -50,16 +50,19 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
         for sample in _folder_samples(root, folder, info):
             if sample.name in samples:
                 raise InputError(
-                    f"{sample.image}: same name as {samples[sample.name].image}; masks are saved "
-                    "by name, rename one of the two"
+                    sample.image,
+                    f"same name as {samples[sample.name].image}",
+                    "masks are saved by name, rename one of the two",
                 )
             samples[sample.name] = sample
     found = list(samples.values())
     for sample in found:
         if sample.masks.keys() != found[0].masks.keys():
             raise InputError(
-                f"{sample.image}: its masks are {' and '.join(sample.masks)}, those of "
-                f"{found[0].image} {' and '.join(found[0].masks)}; make them in one way"
+                sample.image,
+                f"its masks are {' and '.join(sample.masks)}, those of {found[0].image} "
+                f"{' and '.join(found[0].masks)}",
+                "make them in one way",
             )
     return found
 
@@ -90,8 +93,9 @@ def _folder_samples(root: Path, folder: Folder, info: DatasetInfo) -> list[Sampl
         kind = (read_provenance(path) or {}).get("label_kind", mask_folder.kind)
         if kind in masks:
             raise InputError(
-                f"{path}: {kind} masks, as in another folder of this split; cut "
-                "the eroded ones with --eroded, or remove one of the two"
+                path,
+                f"{kind} masks, as in another folder of this split",
+                "cut the eroded ones with --eroded, or remove one of the two",
             )
         masks[kind] = _paired_masks(images, root / folder.images, path)
     with ThreadPoolExecutor() as pool:  # waits for the disk more than it computes
@@ -107,8 +111,10 @@ def _paired_masks(images: dict, image_folder: Path, mask_folder: Path) -> dict[s
         alone = [path for name, path in one.items() if name not in other]
         if alone:
             raise InputError(
-                f"{alone[0]}: no {what} of this name in {folder} ({len(alone)} of {len(one)} files "
-                "without one); add the missing files or remove these"
+                alone[0],
+                f"no {what} of this name in {folder} ({len(alone)} of {len(one)} files without "
+                "one)",
+                "add the missing files or remove these",
             )
     return masks
 
@@ -166,7 +172,7 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
         digests[kind] = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
         pixels[kind] = tuple(np.sum(counts, axis=0).tolist())
     if not any(map(any, pixels.values())):
-        raise InputError(f"{info.name}: no pixel of the {split} masks has a class; wrong masks?")
+        raise InputError(info.name, f"no pixel of the {split} masks has a class", "wrong masks?")
     return Labels(digests, pixels)
 
 

@@ -125,10 +125,11 @@ class PartialCrossEntropy(nn.Module):
         ):
             if value not in known:
                 raise InputError(
-                    f"loss.{key}={value}: must be one of {', '.join(known)}{nearest(value, known)}"
+                    f"loss.{key}={value}",
+                    f"must be one of {', '.join(known)}{nearest(value, known)}",
                 )
         if gamma < 0:
-            raise InputError(f"loss.gamma={gamma}: must be at least 0")
+            raise InputError(f"loss.gamma={gamma}", "must be at least 0")
         self.ignore_index, self.gamma, self.aux = ignore_index, gamma, aux
         self.rule, self.normalizer = weights, normalizer
         self.counted = None if weights == "none" else counted  # nothing needs to be counted then

@@ -59,13 +59,14 @@ def read_checkpoint(path: Path) -> dict:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path}: holds more than tensors and plain data, or is no checkpoint; save its "
-            "'state_dict' alone where it was made, and give that file"
+            path,
+            "holds more than tensors and plain data, or is no checkpoint",
+            "save its 'state_dict' alone where it was made, and give that file",
         ) from error
     except _NOT_A_CHECKPOINT as error:
-        raise InputError(f"{path}: damaged or not a checkpoint; copy it again") from error
+        raise InputError(path, "damaged or not a checkpoint", "copy it again") from error
     if not isinstance(checkpoint, Mapping):
-        raise InputError(f"{path}: not a checkpoint, it holds a {type(checkpoint).__name__}")
+        raise InputError(path, f"not a checkpoint, it holds a {type(checkpoint).__name__}")
     _check_settings(checkpoint.get(SETTINGS_KEY, {}), path)
     return dict(checkpoint)
 
@@ -73,9 +74,9 @@ def read_checkpoint(path: Path) -> dict:
 def check_readable(path: Path) -> None:
     """Raise an :class:`InputError` if there is no file ``path``."""
     if path.exists() and not path.is_file():
-        raise InputError(f"{path}: no file but a folder or a device; name a checkpoint in it")
+        raise InputError(path, "no file but a folder or a device", "name a checkpoint in it")
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; correct its name, or train it first")
+        raise InputError(path, "no such checkpoint", "correct its name, or train it first")
 
 
 def _check_archive(path: Path) -> None:
@@ -90,8 +91,9 @@ def _check_archive(path: Path) -> None:
         is_packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
         if is_packed or sum(record.file_size for record in records) > path.stat().st_size:
             raise InputError(
-                f"{path}: its records are compressed, which torch does not do; save it again by "
-                "torch.save where it was made"
+                path,
+                "its records are compressed, which torch does not do",
+                "save it again by torch.save where it was made",
             )
         for record in records:
             if record.CRC:  # 0 where its writer has left it out
@@ -103,8 +105,9 @@ def _check_archive(path: Path) -> None:
 def _check_settings(settings: object, path: Path) -> None:
     if not isinstance(settings, Mapping) or not is_plain(dict(settings)):
         raise InputError(
-            f"{path}: its '{SETTINGS_KEY}' are no settings of a run; remove that entry, and give "
-            "the config that it was trained with"
+            path,
+            f"its '{SETTINGS_KEY}' are no settings of a run",
+            "remove that entry, and give the config that it was trained with",
         )
 
 
@@ -133,17 +136,20 @@ def named_tensors(checkpoint: Mapping, path: Path) -> dict[str, Tensor]:
             break
     tensors = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise InputError(f"{path}: no weights in this file; expected a 'state_dict'")
+        raise InputError(path, "no weights in this file", "expected a 'state_dict'")
     for name, value in tensors.items():
         if not isinstance(name, str):
             raise InputError(
-                f"{path}: the weights have numbers or the like for names ({name!r}); save the "
-                "'state_dict' of the network"
+                path,
+                f"the weights have numbers or the like for names ({name!r})",
+                "save the 'state_dict' of the network",
             )
         if not is_dense(value):
             raise InputError(
-                f"{path}: {name} is no dense tensor with all its values; save the 'state_dict' of "
-                "the network itself, neither sparse nor quantized nor expanded nor on 'meta'"
+                path,
+                f"{name} is no dense tensor with all its values",
+                "save the 'state_dict' of the network itself, neither sparse nor quantized nor "
+                "expanded nor on 'meta'",
             )
     return _renamed(tensors, lambda parts: [part for part in parts if part not in _WRAPPERS], path)
 
@@ -160,7 +166,7 @@ def _renamed(tensors: dict[str, Tensor], rename: Any, path: Path) -> dict[str, T
     for name, value in tensors.items():
         new = ".".join(rename(name.split(".")))
         if new in result:
-            raise InputError(f"{path}: has {new} twice, under {name} too; save one network alone")
+            raise InputError(path, f"has {new} twice, under {name} too", "save one network alone")
         result[new] = value
     return result
 
@@ -182,14 +188,17 @@ def load_weights(model: nn.Module, path: Path, checkpoint: Mapping | None = None
     for name, value in state.items():
         if value.shape != expected[name].shape:
             raise InputError(
-                f"{path}: {name} has shape {tuple(value.shape)}, the model's is "
-                f"{tuple(expected[name].shape)}; this checkpoint has other classes, bands or "
-                "another encoder, give the config that it was trained with"
+                path,
+                f"{name} has shape {tuple(value.shape)}, the model's is "
+                f"{tuple(expected[name].shape)}",
+                "this checkpoint has other classes, bands or another encoder, give the config "
+                "that it was trained with",
             )
         if kind_of(value) != kind_of(expected[name]):
             raise InputError(
-                f"{path}: {name} holds {value.dtype} where the model has {expected[name].dtype}; "
-                "save the weights as they were trained"
+                path,
+                f"{name} holds {value.dtype} where the model has {expected[name].dtype}",
+                "save the weights as they were trained",
             )
     check_finite(state, expected, path)
     model.load_state_dict(state)
@@ -207,8 +216,9 @@ def weights_for(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[
             return from_reference(_renamed(state, _without_parallel, path), model)
         except (LookupError, ValueError, RuntimeError) as error:
             raise InputError(
-                f"{path}: looks like a checkpoint of the released code, but its names are others "
-                f"({error}); copy it again"
+                path,
+                f"looks like a checkpoint of the released code, but its names are others ({error})",
+                "copy it again",
             ) from error
     state = _renamed(state, lambda parts: _as_known(parts, known), path)
     if any(name.startswith(TASK_PREFIX) for name in state) and not state.keys() & known:
@@ -254,8 +264,9 @@ def check_finite(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], pa
     name = first_not_finite({n: value for n, value in state.items() if n not in constants})
     if name:
         raise InputError(
-            f"{path}: {name} is not finite, so that it predicts nothing; take an earlier "
-            "checkpoint, or train anew with a lower optim.lr"
+            path,
+            f"{name} is not finite, so that it predicts nothing",
+            "take an earlier checkpoint, or train anew with a lower optim.lr",
         )
 
 
@@ -297,6 +308,8 @@ def _check_names(expected: Iterable[str], found: Iterable[str], path: Path) -> N
     if missing or foreign:
         first = f"{missing[0]} is missing" if missing else f"{foreign[0]} is not in the model"
         raise InputError(
-            f"{path}: the checkpoint of another model ({len(missing)} names missing, "
-            f"{len(foreign)} foreign; {first}); give the config that it was trained with"
+            path,
+            f"the checkpoint of another model ({len(missing)} names missing, {len(foreign)} "
+            f"foreign; {first})",
+            "give the config that it was trained with",
         )

@@ -137,7 +137,7 @@ def _checkpoint_blocks(body: nn.Module) -> None:
 def _check_known(name: str) -> None:
     if not timm.is_model(name):
         known = timm.list_models() + timm.list_pretrained()
-        raise InputError(f"encoder '{name}': timm has no such model{nearest(name, known)}")
+        raise InputError(f"encoder '{name}'", f"timm has no such model{nearest(name, known)}")
 
 
 def _pyramid_indices(name: str) -> tuple[int, ...]:
@@ -149,11 +149,12 @@ def _pyramid_indices(name: str) -> tuple[int, ...]:
             network = timm.create_model(name, features_only=True, **options)
             strides = network.feature_info.reduction()
     except (RuntimeError, AttributeError) as error:
-        raise InputError(f"encoder '{name}': timm gives no feature pyramid ({error})") from error
+        raise InputError(f"encoder '{name}'", f"timm gives no feature pyramid ({error})") from error
     if not set(STRIDES) <= set(strides):
         raise InputError(
-            f"encoder '{name}': its maps have strides {strides}, but {list(STRIDES)} are needed; "
-            "choose a pyramid encoder such as convnext_base.fb_in1k or resnet18.a1_in1k"
+            f"encoder '{name}'",
+            f"its maps have strides {strides}, but {list(STRIDES)} are needed",
+            "choose a pyramid encoder such as convnext_base.fb_in1k or resnet18.a1_in1k",
         )
     if timm.get_pretrained_cfg(name).fixed_input_size:
         _check_any_size(name, network)
@@ -166,8 +167,9 @@ def _check_any_size(name: str, network: nn.Module) -> None:
         network.eval()(torch.zeros(1, 3, 64, 96, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
-            f"encoder '{name}': takes images of one size only; choose another such as "
-            "convnext_base.fb_in1k or swin_tiny_patch4_window7_224"
+            f"encoder '{name}'",
+            "takes images of one size only",
+            "choose another such as convnext_base.fb_in1k or swin_tiny_patch4_window7_224",
         ) from error
 
 
@@ -198,15 +200,16 @@ def _load_file(name: str, path: Path, options: dict) -> nn.Module:
             body, other = build(0), build(1)
     except (RuntimeError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"{path}: these weights do not fit encoder '{name}' ({reason})") from error
+        raise InputError(path, f"these weights do not fit encoder '{name}' ({reason})") from error
     # timm skips names that it does not find. A tensor that was not in the file keeps its start,
     # which for all but norms and biases is random, and so differs between two seeds.
     others = other.state_dict()
     missing = [key for key, value in body.state_dict().items() if not value.equal(others[key])]
     if missing:
         raise InputError(
-            f"{path}: not the weights of encoder '{name}', {len(missing)} of {len(others)} tensors "
-            f"are missing, the first is {missing[0]}"
+            path,
+            f"not the weights of encoder '{name}', {len(missing)} of {len(others)} tensors are "
+            f"missing, the first is {missing[0]}",
         )
     return body
 
@@ -220,8 +223,9 @@ def _first_convolution(name: str, path: Path, state: dict, options: dict) -> dic
     found, bands = weight.shape[1], options["in_chans"]
     if found not in (3, bands):
         raise InputError(
-            f"{path}: weights for {found} bands, the images have {bands}; give weights for "
-            f"{bands}, or for 3, which are inflated"
+            path,
+            f"weights for {found} bands, the images have {bands}",
+            f"give weights for {bands}, or for 3, which are inflated",
         )
     return {"first_conv": None} if found == bands else {}
 
@@ -230,8 +234,9 @@ def _download(name: str, options: dict) -> nn.Module:
     repository = timm.get_pretrained_cfg(name).hf_hub_id
     if not repository:
         raise InputError(
-            f"encoder '{name}': timm has no ImageNet weights for it; save some as "
-            f"{PRETRAINED_DIR / name}.pth, or train from scratch with {SCRATCH}"
+            f"encoder '{name}'",
+            "timm has no ImageNet weights for it",
+            f"save some as {PRETRAINED_DIR / name}.pth, or train from scratch with {SCRATCH}",
         )
     file = "model.safetensors"
     cached = isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str)
@@ -242,9 +247,10 @@ def _download(name: str, options: dict) -> nn.Module:
     except (OSError, RuntimeError) as error:  # the hub's errors are among these
         url = f"{huggingface_hub.constants.ENDPOINT}/{repository}/resolve/main/{file}"
         raise InputError(
-            f"encoder '{name}': its ImageNet weights cannot be downloaded; fetch {url} elsewhere "
-            f"and save it as {PRETRAINED_DIR / name}.safetensors (or train from scratch with "
-            f"{SCRATCH})"
+            f"encoder '{name}'",
+            "its ImageNet weights cannot be downloaded",
+            f"fetch {url} elsewhere and save it as {PRETRAINED_DIR / name}.safetensors (or "
+            f"train from scratch with {SCRATCH})",
         ) from error
 
 

@@ -73,7 +73,7 @@ class Segmenter(nn.Module):
 def check_setting(name: str, value: float, is_right: bool, expected: str) -> None:
     """Raise an :class:`InputError` that names the setting of a model."""
     if not is_right:
-        raise InputError(f"model.{name}={value}: must be {expected}")
+        raise InputError(f"model.{name}={value}", f"must be {expected}")
 
 
 def pad(image: Tensor, multiple: int) -> Tensor:

@@ -55,8 +55,8 @@ class SMPSegmenter(nn.Module):
         super().__init__()
         if architecture not in ARCHITECTURES:
             raise InputError(
-                f"model.architecture={architecture}: no such network"
-                f"{nearest(architecture, ARCHITECTURES)}"
+                f"model.architecture={architecture}",
+                f"no such network{nearest(architecture, ARCHITECTURES)}",
             )
         if timm.is_model(encoder):
             name, options = f"tu-{encoder}", any_size_options(encoder)
@@ -65,7 +65,7 @@ class SMPSegmenter(nn.Module):
         else:
             known = timm.list_models() + timm.list_pretrained()
             raise InputError(
-                f"encoder '{encoder}': timm has no such model{nearest(encoder, known)}"
+                f"encoder '{encoder}'", f"timm has no such model{nearest(encoder, known)}"
             )
         build = ARCHITECTURES[architecture]
         options |= {"in_channels": bands, **OPTIONS.get(architecture, {})}
@@ -81,8 +81,9 @@ class SMPSegmenter(nn.Module):
         ) as e:
             reason = next(iter(str(e).splitlines()), type(e).__name__)
             raise InputError(
-                f"encoder '{encoder}': {architecture} cannot be built on it ({reason}); choose "
-                "another such as resnet50.a1_in1k"
+                f"encoder '{encoder}'",
+                f"{architecture} cannot be built on it ({reason})",
+                "choose another such as resnet50.a1_in1k",
             ) from e
         if weights is not None:
             _load_encoder(self.encoder, encoder, weights, bands)
@@ -100,8 +101,9 @@ class SMPSegmenter(nn.Module):
 def _load_encoder(network: nn.Module, name: str, weights: str, bands: int) -> None:
     if name.startswith("mit_"):
         raise InputError(
-            f"encoder '{name}': its weights are not timm's; use model.weights=None, or another "
-            "encoder"
+            f"encoder '{name}'",
+            "its weights are not timm's",
+            "use model.weights=None, or another encoder",
         )
     found = pretrained_tensors(name, weights, bands)
     # A network that looks at fewer stages has fewer of the tensors.
@@ -109,7 +111,8 @@ def _load_encoder(network: nn.Module, name: str, weights: str, bands: int) -> No
     missing = sorted(wanted.keys() - found.keys())
     if missing:
         raise InputError(
-            f"encoder '{name}': no pretrained {missing[0]} ({len(missing)} of {len(wanted)} "
-            "tensors); use model.weights=None"
+            f"encoder '{name}'",
+            f"no pretrained {missing[0]} ({len(missing)} of {len(wanted)} tensors)",
+            "use model.weights=None",
         )
     network.model.load_state_dict({key: found[key] for key in wanted})

@@ -94,8 +94,9 @@ def take_weights(
             by_class.append(name)
     if not new:
         raise InputError(
-            f"{path}: nothing in it fits this model by name and shape; give a checkpoint of the "
-            "same network or encoder"
+            path,
+            "nothing in it fits this model by name and shape",
+            "give a checkpoint of the same network or encoder",
         )
     check_finite({name: found[name] for name in new}, expected, path)
     model.load_state_dict(expected | new)

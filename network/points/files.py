@@ -52,8 +52,9 @@ class _Images:
         found = self.by_name.get(name) or self.by_name.get(PureWindowsPath(name).stem)
         if found is None:
             raise InputError(
-                f"{where}: no image {shown(name)} in this split{nearest(name, self.by_name)}; "
-                "correct the name, or remove the point"
+                where,
+                f"no image {shown(name)} in this split{nearest(name, self.by_name)}",
+                "correct the name, or remove the point",
             )
         return found
 
@@ -67,8 +68,9 @@ class _Images:
         if whole and int(whole[1]) < len(classes):
             return int(whole[1])
         raise InputError(
-            f"{where}: no class {shown(text)} in {self.info.name}{nearest(text, classes)}, or 0 "
-            f"to {len(classes) - 1}"
+            where,
+            f"no class {shown(text)} in {self.info.name}{nearest(text, classes)}, or 0 to "
+            f"{len(classes) - 1}",
         )
 
     def place(self, where: str, sample: Sample, row: float, column: float) -> tuple[int, int]:
@@ -76,8 +78,10 @@ class _Images:
         height, width = sample.size
         if not (0 <= row < height and 0 <= column < width):  # false for NaN too
             raise InputError(
-                f"{where}: row {row:g}, column {column:g} is outside {sample.name}, which has "
-                f"{height} rows and {width} columns; correct or remove the point"
+                where,
+                f"row {row:g}, column {column:g} is outside {sample.name}, which has {height} "
+                f"rows and {width} columns",
+                "correct or remove the point",
             )
         return math.floor(row), math.floor(column)
 
@@ -110,14 +114,14 @@ def read_points(path: Path, samples: Sequence[Sample], info: DatasetInfo) -> dic
     if path.is_dir():
         return _from_masks(path, images)
     if path.suffix.lower() not in (*TABLES, *DOCUMENTS):
-        raise InputError(f"{path}: expected a .csv, a .geojson, or a folder of masks")
+        raise InputError(path, "expected a .csv, a .geojson, or a folder of masks")
     try:
         found, empty = _read_known(path, possible_texts(path.read_bytes()), images)
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: unreadable ({error}); export it again") from error
+        raise InputError(path, f"unreadable ({error})", "export it again") from error
     without = f"{empty} feature{'s have' if empty > 1 else ' has'} no geometry"
     if not found:
-        raise InputError(f"{path}: no point in it" + (f"; {without}" if empty else ""))
+        raise InputError(path, f"no point in it{f'; {without}' if empty else ''}")
     if empty:
         warn(f"{path}: {without} and give{'s' * (empty == 1)} no point")
     return {
@@ -151,8 +155,10 @@ def _read_known(path: Path, texts: Sequence[str], images: _Images) -> _Found:
     if not results and len(errors) == 1:  # whatever the encoding is
         raise next(iter(errors.values()))
     raise InputError(
-        f"{path}: is not UTF-8, and no encoding makes all its names images and classes of "
-        f"{images.info.name}; save it as UTF-8 (Excel: 'CSV UTF-8')"
+        path,
+        "is not UTF-8, and no encoding makes all its names images and classes of "
+        f"{images.info.name}",
+        "save it as UTF-8 (Excel: 'CSV UTF-8')",
     )
 
 
@@ -168,7 +174,7 @@ def _read(path: Path, text: str, images: _Images) -> _Found:
         label = images.label(feature.where, feature.label) if feature.places else -1
         for name, pixel in _pixels(feature, images, maps):
             if found.setdefault(name, {}).setdefault(pixel, label) != label:
-                raise InputError(f"{feature.where}: another point of this pixel has another class")
+                raise InputError(feature.where, "another point of this pixel has another class")
     return found, empty
 
 
@@ -183,8 +189,9 @@ def _pixels(
         sample = images.sample(feature.where, feature.image)
         if maps.shows(sample, x, y):
             raise InputError(
-                f"{feature.where}: {x:g}, {y:g} is a place on Earth in {sample.name}, not column "
-                "and row; remove the property 'image', so that places are looked up"
+                feature.where,
+                f"{x:g}, {y:g} is a place on Earth in {sample.name}, not column and row",
+                "remove the property 'image', so that places are looked up",
             )
         yield sample.name, images.place(feature.where, sample, y, x)
 
@@ -203,8 +210,9 @@ class _Maps:
             return rasterio.CRS.from_user_input(self.named)
         except CRSError as error:
             raise InputError(
-                f"{self.path}: unknown coordinate system {shown(self.named)}; export the points in "
-                f"{GEOJSON_CRS}"
+                self.path,
+                f"unknown coordinate system {shown(self.named)}",
+                f"export the points in {GEOJSON_CRS}",
             ) from error
 
     def frame(self, sample: Sample) -> tuple[rasterio.CRS, Affine] | None:
@@ -229,16 +237,19 @@ class _Maps:
         for sample in self.images.by_name.values():
             if self.frame(sample) is None:
                 raise InputError(
-                    f"{self.path}: has map coordinates, but {sample.image} does not say where it "
-                    "lies; give each point a property 'image' and pixel coordinates"
+                    self.path,
+                    f"has map coordinates, but {sample.image} does not say where it lies",
+                    "give each point a property 'image' and pixel coordinates",
                 )
         try:
             pixels = {s.name: self._pixel(s, x, y) for s in self.images.by_name.values()}
         except _NoPlaceError as error:
-            raise InputError(f"{where}: no place in {self.crs} ({error}); {remedy}") from error
+            raise InputError(where, f"no place in {self.crs} ({error})", f"{remedy}") from error
         found = [(name, pixel) for name, pixel in pixels.items() if pixel]
         if not found:
-            raise InputError(f"{where}: {x:g}, {y:g} is outside all images of this split; {remedy}")
+            raise InputError(
+                where, f"{x:g}, {y:g} is outside all images of this split", f"{remedy}"
+            )
         return found
 
     def _pixel(self, sample: Sample, x: float, y: float) -> tuple[int, int] | None:
@@ -269,8 +280,9 @@ def _from_masks(folder: Path, images: _Images) -> dict[str, Points]:
         mask = read_mask(path, images.info)
         if mask.shape != sample.size:
             raise InputError(
-                f"{path}: {mask.shape[0]} x {mask.shape[1]} pixels, its image has "
-                f"{sample.size[0]} x {sample.size[1]}"
+                path,
+                f"{mask.shape[0]} x {mask.shape[1]} pixels, its image has {sample.size[0]} x "
+                f"{sample.size[1]}",
             )
         places = np.argwhere(mask != images.info.ignore_index)
         found[sample.name] = Points(places, mask[tuple(places.T)])

@@ -53,15 +53,16 @@ def read_csv(path: Path, text: str) -> Iterator[Feature]:
         if header.count(column) != 1:
             which = f"{header.count(column)} columns" if column in header else "no column"
             raise InputError(
-                f"{path}: {which} '{column}'; the first line must be {','.join(CSV_COLUMNS)}"
+                path, f"{which} '{column}'", f"the first line must be {','.join(CSV_COLUMNS)}"
             )
     width = len(header)
     for row in rows:
         where = f"{path}, line {reader.line_num + bool(stated)}"
         if any(cell.strip() for cell in row[width:]):
             raise InputError(
-                f"{where}: {len(row)} fields, the first line has {width}; write numbers with a "
-                "decimal point, or quote what has a separator in it"
+                where,
+                f"{len(row)} fields, the first line has {width}",
+                "write numbers with a decimal point, or quote what has a separator in it",
             )
         by_column = dict(zip(header, [*row, *[""] * (width - len(row))], strict=False))
         name, down, across, label = (by_column[column].strip() for column in CSV_COLUMNS)
@@ -69,7 +70,7 @@ def read_csv(path: Path, text: str) -> Iterator[Feature]:
             place = _number(across, separator == ";"), _number(down, separator == ";")
         except ValueError as error:
             raise InputError(
-                f"{where}: row {shown(down)}, column {shown(across)}: no numbers"
+                where, f"row {shown(down)}, column {shown(across)}: no numbers"
             ) from error
         yield Feature(where, name, label, [place])
 
@@ -104,14 +105,14 @@ def read_geojson(path: Path, document: Any) -> tuple[Iterator[Feature], str | No
     """
     listed = document.get("features") if isinstance(document, dict) else None
     if not isinstance(listed, list):
-        raise InputError(f"{path}: not a FeatureCollection; export the points as GeoJSON")
+        raise InputError(path, "not a FeatureCollection", "export the points as GeoJSON")
     crs = document.get("crs")
     if crs is not None:
         try:
             crs = str(crs["properties"]["name"])
         except (KeyError, TypeError) as error:
             raise InputError(
-                f"{path}: its 'crs' names no coordinate system; export the points again"
+                path, "its 'crs' names no coordinate system", "export the points again"
             ) from error
     return (_feature(f"{path}, feature {n}", feature) for n, feature in enumerate(listed)), crs
 
@@ -122,15 +123,15 @@ def _feature(where: str, feature: Any) -> Feature:
         properties: dict[str, Any] = {}
         for name, value in (feature["properties"] or {}).items():
             if properties.setdefault(_folded(name), value) != value:
-                raise InputError(f"{where}: several properties {shown(name)}; keep one")
+                raise InputError(where, f"several properties {shown(name)}", "keep one")
         label, image = properties.get("class"), properties.get("image")
         if places and label is None:
             raise InputError(
-                f"{where}: not a Point with a property 'class'; give it one, or remove it"
+                where, "not a Point with a property 'class'", "give it one, or remove it"
             )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"{where}: not a Point with numbers and properties; export the points again"
+            where, "not a Point with numbers and properties", "export the points again"
         ) from error
     return Feature(where, None if image is None else str(image), str(label), places)
 
@@ -145,7 +146,7 @@ def _places(where: str, geometry: Any) -> Iterator[tuple[float, float]]:
             yield from _places(where, part)
         return
     if kind not in ("Point", "MultiPoint"):
-        raise InputError(f"{where}: is a {shown(str(kind))}; only Points are labels here")
+        raise InputError(where, f"is a {shown(str(kind))}", "only Points are labels here")
     given = geometry["coordinates"]
     for place in given if kind == "MultiPoint" else [given]:
         if place:

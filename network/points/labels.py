@@ -67,9 +67,9 @@ def make_point_labels(
         InputError: data, points or folders that cannot be used; nothing is changed.
     """
     if radius < 0:
-        raise InputError(f"--radius {radius}: expected 0 or more")
+        raise InputError(f"--radius {radius}", "expected 0 or more")
     if not info.splits[split][0].masks:
-        raise InputError(f"{info.name}: a server holds the masks of '{split}'; take another split")
+        raise InputError(info.name, f"a server holds the masks of '{split}'", "take another split")
     relabeled = info.relabeled(split, _checked_name(name))
     outputs = [root / folder.masks[0].folder for folder in relabeled.splits[split]]
     inputs = [
@@ -105,7 +105,7 @@ def make_point_labels(
         results = [result for result, _ in written]
         counts = _total(jobs, results, is_drawn)
         if not any(counts.points):
-            raise InputError(f"{root}: no pixel of '{split}' gets a point; see the rule")
+            raise InputError(root, f"no pixel of '{split}' gets a point", "see the rule")
         for folder, partial in zip(info.splits[split], partials, strict=True):
             own = [n for n, job in enumerate(jobs) if job.path.parent == partial]
             of_folder = _total([jobs[n] for n in own], [results[n] for n in own], is_drawn)
@@ -187,7 +187,7 @@ class _Writer:
 
 def _checked_name(name: str) -> str:
     if not name or Path(name).name != name or name.startswith("."):
-        raise InputError(f"--name {name}: expected a folder's name, such as points_200")
+        raise InputError(f"--name {name}", "expected a folder's name, such as points_200")
     return name
 
 
@@ -195,7 +195,7 @@ def _check_ours(folder: Path, names: set[str]) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if (read_provenance(folder) or {}).get("label_kind") != POINTS:
-        raise InputError(f"{folder}: holds other files than points; choose another --name")
+        raise InputError(folder, "holds other files than points", "choose another --name")
     check_replaceable(
         folder,
         lambda path: is_provenance(path) or (path.stem in names and path.suffix == ".png"),
@@ -219,8 +219,9 @@ def dense_counts(folders: Sequence[Path]) -> tuple[int, ...]:
         counts = ((read_provenance(folder) or {}).get(POINTS) or {}).get("dense")
         if not counts:
             raise InputError(
-                f"{folder}: not drawn from dense masks, whose counts loss.counted=dense asks for; "
-                "give loss.counted=labels"
+                folder,
+                "not drawn from dense masks, whose counts loss.counted=dense asks for",
+                "give loss.counted=labels",
             )
         found.append(counts)
     return tuple(np.sum(found, axis=0).tolist())

@@ -76,7 +76,7 @@ def opened(path: Path, driver: str) -> Iterator[rasterio.DatasetReader]:
         with rasterio.Env(**OPTIONS), rasterio.open(path, driver=driver) as file:
             yield file
     except (RasterioError, CPLE_BaseError, OSError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: unreadable or truncated image; {REMEDY}") from error
+        raise InputError(path, "unreadable or truncated image", f"{REMEDY}") from error
 
 
 def read_header(path: Path) -> Header:
@@ -169,8 +169,10 @@ def check_memory(path: Path, header: Header) -> None:
     free = psutil.virtual_memory().available
     if needed > free:
         raise InputError(
-            f"{path}: {header.height} x {header.width} pixels take {needed / 1e9:.0f} GB of "
-            f"memory, {free / 1e9:.0f} GB are free; cut it into smaller images (gdal_retile.py)"
+            path,
+            f"{header.height} x {header.width} pixels take {needed / 1000000000.0:.0f} GB of "
+            f"memory, {free / 1000000000.0:.0f} GB are free",
+            "cut it into smaller images (gdal_retile.py)",
         )
 
 

@@ -114,4 +114,4 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def damaged(path: Path, what: str = "image") -> InputError:
     """For a file that no reader can decode."""
-    return InputError(f"{path}: unreadable or truncated {what}; {REMEDY}")
+    return InputError(path, f"unreadable or truncated {what}", f"{REMEDY}")

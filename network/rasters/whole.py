@@ -43,13 +43,13 @@ def find_driver(path: Path) -> str:
         with path.open("rb") as file:
             start = file.read(4)
     except OSError as error:
-        raise InputError(f"{path}: unreadable image ({error.strerror}); {REMEDY}") from error
+        raise InputError(path, f"unreadable image ({error.strerror})", f"{REMEDY}") from error
     if start in TIFF_STARTS:
         return "GTiff"
     for begin, driver in DRIVERS.items():
         if start.startswith(begin):
             return driver
-    raise InputError(f"{path}: not an image, or its header is damaged; {REMEDY}")
+    raise InputError(path, "not an image, or its header is damaged", f"{REMEDY}")
 
 
 def check_structure(path: Path, driver: str) -> None:
@@ -78,13 +78,13 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (struct.error, LookupError, ValueError, OverflowError, MemoryError) as error:
-        raise InputError(f"{path}: its header is damaged; {REMEDY}") from error
+        raise InputError(path, "its header is damaged", f"{REMEDY}") from error
     except OSError as error:
-        raise InputError(f"{path}: unreadable image ({error.strerror}); {REMEDY}") from error
+        raise InputError(path, f"unreadable image ({error.strerror})", f"{REMEDY}") from error
 
 
 def _damaged(path: Path) -> InputError:
-    return InputError(f"{path}: damaged pixels (a checksum in the file is wrong); {REMEDY}")
+    return InputError(path, "damaged pixels (a checksum in the file is wrong)", f"{REMEDY}")
 
 
 # PNG --------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def png_chunks(path: Path) -> Iterator[tuple[bytes, int, int]]:
             length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (size, b"")
             at += 8
             if at + length + 4 > size:
-                raise InputError(f"{path}: truncated image; {REMEDY}")
+                raise InputError(path, "truncated image", f"{REMEDY}")
             yield kind, at, length
             if kind == b"IEND":
                 return
@@ -120,8 +120,9 @@ def _check_png(path: Path) -> None:
             bands = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
             if height * (width * bits * bands // 8) > _DEFLATE_LIMIT * size:
                 raise InputError(
-                    f"{path}: claims {height} x {width} pixels, more than its {size} bytes can "
-                    f"hold; {REMEDY}"
+                    path,
+                    f"claims {height} x {width} pixels, more than its {size} bytes can hold",
+                    f"{REMEDY}",
                 )
 
 
@@ -157,10 +158,10 @@ def _check_jpeg(path: Path) -> None:
             continue
         if marker == 0xDA:  # pixels from here on; a preview's own end stands before it
             if data.find(b"\xff\xd9", at) < 0:
-                raise InputError(f"{path}: truncated image; {REMEDY}")
+                raise InputError(path, "truncated image", f"{REMEDY}")
             return
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    raise InputError(f"{path}: not an image, or its header is damaged; {REMEDY}")
+    raise InputError(path, "not an image, or its header is damaged", f"{REMEDY}")
 
 
 # TIFF -------------------------------------------------------------------------------------------
@@ -170,16 +171,16 @@ def _check_tiff(path: Path) -> None:
     """All strips or tiles of the first image are listed, and lie in the file."""
     tags = read_tiff_tags(path)
     if not {WIDTH, HEIGHT} <= tags.keys():
-        raise InputError(f"{path}: not an image, or its header is damaged; {REMEDY}")
+        raise InputError(path, "not an image, or its header is damaged", f"{REMEDY}")
     size, segments = path.stat().st_size, list(_segments(tags))
     if max((offset + length for offset, length in segments), default=0) > size:
-        raise InputError(f"{path}: truncated image; {REMEDY}")
+        raise InputError(path, "truncated image", f"{REMEDY}")
     height, width = tags[HEIGHT][0], tags[WIDTH][0]
     if not height or not width:
-        raise InputError(f"{path}: an image of {height} x {width} pixels; {REMEDY}")
+        raise InputError(path, f"an image of {height} x {width} pixels", f"{REMEDY}")
     if len(segments) < _expected_segments(tags):
         raise InputError(
-            f"{path}: claims {height} x {width} pixels, but lists too few of them; {REMEDY}"
+            path, f"claims {height} x {width} pixels, but lists too few of them", f"{REMEDY}"
         )
 
 
@@ -231,7 +232,7 @@ def read_tiff_tags(path: Path) -> dict[int, tuple[int, ...]]:
         def read(format_: str, at: int) -> tuple[int, ...]:
             count = struct.calcsize(order + format_)
             if at + count > size:
-                raise InputError(f"{path}: truncated image; {REMEDY}")
+                raise InputError(path, "truncated image", f"{REMEDY}")
             file.seek(at)
             return struct.unpack(order + format_, file.read(count))
 

@@ -56,7 +56,8 @@ def _difference(facts: list[dict[str, Any]]) -> InputError | None:
         for rank, value in enumerate(values):
             if value != values[0]:
                 return InputError(
-                    f"{key}: process 0 has {values[0]}, process {rank} has {value}; start all "
-                    "machines with the same command, on copies of the same data"
+                    key,
+                    f"process 0 has {values[0]}, process {rank} has {value}",
+                    "start all machines with the same command, on copies of the same data",
                 )
     return None

@@ -51,7 +51,7 @@ def begin_with(experiment: Experiment, path: Path) -> tuple[nn.Module, Begun]:
         isinstance(theirs, list | tuple) and all(isinstance(name, str) for name in theirs)
     ):
         raise InputError(
-            f"{path}: its {CLASSES_KEY} are no names; remove them, or take another checkpoint"
+            path, f"its {CLASSES_KEY} are no names", "remove them, or take another checkpoint"
         )
     model = experiment.build_model(pretrained=False)
     take = partial(

@@ -50,8 +50,9 @@ class SegmentationData(pl.LightningDataModule):
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
             raise InputError(
-                f"data.batch_size={experiment.data.batch_size}: only {count} training images in "
-                f"{experiment.root} for each process; lower it, or raise data.repeat"
+                f"data.batch_size={experiment.data.batch_size}",
+                f"only {count} training images in {experiment.root} for each process",
+                "lower it, or raise data.repeat",
             )
 
     def _check_folders(self, trained: DatasetInfo) -> None:
@@ -60,10 +61,12 @@ class SegmentationData(pl.LightningDataModule):
             path = experiment.root / folder.masks[0].folder
             if not path.is_dir():
                 raise InputError(
-                    f"{path}: no such folder; make it by 'python tools/make_points.py -c "
-                    f"{experiment.config} --name {experiment.data.train_labels} --budget N "
-                    f"data.root={experiment.root}' (pseudo masks: by tools/weak/run_chain.py), or "
-                    "give data.train_labels=None"
+                    path,
+                    "no such folder",
+                    f"make it by 'python tools/make_points.py -c {experiment.config} --name "
+                    f"{experiment.data.train_labels} --budget N data.root={experiment.root}' "
+                    "(pseudo masks: by tools/weak/run_chain.py), or give "
+                    "data.train_labels=None",
                 )
 
     def _check_labels(self) -> None:
@@ -84,10 +87,11 @@ class SegmentationData(pl.LightningDataModule):
         if share < 0.02 and POINTS not in samples[0].masks:
             folder = next(iter(samples[0].masks.values())).parent
             raise InputError(
-                f"{folder}: only {share:.2%} of the pixels have a class; if these are points, make "
-                f"them known as such: 'python tools/make_points.py -c {self.experiment.config} "
-                f"--name NAME --points {folder} data.root={self.experiment.root}', then "
-                "data.train_labels=NAME"
+                folder,
+                f"only {share:.2%} of the pixels have a class",
+                "if these are points, make them known as such: 'python tools/make_points.py -c "
+                f"{self.experiment.config} --name NAME --points {folder} "
+                f"data.root={self.experiment.root}', then data.train_labels=NAME",
             )
 
     def _samples(self, info: DatasetInfo, split: str) -> tuple[list[Sample], Labels]:

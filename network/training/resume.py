@@ -67,12 +67,12 @@ def open_run(experiment: Experiment, path: Path) -> Resumed:
     if "optimizer_states" not in content:
         last = path.parent / "last.ckpt"
         other = last if last.is_file() and last != path else "the last.ckpt of a run"
-        raise InputError(f"{path}: holds weights alone; resume from {other}")
+        raise InputError(path, "holds weights alone", f"resume from {other}")
     weights = content.get("state_dict")
     if not isinstance(weights, Mapping) or not any(
         isinstance(name, str) and TASK_PREFIX in name for name in weights
     ):
-        raise InputError(f"{path}: not a run of this project; only the test scripts can read it")
+        raise InputError(path, "not a run of this project", "only the test scripts can read it")
     epoch = content.get("epoch")
     _require(type(epoch) is int and epoch >= 0, path, f"epoch is {epoch!r}")
     epochs = experiment.optim.epochs
@@ -94,14 +94,16 @@ def check_data(resumed: Resumed, data: SegmentationData, processes: int) -> None
     own = next(iter(data.train_digests.values()))
     if known.get(LABELS_KEY, own) != own:
         raise InputError(
-            f"{path}: was trained on other labels than are in {data.experiment.root} now; "
-            "restore them, or train anew"
+            path,
+            f"was trained on other labels than are in {data.experiment.root} now",
+            "restore them, or train anew",
         )
     trained = known.get(PROCESSES_KEY, processes)
     if trained != processes:
         raise InputError(
-            f"{path}: was trained by {trained} processes, each with a batch of its own, not "
-            f"{processes}; give --devices {trained}, or train anew"
+            path,
+            f"was trained by {trained} processes, each with a batch of its own, not {processes}",
+            f"give --devices {trained}, or train anew",
         )
 
 
@@ -149,7 +151,9 @@ def _extend(resumed: Resumed, task: SegmentationTask) -> str | None:
 def _require(condition: object, path: Path, what: str) -> None:
     if not condition:
         raise InputError(
-            f"{path}: cannot be gone on from, its {what}; take another last.ckpt, or train anew"
+            path,
+            f"cannot be gone on from, its {what}",
+            "take another last.ckpt, or train anew",
         )
 
 

@@ -128,8 +128,9 @@ class RunCheckpoint(ModelCheckpoint):
         if name is None:
             return None
         return InputError(
-            f"{filepath}: not written, {name} is not finite after epoch "
-            f"{trainer.current_epoch + 1}; train anew with a lower optim.lr"
+            filepath,
+            f"not written, {name} is not finite after epoch {trainer.current_epoch + 1}",
+            "train anew with a lower optim.lr",
         )
 
 

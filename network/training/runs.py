@@ -84,8 +84,9 @@ def find_checkpoint(experiment: Experiment, names: tuple[str, ...]) -> Path:
             if (run / name).is_file():
                 return run / name
     raise InputError(
-        f"{WEIGHTS_DIR / experiment.name}: no {' or '.join(names)} of this experiment; train it "
-        f"first (python train.py -c {experiment.config}), or name a checkpoint"
+        f"{WEIGHTS_DIR / experiment.name}",
+        f"no {' or '.join(names)} of this experiment",
+        f"train it first (python train.py -c {experiment.config}), or name a checkpoint",
     )
 
 
@@ -127,7 +128,7 @@ def read_curves(checkpoint: Path) -> dict[str, list[tuple[int, float]]]:
                             values.setdefault(name, {})[int(epoch)] = float(value)
         except (ValueError, TypeError, csv.Error) as error:  # as a full disk leaves it
             raise InputError(
-                f"{path}: damaged ({error}); delete its broken lines, or the file"
+                path, f"damaged ({error})", "delete its broken lines, or the file"
             ) from error
     return {name: sorted(points.items()) for name, points in values.items()}
 

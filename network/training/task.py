@@ -149,8 +149,9 @@ class SegmentationTask(pl.LightningModule):
             return
         epochs = self.experiment.optim.epochs
         raise InputError(
-            f"epoch {self.current_epoch + 1} of {epochs}: the loss of the validation is not "
-            f"finite; {self._remedy()}"
+            f"epoch {self.current_epoch + 1} of {epochs}",
+            "the loss of the validation is not finite",
+            f"{self._remedy()}",
         )
 
     def _log_scores(self, split: str, matrix: ConfusionMatrix) -> Scores:

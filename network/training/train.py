@@ -73,11 +73,11 @@ def train(
             the disk is full.
     """
     if init_from and resume:
-        raise InputError("init_from and resume: a run that goes on has its weights; give one")
+        raise InputError("init_from and resume", "a run that goes on has its weights", "give one")
     check_settings(experiment)
     check_devices(accelerator, devices)
     if num_nodes < 1:
-        raise InputError(f"--num-nodes {num_nodes}: must be at least 1")
+        raise InputError(f"--num-nodes {num_nodes}", "must be at least 1")
     monitor = _check_monitor(experiment)
     _check_network(experiment)
     _warn_of_normalization(experiment)
@@ -182,9 +182,10 @@ def _make_trainer(options: dict, folder: Path) -> pl.Trainer:
         ) from error
     if trainer.is_global_zero and not is_first_process():
         raise InputError(
-            f"--num-nodes {options['num_nodes']}: RANK, LOCAL_RANK, NODE_RANK, GROUP_RANK or "
-            "SLURM_PROCID in the environment says that this is not the first process, but there "
-            "is no other; unset it, or give the number of machines"
+            f"--num-nodes {options['num_nodes']}",
+            "RANK, LOCAL_RANK, NODE_RANK, GROUP_RANK or SLURM_PROCID in the environment says "
+            "that this is not the first process, but there is no other",
+            "unset it, or give the number of machines",
         )
     return trainer
 
@@ -212,7 +213,7 @@ def _finish(experiment: Experiment, resumed: Resumed, accelerator: str) -> Path:
     missing = missing_figures(run, logs)
     if done > experiment.optim.epochs or not missing:
         raise InputError(
-            f"{resumed.path}: all {done} epochs are done; test it, or give more optim.epochs"
+            resumed.path, f"all {done} epochs are done", "test it, or give more optim.epochs"
         )
     if is_first_process():
         write_training_figures(experiment, run, logs, _drawing_device(accelerator))
@@ -252,20 +253,23 @@ def check_devices(accelerator: str, devices: str) -> None:
     available = torch.cuda.device_count() if on_gpu else os.cpu_count() or 1
     kind = "GPU" if on_gpu else "CPU core"
     if not available:
-        raise InputError(f"--accelerator {accelerator}: this machine has no GPU that torch can use")
+        raise InputError(
+            f"--accelerator {accelerator}", "this machine has no GPU that torch can use"
+        )
     if devices == "auto" or (on_gpu and devices == "-1"):
         return
     # CPU processes have no numbers to list.
     form = r"\d+|(\d+,)+\d*" if on_gpu else r"\d+"
     if not re.fullmatch(form, devices) or devices == "0":
         listed = ", a list such as 0,1," if on_gpu else ""
-        raise InputError(f"--devices {devices}: expected a count{listed} or auto")
+        raise InputError(f"--devices {devices}", f"expected a count{listed} or auto")
     numbers = [int(number) for number in devices.split(",") if number]
     needed = max(numbers) + 1 if "," in devices else numbers[0]
     if needed > available:
         raise InputError(
-            f"--devices {devices}: this machine has {available} {kind}{'s' * (available > 1)}; "
-            f"give at most {available}"
+            f"--devices {devices}",
+            f"this machine has {available} {kind}{'s' * (available > 1)}",
+            f"give at most {available}",
         )
 
 
@@ -277,8 +281,8 @@ def _check_monitor(experiment: Experiment) -> str | None:
     known = ["val/loss", "val/mIoU", "val/mF1", "val/OA"]
     if experiment.monitor not in known:
         raise InputError(
-            f"monitor={experiment.monitor}: cannot choose a checkpoint by this"
-            + nearest(experiment.monitor, known)
+            f"monitor={experiment.monitor}",
+            f"cannot choose a checkpoint by this{nearest(experiment.monitor, known)}",
         )
     return experiment.monitor
 
@@ -317,15 +321,17 @@ def _check_network(experiment: Experiment) -> None:
     except ValueError as error:
         if "more than 1 value per channel" in str(error):
             raise InputError(
-                "data.batch_size=1: this network normalizes features that are one pixel large over "
-                "the batch; give at least 2"
+                "data.batch_size=1",
+                "this network normalizes features that are one pixel large over the batch",
+                "give at least 2",
             ) from error
         raise
     except RuntimeError as error:
         if "channels" in str(error):
             raise InputError(
-                f"{experiment.config}: its model does not take the {bands} bands of "
-                f"{experiment.dataset.name}; build it for so many"
+                experiment.config,
+                f"its model does not take the {bands} bands of {experiment.dataset.name}",
+                "build it for so many",
             ) from error
         raise
 

@@ -106,7 +106,7 @@ def examine(
         InputError: the folder of the data set does not exist.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give data.root=PATH")
+        raise InputError(root, "no such folder", "give data.root=PATH")
     findings: list[Finding] = []
     jobs = [
         job

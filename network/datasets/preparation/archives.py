@@ -48,7 +48,7 @@ def find_sources(folder: Path) -> list[Source]:
         InputError: no such folder, it is empty, or an archive is damaged.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the one that holds the archives")
+        raise InputError(folder, "no such folder", "give the one that holds the archives")
     found: list[Source] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         if path.suffix.lower() == ".zip":
@@ -57,7 +57,7 @@ def find_sources(folder: Path) -> list[Source]:
             relative = PurePosixPath(path.relative_to(folder).as_posix())
             found.append(Source(None, relative, path.stat().st_size, folder))
     if not found:
-        raise InputError(f"{folder}: empty; give the folder that holds the archives")
+        raise InputError(folder, "empty", "give the folder that holds the archives")
     return found
 
 
@@ -67,13 +67,14 @@ def _members(path: Path, folder: Path) -> list[Source]:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(
-            f"{path}: damaged or truncated archive ({error}); download it again"
+            path, f"damaged or truncated archive ({error})", "download it again"
         ) from error
     inner = [entry.filename for entry in entries if entry.filename.lower().endswith(".zip")]
     if inner:
         raise InputError(
-            f"{path}: holds further archives ({inner[0]}); unpack it once, and give the folder "
-            "with its archives"
+            path,
+            f"holds further archives ({inner[0]})",
+            "unpack it once, and give the folder with its archives",
         )
     entries.sort(key=lambda entry: entry.filename)
     return [Source(path, PurePosixPath(e.filename), e.file_size, folder) for e in entries]
@@ -111,8 +112,9 @@ def _is_there(source: Source, target: Path) -> bool:
         return False
     if target.stat().st_size != source.size:
         raise InputError(
-            f"{target}: another file than {source} (its size differs); move it away, or choose "
-            "another --output"
+            target,
+            f"another file than {source} (its size differs)",
+            "move it away, or choose another --output",
         )
     return True
 
@@ -140,11 +142,13 @@ def _extract(path: Path, files: Iterable[tuple[Source, Path]], bar: tqdm) -> Non
                         bar.update(len(chunk))
     except (NotImplementedError, RuntimeError) as error:  # another compression, a password
         raise InputError(
-            f"{path}: cannot be unpacked here ({error}); unpack it by hand, and give its folder"
+            path,
+            f"cannot be unpacked here ({error})",
+            "unpack it by hand, and give its folder",
         ) from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(
-            f"{path}: damaged or truncated archive ({error}); download it again"
+            path, f"damaged or truncated archive ({error})", "download it again"
         ) from error
 
 
@@ -155,6 +159,7 @@ def check_disk_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise InputError(
-            f"{folder}: needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room "
-            "or choose another --output"
+            folder,
+            f"needs about {needed / 1000000000.0:.1f} GB, {free / 1000000000.0:.1f} GB are free",
+            "make room or choose another --output",
         )

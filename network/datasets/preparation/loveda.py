@@ -38,8 +38,9 @@ def convert_masks(mask_dir: Path, output_dir: Path, *, workers: int = 1) -> int:
     outputs = (output_dir, rgb_folder(output_dir))
     if mask_dir.resolve().name.endswith(_CONVERTED_FOLDERS):
         raise InputError(
-            f"{mask_dir}: these masks are converted already, as the name says; "
-            "give the raw masks (masks_png)"
+            mask_dir,
+            "these masks are converted already, as the name says",
+            "give the raw masks (masks_png)",
         )
     check_folders((mask_dir,), outputs)
     for folder in outputs:
@@ -75,18 +76,22 @@ def read_raw_mask(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             if image.info.get(MARK_KEY) == MARK:
                 raise InputError(
-                    f"{path}: this mask is converted already, and converting it again would "
-                    "shift every class; give the raw masks (masks_png)"
+                    path,
+                    "this mask is converted already, and converting it again would shift every "
+                    "class",
+                    "give the raw masks (masks_png)",
                 )
             # The indices of a color table are the labels.
             if image.mode not in ("L", "P"):
                 raise InputError(
-                    f"{path}: expected one 8-bit channel of labels 0 to 7, got an image of mode "
-                    f"{image.mode}; give the raw masks (masks_png)"
+                    path,
+                    "expected one 8-bit channel of labels 0 to 7, got an image of mode "
+                    f"{image.mode}",
+                    "give the raw masks (masks_png)",
                 )
     except (OSError, SyntaxError) as error:
         raise InputError(
-            f"{path}: unreadable or truncated mask; copy or extract it again"
+            path, "unreadable or truncated mask", "copy or extract it again"
         ) from error
     raster = read_mask_raster(path, LOVEDA)
     if raster.header.is_lossy:
@@ -98,9 +103,10 @@ def read_raw_mask(path: Path) -> np.ndarray:
     if wrong.any():
         row, column = np.argwhere(wrong)[0].tolist()
         raise InputError(
-            f"{path}: value {raw[row, column]} at row {row}, column {column} is out of range "
-            f"({int(wrong.sum())} pixels); raw LoveDA masks hold 0 to {len(_FROM_RAW) - 1}; "
-            "give the raw masks (masks_png)"
+            path,
+            f"value {raw[row, column]} at row {row}, column {column} is out of range "
+            f"({int(wrong.sum())} pixels); raw LoveDA masks hold 0 to {len(_FROM_RAW) - 1}",
+            "give the raw masks (masks_png)",
         )
     return _FROM_RAW[raw]
 

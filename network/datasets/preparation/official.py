@@ -118,8 +118,9 @@ def _tile_files(
             files.setdefault(found, source)
     if not files:
         raise InputError(
-            f"{preparation.archives}: no tile of {preparation.info.name} among {len(sources)} "
-            f"files (such as {sources[0]}); give the folder with its official archives"
+            preparation.archives,
+            f"no tile of {preparation.info.name} among {len(sources)} files (such as {sources[0]})",
+            "give the folder with its official archives",
         )
     return files
 
@@ -161,9 +162,10 @@ def _tiles_of(
         missing = [tile for tile in tiles if (kind, tile) not in files]
         if missing and not preparation.partial:
             raise InputError(
-                f"{preparation.archives}: {len(missing)} of the {len(tiles)} {split} tiles of "
-                f"{info.name} have no {word}, the first is {missing[0]}; add the archive that "
-                "holds them, or --partial goes on without them"
+                preparation.archives,
+                f"{len(missing)} of the {len(tiles)} {split} tiles of {info.name} have no "
+                f"{word}, the first is {missing[0]}",
+                "add the archive that holds them, or --partial goes on without them",
             )
     return [tile for tile in tiles if all((kind, tile) in files for kind in needed)]
 
@@ -228,8 +230,9 @@ def _prepare_images(preparation: Preparation) -> list[SplitSummary]:
     ]
     if not wanted:
         raise InputError(
-            f"{preparation.archives}: nothing of {info.name} among {len(sources)} files (such as "
-            f"{sources[0]}); give the folder with its official archives"
+            preparation.archives,
+            f"nothing of {info.name} among {len(sources)} files (such as {sources[0]})",
+            "give the folder with its official archives",
         )
     _check_counts(preparation, [target for _, target in wanted])
     check_disk_space(output, sum(s.size for s, target in wanted if not target.exists()))
@@ -275,8 +278,9 @@ def _check_counts(preparation: Preparation, targets: Sequence[Path]) -> None:
         count, expected = sum(t.parent in folders for t in targets), info.image_counts[split]
         if count != expected and not preparation.partial:
             raise InputError(
-                f"{preparation.archives}: {count} {split} images of {info.name} instead of "
-                f"{expected}; add the archive that holds the others, or --partial goes on without"
+                preparation.archives,
+                f"{count} {split} images of {info.name} instead of {expected}",
+                "add the archive that holds the others, or --partial goes on without",
             )
 
 

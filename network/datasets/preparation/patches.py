@@ -103,20 +103,21 @@ class PatchSplit:
         _check_choice("--pad-policy", self.pad_policy, PAD_POLICIES)
         _check_choice("--unknown-color", self.unknown_color, UNKNOWN_COLORS)
         if self.split_size < 1:
-            raise InputError(f"--split-size {self.split_size}: expected 1 or more pixels")
+            raise InputError(f"--split-size {self.split_size}", "expected 1 or more pixels")
         if not 1 <= self.stride <= self.split_size:
             raise InputError(
-                f"--stride {self.stride}: expected 1 to {self.split_size}, the --split-size; "
-                "a larger stride would leave out the pixels between the patches"
+                f"--stride {self.stride}",
+                f"expected 1 to {self.split_size}, the --split-size",
+                "a larger stride would leave out the pixels between the patches",
             )
         if not (self.val_scale > 0 and math.isfinite(self.val_scale)):
-            raise InputError(f"--val-scale {self.val_scale}: expected a factor above 0")
+            raise InputError(f"--val-scale {self.val_scale}", "expected a factor above 0")
         if self.val_scale != 1 and self.mode != "val":
             raise InputError(
-                f"--val-scale {self.val_scale}: only --mode val resizes tiles; leave it out"
+                f"--val-scale {self.val_scale}", "only --mode val resizes tiles", "leave it out"
             )
         if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: expected 0 or more")
+            raise InputError(f"--seed {self.seed}", "expected 0 or more")
 
     @property
     def image_ending(self) -> str:
@@ -134,7 +135,7 @@ class PatchSplit:
 
 def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{flag} {value}: not a choice{nearest(value, choices)}")
+        raise InputError(f"{flag} {value}", f"not a choice{nearest(value, choices)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,8 +240,9 @@ def _files_by_tile(folder: Path, ending: str, hints: dict[str, str]) -> dict[str
         example = next(iter(by_ending[other].values())).name
         hint = f", which ends in {other}: {hints[other]}" if other else "; give the whole tiles"
         raise InputError(
-            f"{folder}: expected files that end in {ending}, found {len(files)} others such as "
-            f"{example}{hint}"
+            folder,
+            f"expected files that end in {ending}, found {len(files)} others such as "
+            f"{example}{hint}",
         )
     return by_ending[ending]
 
@@ -251,8 +253,9 @@ def _check_pairs(
     alone = [name for name in files if name not in partners]
     if alone:
         raise InputError(
-            f"{files[alone[0]]}: no {partner} ({alone[0]}{ending}), as for {len(alone)} of "
-            f"{len(files)} files; add what is missing or remove these"
+            f"{files[alone[0]]}",
+            f"no {partner} ({alone[0]}{ending}), as for {len(alone)} of {len(files)} files",
+            "add what is missing or remove these",
         )
 
 
@@ -264,8 +267,9 @@ def _open_tile(name: str, image: Path, mask: Path, split: PatchSplit) -> Tile:
     if min(height, width) < split.split_size:
         scaled = f" after --val-scale {split.val_scale}" if split.val_scale != 1 else ""
         raise InputError(
-            f"{image}: {_text((height, width))} pixels{scaled}, smaller than a patch of "
-            f"{split.split_size}; use a smaller --split-size"
+            image,
+            f"{_text((height, width))} pixels{scaled}, smaller than a patch of {split.split_size}",
+            "use a smaller --split-size",
         )
     return Tile(name=name, image=image, mask=mask, height=height, width=width)
 

@@ -58,15 +58,16 @@ class FrameSplit:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise InputError(f"--mode {self.mode}: not a choice{nearest(self.mode, MODES)}")
+            raise InputError(f"--mode {self.mode}", f"not a choice{nearest(self.mode, MODES)}")
         for side in ("h", "w"):
             size, stride = getattr(self, f"split_size_{side}"), getattr(self, f"stride_{side}")
             if size < 1:
-                raise InputError(f"--split-size-{side} {size}: expected 1 or more pixels")
+                raise InputError(f"--split-size-{side} {size}", "expected 1 or more pixels")
             if not 1 <= stride <= size:
                 raise InputError(
-                    f"--stride-{side} {stride}: expected 1 to {size}, the --split-size-{side}; a "
-                    "larger stride would leave out the pixels between the patches"
+                    f"--stride-{side} {stride}",
+                    f"expected 1 to {size}, the --split-size-{side}",
+                    "a larger stride would leave out the pixels between the patches",
                 )
 
 
@@ -97,7 +98,7 @@ def split_frames(split: FrameSplit, *, workers: int = 1) -> dict[str, Any]:
         check_replaceable(folder, _is_ours)
     frames = find_frames(split.input_dir, UAVID)
     if not frames[0].masks:
-        raise InputError(f"{split.input_dir}: no seqN/{LABELS}; give a labeled part of UAVid")
+        raise InputError(split.input_dir, f"no seqN/{LABELS}", "give a labeled part of UAVid")
     with replacing_folders(*outputs) as (images_to, masks_to):
         write = partial(_write_frame, split, images_to, masks_to)
         written = map_parallel(write, frames, workers=workers, unit="frame")

@@ -511,7 +511,9 @@ def make_scene(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarr
         InputError: a side is shorter than ``MIN_SIZE``.
     """
     if min(height, width) < MIN_SIZE:
-        raise InputError(f"scene of {height} x {width} pixels: expected at least {MIN_SIZE} a side")
+        raise InputError(
+            f"scene of {height} x {width} pixels", f"expected at least {MIN_SIZE} a side"
+        )
     rng, inner = np.random.default_rng(seed), np.s_[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
     while True:
         canvas = _Canvas(rng, height, width)
