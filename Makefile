@@ -1,7 +1,8 @@
 # make env    create .venv with the pinned requirements
 # make demo   make scenes, cut, train, test: fig_results/demo
-# make test   lint and all tests but those of the report in a browser; WORKERS=8 on a larger machine
-# make test-browser   these; needs Debian's package chromium
+# make test   lint and all tests but test-browser's; WORKERS=8 on a larger machine
+# make test-quick   lint and the tests that take less than two seconds, for every save
+# make test-browser   the report in a browser; needs Debian's package chromium
 # make test-faults    kills, full disks, damaged images, hostile checkpoints: all trials, in 3 minutes
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ DEMO_CONFIG := config/demo/bicor.py
 DEMO_DATA := data/demo
 DEMO_RESULTS := fig_results/demo
 
-.PHONY: env demo test test-browser test-faults
+.PHONY: env demo test test-quick test-browser test-faults
 
 env: .venv/installed
 
@@ -27,6 +28,11 @@ test: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+test-quick: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow and not browser"
 
 test-browser: env
 	$(BIN)/pytest -m browser
