@@ -1,7 +1,5 @@
 """Synthetic scenes, their eroded labels, and the tool that writes them."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -12,8 +10,9 @@ from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import VAIHINGEN
 from network.datasets.scenes import MIN_SIZE, erode_labels, make_scene
 from network.errors import InputError
+from tests.commands import run
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 IMSURF, BUILDING, LOWVEG, TREE, CAR, CLUTTER = range(6)
 
 
@@ -157,10 +156,9 @@ def test_eroded_labels_equal_the_distance_to_the_nearest_other_class(scenes):
 
 
 def run_tool(output: Path, *options: str, cwd: Path | None = None):
-    command = [sys.executable, str(ROOT / "tools/make_demo_data.py"), "--output", str(output)]
     counts = ["--scenes-train", "1", "--scenes-val", "1", "--scenes-test", "1"]
-    command += [*counts, "--size", "128", "160", *options]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    args = ["--output", output, *counts, "--size", "128", "160", *options]
+    return run("tools/make_demo_data.py", *args, cwd=cwd or ROOT)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -17,9 +17,10 @@ from network.datasets.segmentation import find_samples
 from network.datasets.uavid import FrameSplit, cut, find_frames, split_frames, starts, windows
 from network.engine.tta import Views, mean_logits, patched_logits
 from network.errors import InputError
+from tests.commands import error_of, succeed
 from tests.conftest import ROOT
 from tests.scenes import make_pair
-from tests.test_commands import OVERRIDES, error_of, succeed
+from tests.test_commands import OVERRIDES
 
 SIZES = {"seq1": (72, 128), "seq2": (72, 140)}
 FLAGS = ["--split-size-h", "32", "--split-size-w", "48", "--stride-h", "32", "--stride-w", "48"]

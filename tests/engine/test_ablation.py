@@ -25,9 +25,10 @@ from network.engine.ablation_tables import TABLES, Table, Variant
 from network.errors import InputError
 from network.models.d2ls import D2LS
 from network.weak.points import PointRule
+from tests.commands import error_of, run, succeed
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
-from tests.test_commands import OVERRIDES, error_of, run, succeed
+from tests.test_commands import OVERRIDES
 
 CONFIG = ROOT / "config/vaihingen/bicor.py"
 POINTS_CONFIG = ROOT / "config/potsdam/resnet18_points.py"

@@ -30,8 +30,8 @@ from network.engine.weak.work import Work
 from network.errors import InputError
 from network.weak.chain import load_chain
 from network.weak.tiles import read_labels
-from tests.conftest import ROOT, heed_interrupts
-from tests.test_commands import error_of, succeed
+from tests.commands import Command, error_of, succeed
+from tests.conftest import ROOT
 
 CONFIG = (
     (ROOT / "config/weak/demo.py")
@@ -203,17 +203,9 @@ def test_negative_tiles_are_background(done):
 
 def interrupt(*words: str, cwd: Path, when) -> None:
     """Ctrl-C as soon as ``when`` is true."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / words[0]), *words[1:]],
-        cwd=cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-        env=os.environ,
-    )
+    process = Command(*words, cwd=cwd)
     while not when():
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.stderr
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

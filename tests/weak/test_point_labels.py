@@ -24,9 +24,9 @@ from network.models.checkpoint import SETTINGS_KEY
 from network.weak.point_files import read_points
 from network.weak.point_labels import POINTS, dense_counts, make_point_labels
 from network.weak.points import PointRule
+from tests.commands import error_of, run, succeed
 from tests.conftest import ROOT
 from tests.scenes import make_dataset, write_bands
-from tests.test_commands import error_of, run, succeed
 
 INFO = DatasetInfo(
     name="fields",
