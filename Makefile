@@ -1,7 +1,7 @@
 # make env    create .venv with the pinned requirements
 # make demo   make scenes, cut, train, test: fig_results/demo
 # make test   lint and all tests but test-browser's; WORKERS=8 on a larger machine
-# make test-quick   lint and the tests that take less than two seconds, for every save
+# make test-quick   lint and the tests that neither train nor run commands, for every save
 # make test-browser   the report in a browser; needs Debian's package chromium
 # make test-faults    kills, full disks, damaged images, hostile checkpoints: all trials, in 3 minutes
 

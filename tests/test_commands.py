@@ -18,6 +18,8 @@ from tests.commands import Command, error_of, run, succeed
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
 
+pytestmark = pytest.mark.slow
+
 OVERRIDES = [
     "model.encoder=test_convnext",
     "model.weights=None",

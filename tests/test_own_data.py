@@ -14,6 +14,8 @@ from network.rasters.header import read_header
 from tests.commands import error_of, succeed
 from tests.scenes import make_dataset, write_bands
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from functools import partial
 

@@ -19,7 +19,10 @@ from tests.conftest import ROOT
 from tests.test_commands import OVERRIDES
 
 TILES = Path(os.environ.get("REAL_TILES", ROOT.parent / "shared" / "data"))
-pytestmark = pytest.mark.skipif(not TILES.is_dir(), reason="no real tiles on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not TILES.is_dir(), reason="no real tiles on this machine"),
+]
 
 
 def cut(cwd: Path, name: str, split: str, masks: str, *flags: str, patch: int = 256) -> None:

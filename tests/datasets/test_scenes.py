@@ -176,6 +176,7 @@ def demo(tmp_path_factory):
     return folder / "made"
 
 
+@pytest.mark.slow
 def test_tool_writes_isprs_names(demo):
     names = set(contents(demo))
     assert names == {"made_by_make_demo_data.txt"} | {
@@ -186,6 +187,7 @@ def test_tool_writes_isprs_names(demo):
     assert [path.name for path in demo.parent.iterdir()] == ["made"]
 
 
+@pytest.mark.slow
 def test_tool_writes_matching_files(demo):
     images = []
     for area, split in enumerate(("train", "val", "test"), 1):
@@ -199,6 +201,7 @@ def test_tool_writes_matching_files(demo):
     assert (images[0] != images[2]).any()
 
 
+@pytest.mark.slow
 def test_first_training_scene_is_that_of_the_seed(demo):
     image, labels = make_scene(0, 128, 160)
     name = "top_mosaic_09cm_area1.tif"
@@ -206,6 +209,7 @@ def test_first_training_scene_is_that_of_the_seed(demo):
     np.testing.assert_array_equal(read_mask(demo / "train_masks" / name, VAIHINGEN), labels)
 
 
+@pytest.mark.slow
 def test_a_rerun_replaces_and_is_repeatable(tmp_path, demo):
     output = tmp_path / "demo"
     # Area 2 is a training scene at first: no file of the first run may be left.
@@ -217,12 +221,14 @@ def test_a_rerun_replaces_and_is_repeatable(tmp_path, demo):
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
+@pytest.mark.slow
 def test_number_of_training_scenes_does_not_change_the_test_scenes(tmp_path, demo):
     assert run_tool(tmp_path, "--scenes-train", "2").returncode == 0
     made = (tmp_path / "test_images/top_mosaic_09cm_area4.tif").read_bytes()
     assert made == (demo / "test_images/top_mosaic_09cm_area3.tif").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_folder_with_other_files_is_refused(tmp_path):
     # A real tile of the same name must never be replaced.
     foreign = tmp_path / "train_images/top_mosaic_09cm_area1.tif"
@@ -235,6 +241,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
     assert contents(tmp_path) == {"train_images/top_mosaic_09cm_area1.tif": b"real"}
 
 
+@pytest.mark.slow
 def test_a_file_put_among_made_ones_is_refused(tmp_path):
     assert run_tool(tmp_path).returncode == 0
     before = contents(tmp_path)
@@ -245,6 +252,7 @@ def test_a_file_put_among_made_ones_is_refused(tmp_path):
     assert contents(tmp_path) == before | {"notes.txt": b"mine"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -183,6 +183,7 @@ def test_overlapping_patches_are_averaged():
     assert logits.tolist() == [1, 1.5, 3, 3, 4, 6]
 
 
+@pytest.mark.slow
 def test_commands(tmp_path):
     """README's lines: cut, train, test whole frames with and without labels, submit."""
     for part in ("train", "val"):

@@ -72,6 +72,7 @@ def test_a_result_that_cannot_be_pickled():
         map_parallel(make_unsendable, range(2), workers=2, unit="item")
 
 
+@pytest.mark.slow
 def test_workers_share_the_cores():
     assert set(map_parallel(threads, range(3), workers=2, unit="item")) == {(1, 1)}
 

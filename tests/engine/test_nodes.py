@@ -14,6 +14,8 @@ from tests.conftest import ROOT
 from tests.disks import mounted
 from tests.scenes import make_dataset
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ROOT / "config/vaihingen/bicor.py"
 OVERRIDES = [
     "model.encoder=test_convnext",

@@ -50,6 +50,7 @@ def rows(small):
     return run_study(small / "work", CONFIG, None, SETTINGS)
 
 
+@pytest.mark.slow
 def test_whole_study(small, rows):
     assert [row.trained for row in rows] == ["ignore", "geoseg"]
     for row in rows:
@@ -70,6 +71,7 @@ def test_whole_study(small, rows):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("rows")
 def test_another_setting_trains_anew(small):
     own = [*SETTINGS, "name=padding_study/ignore", f"data.root={small / 'work/ignore'}"]

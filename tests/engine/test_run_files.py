@@ -22,6 +22,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(tiny, tmp_path, monkeypatch):
     """It has room for one last.ckpt (4 MB), but not for the next one beside it."""
     with mounted(tmp_path / "disk", "7m") as disk:
@@ -63,6 +64,7 @@ for number in range(10**6):
 """
 
 
+@pytest.mark.slow
 def test_killed_while_saving(tmp_path):
     """The file is a whole one, whenever the process was killed, and its rest is swept up."""
     path, script = tmp_path / "run/last.ckpt", tmp_path / "save.py"

@@ -8,6 +8,8 @@ import pytest
 from tests import commands
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 TINY = ["model.encoder=test_convnext", "model.dim=32", "--size", "64", "--repeats", "1"]
 KEYS = {
     "params_m",

@@ -11,6 +11,8 @@ from network.errors import InputError
 from tests.commands import error_of, succeed
 from tests.engine.test_comparison import make_result
 
+pytestmark = pytest.mark.slow
+
 TOOL = "tools/compare_runs.py"
 
 

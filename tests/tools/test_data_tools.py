@@ -5,12 +5,15 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from network.datasets.files import write_image
 from network.datasets.info import VAIHINGEN
 from tests import commands
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
+
+pytestmark = pytest.mark.slow
 
 
 def run(tool: str, *args: str | Path) -> subprocess.CompletedProcess:

@@ -10,6 +10,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.commands import run
 
+pytestmark = pytest.mark.slow
+
 RAW = np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.uint8)
 CONVERTED = np.array([[7, 0, 1, 2], [3, 4, 5, 6]], np.uint8)
 COLORS = np.array(

@@ -17,6 +17,8 @@ from network.datasets.info import POTSDAM, VAIHINGEN, DatasetInfo
 from tests import commands
 from tests.conftest import ROOT, heed_interrupts
 
+pytestmark = pytest.mark.slow
+
 
 def run(tool: str, folder: Path, *flags: str) -> subprocess.CompletedProcess:
     return commands.run(f"tools/{tool}.py", *flags, cwd=folder)

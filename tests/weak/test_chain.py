@@ -125,6 +125,7 @@ def done(scenes, tmp_path_factory) -> Path:
     return scenes
 
 
+@pytest.mark.slow
 def test_every_step_has_its_record(done):
     """Settings with all thresholds, what it builds on, what it found."""
     labels = record(done, "make_labels")
@@ -139,6 +140,7 @@ def test_every_step_has_its_record(done):
     assert all(path.suffix == ".json" for path in (done / "work/steps").iterdir())
 
 
+@pytest.mark.slow
 def test_the_evaluation_changes_nothing_that_the_steps_made(done):
     """What was made without any truth is what there is."""
     before, after = contents(done / "before"), contents(done / "work")
@@ -148,6 +150,7 @@ def test_the_evaluation_changes_nothing_that_the_steps_made(done):
     assert all(after[name] == before[name] for name in ours)
 
 
+@pytest.mark.slow
 def test_stages(done):
     """The pseudo masks are clearly better than the activation maps at their best."""
     document = json.loads((done / "work/stages/stages.json").read_text())
@@ -172,6 +175,7 @@ def test_stages(done):
         assert read_rgb(done / "work/stages" / name).std() > 10
 
 
+@pytest.mark.slow
 def test_scores_of_the_pseudo_masks(done):
     """By hand from the files: all tiles, and those that show buildings."""
     labels = read_labels(done / "work/data/train/labels.csv")
@@ -191,6 +195,7 @@ def test_scores_of_the_pseudo_masks(done):
         assert scores[key]["OA"] == pytest.approx((truth == found).mean())
 
 
+@pytest.mark.slow
 def test_negative_tiles_are_background(done):
     labels = read_labels(done / "work/data/train/labels.csv")
     assert {*labels.values()} == {0, 1}
@@ -222,6 +227,7 @@ def copied(done, tmp_path, monkeypatch) -> Path:
     return cwd
 
 
+@pytest.mark.slow
 def test_a_change_can_be_taken_back(copied, capsys):
     """Of a step that was begun with other settings and interrupted the old result is kept."""
     before = contents(copied / "work/cam")
@@ -245,6 +251,7 @@ def test_a_change_can_be_taken_back(copied, capsys):
     assert not (copied / "work/steps/.make_cam.old").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["images", "a mask", "a test mask", "the classes"])
 def test_other_data_are_noticed(copied, changed):
     """The labels are not of these images and masks any more."""
@@ -264,6 +271,7 @@ def test_other_data_are_noticed(copied, changed):
         run_step(MAKE_LABELS, work)
 
 
+@pytest.mark.slow
 def test_labels_alone(scenes, tmp_path, monkeypatch, capsys):
     """Images and a list of their labels: masks come out, with pictures and without scores."""
     monkeypatch.chdir(tmp_path)
@@ -283,6 +291,7 @@ def test_labels_alone(scenes, tmp_path, monkeypatch, capsys):
     assert "evaluate: without train_final, which has no test images" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_done_steps_are_not_repeated(copied, capsys):
     """Only what is lost is made again, and is the same."""
     run_step(MAKE_CAM, work_of(copied))
@@ -297,6 +306,7 @@ def test_done_steps_are_not_repeated(copied, capsys):
     np.testing.assert_allclose(np.load(lost), before, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_other_settings_begin_anew(copied, done, capsys):
     """A step with other settings, and what builds on it, but nothing before it."""
     run_steps(work_of(copied, "pseudo.threshold=0.9"), "make_pseudo")
@@ -319,6 +329,7 @@ def test_other_settings_begin_anew(copied, done, capsys):
     assert record(copied, "cluster")["results"]["building centers"] == 1
 
 
+@pytest.mark.slow
 def test_oracles_say_so(copied):
     """Epoch and threshold by the truth, in records and table."""
     work = work_of(copied, "refiner.epochs=2", "refiner.consistency=0", oracle=True)
@@ -331,6 +342,7 @@ def test_oracles_say_so(copied):
     assert json.loads((copied / "work/stages/stages.json").read_text())["oracle"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on(copied, done):
     """And ends with the very maps of one that was not interrupted."""
     shutil.rmtree(copied / "work/refiner")
@@ -348,6 +360,7 @@ def test_an_interrupted_training_goes_on(copied, done):
     assert contents(copied / "work/ar") == contents(done / "work/ar")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -378,6 +391,7 @@ def test_wrong_settings(scenes, tmp_path, monkeypatch, words, message):
     assert not [*tmp_path.glob("work/steps/*")]  # the next try begins from nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -398,6 +412,7 @@ def test_wrong_settings_of_the_training(copied, words, message, capsys):
     assert "done already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_demo_scenes_replace_their_own_alone(tmp_path):
     (tmp_path / "data/train").mkdir(parents=True)
     (tmp_path / "data/train/mine.png").touch()
@@ -406,6 +421,7 @@ def test_demo_scenes_replace_their_own_alone(tmp_path):
     assert "--train 1: expected 2 or more" in error_of(*tool, "--train", "1", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_wrong_words_on_the_command_line(scenes):
     error = error_of("tools/weak/run_chain.py", *WORK, "--until", "make_bak", cwd=scenes)
     assert "--until make_bak: no such step; did you mean 'make_bac'?" in error
@@ -414,6 +430,7 @@ def test_wrong_words_on_the_command_line(scenes):
     assert "--work scenes: holds other files; give a folder of its own" in error
 
 
+@pytest.mark.slow
 def test_a_foreign_folder_stays(scenes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scenes").symlink_to(scenes / "scenes")
