@@ -10,6 +10,8 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 # Processes that test, of one thread each: most of their time is start-ups.
 WORKERS ?= 2
+# In the order of tests/conftest.py.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
 DEMO_CONFIG := config/demo/bicor.py
 DEMO_DATA := data/demo
@@ -27,12 +29,12 @@ env: .venv/installed
 test: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) $(BY_FILE)
 
 test-quick: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) $(BY_FILE) -m "not slow and not browser"
 
 test-browser: env
 	$(BIN)/pytest -m browser

@@ -55,6 +55,13 @@ def pytest_addoption(parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config, items) -> None:
+    """On several workers the files with slow tests come first: none is left alone at the end."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     """The table of the campaigns of tests/faults."""
     # They are counted at the end of a test, which has a report of its own.
