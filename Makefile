@@ -1,7 +1,8 @@
 # make env    create .venv with the project and its pinned requirements
 # make demo   make scenes, cut, train, test: fig_results/demo
-# make test   lint and all tests but those of the report in a browser; WORKERS=8 on a larger machine
-# make test-browser   these; needs Debian's package chromium
+# make test   lint and all tests but test-browser's; WORKERS=8 on a larger machine
+# make test-quick   lint and the tests that neither train nor run commands, for every save
+# make test-browser   the report in a browser; needs Debian's package chromium
 # make docs    the site of the pages under docs: site/index.html
 # make test-faults    kills, full disks, damaged images, hostile checkpoints: all trials, in 3 minutes
 
@@ -10,12 +11,14 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 # Processes that test, of one thread each: most of their time is start-ups.
 WORKERS ?= 2
+# In the order of tests/conftest.py.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
 DEMO_CONFIG := config/demo/bicor.py
 DEMO_DATA := data/demo
 DEMO_RESULTS := fig_results/demo
 
-.PHONY: env demo test test-browser test-faults docs
+.PHONY: env demo test test-quick test-browser test-faults docs
 
 env: .venv/installed
 
@@ -34,7 +37,12 @@ docs: .venv/installed-docs
 test: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) $(BY_FILE)
+
+test-quick: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) $(BY_FILE) -m "not slow and not browser"
 
 test-browser: env
 	$(BIN)/pytest -m browser

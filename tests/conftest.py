@@ -16,6 +16,7 @@ from network.datasets.info import VAIHINGEN
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 from network.settings import Data, Optim
+from network.training.train import train
 from tests.scenes import make_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +48,16 @@ def tiny(tmp_path, monkeypatch) -> Experiment:
     """Two images, one step; results go to a folder of their own."""
     monkeypatch.chdir(tmp_path)
     return tiny_experiment(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A folder with the results of :func:`tiny`'s training, to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train(tiny_experiment(folder), accelerator="cpu")
+    return folder
 
 
 def tiny_experiment(folder: Path) -> Experiment:
@@ -81,6 +92,13 @@ def pytest_addoption(parser) -> None:
     parser.addoption(
         "--faults", type=float, default=0.1, help="share of the trials in tests/faults, 0 to 1"
     )
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """On several workers the files with slow tests come first: none is left alone at the end."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

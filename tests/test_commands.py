@@ -1,11 +1,8 @@
-"""The commands of the README as real processes: train, test, and every kind of wrong input."""
+"""The commands of the README as processes: train, test, and every kind of wrong input."""
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -17,8 +14,11 @@ from sklearn.metrics import accuracy_score, jaccard_score
 
 from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import LOVEDA, VAIHINGEN
-from tests.conftest import ROOT, heed_interrupts
+from tests.commands import Command, error_of, run, succeed
+from tests.conftest import ROOT
 from tests.scenes import make_dataset
+
+pytestmark = pytest.mark.slow
 
 OVERRIDES = [
     "model.encoder=test_convnext",
@@ -38,35 +38,6 @@ UPERNET = [
     "data.batch_size=1",
 ]
 LOVEDA_CONFIG = str(ROOT / "config/loveda/bicor.py")
-
-
-def run(script: str, *args: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *args], cwd=cwd, capture_output=True, text=True
-    )
-
-
-def succeed(script: str, *args: str, cwd: Path) -> str:
-    result = run(script, *args, cwd=cwd)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout
-
-
-def written(cwd: Path) -> set[Path]:
-    """All but the data, and what Python keeps of a config that it has read."""
-    return {path for path in cwd.rglob("*") if not {"data", "__pycache__"} & set(path.parts)}
-
-
-def error_of(script: str, *args: str, cwd: Path) -> str:
-    """The one line of a run that ends with exit code 2 and writes nothing."""
-    before = written(cwd)
-    result = run(script, *args, cwd=cwd)
-    assert result.returncode == 2, result.stderr[-3000:]
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, result.stderr[-3000:]
-    assert "Traceback" not in result.stderr
-    assert written(cwd) == before
-    return errors[0]
 
 
 @pytest.fixture(scope="module")
@@ -267,24 +238,17 @@ def test_loveda(tmp_path):
 
 def test_interrupted_training_says_so(trained):
     """Ctrl-C ends with one line and exit code 130, and the run can be resumed."""
-    args = [sys.executable, str(ROOT / "train.py"), "-c", VAIHINGEN_CONFIG, *OVERRIDES]
-    args += ["--accelerator", "cpu", "optim.epochs=500", "name=interrupted"]
-    process = subprocess.Popen(
-        args,
-        cwd=trained,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        preexec_fn=heed_interrupts,
-    )
+    args = ["-c", VAIHINGEN_CONFIG, *OVERRIDES, "--accelerator", "cpu"]
+    process = Command("train.py", *args, "optim.epochs=500", "name=interrupted", cwd=trained)
     last = trained / "model_weights/interrupted/version_0/last.ckpt"
     for _ in range(2400):  # four minutes, on a busy machine
         if last.is_file():
             break
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=240)
-    assert process.returncode == 130, errors.decode()[-2000:]
-    assert b"Traceback" not in errors
+    assert process.returncode == 130, errors[-2000:]
+    assert "Traceback" not in errors
     assert last.is_file()
 
 

@@ -11,6 +11,7 @@ from network import compat
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["network.models.encoder", "network.training.train"])
 def test_rooms_that_need_it_import_in_a_fresh_process(module):
     code = f"import {module}, timm, torchvision, torchmetrics, pytorch_lightning"

@@ -68,6 +68,7 @@ def test_autocast(precision, tolerance):
     assert mixed["loss"].dtype == torch.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_is_one_graph(training):
     """No branch on data, nothing that waits for the device: such code would break the graph."""
@@ -80,6 +81,7 @@ def test_forward_is_one_graph(training):
         torch.testing.assert_close(actual.logits, expected.logits, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiled_gradients():
     """As autograd is traced: operations in place must not spoil what it keeps."""
     torch.compiler.reset()
@@ -88,6 +90,7 @@ def test_compiled_gradients():
     assert_close(step(compiled, Compute()), plain, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_compile_keeps_names_and_results():
     torch.compiler.reset()

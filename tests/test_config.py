@@ -125,6 +125,7 @@ def test_configs_of_one_name_do_not_collide(tmp_path, config):
     assert (first.name, second.name) == ("vaihingen/bicor", "potsdam/bicor")
 
 
+@pytest.mark.slow
 def test_importing_a_config_builds_and_opens_nothing():
     """No data, no network, no weights: not even a download is tried, whatever the config says."""
     script = (

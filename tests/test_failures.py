@@ -158,6 +158,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_no_compiler(tmp_path):
     environment = os.environ | {"CXX": "/nonexistent", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     run = subprocess.run(

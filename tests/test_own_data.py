@@ -11,8 +11,10 @@ import torch
 from network.config import load_experiment
 from network.datasets.files import write_image
 from network.rasters.header import read_header
+from tests.commands import error_of, succeed
 from tests.scenes import make_dataset, write_bands
-from tests.test_commands import error_of, succeed
+
+pytestmark = pytest.mark.slow
 
 CONFIG = """
 from functools import partial

@@ -14,11 +14,15 @@ from network.config import load_experiment
 from network.datasets.files import list_images, read_mask, read_rgb
 from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN
 from network.datasets.segmentation import check_samples, find_samples
+from tests.commands import error_of, succeed
 from tests.conftest import ROOT
-from tests.test_commands import OVERRIDES, error_of, succeed
+from tests.test_commands import OVERRIDES
 
 TILES = Path(os.environ.get("REAL_TILES", ROOT.parent / "shared" / "data"))
-pytestmark = pytest.mark.skipif(not TILES.is_dir(), reason="no real tiles on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not TILES.is_dir(), reason="no real tiles on this machine"),
+]
 
 
 def cut(cwd: Path, name: str, split: str, masks: str, *flags: str, patch: int = 256) -> None:

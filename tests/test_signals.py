@@ -13,6 +13,8 @@ import pytest
 from tests.conftest import ROOT, heed_interrupts
 from tests.datasets.test_workers import members, wait_until
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {
     "train": ["train.py", "-c", str(ROOT / "config/vaihingen/bicor.py")],
     "check": ["tools/check_data.py", "-c", str(ROOT / "config/vaihingen/bicor.py")],

@@ -1,5 +1,6 @@
 """Memory figures against hand computation."""
 
+import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
@@ -59,6 +60,7 @@ def test_live_tensors_see_the_backward_pass():
     assert 3 * 1000 * FLOAT <= live.peak <= 3 * 1000 * FLOAT + 4 * FLOAT
 
 
+@pytest.mark.slow
 def test_process_peak_sees_what_is_freed_again():
     def step():
         torch.ones(50_000_000)

@@ -49,6 +49,7 @@ def test_parts():
     assert min(step for _, step in shares.values()) > 0
 
 
+@pytest.mark.slow
 def test_loading(tmp_path):
     make_dataset(tmp_path, VAIHINGEN, {"train": 4}, ((64, 64),))
     row = benchmark_loading(tiny(f"data.root={tmp_path}", "data.crop=32"), repeats=1)
@@ -58,12 +59,14 @@ def test_loading(tmp_path):
     assert row["ratio"] > 1
 
 
+@pytest.mark.slow
 def test_patches_do_the_work_of_their_floor():
     """Both write the same bytes, which the benchmark itself checks."""
     row = benchmark_patches(POTSDAM, tiles=1, size=1100, repeats=1)
     assert row["ratio"] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tta", "views"), [("none", 1), ("d4", 40)])
 def test_testing(tta, views):
     device = torch.device("cpu")

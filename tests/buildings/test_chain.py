@@ -30,8 +30,8 @@ from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import BUILDING
 from network.datasets.synthetic.buildings import make_building_scenes
 from network.errors import InputError
-from tests.conftest import ROOT, heed_interrupts
-from tests.test_commands import error_of, succeed
+from tests.commands import Command, error_of, succeed
+from tests.conftest import ROOT
 
 CONFIG = (
     (ROOT / "config/weak/demo.py")
@@ -126,6 +126,7 @@ def done(scenes, tmp_path_factory) -> Path:
     return scenes
 
 
+@pytest.mark.slow
 def test_every_step_has_its_record(done):
     """Settings with all thresholds, what it builds on, what it found."""
     labels = record(done, "make_labels")
@@ -140,6 +141,7 @@ def test_every_step_has_its_record(done):
     assert all(path.suffix == ".json" for path in (done / "work/steps").iterdir())
 
 
+@pytest.mark.slow
 def test_the_evaluation_changes_nothing_that_the_steps_made(done):
     """What was made without any truth is what there is."""
     before, after = contents(done / "before"), contents(done / "work")
@@ -149,6 +151,7 @@ def test_the_evaluation_changes_nothing_that_the_steps_made(done):
     assert all(after[name] == before[name] for name in ours)
 
 
+@pytest.mark.slow
 def test_stages(done):
     """The pseudo masks are clearly better than the activation maps at their best."""
     document = json.loads((done / "work/stages/stages.json").read_text())
@@ -173,6 +176,7 @@ def test_stages(done):
         assert read_rgb(done / "work/stages" / name).std() > 10
 
 
+@pytest.mark.slow
 def test_scores_of_the_pseudo_masks(done):
     """By hand from the files: all tiles, and those that show buildings."""
     labels = read_labels(done / "work/data/train/labels.csv")
@@ -192,6 +196,7 @@ def test_scores_of_the_pseudo_masks(done):
         assert scores[key]["OA"] == pytest.approx((truth == found).mean())
 
 
+@pytest.mark.slow
 def test_negative_tiles_are_background(done):
     labels = read_labels(done / "work/data/train/labels.csv")
     assert {*labels.values()} == {0, 1}
@@ -204,17 +209,9 @@ def test_negative_tiles_are_background(done):
 
 def interrupt(*words: str, cwd: Path, when) -> None:
     """Ctrl-C as soon as ``when`` is true."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / words[0]), *words[1:]],
-        cwd=cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-        env=os.environ,
-    )
+    process = Command(*words, cwd=cwd)
     while not when():
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.stderr
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -231,6 +228,7 @@ def copied(done, tmp_path, monkeypatch) -> Path:
     return cwd
 
 
+@pytest.mark.slow
 def test_a_change_can_be_taken_back(copied, capsys):
     """Of a step that was begun with other settings and interrupted the old result is kept."""
     before = contents(copied / "work/cam")
@@ -254,6 +252,7 @@ def test_a_change_can_be_taken_back(copied, capsys):
     assert not (copied / "work/steps/.make_cam.old").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["images", "a mask", "a test mask", "the classes"])
 def test_other_data_are_noticed(copied, changed):
     """The labels are not of these images and masks any more."""
@@ -273,6 +272,7 @@ def test_other_data_are_noticed(copied, changed):
         run_step(MAKE_LABELS, work)
 
 
+@pytest.mark.slow
 def test_labels_alone(scenes, tmp_path, monkeypatch, capsys):
     """Images and a list of their labels: masks come out, with pictures and without scores."""
     monkeypatch.chdir(tmp_path)
@@ -292,6 +292,7 @@ def test_labels_alone(scenes, tmp_path, monkeypatch, capsys):
     assert "evaluate: without train_final, which has no test images" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_done_steps_are_not_repeated(copied, capsys):
     """Only what is lost is made again, and is the same."""
     run_step(MAKE_CAM, work_of(copied))
@@ -306,6 +307,7 @@ def test_done_steps_are_not_repeated(copied, capsys):
     np.testing.assert_allclose(np.load(lost), before, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_other_settings_begin_anew(copied, done, capsys):
     """A step with other settings, and what builds on it, but nothing before it."""
     run_steps(work_of(copied, "pseudo.threshold=0.9"), "make_pseudo")
@@ -328,6 +330,7 @@ def test_other_settings_begin_anew(copied, done, capsys):
     assert record(copied, "cluster")["results"]["building centers"] == 1
 
 
+@pytest.mark.slow
 def test_oracles_say_so(copied):
     """Epoch and threshold by the truth, in records and table."""
     work = work_of(copied, "refiner.epochs=2", "refiner.consistency=0", oracle=True)
@@ -340,6 +343,7 @@ def test_oracles_say_so(copied):
     assert json.loads((copied / "work/stages/stages.json").read_text())["oracle"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on(copied, done):
     """And ends with the very maps of one that was not interrupted."""
     shutil.rmtree(copied / "work/refiner")
@@ -357,6 +361,7 @@ def test_an_interrupted_training_goes_on(copied, done):
     assert contents(copied / "work/ar") == contents(done / "work/ar")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -387,6 +392,7 @@ def test_wrong_settings(scenes, tmp_path, monkeypatch, words, message):
     assert not [*tmp_path.glob("work/steps/*")]  # the next try begins from nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -407,6 +413,7 @@ def test_wrong_settings_of_the_training(copied, words, message, capsys):
     assert "done already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_demo_scenes_replace_their_own_alone(tmp_path):
     (tmp_path / "data/train").mkdir(parents=True)
     (tmp_path / "data/train/mine.png").touch()
@@ -415,6 +422,7 @@ def test_demo_scenes_replace_their_own_alone(tmp_path):
     assert "--train 1: expected 2 or more" in error_of(*tool, "--train", "1", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_wrong_words_on_the_command_line(scenes):
     error = error_of(TOOL, *WORK, "--until", "make_bak", cwd=scenes)
     assert "--until make_bak: no such step; did you mean 'make_bac'?" in error
@@ -425,6 +433,7 @@ def test_wrong_words_on_the_command_line(scenes):
     assert "--work scenes: holds other files; give a folder of its own" in error
 
 
+@pytest.mark.slow
 def test_a_foreign_folder_stays(scenes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scenes").symlink_to(scenes / "scenes")

@@ -74,6 +74,7 @@ def reference_names(state: dict) -> dict:
     return renamed
 
 
+@pytest.mark.slow
 def test_weights_of_the_authors(tmp_path, monkeypatch):
     """A file with the authors' names, saved where the README says, gives the same features."""
     network = timm.create_model("repvgg_b1g2").eval()

@@ -100,6 +100,7 @@ def draw_points(root: Path) -> list[Path]:
     return [root / "train/dots"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", [cut_tiles, cut_frames, draw_points])
 def test_every_tool_knows_all_its_files_and_replaces_them(tmp_path: Path, tool):
     for _ in range(2):  # the rerun finds checksums, and takes them for its own

@@ -9,36 +9,20 @@ import time
 from functools import partial
 from pathlib import Path
 
-import cv2
 import pytest
-import torch
 
 from network.datasets.workers import map_parallel
 from network.errors import InputError
 from tests.conftest import ROOT, heed_interrupts
-
-
-def double(number: int) -> int:
-    return 2 * number
-
-
-def refuse_three(number: int) -> int:
-    if number == 3:
-        raise InputError("three.tif: unreadable")
-    return number
-
-
-def refuse_the_first(folder: Path, number: int) -> None:
-    (folder / str(number)).touch()
-    if number == 0:
-        raise InputError("0.tif: unreadable")
-    for _ in range(600):
-        time.sleep(0.1)
-    (folder / "not interrupted").touch()
-
-
-def die(_: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+from tests.datasets.jobs import (
+    die,
+    double,
+    fail_strangely,
+    make_unsendable,
+    refuse_the_first,
+    refuse_three,
+    threads,
+)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -77,25 +61,10 @@ def test_killed_worker_is_explained():
         map_parallel(die, range(2), workers=2, unit="item")
 
 
-class PickyError(Exception):
-    """Cannot be made again from its message, as pickle does."""
-
-    def __init__(self, one: str, other: str):
-        super().__init__(f"{one} and {other}")
-
-
-def fail_strangely(_: int) -> None:
-    raise PickyError("this", "that")
-
-
 def test_an_error_that_cannot_be_pickled_is_told_with_its_traceback():
     with pytest.raises(RuntimeError, match="PickyError: this and that") as caught:
         map_parallel(fail_strangely, range(2), workers=2, unit="item")
     assert "in fail_strangely" in "".join(caught.value.__notes__)
-
-
-def make_unsendable(_: int) -> threading.Lock:
-    return threading.Lock()
 
 
 def test_a_result_that_cannot_be_pickled():
@@ -103,10 +72,7 @@ def test_a_result_that_cannot_be_pickled():
         map_parallel(make_unsendable, range(2), workers=2, unit="item")
 
 
-def threads(_: int) -> tuple[int, int]:
-    return torch.get_num_threads(), cv2.getNumThreads()
-
-
+@pytest.mark.slow
 def test_workers_share_the_cores():
     assert set(map_parallel(threads, range(3), workers=2, unit="item")) == {(1, 1)}
 
@@ -122,21 +88,12 @@ from functools import partial
 from pathlib import Path
 from network.datasets.workers import map_parallel
 from network.errors import run_command
-from tests.datasets.test_workers import work_long
+from tests.datasets.jobs import work_long
 
 if __name__ == "__main__":
     job = partial(work_long, Path(sys.argv[1]))
     run_command(lambda: map_parallel(job, range(8), workers=2, unit="item"))
 """
-
-
-def work_long(folder: Path, number: int) -> None:
-    mine = folder / f"{number}-{os.getpid()}"
-    mine.touch()
-    try:
-        time.sleep(60)
-    finally:
-        mine.unlink()
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ def ink(path: Path) -> int:
     return int((cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) < 128).sum())
 
 
+@pytest.mark.slow
 def test_letters_that_no_font_has_are_told_once(tmp_path):
     """Of two figures, and of all places in them, in one line."""
     told = draw(tmp_path, "a.png", "b.png", MPL_IGNORE_SYSTEM_FONTS="1")
@@ -77,6 +78,7 @@ def test_letters_that_no_font_has_are_told_once(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_font_that_was_installed_since(tmp_path):
     """Matplotlib has listed the machine's fonts before; nobody has to empty its cache."""
     draw(tmp_path, "boxes.png", MPL_IGNORE_SYSTEM_FONTS="1")

@@ -52,6 +52,7 @@ def changed(experiment, *overrides):
     return load_experiment("fields.py", ["data.workers=0", *overrides])
 
 
+@pytest.mark.slow
 def test_the_same_run_spelled_otherwise_keeps_all(experiment):
     """Paths, loading, optimizer, batches: nothing that the masks depend on."""
     assert predict(experiment) == 3
@@ -67,6 +68,7 @@ def test_the_same_run_spelled_otherwise_keeps_all(experiment):
     assert times() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "options", "words"),
     [

@@ -32,6 +32,7 @@ def masks(finished, tmp_path) -> Path:
     return tmp_path / "masks"
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_test_script(finished, masks, tmp_path):
     score_masks(finished.experiment, masks, tmp_path / "out", split="test", tta="none")
     ours, theirs = (

@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+pytestmark = pytest.mark.slow
+
 State = dict[str, Tensor]
 
 

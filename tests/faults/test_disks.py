@@ -12,6 +12,8 @@ from tests.datasets.preparation.test_official import tile_files
 from tests.disks import mounted, remount
 from tests.faults.conftest import leftovers
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ("train.py", "-c", "fields.py", "--accelerator", "cpu")
 PREDICT = ("-c", "fields.py", "--checkpoint", "weights.ckpt", "--device", "cpu")
 

@@ -16,6 +16,8 @@ from network.errors import InputError
 from network.rasters.reader import read_raster
 from tests.scenes import write_bands
 
+pytestmark = pytest.mark.slow
+
 MUTATED = 240
 FORMATS = {
     "png": {},

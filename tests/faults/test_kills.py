@@ -14,6 +14,8 @@ from network.datasets.info import VAIHINGEN
 from tests.datasets.preparation.test_official import tile_files, write_zip
 from tests.faults.conftest import killed_after, leftovers, ownerless_semaphores
 
+pytestmark = pytest.mark.slow
+
 KILLS, ENDS, EPOCHS = 20, 5, 40
 TRAIN = ("train.py", "-c", "fields.py", "--accelerator", "cpu", f"optim.epochs={EPOCHS}")
 

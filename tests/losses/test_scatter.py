@@ -63,6 +63,7 @@ def _worker(rank: int, file: str, weight: torch.Tensor, batch: torch.Tensor, res
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_distributed_equals_the_whole_batch(tmp_path):
     """Loss and gradient of two processes with two images each are those of four images."""
     weight, batch = torch.randn(6, 8), torch.randn(4, 5, 6)

@@ -76,6 +76,7 @@ def assert_relative(actual: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(actual, expected, atol=1e-4 * expected.abs().max().item(), rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratios", [[0.02, 0.02], [0.3, 0.02, 1.0], [1.0]])
 def test_cheap_order_equals_naive_order(ratios):
     """Outputs and all gradients, the auxiliary branch's included, in float64."""
@@ -110,6 +111,7 @@ def _flatten(output) -> list[torch.Tensor]:
     return [logits, aux_logits, *heatmaps, *class_embeddings]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layers", "millions", "cost"), [(1, 88.92, 81.45), (2, 89.51, 81.57), (3, 90.11, 81.69)]
 )

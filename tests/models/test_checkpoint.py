@@ -32,6 +32,7 @@ def reference_run():
         return reference.state_dict(), image, reference(image)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["net.", ""])
 def test_released_checkpoint_gives_its_logits(tmp_path, reference_run, prefix):
     state, image, logits = reference_run
@@ -182,6 +183,7 @@ def test_wrapped_parts(tmp_path):
     assert all(value.equal(expected[name]) for name, value in loaded.state_dict().items())
 
 
+@pytest.mark.slow
 def test_released_checkpoint_from_ddp(tmp_path, reference_run):
     state, image, logits = reference_run
     torch.save({"net.module." + name: v for name, v in state.items()}, tmp_path / "reference.ckpt")

@@ -63,6 +63,7 @@ def test_golden_gradients(golden_run):
         assert_relative(stages[index].grad, arrays[f"grad/stage{index}"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "num_classes"), [(1, 4), (2, 7), (3, 17)])
 def test_cheap_order_equals_naive_order(layers, num_classes):
     """Outputs and all gradients, in float64, below and above the number of classes that pays."""
@@ -90,6 +91,7 @@ def test_cheap_order_equals_naive_order(layers, num_classes):
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "parameters"), [(2, 89_822_380), (3, 90_086_828)])
 def test_parameters_and_cost(layers, parameters):
     """No dead weights; what the paper's order of computation costs is its baseline's 93.63 G."""
@@ -164,6 +166,7 @@ def test_positions_are_saved(small_model, tmp_path):
     assert torch.equal(other.eval()(image).logits, expected)
 
 
+@pytest.mark.slow
 def test_released_checkpoint(tmp_path, caplog):
     """Weights that are never used are dropped by name; others that do not fit are an error."""
     model = decoder(32)

@@ -78,6 +78,7 @@ def test_imagenet_weights_from_the_local_folder(tmp_path, monkeypatch):
     assert Encoder(NAME, "imagenet").body.stem_0.weight.equal(network.stem[0].weight)
 
 
+@pytest.mark.slow
 def test_torchvision_weights(tmp_path):
     """The file that users of the released code have in their cache."""
     theirs = torchvision.models.convnext_tiny().eval()

@@ -66,6 +66,7 @@ ENCODERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("network", [BiCoRSeg, D2LS])
 def test_modern_encoders(network, encoder):
@@ -77,6 +78,7 @@ def test_modern_encoders(network, encoder):
     assert all(p.grad is not None for p in model.encoder.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["unet", "upernet"])
 def test_baselines_on_swin(architecture):
     model = SMPSegmenter(4, architecture, "swin_tiny_patch4_window7_224", weights=None).eval()

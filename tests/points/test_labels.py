@@ -25,9 +25,9 @@ from network.points.files import read_points
 from network.points.labels import POINTS, dense_counts, make_point_labels
 from network.points.rules import PointRule
 from network.training.data import SegmentationData
+from tests.commands import error_of, run, succeed
 from tests.conftest import ROOT
 from tests.scenes import make_dataset, write_bands
-from tests.test_commands import error_of, run, succeed
 
 INFO = DatasetInfo(
     name="fields",
@@ -321,6 +321,7 @@ def trained(textures) -> Path:
     return textures
 
 
+@pytest.mark.slow
 def test_points_teach(trained):
     """One percent of the pixels, by the commands: nearly all others are right."""
     textures = trained
@@ -331,6 +332,7 @@ def test_points_teach(trained):
     assert document["protocol"]["training"]["data.points"]["share"] == 1.0
 
 
+@pytest.mark.slow
 def test_figure_and_check_of_a_few_points(textures):
     """The figure shows the images that have points; the check reads the points, not the masks."""
     (textures / "few.csv").write_text("image,row,column,class\n5,4,4,1\n6,9,9,0\n")
@@ -350,6 +352,7 @@ def test_figure_and_check_of_a_few_points(textures):
         assert (done.returncode, words in done.stdout) == (1, True), done.stdout
 
 
+@pytest.mark.slow
 def test_figures_of_a_training(trained):
     """Curves; image, truth, points and prediction of four training images."""
     logs = trained / f"lightning_logs/{trained.name}/textures/version_0"
@@ -360,6 +363,7 @@ def test_figures_of_a_training(trained):
     assert not list(logs.glob("*.partial*"))
 
 
+@pytest.mark.slow
 def test_predict(trained):
     """A folder of images in overlapping patches: masks of their size, in colors or as labels."""
     for number, image in enumerate(sorted((trained / "data/test/images").iterdir())):
@@ -387,6 +391,7 @@ def test_predict(trained):
             assert (info.from_rgb(colors[number], "mask") == labels).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_predicted_masks_lie_on_the_map(trained):
     """Where their images do; beside the PNG, which is the same."""
     image = read_rgb(next((trained / "data/test/images").iterdir()))
@@ -407,6 +412,7 @@ def test_predicted_masks_lie_on_the_map(trained):
     assert masks[0] == masks[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -427,6 +433,7 @@ def test_wrong_predict(trained, args, words):
     assert all(word in line for word in words), line
 
 
+@pytest.mark.slow
 def test_resume_with_other_labels(trained):
     """Points that were drawn anew are another training."""
     tool = "tools/make_points.py", "-c", "textures.py", "--name", "redrawn", "--workers", "1"
@@ -444,6 +451,7 @@ def test_resume_with_other_labels(trained):
     assert "last.ckpt: was trained on other labels than are in data now" in line
 
 
+@pytest.mark.slow
 def test_class_counts(textures, monkeypatch):
     """Of the points by default; those of the dense masks are in the points' provenance."""
     monkeypatch.chdir(textures)
@@ -461,6 +469,7 @@ def test_class_counts(textures, monkeypatch):
     assert points[0] / sum(points) == pytest.approx(dense[0] / sum(dense), abs=0.05)
 
 
+@pytest.mark.slow
 def test_points_that_nobody_told_of(textures, tmp_path, monkeypatch):
     """A folder of sparse masks, put there by hand: scaled down as masks, they would be lost."""
     monkeypatch.chdir(textures)
@@ -475,6 +484,7 @@ def test_points_that_nobody_told_of(textures, tmp_path, monkeypatch):
     assert list(SegmentationData(known).train_samples[0].masks) == [POINTS]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit(textures, tmp_path):
     train = "train.py", "-c", "textures.py", "--accelerator", "cpu"
     line = error_of(*train, "data.train_labels=dosts", cwd=textures)

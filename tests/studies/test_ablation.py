@@ -25,9 +25,10 @@ from network.studies.ablation import (
     write_figure,
 )
 from network.studies.ablation_tables import TABLES, Table, Variant
+from tests.commands import error_of, run, succeed
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
-from tests.test_commands import OVERRIDES, error_of, run, succeed
+from tests.test_commands import OVERRIDES
 
 CONFIG = ROOT / "config/vaihingen/bicor.py"
 POINTS_CONFIG = ROOT / "config/potsdam/resnet18_points.py"
@@ -86,6 +87,7 @@ def small(tmp_path, monkeypatch):
     return Table("A small table", variants)
 
 
+@pytest.mark.slow
 def test_runs_and_table(small, tmp_path):
     base, output = load_experiment(CONFIG, SMALL), tmp_path / "out"
     claim_folder(output, "small", base, "test")
@@ -183,6 +185,7 @@ def points(tmp_path, monkeypatch):
     return load_experiment(POINTS_CONFIG, words), Table("Points", variants)
 
 
+@pytest.mark.slow
 def test_points_and_full_masks(points, tmp_path):
     """Points are drawn once; each run has its labels; the figure has a line and a dashed one."""
     base, table = points
@@ -237,6 +240,7 @@ def test_unfinished_runs_are_no_table(small, tmp_path):
         collect(tmp_path / "out", small, (1,))
 
 
+@pytest.mark.slow
 def test_command(small, tmp_path):
     """Two runs at a time; a second call has nothing to do; a failed run names its log."""
     args = ["layers", "-c", str(CONFIG), "--seeds", "3", "--devices", "cpu", "cpu", *SMALL]

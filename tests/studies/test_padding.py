@@ -32,18 +32,26 @@ def test_share_of_padding():
     assert padding_share([(1, 64)], 64) == pytest.approx(63 / 64)
 
 
-@pytest.fixture
-def small(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
     """Two tiles of 160 x 144, patches of 128: 65 % of them are padding."""
     scenes = tuple((split, area, (160, 144)) for area, split in enumerate(("train", "val", "test")))
-    monkeypatch.setattr(padding, "SCENES", scenes)
-    monkeypatch.setattr(padding, "PATCH", 128)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(padding, "SCENES", scenes)
+        patch.setattr(padding, "PATCH", 128)
+        patch.chdir(folder)
+        yield folder
 
 
-def test_whole_study(small):
-    rows = run_study(small / "work", CONFIG, None, SETTINGS)
+@pytest.fixture(scope="module")
+def rows(small):
+    """What a whole study has found."""
+    return run_study(small / "work", CONFIG, None, SETTINGS)
+
+
+@pytest.mark.slow
+def test_whole_study(small, rows):
     assert [row.trained for row in rows] == ["ignore", "geoseg"]
     for row in rows:
         assert row.share == pytest.approx(1 - 160 * 144 / 256**2, abs=1e-6)
@@ -63,8 +71,9 @@ def test_whole_study(small):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("rows")
 def test_another_setting_trains_anew(small):
-    run_study(small / "work", CONFIG, None, SETTINGS)
     own = [*SETTINGS, "name=padding_study/ignore", f"data.root={small / 'work/ignore'}"]
     assert train_once(load_experiment(CONFIG, own)).name == "version_0"
     longer = load_experiment(CONFIG, [*own, "optim.epochs=2"])
@@ -73,6 +82,6 @@ def test_another_setting_trains_anew(small):
 
 
 def test_foreign_tiles_are_left_alone(small):
-    (small / "work/tiles").mkdir(parents=True)
+    (small / "other/tiles").mkdir(parents=True)
     with pytest.raises(InputError, match="tiles: holds other files"):
-        run_study(small / "work", CONFIG, None, SETTINGS)
+        run_study(small / "other", CONFIG, None, SETTINGS)

@@ -1,12 +1,14 @@
-"""The benchmark as a real process, on a tiny model."""
+"""The benchmark as a process, on a tiny model."""
 
 import json
 import subprocess
-import sys
 
 import pytest
 
+from tests import commands
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
 
 TINY = ["model.encoder=test_convnext", "model.dim=32", "--size", "64", "--repeats", "1"]
 KEYS = {
@@ -23,10 +25,8 @@ KEYS = {
 
 
 def run(*args: str, cwd) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "tools/benchmark.py"), *args]
-    if "-c" not in args:
-        command += ["-c", str(ROOT / "config/loveda/bicor.py")]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    config = () if "-c" in args else ("-c", ROOT / "config/loveda/bicor.py")
+    return commands.run("tools/benchmark.py", *args, *config, cwd=cwd)
 
 
 def test_model(tmp_path):

@@ -8,8 +8,10 @@ import pytest
 
 from network.commands import compare_runs
 from network.errors import InputError
+from tests.commands import error_of, succeed
 from tests.reporting.test_comparison import make_result
-from tests.test_commands import error_of, succeed
+
+pytestmark = pytest.mark.slow
 
 TOOL = "tools/compare_runs.py"
 

@@ -1,21 +1,23 @@
-"""check_data.py and prepare_data.py as real processes."""
+"""check_data.py and prepare_data.py as processes."""
 
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from network.datasets.files import write_image
 from network.datasets.info import VAIHINGEN
+from tests import commands
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
 
+pytestmark = pytest.mark.slow
+
 
 def run(tool: str, *args: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "tools" / tool), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return commands.run(f"tools/{tool}", *args, cwd=ROOT)
 
 
 def test_check_data(tmp_path):

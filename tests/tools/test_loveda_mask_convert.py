@@ -1,7 +1,6 @@
 """LoveDA mask conversion as a command."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.commands import run
+
+pytestmark = pytest.mark.slow
 
 RAW = np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.uint8)
 CONVERTED = np.array([[7, 0, 1, 2], [3, 4, 5, 6]], np.uint8)
@@ -41,13 +42,8 @@ def read(path: Path) -> np.ndarray:
 def convert(
     folder: Path, source: str = "masks_png", output: str = "masks_png_convert", *flags: str
 ) -> subprocess.CompletedProcess:
-    tool = REPOSITORY / "tools" / "loveda_mask_convert.py"
-    return subprocess.run(
-        [sys.executable, str(tool), "--mask-dir", source, "--output-mask-dir", output, *flags],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    args = ["--mask-dir", source, "--output-mask-dir", output, *flags]
+    return run("tools/loveda_mask_convert.py", *args, cwd=folder)
 
 
 def refused(done: subprocess.CompletedProcess) -> str:

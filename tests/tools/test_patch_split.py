@@ -15,17 +15,14 @@ import pytest
 from network.datasets.files import write_image
 from network.datasets.info import POTSDAM, VAIHINGEN
 from network.datasets.schema import DatasetInfo
-from tests.conftest import heed_interrupts
+from tests import commands
+from tests.conftest import ROOT, heed_interrupts
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def command(tool: str, *flags: str) -> list[str]:
-    return [sys.executable, str(REPOSITORY / "tools" / f"{tool}.py"), *flags]
+pytestmark = pytest.mark.slow
 
 
 def run(tool: str, folder: Path, *flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command(tool, *flags), cwd=folder, capture_output=True, text=True)
+    return commands.run(f"tools/{tool}.py", *flags, cwd=folder)
 
 
 def folders(masks: str = "masks") -> tuple[str, ...]:
@@ -130,7 +127,7 @@ def test_interrupt_leaves_nothing_behind(tmp_path):
         add_tile(tmp_path, VAIHINGEN, f"top_mosaic_09cm_area{number}", size=600)
     flags = (*folders(), "--split-size=16", "--stride=4", "--workers=2")
     process = subprocess.Popen(
-        command("vaihingen_patch_split", *flags),
+        [sys.executable, str(ROOT / "tools/vaihingen_patch_split.py"), *flags],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
@@ -151,4 +148,4 @@ def test_interrupt_leaves_nothing_behind(tmp_path):
 def test_the_tools_start_without_torch():
     modules = "network.datasets.preparation.patches, network.datasets.preparation.loveda"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

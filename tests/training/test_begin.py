@@ -118,6 +118,7 @@ def test_other_classes_start_anew(tiny):
     assert begun.taken.by_class == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "whole"), [("vaihingen", True), ("other", True)])
 def test_classes_that_were_not_written_down(tiny, name, whole):
     source = saved(small(6), **{DATA_SET_KEY: name})
@@ -128,6 +129,7 @@ def test_classes_that_were_not_written_down(tiny, name, whole):
     assert "class_embeddings" in begun.taken.anew
 
 
+@pytest.mark.slow
 def test_a_released_checkpoint(tiny):
     features = torchvision.models.convnext_tiny().features
     released = NaiveBiCoR(4, features, [96, 192, 384, 768], 32, [0.02, 0.02])
@@ -149,6 +151,7 @@ def test_a_foreign_one(tiny):
     assert model.class_embeddings.equal(source.class_embeddings)
 
 
+@pytest.mark.slow
 def test_another_encoder_is_fetched(tiny, monkeypatch):
     """Only then; offline that is the error of its download."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -161,6 +164,7 @@ def test_another_encoder_is_fetched(tiny, monkeypatch):
         begin_with(replace(tiny, model=other), INIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "told"),
     [
@@ -176,6 +180,7 @@ def test_what_cannot_be_begun_with(tiny, state, told):
     assert {path.name for path in Path().iterdir()} == {"data", "init.ckpt"}
 
 
+@pytest.mark.slow
 def test_it_is_remembered(tiny, capsys):
     """In the checkpoints, also of the resumed run, and by every result."""
     saved(small(6), VAIHINGEN.classes)

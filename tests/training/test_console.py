@@ -10,6 +10,7 @@ from network.training import console
 from network.training.train import train
 
 
+@pytest.mark.slow
 def test_lines_of_a_log_file(tiny, capfd):
     train(replace(tiny, optim=Optim(epochs=2)), accelerator="cpu")
     out, err = capfd.readouterr()
@@ -22,6 +23,7 @@ def test_lines_of_a_log_file(tiny, capfd):
     assert out.startswith("checkpoints in model_weights/tiny/version_0")
 
 
+@pytest.mark.slow
 def test_lines_within_an_epoch(tiny, capfd, monkeypatch):
     """Here after every step; a time of nothing has always passed."""
     monkeypatch.setattr(console, "LINE_EVERY", 0.0)

@@ -87,6 +87,7 @@ class ValidationLate(LateLoss):
     kind = "validation"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "told"),
     [
@@ -142,6 +143,7 @@ class Masked(nn.Module):
         return SegOutput(self.layer(image))
 
 
+@pytest.mark.slow
 def test_constants_of_a_network_may_be_infinite(tiny):
     run = train(replace(tiny, model=Masked, loss=lambda: JointLoss(6)), accelerator="cpu")
     assert torch.load(run / "last.ckpt", weights_only=True)["state_dict"]["model.mask"] == -INF

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,9 +9,12 @@ import pytest
 import torch
 
 from network.datasets.info import VAIHINGEN
+from tests.commands import Command
 from tests.conftest import ROOT
 from tests.disks import mounted
 from tests.scenes import make_dataset
+
+pytestmark = pytest.mark.slow
 
 CONFIG = ROOT / "config/vaihingen/bicor.py"
 OVERRIDES = [
@@ -27,19 +28,13 @@ OVERRIDES = [
 ]
 
 
-def start(cwd: Path, *words: str, **environment: str) -> subprocess.Popen:
-    command = [sys.executable, ROOT / "train.py", "-c", CONFIG, "--accelerator", "cpu"]
-    return subprocess.Popen(
-        [*command, *OVERRIDES, *words],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(cwd: Path, *words: str, **environment: str) -> Command:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    args = ["-c", CONFIG, "--accelerator", "cpu", *OVERRIDES, *words]
+    return Command("train.py", *args, cwd=cwd, env=env)
 
 
-def finish(*processes: subprocess.Popen) -> list[tuple[int, str, list[str]]]:
+def finish(*processes: Command) -> list[tuple[int, str, list[str]]]:
     """Exit code, output and error lines of each."""
     results = []
     for process in processes:

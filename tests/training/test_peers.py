@@ -16,6 +16,8 @@ from tests.datasets.test_workers import members, wait_until
 from tests.scenes import make_dataset
 from tests.test_commands import OVERRIDES, VAIHINGEN_CONFIG
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = [*OVERRIDES, "optim.epochs=100000"]
 
 

@@ -1,6 +1,7 @@
 """Going on from a checkpoint: what it must hold, and longer schedules."""
 
 import csv
+import shutil
 from copy import deepcopy
 from dataclasses import replace
 from math import cos, pi
@@ -20,10 +21,12 @@ from network.training.train import train, train_once
 
 
 @pytest.fixture
-def trained(tiny):
+def trained(tiny, finished):
     """A run of one epoch that is to have two, and its last checkpoint."""
-    run = train(tiny, accelerator="cpu")
-    return replace(tiny, optim=replace(tiny.optim, epochs=2)), run / "last.ckpt"
+    for name in ("model_weights", "lightning_logs"):
+        shutil.copytree(finished / name, name)
+    last = Path("model_weights/tiny/version_0/last.ckpt")
+    return replace(tiny, optim=replace(tiny.optim, epochs=2)), last
 
 
 def load(path: Path) -> dict:
@@ -53,6 +56,7 @@ SCHEDULE = ("lr_schedulers", 0)
 PROGRESS = ("loops", "fit_loop", "epoch_progress", "current")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -107,6 +111,7 @@ def test_checkpoints_that_cannot_be_gone_on_from(trained, change, told):
     assert [p.name for p in Path("lightning_logs/tiny").iterdir()] == ["version_0"]
 
 
+@pytest.mark.slow
 def test_from_a_wrapped_network(trained):
     """As DDP and torch.compile save it; the training goes on as with its own names."""
     longer, last = trained
@@ -143,6 +148,7 @@ def cosine(base: float, epoch: int, epochs: int) -> float:
     return 1e-6 + (base - 1e-6) * (1 + cos(pi * epoch / epochs)) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lookahead", [True, False])
 def test_a_longer_cosine(tiny, lookahead, capsys):
     """Each rate, of both groups, is that of the schedule that was in force."""
@@ -168,6 +174,7 @@ def test_a_longer_cosine(tiny, lookahead, capsys):
     assert train_once(replace(tiny, optim=replace(optim, epochs=7)), accelerator="cpu") != run
 
 
+@pytest.mark.slow
 def test_rates_of_each_group_after_a_longer_cosine(tiny):
     optim = Optim(lr=1e-3, encoder_lr=2e-4, epochs=2)
     run = train(replace(tiny, optim=optim), accelerator="cpu")
@@ -193,6 +200,7 @@ def _stop_after(experiment, epochs, run):
         train(experiment, accelerator="cpu", resume=str(run / "last.ckpt"))
 
 
+@pytest.mark.slow
 def test_longer_in_steps(tiny, capsys):
     """Rates in steps do not depend on the length."""
     optim = Optim(lr=1e-3, step=2, epochs=3)
@@ -203,6 +211,7 @@ def test_longer_in_steps(tiny, capsys):
     assert "learning rate is 0.0001 on" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_shorter_is_refused(tiny):
     train(replace(tiny, optim=Optim(epochs=3)), accelerator="cpu")
     with pytest.raises(InputError, match=r"was trained with optim\.epochs=3, not 2"):
@@ -222,6 +231,7 @@ def test_the_closed_form_is_the_schedule():
         scheduler.step()
 
 
+@pytest.mark.slow
 def test_missing_figures_are_drawn(tiny, capsys):
     """A training that was stopped while it drew them gets them by the same command."""
     run = train(tiny, accelerator="cpu")

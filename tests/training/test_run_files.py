@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from network.errors import InputError
 from network.settings import Optim
 from network.training.run_files import CheckpointFiles
 from network.training.train import train
+from tests.commands import Command
 from tests.conftest import ROOT
 from tests.disks import mounted, remount
 
@@ -23,6 +22,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(tiny, tmp_path, monkeypatch):
     """It has room for one last.ckpt (4 MB), but not for the next one beside it."""
     with mounted(tmp_path / "disk", "7m") as disk:
@@ -52,29 +52,29 @@ def test_a_disk_without_any_room(tiny, tmp_path, monkeypatch, full):
     assert not list(tmp_path.glob("model_weights/*/*"))
 
 
-SAVER = """
+SAVER = f"""
 import sys, torch
+sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from network.training.run_files import CheckpointFiles
 for number in range(10**6):
     state = torch.full((8_000_000,), float(number))
-    CheckpointFiles().save_checkpoint({"epoch": number, "state": state}, Path(sys.argv[1]))
+    CheckpointFiles().save_checkpoint(dict(epoch=number, state=state), Path(sys.argv[1]))
     print(number, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_killed_while_saving(tmp_path):
     """The file is a whole one, whenever the process was killed, and its rest is swept up."""
-    path = tmp_path / "run/last.ckpt"
+    path, script = tmp_path / "run/last.ckpt", tmp_path / "save.py"
+    script.write_text(SAVER)
     with mounted(tmp_path / "temporary", "1m") as other_disk:
         for attempt in range(4):
-            process = subprocess.Popen(
-                [sys.executable, "-c", SAVER, str(path)],
-                cwd=ROOT,
-                env={**os.environ, "TMPDIR": str(other_disk)},
-                stdout=subprocess.PIPE,
-            )
-            process.stdout.readline()  # one is saved
+            env = {**os.environ, "TMPDIR": str(other_disk)}
+            process = Command(script, path, cwd=tmp_path, env=env)
+            while "\n" not in process.stdout:  # until one is saved
+                assert process.poll() is None, process.stderr
             time.sleep(0.013 * attempt)
             process.send_signal(signal.SIGKILL)
             process.communicate()

@@ -29,6 +29,8 @@ from network.writing import beside
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
 
+pytestmark = pytest.mark.slow
+
 
 def small_model(weights: str | None = None) -> BiCoRSeg:
     # Stochastic depth: resuming must also resume what is random in the network.

@@ -85,6 +85,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
+@pytest.mark.slow
 def test_vaihingen(vaihingen, capsys):
     summaries = prepare(preparation(vaihingen))
     out = vaihingen.parent / "out"
@@ -124,6 +125,7 @@ def test_vaihingen(vaihingen, capsys):
     assert capsys.readouterr().out.startswith("83 files unpacked, 0 were there")
 
 
+@pytest.mark.slow
 def test_a_rerun_does_nothing_again_and_an_interrupted_one_goes_on(vaihingen, capsys):
     first = prepare(preparation(vaihingen))
     out = vaihingen.parent / "out"
@@ -144,6 +146,7 @@ def test_a_rerun_does_nothing_again_and_an_interrupted_one_goes_on(vaihingen, ca
     assert "1 files unpacked, 82 were there" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_unpacked_folders_are_linked(vaihingen):
     unpacked = vaihingen.parent / "unpacked"
     for path in vaihingen.iterdir():
@@ -174,6 +177,7 @@ def test_damaged_archive(vaihingen, damage):
     assert not (out / "train").exists()
 
 
+@pytest.mark.slow
 def test_missing_tiles(vaihingen):
     path = vaihingen / "ISPRS_semantic_labeling_Vaihingen_ground_truth_COMPLETE.zip"
     path.unlink()
@@ -184,6 +188,7 @@ def test_missing_tiles(vaihingen):
     assert [summary.split for summary in summaries] == ["train", "val"]
 
 
+@pytest.mark.slow
 def test_without_eroded_masks(vaihingen):
     (vaihingen / "ISPRS_semantic_labeling_Vaihingen_ground_truth_eroded_COMPLETE.zip").unlink()
     summaries = prepare(preparation(vaihingen))

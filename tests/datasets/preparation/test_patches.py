@@ -305,6 +305,7 @@ def test_unknown_color_is_an_error_that_changes_nothing_or_is_ignored(tile):
     np.testing.assert_array_equal(read_tile_labels(find_tiles(lossy)[0], lossy), labels)
 
 
+@pytest.mark.slow
 def test_result_does_not_depend_on_the_number_of_workers(tmp_path):
     for number in (1, 2, 3):
         image, labels = random_tile(20, 20, seed=number)

@@ -20,9 +20,10 @@ from network.datasets.preparation.uavid import (
 from network.datasets.segmentation import find_samples
 from network.errors import InputError
 from network.tta import Views, mean_logits, patched_logits
+from tests.commands import error_of, succeed
 from tests.conftest import ROOT
 from tests.scenes import make_pair
-from tests.test_commands import OVERRIDES, error_of, succeed
+from tests.test_commands import OVERRIDES
 
 SIZES = {"seq1": (72, 128), "seq2": (72, 140)}
 FLAGS = ["--split-size-h", "32", "--split-size-w", "48", "--stride-h", "32", "--stride-w", "48"]
@@ -160,6 +161,7 @@ def test_overlapping_patches_are_averaged():
     assert logits.tolist() == [1, 1.5, 3, 3, 4, 6]
 
 
+@pytest.mark.slow
 def test_commands(tmp_path):
     """README's lines: cut, train, test whole frames with and without labels, submit."""
     for part in ("train", "val"):

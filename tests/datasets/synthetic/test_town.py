@@ -1,7 +1,5 @@
 """Synthetic scenes, their eroded labels, and the tool that writes them."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -12,8 +10,9 @@ from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import VAIHINGEN
 from network.datasets.synthetic.town import MIN_SIZE, erode_labels, make_scene
 from network.errors import InputError
+from tests.commands import run
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 IMSURF, BUILDING, LOWVEG, TREE, CAR, CLUTTER = range(6)
 
 
@@ -157,10 +156,9 @@ def test_eroded_labels_equal_the_distance_to_the_nearest_other_class(scenes):
 
 
 def run_tool(output: Path, *options: str, cwd: Path | None = None):
-    command = [sys.executable, str(ROOT / "tools/make_demo_data.py"), "--output", str(output)]
     counts = ["--scenes-train", "1", "--scenes-val", "1", "--scenes-test", "1"]
-    command += [*counts, "--size", "128", "160", *options]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    args = ["--output", output, *counts, "--size", "128", "160", *options]
+    return run("tools/make_demo_data.py", *args, cwd=cwd or ROOT)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -178,6 +176,7 @@ def demo(tmp_path_factory):
     return folder / "made"
 
 
+@pytest.mark.slow
 def test_tool_writes_isprs_names(demo):
     names = set(contents(demo))
     assert names == {"made_by_make_demo_data.txt"} | {
@@ -188,6 +187,7 @@ def test_tool_writes_isprs_names(demo):
     assert [path.name for path in demo.parent.iterdir()] == ["made"]
 
 
+@pytest.mark.slow
 def test_tool_writes_matching_files(demo):
     images = []
     for area, split in enumerate(("train", "val", "test"), 1):
@@ -201,6 +201,7 @@ def test_tool_writes_matching_files(demo):
     assert (images[0] != images[2]).any()
 
 
+@pytest.mark.slow
 def test_first_training_scene_is_that_of_the_seed(demo):
     image, labels = make_scene(0, 128, 160)
     name = "top_mosaic_09cm_area1.tif"
@@ -208,6 +209,7 @@ def test_first_training_scene_is_that_of_the_seed(demo):
     np.testing.assert_array_equal(read_mask(demo / "train_masks" / name, VAIHINGEN), labels)
 
 
+@pytest.mark.slow
 def test_a_rerun_replaces_and_is_repeatable(tmp_path, demo):
     output = tmp_path / "demo"
     # Area 2 is a training scene at first: no file of the first run may be left.
@@ -219,12 +221,14 @@ def test_a_rerun_replaces_and_is_repeatable(tmp_path, demo):
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
+@pytest.mark.slow
 def test_number_of_training_scenes_does_not_change_the_test_scenes(tmp_path, demo):
     assert run_tool(tmp_path, "--scenes-train", "2").returncode == 0
     made = (tmp_path / "test_images/top_mosaic_09cm_area4.tif").read_bytes()
     assert made == (demo / "test_images/top_mosaic_09cm_area3.tif").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_folder_with_other_files_is_refused(tmp_path):
     # A real tile of the same name must never be replaced.
     foreign = tmp_path / "train_images/top_mosaic_09cm_area1.tif"
@@ -237,6 +241,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
     assert contents(tmp_path) == {"train_images/top_mosaic_09cm_area1.tif": b"real"}
 
 
+@pytest.mark.slow
 def test_a_file_put_among_made_ones_is_refused(tmp_path):
     assert run_tool(tmp_path).returncode == 0
     before = contents(tmp_path)
@@ -247,6 +252,7 @@ def test_a_file_put_among_made_ones_is_refused(tmp_path):
     assert contents(tmp_path) == before | {"notes.txt": b"mine"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
