@@ -150,13 +150,19 @@ def _in_gib(amount: str) -> str:
 def _compiler(error: BaseException) -> str | None:
     _, text = _name_and_text(error)
     if "InvalidCxxCompiler" in text or "No working C++ compiler" in text:
-        return "--compile needs a C++ compiler; install one (apt-get install g++), or leave it out"
+        return (
+            "compute.compile=True needs a C++ compiler; install one (apt-get install g++), or "
+            "leave it out"
+        )
     if "Failed to find C compiler" in text:  # Triton, on GPUs
-        return "--compile needs a C compiler; install one (apt-get install gcc), or leave it out"
+        return (
+            "compute.compile=True needs a C compiler; install one (apt-get install gcc), or "
+            "leave it out"
+        )
     if "CppCompileError" in text:
         return (
-            "--compile: the C++ compiler failed, as without Python's headers (apt-get install g++ "
-            "python3-dev); install them, or leave it out"
+            "compute.compile=True: the C++ compiler failed, as without Python's headers (apt-get "
+            "install g++ python3-dev); install them, or leave it out"
         )
     return None
 

@@ -165,7 +165,7 @@ def test_no_compiler(tmp_path):
         [sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True
     )
     assert "apt-get install g++" in run.stdout
-    assert "--compile" in run.stdout
+    assert "compute.compile=True" in run.stdout
     assert run.stdout.count("\n") == 1
 
 

@@ -324,7 +324,7 @@ class Chain:
             raise InputError(
                 f"labels={self.labels}",
                 "without masks of the training tiles there is no truth to choose by",
-                "leave --oracle and the settings *.oracle out",
+                "leave oracle=True and the settings *.oracle out",
             )
         value_fits = self.mask_value is None or 0 <= self.mask_value <= 255
         require(value_fits, "mask_value", self.mask_value, "0 to 255")

@@ -99,7 +99,7 @@ class Work:
                 self.chain.labels,
                 "the labels come from this list, there is no truth of the training tiles to "
                 "choose by",
-                "leave --oracle",
+                "leave oracle=True out",
             )
         return find_samples(BUILDING, self.data, "train")
 

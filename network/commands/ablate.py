@@ -17,7 +17,7 @@ from typing import TextIO
 import torch
 
 import network.models  # noqa: F401  repairs torchvision first where it must be
-from network.commands.arguments import command_parser, parse_with_overrides
+from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
 from network.datasets.workers import available_cores
 from network.errors import InputError, nearest
@@ -41,7 +41,13 @@ from network.writing import owned, replacing
 
 def main(description: str) -> None:
     """Run the ablation, or one run of it."""
-    args = parse_args(description)
+    execute(make_parser(description), run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}", "give each once, 0 or above")
     table = TABLES[args.table]
     check_overrides(args.overrides, table)
     base = load_experiment(args.config, args.overrides)
@@ -82,7 +88,7 @@ def main(description: str) -> None:
         print(output / "figure.png")
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line."""
     parser = command_parser(description)
     add = parser.add_argument
@@ -93,10 +99,7 @@ def parse_args(description: str) -> argparse.Namespace:
     add("--devices", nargs="+", default=["auto"], help="GPU numbers, or cpu (default: one of them)")
     add("--split", help="to test on (default: the config's test split)")
     add("--run", nargs=2, metavar=("VARIANT", "SEED"), help="this run alone; for the tool itself")
-    args = parse_with_overrides(parser)
-    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
-        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}", "give each once, 0 or above")
-    return args
+    return parser
 
 
 def check_devices(devices: list[str]) -> None:

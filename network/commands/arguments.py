@@ -3,15 +3,19 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from network.config import Experiment
+from network.errors import InputError
 from network.settings import PRECISIONS
 from network.training.runs import find_checkpoint
 from network.tta import TTA_NAMES
 
 _OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
+# An argument that is to be given otherwise, and one with its value; a setting such as optim.lr=1 has a dot, a path has a slash.
+_ANOTHER = re.compile(r"another (output|work|name)\b")
+_ARGUMENT = re.compile(r"(?<![\w./])([a-z]\w*)=([^\s;:,]+)")
 
 
 def command_parser(description: str) -> argparse.ArgumentParser:
@@ -19,6 +23,57 @@ def command_parser(description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def execute(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], None],
+    *,
+    overrides: bool = True,
+    example: str = "data.root=PATH",
+) -> None:
+    """Parse the command line and run a command.
+
+    Args:
+        parser: of the command.
+        run: does what the parsed command line asks for.
+        overrides: whether ``key=value`` words are taken.
+        example: of such a word, for the help.
+
+    Raises:
+        InputError: the input cannot be used. Where the library names an argument, this names its
+            flag.
+    """
+    args = parse_with_overrides(parser, example=example) if overrides else parser.parse_args()
+    try:
+        run(args)
+    except InputError as error:
+        raise in_flags(error, parser) from error
+
+
+def in_flags(error: InputError, parser: argparse.ArgumentParser) -> InputError:
+    """Say an error of the library, which names arguments, in the flags of a command line.
+
+    ``device=cuda`` becomes ``--device cuda``, and ``overwrite=True`` becomes ``--overwrite``.
+    """
+    flags = {action.dest: action for action in parser._actions if action.option_strings}
+
+    def as_flag(match: re.Match[str]) -> str:
+        action = flags.get(match[1])
+        if action is None:
+            return match[0]
+        # The shorter one where there is a choice, as people type it.
+        flag = min(action.option_strings, key=len)
+        return flag if action.nargs == 0 else f"{flag} {match[2]}"
+
+    def another(match: re.Match[str]) -> str:
+        action = flags.get(match[1])
+        return match[0] if action is None else f"another {min(action.option_strings, key=len)}"
+
+    where, problem, remedy = (
+        _ARGUMENT.sub(as_flag, part) for part in (error.where, error.problem, error.remedy)
+    )
+    return InputError(where, problem, _ANOTHER.sub(another, remedy))
 
 
 def parse_with_overrides(

@@ -27,7 +27,7 @@ from network.benchmark.naive_d2ls import NaiveD2LSOrder
 from network.benchmark.parts import measure_parts
 from network.benchmark.patches import benchmark_patches
 from network.benchmark.testing import benchmark_testing
-from network.commands.arguments import command_parser, parse_with_overrides
+from network.commands.arguments import command_parser, execute
 from network.compute import find_device
 from network.config import Experiment, load_experiment, settings
 from network.datasets.info import POTSDAM
@@ -83,7 +83,19 @@ COLUMNS = (
 
 def main(description: str) -> None:
     """Measure what the command line asks for."""
-    args = parse_args(description)
+    execute(make_parser(description), run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
+    if args.subject not in SUBJECTS:
+        raise InputError(f"'{args.subject}'", "cannot be measured", f"known: {', '.join(SUBJECTS)}")
+    for flag, values in (("size", args.size), ("batch", args.batch), ("classes", args.classes)):
+        if values and min(values) < 1:
+            raise InputError(f"--{flag} {min(values)}", "must be at least 1")
+    for flag, value in (("repeats", args.repeats), ("threads", args.threads)):
+        if value is not None and value < 1:
+            raise InputError(f"--{flag} {value}", "must be at least 1")
     if args.threads:
         torch.set_num_threads(args.threads)
     # A table too wide for the terminal wraps whole lines: its cells stay readable in a file.
@@ -108,7 +120,7 @@ def main(description: str) -> None:
             temporary.write_text(json.dumps(document, indent=2) + "\n")
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line; overrides may stand anywhere on it."""
     parser = command_parser(description)
     add = parser.add_argument
@@ -127,16 +139,7 @@ def parse_args(description: str) -> argparse.Namespace:
     add("--threads", type=int, help="of torch (default: all cores)")
     add("--device", default="auto", help="cpu, cuda, ... (default auto)")
     add("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    args = parse_with_overrides(parser)
-    if args.subject not in SUBJECTS:
-        raise InputError(f"'{args.subject}'", "cannot be measured", f"known: {', '.join(SUBJECTS)}")
-    for flag, values in (("size", args.size), ("batch", args.batch), ("classes", args.classes)):
-        if values and min(values) < 1:
-            raise InputError(f"--{flag} {min(values)}", "must be at least 1")
-    for flag, value in (("repeats", args.repeats), ("threads", args.threads)):
-        if value is not None and value < 1:
-            raise InputError(f"--{flag} {value}", "must be at least 1")
-    return args
+    return parser
 
 
 def machine() -> str:

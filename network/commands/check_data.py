@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from network.commands.arguments import command_parser, parse_with_overrides
+from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
 from network.datasets.checks.contact_sheet import write_contact_sheet
 from network.datasets.checks.doctor import Diagnosis, examine
@@ -19,7 +19,11 @@ from network.errors import InputError, nearest
 
 def main(description: str) -> None:
     """Examine what the command line names."""
-    args = parse_args(description)
+    execute(make_parser(description), run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     experiment = load_experiment(args.config, args.overrides)
     info, data = experiment.dataset, experiment.data
     if data.train_labels:
@@ -40,7 +44,7 @@ def main(description: str) -> None:
         sys.exit(1)
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line."""
     parser = command_parser(description)
     add = parser.add_argument
@@ -48,7 +52,7 @@ def parse_args(description: str) -> argparse.Namespace:
     add("--splits", nargs="+", default=[], help="default: train val test, as far as they exist")
     add("--html", type=Path, metavar="FILE", help="also write a page with a contact sheet")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    return parse_with_overrides(parser)
+    return parser
 
 
 def print_splits(diagnosis: Diagnosis, splits: list[str]) -> None:

@@ -6,7 +6,7 @@ For arguments see ``tools/compare_runs.py``.
 import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser
+from network.commands.arguments import command_parser, execute
 from network.errors import InputError, nearest
 from network.reporting.comparison import common_kinds, compare, paired_differences, read_models
 from network.reporting.comparison_tables import (
@@ -25,7 +25,11 @@ CLASS_SCORES = ("IoU", "F1", "precision", "recall", "boundary_IoU", "boundary_F1
 
 def main(description: str) -> None:
     """Compare what the command line names."""
-    args = parse_args(description)
+    execute(make_parser(description), run, overrides=False)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     for path in args.output:
         if path.suffix not in SUFFIXES:
             raise InputError(f"-o {path}", f"end the name in {', '.join(SUFFIXES)}")
@@ -58,7 +62,7 @@ def main(description: str) -> None:
         print(path)
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line."""
     parser = command_parser(description)
     add = parser.add_argument
@@ -68,4 +72,4 @@ def parse_args(description: str) -> argparse.Namespace:
     add("--per-class", choices=CLASS_SCORES, help="also a column for each class")
     add("--paired", action="store_true", help="paired bootstrap against the first model")
     add("--mix-protocols", action="store_true", help="different protocols too; the table says so")
-    return parser.parse_args()
+    return parser

@@ -3,10 +3,11 @@
 For arguments see ``tools/loveda_mask_convert.py``.
 """
 
+import argparse
 import time
 from pathlib import Path
 
-from network.commands.arguments import command_parser
+from network.commands.arguments import command_parser, execute
 from network.datasets.preparation.loveda import convert_masks, rgb_folder
 from network.datasets.workers import available_cores
 
@@ -18,7 +19,11 @@ def main(description: str) -> None:
     add("--mask-dir", type=Path, required=True, help="folder of the raw masks")
     add("--output-mask-dir", type=Path, required=True, help="folder to write the index masks to")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    options = parser.parse_args()
+    execute(parser, run, overrides=False)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
 
     start = time.perf_counter()
     count = convert_masks(options.mask_dir, options.output_mask_dir, workers=options.workers)

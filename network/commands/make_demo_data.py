@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from network.commands.arguments import command_parser
+from network.commands.arguments import command_parser, execute
 from network.datasets.folder_jobs import check_manifest, replacing_folders, write_manifest
 from network.datasets.schema import SPLITS
 from network.datasets.synthetic.town import MIN_SIZE
@@ -22,7 +22,7 @@ MANIFEST = "made_by_make_demo_data.txt"
 SEEDS_PER_SPLIT = 1_000_000
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line."""
     parser = command_parser(description)
     parser.add_argument(
@@ -35,7 +35,7 @@ def parse_args(description: str) -> argparse.Namespace:
         "--size", type=int, nargs=2, default=(768, 640), metavar=("HEIGHT", "WIDTH")
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed makes other scenes")
-    return parser.parse_args()
+    return parser
 
 
 def check_args(args: argparse.Namespace) -> None:
@@ -65,7 +65,11 @@ def plan(args: argparse.Namespace) -> list[SceneTile]:
 
 def main(description: str) -> None:
     """Make the scenes that the command line asks for."""
-    args = parse_args(description)
+    execute(make_parser(description), run, overrides=False)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     check_args(args)
     output = args.output.resolve()
     check_manifest(output, MANIFEST)

@@ -6,7 +6,7 @@ For arguments see ``tools/weak/make_demo_scenes.py``.
 import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser
+from network.commands.arguments import command_parser, execute
 from network.datasets.folder_jobs import check_manifest, replacing_folders, write_manifest
 from network.datasets.synthetic.buildings import make_building_scenes
 from network.errors import InputError
@@ -16,7 +16,14 @@ MANIFEST = "made_by_make_demo_scenes.txt"
 
 def main(description: str) -> None:
     """Make what the command line asks for."""
-    args = parse_args(description)
+    execute(make_parser(description), run, overrides=False)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
+    for key, least in (("train", 2), ("test", 2), ("side", 32), ("seed", 0)):
+        if getattr(args, key) < least:
+            raise InputError(f"--{key} {getattr(args, key)}", f"expected {least} or more")
     output, counts = args.output.resolve(), {"train": args.train, "test": args.test}
     check_manifest(output, MANIFEST)
     with replacing_folders(output) as (folder,):
@@ -25,7 +32,7 @@ def main(description: str) -> None:
     print(f"{args.output}: {args.train} tiles to train, {args.test} to test on")
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line."""
     parser = command_parser(description)
     add = parser.add_argument
@@ -34,8 +41,4 @@ def parse_args(description: str) -> argparse.Namespace:
     add("--test", type=int, default=24, help="default: %(default)s")
     add("--side", type=int, default=96, help="of a tile, pixels (default: %(default)s)")
     add("--seed", type=int, default=0, help="another seed makes other scenes")
-    args = parser.parse_args()
-    for key, least in (("train", 2), ("test", 2), ("side", 32), ("seed", 0)):
-        if getattr(args, key) < least:
-            raise InputError(f"--{key} {getattr(args, key)}", f"expected {least} or more")
-    return args
+    return parser

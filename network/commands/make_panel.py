@@ -3,9 +3,10 @@
 For arguments see ``tools/make_panel.py``.
 """
 
+import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser, parse_with_overrides
+from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
 from network.datasets.segmentation import find_samples
 from network.errors import InputError
@@ -21,7 +22,11 @@ def main(description: str) -> None:
     add("-o", "--output", type=Path, required=True, help="PNG to write")
     add("--val", action="store_true", help="the val split, not the test split")
     add("--count", type=int, default=4, help="images, evenly spread over the split")
-    args = parse_with_overrides(parser)
+    execute(parser, run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     if args.count < 1:
         raise InputError(f"--count {args.count}", "expected 1 or more")
     if args.output.suffix.lower() != ".png":

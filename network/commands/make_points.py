@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from network.commands.arguments import command_parser, parse_with_overrides
+from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
 from network.datasets.schema import DatasetInfo
 from network.datasets.workers import available_cores
@@ -21,7 +21,24 @@ from network.points.rules import MODES, PointRule
 
 def main(description: str) -> None:
     """Make what the command line asks for."""
-    args = parse_args(description)
+    execute(make_parser(description), run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
+    if args.points:
+        for key in ("mode", "budget", "share", "seed"):
+            if getattr(args, key) is not None:
+                raise InputError(
+                    "--points", "all points of the file are taken", f"leave --{key} out"
+                )
+        if not args.points.exists():
+            raise InputError(args.points, "no such file or folder")
+        args.source = args.points
+    else:
+        args.source = PointRule(
+            mode=args.mode or "uniform", budget=args.budget, share=args.share, seed=args.seed or 0
+        )
     experiment = load_experiment(args.config, args.overrides)
     info, split = experiment.dataset, args.split or experiment.data.train
     if split not in info.splits:
@@ -46,7 +63,7 @@ def main(description: str) -> None:
     print(f"train on them with data.train={split} data.train_labels={args.name}")
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line."""
     parser = command_parser(description)
     add = parser.add_argument
@@ -61,21 +78,7 @@ def parse_args(description: str) -> argparse.Namespace:
     add("--points", type=Path, metavar="FILE", help="CSV, GeoJSON or folder: no mask is opened")
     add("--figure", type=Path, metavar="PNG", help="also draw points and their numbers by class")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    args = parse_with_overrides(parser)
-    if args.points:
-        for key in ("mode", "budget", "share", "seed"):
-            if getattr(args, key) is not None:
-                raise InputError(
-                    "--points", "all points of the file are taken", f"leave --{key} out"
-                )
-        if not args.points.exists():
-            raise InputError(args.points, "no such file or folder")
-        args.source = args.points
-    else:
-        args.source = PointRule(
-            mode=args.mode or "uniform", budget=args.budget, share=args.share, seed=args.seed or 0
-        )
-    return args
+    return parser
 
 
 def print_counts(info: DatasetInfo, counts: PointCounts, title: str) -> None:

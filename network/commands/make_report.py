@@ -3,9 +3,10 @@
 For arguments see ``tools/make_report.py``.
 """
 
+import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser, parse_with_overrides
+from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
 from network.errors import InputError
 from network.evaluation.results import REPORT_FILE, read_protocol
@@ -21,7 +22,11 @@ def main(description: str) -> None:
     add("--images", type=int, default=20, help="worst and best to show (default %(default)s)")
     add("--heatmaps", type=int, default=4, help="images with class heatmaps (default %(default)s)")
     add("--device", default="auto", help="for the heatmaps: cpu, cuda, ... (default auto)")
-    args = parse_with_overrides(parser)
+    execute(parser, run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     if args.images < 1:
         raise InputError(f"--images {args.images}", "expected 1 or more")
     if args.heatmaps < 0:

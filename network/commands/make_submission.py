@@ -6,14 +6,18 @@ For arguments see ``tools/make_submission.py``.
 import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser
+from network.commands.arguments import command_parser, execute
 from network.errors import InputError
 from network.evaluation.submission import SERVERS, check_submission, write_submission
 
 
 def main(description: str) -> None:
     """Write or check what the command line names."""
-    args = parse_args(description)
+    execute(make_parser(description), run, overrides=False)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     server = SERVERS[args.data_set]
     root = args.data_root or Path(server.info.root)
     if args.check:
@@ -26,7 +30,7 @@ def main(description: str) -> None:
     print(f"{args.output}: {count} masks, checked against {root}")
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line."""
     parser = command_parser(description)
     add = parser.add_argument
@@ -38,4 +42,4 @@ def parse_args(description: str) -> argparse.Namespace:
     add("--check", type=Path, metavar="ZIP", help="check this zip, write nothing")
     add("--data-root", type=Path, help="of the data set (default: data/LoveDA, data/uavid)")
     add("--any-count", action="store_true", help="though the Test folder is not complete")
-    return parser.parse_args()
+    return parser

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from network.commands.arguments import command_parser, parse_with_overrides
+from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
 from network.datasets.checks.bands import Band, measure_bands
 from network.datasets.schema import DatasetInfo
@@ -20,7 +20,11 @@ from network.errors import InputError, nearest
 
 def main(description: str) -> None:
     """Measure what the command line names."""
-    args = parse_args(description)
+    execute(make_parser(description), run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     experiment = load_experiment(args.config, args.overrides)
     info = experiment.dataset
     splits = args.splits or [experiment.data.train]
@@ -48,7 +52,7 @@ def main(description: str) -> None:
     print(config_text(bands, info))
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line."""
     parser = command_parser(description)
     add = parser.add_argument
@@ -56,7 +60,7 @@ def parse_args(description: str) -> argparse.Namespace:
     add("--splits", nargs="+", default=[], help="default: the config's training split")
     add("--all-pixels", action="store_true", help="also those that are ignored")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    return parse_with_overrides(parser)
+    return parser
 
 
 def print_bands(bands: list[Band], title: str) -> None:

@@ -3,9 +3,10 @@
 For arguments see ``tools/padding_study.py``.
 """
 
+import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser, parse_with_overrides
+from network.commands.arguments import command_parser, execute
 from network.studies.padding import geometry_table, results_table, run_study, write_study
 
 CONFIG = Path(__file__).resolve().parents[2] / "config/padding_study/bicor.py"
@@ -18,7 +19,11 @@ def main(description: str) -> None:
     add("-o", "--output", type=Path, default=Path("fig_results/padding_study"))
     add("--work", type=Path, default=Path("data/padding_study"), help="for tiles and patches")
     add("--real", type=Path, help="folder with real crops, beside the synthetic tiles")
-    args = parse_with_overrides(parser)
+    execute(parser, run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     print(geometry_table())
     rows = run_study(args.work, CONFIG, args.real, args.overrides)
     write_study(rows, args.output)

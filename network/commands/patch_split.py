@@ -5,9 +5,10 @@ For arguments see ``tools/vaihingen_patch_split.py`` and ``tools/potsdam_patch_s
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
-from network.commands.arguments import command_parser
+from network.commands.arguments import command_parser, execute
 from network.datasets.info import POTSDAM, VAIHINGEN
 from network.datasets.preparation.patches import (
     MODES,
@@ -23,7 +24,7 @@ from network.datasets.workers import available_cores
 def vaihingen(description: str) -> None:
     """Cut the Vaihingen tiles that the command line names."""
     parser = split_parser(description, stride=VAIHINGEN.train_stride)
-    run_split(VAIHINGEN, parser.parse_args())
+    execute(parser, partial(run_split, VAIHINGEN), overrides=False)
 
 
 def potsdam(description: str) -> None:
@@ -32,7 +33,7 @@ def potsdam(description: str) -> None:
     parser.add_argument(
         "--rgb-image", action="store_true", help="images end in _RGB.tif, otherwise _IRRG.tif"
     )
-    run_split(POTSDAM, parser.parse_args())
+    execute(parser, partial(run_split, POTSDAM), overrides=False)
 
 
 def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 For arguments see ``predict.py``.
 """
 
+import argparse
 from pathlib import Path
 
 from network.commands.arguments import (
@@ -10,7 +11,7 @@ from network.commands.arguments import (
     chosen_checkpoint,
     command_parser,
     compute_overrides,
-    parse_with_overrides,
+    execute,
 )
 from network.config import load_experiment
 from network.errors import InputError
@@ -29,7 +30,11 @@ def main(description: str) -> None:
     add("--overlap", type=int, default=128, help="of patches, pixels (default %(default)s)")
     add("-b", "--batch-size", type=int, default=1, help="patches a step (default %(default)s)")
     add_model_flags(parser)
-    args = parse_with_overrides(parser)
+    execute(parser, run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     for flag, value in (("-p", args.patch), ("-b", args.batch_size)):
         if value < 1:
             raise InputError(f"{flag} {value}", "must be at least 1")

@@ -6,7 +6,7 @@ For arguments see ``tools/prepare_data.py``.
 import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser
+from network.commands.arguments import command_parser, execute
 from network.datasets.checks.shares import print_shares
 from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN
 from network.datasets.preparation.official import Preparation, SplitSummary, prepare
@@ -20,7 +20,11 @@ DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA)}
 
 def main(description: str) -> None:
     """Prepare the data set that the command line names."""
-    args = parse_args(description)
+    execute(make_parser(description), run, overrides=False)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     info = DATA_SETS[args.dataset]
     if args.infrared and (info.tiles is None or info.tiles.infrared_image is None):
         raise InputError("--infrared", f"{info.name} has one kind of images", "leave it out")
@@ -37,7 +41,7 @@ def main(description: str) -> None:
     print_summaries(info, prepare(preparation))
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line."""
     parser = command_parser(description)
     add = parser.add_argument
@@ -49,7 +53,7 @@ def parse_args(description: str) -> argparse.Namespace:
     add("--unknown-color", choices=UNKNOWN_COLORS, default="error", help="see the patch tools")
     add("--partial", action="store_true", help="go on although tiles or images are missing")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    return parser.parse_args()
+    return parser
 
 
 def print_summaries(info: DatasetInfo, summaries: list[SplitSummary]) -> None:

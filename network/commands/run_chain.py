@@ -19,7 +19,7 @@ from network.buildings.steps import (
     final_experiment,
 )
 from network.buildings.work import Work
-from network.commands.arguments import command_parser, parse_with_overrides
+from network.commands.arguments import command_parser, execute
 from network.compute import find_device
 from network.errors import InputError, nearest
 from network.models.encoder import DenseEncoder
@@ -35,7 +35,11 @@ def main(description: str) -> None:
     parser.add_argument(
         "--no-full", action="store_true", help="leave out the training on the truth"
     )
-    args = parse_with_overrides(parser, example="root=PATH")
+    execute(parser, run, example="root=PATH")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     work = _open(args)
     chosen = _chosen(args, work)
     _check_networks(work, chosen)

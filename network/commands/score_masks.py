@@ -3,9 +3,10 @@
 For arguments see ``tools/score_masks.py``.
 """
 
+import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser, parse_with_overrides
+from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
 from network.errors import InputError
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
@@ -28,7 +29,11 @@ def main(description: str) -> None:
     add("--val", action="store_true", help="the val split, not the test split")
     add("--boundary-tolerance", type=int, default=BOUNDARY_TOLERANCE, help="pixels, of F1")
     add("--overwrite", action="store_true", help="delete the scores of other masks in -o")
-    args = parse_with_overrides(parser)
+    execute(parser, run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     if args.boundary_tolerance < 0:
         raise InputError(f"--boundary-tolerance {args.boundary_tolerance}", "must be at least 0")
     name = f"name={args.name or args.output.resolve().name}"

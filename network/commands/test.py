@@ -1,6 +1,7 @@
 """The command lines of the test scripts: of images, and of frames in sequences."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from network.commands.arguments import (
@@ -8,10 +9,11 @@ from network.commands.arguments import (
     chosen_checkpoint,
     command_parser,
     compute_overrides,
-    parse_with_overrides,
+    execute,
 )
 from network.config import load_experiment
 from network.datasets.info import LOVEDA, POTSDAM, UAVID, VAIHINGEN
+from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE, evaluate
 from network.evaluation.results import REPORT_FILE
@@ -28,8 +30,10 @@ def run_test(description: str, name: str | None = None) -> None:
         description: of the script.
         name: of the data set whose classes and tiles the config must have; None for any.
     """
-    dataset = DATA_SETS[name] if name else None
-    args = parse_with_overrides(_parser(description))
+    execute(_parser(description), partial(_test, DATA_SETS[name] if name else None))
+
+
+def _test(dataset: DatasetInfo | None, args: argparse.Namespace) -> None:
     experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
     ours = experiment.dataset
     if dataset and (ours.classes, ours.tiles) != (dataset.classes, dataset.tiles):
@@ -71,8 +75,10 @@ def run_frames_test(description: str, name: str) -> None:
         description: of the script.
         name: of the data set of the frames.
     """
-    dataset = DATA_SETS[name]
-    args = parse_with_overrides(_frames_parser(description, dataset.name))
+    execute(_frames_parser(description, name), partial(_test_frames, DATA_SETS[name]))
+
+
+def _test_frames(dataset: DatasetInfo, args: argparse.Namespace) -> None:
     if args.dataset != dataset.name:
         raise InputError(f"-d {args.dataset}", f"this script is for {dataset.name}")
     experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])

@@ -10,7 +10,7 @@ from network.commands.arguments import (
     add_compute_flags,
     command_parser,
     compute_overrides,
-    parse_with_overrides,
+    execute,
 )
 from network.config import load_experiment
 from network.errors import InputError
@@ -19,7 +19,11 @@ from network.training.train import LATEST, STRATEGIES, train
 
 def main(description: str) -> None:
     """Train what the command line says."""
-    args = parse_args(description)
+    execute(make_parser(description), run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     if args.resume and args.init_from:
         raise InputError(
             f"--init-from {args.init_from}",
@@ -39,7 +43,7 @@ def main(description: str) -> None:
     )
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line; overrides may stand anywhere on it."""
     parser = command_parser(description)
     parser.add_argument("-c", "--config", type=Path, required=True, help="config/.../x.py")
@@ -68,7 +72,7 @@ def parse_args(description: str) -> argparse.Namespace:
     parser.add_argument(
         "--fast-dev-run", action="store_true", help="one batch of each kind; nothing is written"
     )
-    return parse_with_overrides(parser)
+    return parser
 
 
 def flag_overrides(args: argparse.Namespace) -> list[str]:

@@ -3,9 +3,10 @@
 For arguments see ``tools/uavid_patch_split.py``.
 """
 
+import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser
+from network.commands.arguments import command_parser, execute
 from network.datasets.preparation.uavid import FrameSplit, split_frames
 from network.datasets.workers import available_cores
 
@@ -22,7 +23,11 @@ def main(description: str) -> None:
         add(f"--split-size-{side}", type=int, default=1024, help="pixels (default %(default)s)")
         add(f"--stride-{side}", type=int, default=1024, help="pixels (default %(default)s)")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    args = parser.parse_args()
+    execute(parser, run, overrides=False)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     split = FrameSplit(
         input_dir=args.input_dir,
         output_img_dir=args.output_img_dir,

@@ -279,7 +279,7 @@ def read_colored_mask(
 
     Args:
         unknown: what becomes of colors that are no class, see :meth:`DatasetInfo.from_rgb`.
-        option: how the user chooses that, for the error message.
+        option: the setting or argument that chooses this, for an error.
 
     Raises:
         InputError: the file cannot be decoded, or holds a color that is no class.
@@ -318,8 +318,10 @@ def _labels_of_colors(
         if option is None:
             raise
         raise InputError(
-            f"{error}; correct the mask, or give {option}: nearest takes the nearest class (lossy "
-            "masks), ignore leaves these pixels out"
+            error.where,
+            error.problem,
+            f"correct the mask, or give {option}=nearest, which takes the nearest class (lossy "
+            f"masks), or {option}=ignore, which leaves these pixels out",
         ) from error
     if raster.valid is not None:
         labels[~raster.valid] = info.ignore_index
@@ -328,7 +330,7 @@ def _labels_of_colors(
 
 def lossy_mask(path: Path, option: str | None = None) -> InputError:
     """For a mask that a lossy format has changed."""
-    nearest = f", or give {option}: nearest takes the nearest class" if option else ""
+    nearest = f", or give {option}=nearest, which takes the nearest class" if option else ""
     return InputError(
         path,
         "compressed with loss, so that some of its labels are wrong",

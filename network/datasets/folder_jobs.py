@@ -73,7 +73,7 @@ def check_manifest(folder: Path, name: str) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise InputError(folder, "is a file", "choose a folder with --output")
+        raise InputError(folder, "is a file", "choose another output")
     manifest = folder / name
     text = manifest.read_text(encoding="utf-8", errors="replace") if manifest.is_file() else ""
     made = {name, *text.splitlines()}
@@ -83,7 +83,7 @@ def check_manifest(folder: Path, name: str) -> None:
             raise InputError(
                 path,
                 "not made by this tool, which replaces the whole folder",
-                "move it away or choose another --output",
+                "move it away or choose another output",
             )
 
 

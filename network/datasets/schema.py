@@ -215,7 +215,7 @@ class DatasetInfo:
         is_unknown = labels == _UNKNOWN
         if is_unknown.any():
             if unknown == "error":
-                raise InputError(self._unknown_color_message(rgb, is_unknown, source))
+                raise self._unknown_color(rgb, is_unknown, source)
             is_nearest = unknown == "nearest"
             labels[is_unknown] = self._nearest(rgb[is_unknown]) if is_nearest else self.ignore_index
         return labels
@@ -229,15 +229,17 @@ class DatasetInfo:
         distances = ((different[:, None] - known) ** 2).sum(axis=2)
         return own[distances.argmin(axis=1)][places]
 
-    def _unknown_color_message(self, rgb: np.ndarray, unknown: np.ndarray, source: str) -> str:
+    def _unknown_color(self, rgb: np.ndarray, unknown: np.ndarray, source: str) -> InputError:
         codes, counts = np.unique(_codes(rgb[unknown]), return_counts=True)
         code, count = int(codes[counts.argmax()]), int(counts.max())
         row, column = np.argwhere(unknown & (_codes(rgb) == code))[0].tolist()
         color = (code >> 16, code >> 8 & 255, code & 255)
         more = f" (and {len(codes) - 1} more colors)" if len(codes) > 1 else ""
-        return (
-            f"{source}: color {color} is no class of {self.name}, {count} pixels, the first at "
-            f"row {row}, column {column}{more}; expected {sorted(self.palette)} or black"
+        return InputError(
+            source,
+            f"color {color} is no class of {self.name}, {count} pixels, the first at row {row}, "
+            f"column {column}{more}",
+            f"expected {sorted(self.palette)} or black",
         )
 
     @cached_property

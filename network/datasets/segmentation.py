@@ -95,7 +95,7 @@ def _folder_samples(root: Path, folder: Folder, info: DatasetInfo) -> list[Sampl
             raise InputError(
                 path,
                 f"{kind} masks, as in another folder of this split",
-                "cut the eroded ones with --eroded, or remove one of the two",
+                "cut the eroded ones with eroded=True, or remove one of the two",
             )
         masks[kind] = _paired_masks(images, root / folder.images, path)
     with ThreadPoolExecutor() as pool:  # waits for the disk more than it computes

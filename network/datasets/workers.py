@@ -54,7 +54,7 @@ def map_parallel(
             stops all workers and is raised as it is.
     """
     if workers < 1:
-        raise InputError(f"--workers {workers}", "expected 1 or more")
+        raise InputError(f"workers={workers}", "expected 1 or more")
     workers = min(workers, len(items))
     if workers <= 1:
         with progress_bar(items, unit=unit) as bar:

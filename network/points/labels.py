@@ -67,7 +67,7 @@ def make_point_labels(
         InputError: data, points or folders that cannot be used; nothing is changed.
     """
     if radius < 0:
-        raise InputError(f"--radius {radius}", "expected 0 or more")
+        raise InputError(f"radius={radius}", "expected 0 or more")
     if not info.splits[split][0].masks:
         raise InputError(info.name, f"a server holds the masks of '{split}'", "take another split")
     relabeled = info.relabeled(split, _checked_name(name))
@@ -187,7 +187,7 @@ class _Writer:
 
 def _checked_name(name: str) -> str:
     if not name or Path(name).name != name or name.startswith("."):
-        raise InputError(f"--name {name}", "expected a folder's name, such as points_200")
+        raise InputError(f"name={name}", "expected a folder's name, such as points_200")
     return name
 
 
@@ -195,7 +195,7 @@ def _check_ours(folder: Path, names: set[str]) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if (read_provenance(folder) or {}).get("label_kind") != POINTS:
-        raise InputError(folder, "holds other files than points", "choose another --name")
+        raise InputError(folder, "holds other files than points", "choose another name")
     check_replaceable(
         folder,
         lambda path: is_provenance(path) or (path.stem in names and path.suffix == ".png"),

@@ -42,20 +42,18 @@ class PointRule:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise InputError(f"--mode {self.mode}", f"no such rule{nearest(self.mode, MODES)}")
+            raise InputError(f"mode={self.mode}", f"no such rule{nearest(self.mode, MODES)}")
         given = [value for value in (self.budget, self.share) if value is not None]
         if self.mode == "component" and given:
-            raise InputError(
-                "--mode component", "gives each component one point", "leave the number"
-            )
+            raise InputError("mode=component", "gives each component one point", "leave the number")
         if self.mode != "component" and len(given) != 1:
-            raise InputError(f"--mode {self.mode}", "give either --budget or --share")
+            raise InputError(f"mode={self.mode}", "give either a budget or a share")
         if self.budget is not None and self.budget < 1:
-            raise InputError(f"--budget {self.budget}", "expected 1 or more")
+            raise InputError(f"budget={self.budget}", "expected 1 or more")
         if self.share is not None and not 0 < self.share <= 100:
-            raise InputError(f"--share {self.share}", "expected percent, above 0 and at most 100")
+            raise InputError(f"share={self.share}", "expected percent, above 0 and at most 100")
         if self.seed < 0:
-            raise InputError(f"--seed {self.seed}", "expected 0 or more")
+            raise InputError(f"seed={self.seed}", "expected 0 or more")
 
     def count(self, pixels: int) -> int:
         """How many points ``pixels`` get: all of them at most, one at least where there is any."""

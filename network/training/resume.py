@@ -103,7 +103,7 @@ def check_data(resumed: Resumed, data: SegmentationData, processes: int) -> None
         raise InputError(
             path,
             f"was trained by {trained} processes, each with a batch of its own, not {processes}",
-            f"give --devices {trained}, or train anew",
+            f"give devices={trained}, or train anew",
         )
 
 

@@ -77,7 +77,7 @@ def train(
     check_settings(experiment)
     check_devices(accelerator, devices)
     if num_nodes < 1:
-        raise InputError(f"--num-nodes {num_nodes}", "must be at least 1")
+        raise InputError(f"num_nodes={num_nodes}", "must be at least 1")
     monitor = _check_monitor(experiment)
     _check_network(experiment)
     _warn_of_normalization(experiment)
@@ -176,13 +176,13 @@ def _make_trainer(options: dict, folder: Path) -> pl.Trainer:
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"--accelerator {options['accelerator']} --devices {options['devices']} --strategy "
-            f"{options['strategy']} --precision {options['precision']}: Lightning cannot run this "
-            f"here ({reason})"
+            f"accelerator={options['accelerator']}, devices={options['devices']}, "
+            f"strategy={options['strategy']}, precision={options['precision']}",
+            f"Lightning cannot run this here ({reason})",
         ) from error
     if trainer.is_global_zero and not is_first_process():
         raise InputError(
-            f"--num-nodes {options['num_nodes']}",
+            f"num_nodes={options['num_nodes']}",
             "RANK, LOCAL_RANK, NODE_RANK, GROUP_RANK or SLURM_PROCID in the environment says "
             "that this is not the first process, but there is no other",
             "unset it, or give the number of machines",
@@ -194,7 +194,7 @@ def _draw(experiment: Experiment, run: Path, logs: Path, device: torch.device) -
     try:
         write_training_figures(experiment, run, logs, device)
     except (InputError, RuntimeError, OSError) as error:  # what was trained stays
-        warn(f"no figures of this training ({error}); --resume draws them later")
+        warn(f"no figures of this training ({error}); resuming the run draws them")
 
 
 def _drawing_device(accelerator: str) -> torch.device:
@@ -253,21 +253,19 @@ def check_devices(accelerator: str, devices: str) -> None:
     available = torch.cuda.device_count() if on_gpu else os.cpu_count() or 1
     kind = "GPU" if on_gpu else "CPU core"
     if not available:
-        raise InputError(
-            f"--accelerator {accelerator}", "this machine has no GPU that torch can use"
-        )
+        raise InputError(f"accelerator={accelerator}", "this machine has no GPU that torch can use")
     if devices == "auto" or (on_gpu and devices == "-1"):
         return
     # CPU processes have no numbers to list.
     form = r"\d+|(\d+,)+\d*" if on_gpu else r"\d+"
     if not re.fullmatch(form, devices) or devices == "0":
         listed = ", a list such as 0,1," if on_gpu else ""
-        raise InputError(f"--devices {devices}", f"expected a count{listed} or auto")
+        raise InputError(f"devices={devices}", f"expected a count{listed} or auto")
     numbers = [int(number) for number in devices.split(",") if number]
     needed = max(numbers) + 1 if "," in devices else numbers[0]
     if needed > available:
         raise InputError(
-            f"--devices {devices}",
+            f"devices={devices}",
             f"this machine has {available} {kind}{'s' * (available > 1)}",
             f"give at most {available}",
         )

@@ -226,8 +226,8 @@ def test_lossy_masks(tmp_path):
     for name in ("index.jpg", "index.tif", "rgb.jpg"):
         with pytest.raises(InputError, match=rf"{name}: compressed with loss.*PNG"):
             read_mask(tmp_path / name, VAIHINGEN)
-    with pytest.raises(InputError, match=r"compressed with loss.*--unknown-color: nearest"):
-        read_colored_mask(tmp_path / "rgb.jpg", VAIHINGEN, option="--unknown-color")
+    with pytest.raises(InputError, match=r"compressed with loss.*unknown_color=nearest"):
+        read_colored_mask(tmp_path / "rgb.jpg", VAIHINGEN, option="unknown_color")
     found = read_colored_mask(tmp_path / "rgb.jpg", VAIHINGEN, unknown="nearest")
     assert (found == labels).mean() > 0.9
     with pytest.raises(InputError, match="compressed with loss"):

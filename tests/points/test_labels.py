@@ -89,7 +89,7 @@ def test_other_files_are_not_replaced(root):
         with pytest.raises(InputError, match=rf"{name}: .*(contains the input|other files)"):
             make_point_labels(INFO, root, "train", name, PointRule(budget=3))
     for name in ("../dots", "", ".hidden", "a/b"):
-        with pytest.raises(InputError, match="--name"):
+        with pytest.raises(InputError, match="name="):
             make_point_labels(INFO, root, "train", name, PointRule(budget=3))
 
 
@@ -491,7 +491,7 @@ def test_what_does_not_fit(textures, tmp_path):
     assert re.search(r"train/dosts: no such folder; make it by .* --name dosts", line)
     with pytest.raises(InputError, match=r"data\.train_labels=: must be"):
         load_experiment(textures / "textures.py", ["data.train_labels="])
-    with pytest.raises(InputError, match=r"--mode grids: no such rule; did you mean 'grid'"):
+    with pytest.raises(InputError, match=r"mode=grids: no such rule; did you mean 'grid'"):
         PointRule(mode="grids", budget=3)
     tool = "tools/make_points.py", "-c", "textures.py", "--name", "other"
     assert "either --budget or --share" in error_of(*tool, cwd=textures)

@@ -123,13 +123,13 @@ def test_component_counts(seed):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"mode": "unifrm", "budget": 5}, "--mode unifrm.*did you mean 'uniform'"),
-        ({"mode": "component", "budget": 5}, "--mode component"),
-        ({}, "either --budget or --share"),
-        ({"budget": 5, "share": 1.0}, "either --budget or --share"),
-        ({"budget": 0}, "--budget 0: expected 1 or more"),
-        ({"share": 101.0}, "--share 101"),
-        ({"budget": 1, "seed": -1}, "--seed -1"),
+        ({"mode": "unifrm", "budget": 5}, "mode=unifrm.*did you mean 'uniform'"),
+        ({"mode": "component", "budget": 5}, "mode=component"),
+        ({}, "either a budget or a share"),
+        ({"budget": 5, "share": 1.0}, "either a budget or a share"),
+        ({"budget": 0}, "budget=0: expected 1 or more"),
+        ({"share": 101.0}, "share=101"),
+        ({"budget": 1, "seed": -1}, "seed=-1"),
     ],
 )
 def test_wrong_rules(options, words):

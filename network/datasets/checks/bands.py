@@ -59,7 +59,9 @@ def measure_bands(
     found = map_parallel(_Measurement(info, all_pixels), samples, workers=workers, unit="image")
     found = [bands for bands in found if bands]
     if not found:
-        raise InputError(info.name, "no pixel has a class", "give --all-pixels, or mend the masks")
+        raise InputError(
+            info.name, "no pixel has a class", "give all_pixels=True, or mend the masks"
+        )
     total, *others = found
     for bands in others:
         total = [one + other for one, other in zip(total, bands, strict=True)]

@@ -114,7 +114,7 @@ def _is_there(source: Source, target: Path) -> bool:
         raise InputError(
             target,
             f"another file than {source} (its size differs)",
-            "move it away, or choose another --output",
+            "move it away, or choose another output",
         )
     return True
 
@@ -161,5 +161,5 @@ def check_disk_space(folder: Path, needed: int) -> None:
         raise InputError(
             folder,
             f"needs about {needed / 1000000000.0:.1f} GB, {free / 1000000000.0:.1f} GB are free",
-            "make room or choose another --output",
+            "make room or choose another output",
         )

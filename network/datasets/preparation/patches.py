@@ -99,25 +99,25 @@ class PatchSplit:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        _check_choice("--mode", self.mode, MODES)
-        _check_choice("--pad-policy", self.pad_policy, PAD_POLICIES)
-        _check_choice("--unknown-color", self.unknown_color, UNKNOWN_COLORS)
+        _check_choice("mode", self.mode, MODES)
+        _check_choice("pad_policy", self.pad_policy, PAD_POLICIES)
+        _check_choice("unknown_color", self.unknown_color, UNKNOWN_COLORS)
         if self.split_size < 1:
-            raise InputError(f"--split-size {self.split_size}", "expected 1 or more pixels")
+            raise InputError(f"split_size={self.split_size}", "expected 1 or more pixels")
         if not 1 <= self.stride <= self.split_size:
             raise InputError(
-                f"--stride {self.stride}",
-                f"expected 1 to {self.split_size}, the --split-size",
+                f"stride={self.stride}",
+                f"expected 1 to {self.split_size}, the side of a patch",
                 "a larger stride would leave out the pixels between the patches",
             )
         if not (self.val_scale > 0 and math.isfinite(self.val_scale)):
-            raise InputError(f"--val-scale {self.val_scale}", "expected a factor above 0")
+            raise InputError(f"val_scale={self.val_scale}", "expected a factor above 0")
         if self.val_scale != 1 and self.mode != "val":
             raise InputError(
-                f"--val-scale {self.val_scale}", "only --mode val resizes tiles", "leave it out"
+                f"val_scale={self.val_scale}", "only mode=val resizes tiles", "leave it out"
             )
         if self.seed < 0:
-            raise InputError(f"--seed {self.seed}", "expected 0 or more")
+            raise InputError(f"seed={self.seed}", "expected 0 or more")
 
     @property
     def image_ending(self) -> str:
@@ -133,9 +133,9 @@ class PatchSplit:
         return 0 if self.pad_policy == "geoseg" else self.info.ignore_index
 
 
-def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{flag} {value}", f"not a choice{nearest(value, choices)}")
+        raise InputError(f"{name}={value}", f"not a choice{nearest(value, choices)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,12 +213,12 @@ def find_tiles(split: PatchSplit, image_hints: dict[str, str] | None = None) -> 
     """
     names = split.info.tile_names
     if image_hints is None:
-        image_hints = {names.image: "did you mean --rgb-image?"}
+        image_hints = {names.image: "did you mean rgb_image=True?"}
         if names.infrared_image:
-            image_hints[names.infrared_image] = "leave --rgb-image out to use these IRRG images"
+            image_hints[names.infrared_image] = "leave rgb_image=True out to use these IRRG images"
     mask_hints = {
-        names.mask: "these are full masks; give the eroded ones or leave --eroded out",
-        names.eroded_mask: "these are eroded masks; did you mean --eroded?",
+        names.mask: "these are full masks; give the eroded ones or leave eroded=True out",
+        names.eroded_mask: "these are eroded masks; did you mean eroded=True?",
     }
     images = _files_by_tile(split.img_dir, split.image_ending, image_hints)
     masks = _files_by_tile(split.mask_dir, split.mask_ending, mask_hints)
@@ -265,11 +265,11 @@ def _open_tile(name: str, image: Path, mask: Path, split: PatchSplit) -> Tile:
     size = used_size(header, split.info)
     height, width = (round(length * split.val_scale) for length in size)
     if min(height, width) < split.split_size:
-        scaled = f" after --val-scale {split.val_scale}" if split.val_scale != 1 else ""
+        scaled = f" after val_scale={split.val_scale}" if split.val_scale != 1 else ""
         raise InputError(
             image,
             f"{_text((height, width))} pixels{scaled}, smaller than a patch of {split.split_size}",
-            "use a smaller --split-size",
+            "cut smaller patches",
         )
     return Tile(name=name, image=image, mask=mask, height=height, width=width)
 
@@ -288,7 +288,7 @@ def read_tile_labels(tile: Tile, split: PatchSplit, valid: np.ndarray | None = N
         InputError: an unreadable file, or a color that is no class.
     """
     labels = read_colored_mask(
-        tile.mask, split.info, unknown=split.unknown_color, option="--unknown-color"
+        tile.mask, split.info, unknown=split.unknown_color, option="unknown_color"
     )
     labels = ignore_invalid(labels, valid, split.info)
     return resize_labels(labels, tile.height, tile.width)

@@ -58,15 +58,15 @@ class FrameSplit:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise InputError(f"--mode {self.mode}", f"not a choice{nearest(self.mode, MODES)}")
+            raise InputError(f"mode={self.mode}", f"not a choice{nearest(self.mode, MODES)}")
         for side in ("h", "w"):
             size, stride = getattr(self, f"split_size_{side}"), getattr(self, f"stride_{side}")
             if size < 1:
-                raise InputError(f"--split-size-{side} {size}", "expected 1 or more pixels")
+                raise InputError(f"split_size_{side}={size}", "expected 1 or more pixels")
             if not 1 <= stride <= size:
                 raise InputError(
-                    f"--stride-{side} {stride}",
-                    f"expected 1 to {size}, the --split-size-{side}",
+                    f"stride_{side}={stride}",
+                    f"expected 1 to {size}, the side of a patch",
                     "a larger stride would leave out the pixels between the patches",
                 )
 

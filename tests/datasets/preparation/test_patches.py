@@ -290,7 +290,9 @@ def test_unknown_color_is_an_error_that_changes_nothing_or_is_ignored(tile):
     rgb[4, 5] = (6, 0, 0)
     mask = folder / "masks" / "top_mosaic_09cm_area1.tif"
     write_image(mask, rgb)
-    with pytest.raises(InputError, match=r"color \(6, 0, 0\).*row 4, column 5.*--unknown-color"):
+    with pytest.raises(
+        InputError, match=r"color \(6, 0, 0\).*row 4, column 5.*unknown_color=nearest"
+    ):
         split_tiles(split)
     assert {path: path.read_bytes() for path in split.output_mask_dir.iterdir()} == before
     assert names(folder / "out") == ["images", "masks"]
@@ -392,17 +394,17 @@ def test_output_that_is_a_link_replaces_the_folder_behind_it(tile):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split_size": 0}, "--split-size 0"),
-        ({"stride": 0}, "--stride 0"),
-        ({"stride": 9}, "--stride 9: expected 1 to 8"),
-        ({"val_scale": 0.0}, "--val-scale 0.0"),
-        ({"val_scale": float("nan")}, "--val-scale nan"),
-        ({"val_scale": float("inf")}, "--val-scale inf"),
-        ({"val_scale": 0.5, "mode": "train"}, "only --mode val"),
-        ({"seed": -1}, "--seed -1"),
-        ({"mode": "test"}, "--mode test"),
+        ({"split_size": 0}, "split_size=0"),
+        ({"stride": 0}, "stride=0"),
+        ({"stride": 9}, "stride=9: expected 1 to 8"),
+        ({"val_scale": 0.0}, "val_scale=0.0"),
+        ({"val_scale": float("nan")}, "val_scale=nan"),
+        ({"val_scale": float("inf")}, "val_scale=inf"),
+        ({"val_scale": 0.5, "mode": "train"}, "only mode=val"),
+        ({"seed": -1}, "seed=-1"),
+        ({"mode": "test"}, "mode=test"),
         ({"pad_policy": "geseg"}, "did you mean 'geoseg'"),
-        ({"unknown_color": "drop"}, "--unknown-color drop"),
+        ({"unknown_color": "drop"}, "unknown_color=drop"),
     ],
 )
 def test_values_out_of_range(changes, message):
@@ -411,7 +413,7 @@ def test_values_out_of_range(changes, message):
 
 
 def test_too_few_workers(tile):
-    with pytest.raises(InputError, match="--workers 0"):
+    with pytest.raises(InputError, match="workers=0"):
         split_tiles(options(tile[0]), workers=0)
     assert not (tile[0] / "out").exists()
 
@@ -440,12 +442,12 @@ def test_wrong_ending_says_which_flag_may_be_meant(tmp_path):
     assert len(find_tiles(options(tmp_path, info=POTSDAM, rgb_image=True))) == 1
     with pytest.raises(InputError, match=r"_IRRG\.tif.*did you mean --rgb-image"):
         find_tiles(options(tmp_path, info=POTSDAM))
-    with pytest.raises(InputError, match=r"_label_noBoundary\.tif.*leave --eroded out"):
+    with pytest.raises(InputError, match=r"_label_noBoundary\.tif.*leave eroded=True out"):
         find_tiles(options(tmp_path, info=POTSDAM, rgb_image=True, eroded=True))
     (tmp_path / "images" / "top_potsdam_2_10_RGB.tif").rename(
         tmp_path / "images" / "top_potsdam_2_10_IRRG.tif"
     )
-    with pytest.raises(InputError, match=r"_RGB\.tif.*leave --rgb-image out"):
+    with pytest.raises(InputError, match=r"_RGB\.tif.*leave rgb_image=True out"):
         find_tiles(options(tmp_path, info=POTSDAM, rgb_image=True))
 
 
@@ -479,7 +481,7 @@ def test_sizes_that_cannot_be_cut(tile):
     folder, *_ = tile
     with pytest.raises(InputError, match="11 x 14 pixels, smaller than a patch of 12"):
         find_tiles(options(folder, split_size=12))
-    with pytest.raises(InputError, match=r"after --val-scale 0\.5, smaller than a patch"):
+    with pytest.raises(InputError, match=r"after val_scale=0\.5, smaller than a patch"):
         find_tiles(options(folder, val_scale=0.5))
     write_image(folder / "masks" / "top_mosaic_09cm_area1.tif", np.zeros((11, 13, 3), np.uint8))
     with pytest.raises(InputError, match=r"11 x 13 pixels, its image .* has 11 x 14"):

@@ -96,9 +96,9 @@ def test_split_and_read(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mode": "trian"}, "--mode trian: not a choice; did you mean 'train'"),
-        ({"stride_h": 64}, "--stride-h 64: expected 1 to 32"),
-        ({"split_size_w": 0}, "--split-size-w 0"),
+        ({"mode": "trian"}, "mode=trian: not a choice; did you mean 'train'"),
+        ({"stride_h": 64}, "stride_h=64: expected 1 to 32"),
+        ({"split_size_w": 0}, "split_size_w=0"),
     ],
 )
 def test_wrong_options(tmp_path, changes, words):
