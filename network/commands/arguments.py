@@ -13,7 +13,8 @@ from network.training.runs import find_checkpoint
 from network.tta import TTA_NAMES
 
 _OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
-# An argument that is to be given otherwise, and one with its value; a setting such as optim.lr=1 has a dot, a path has a slash.
+# Arguments in an error: one that is to be given otherwise, and one with its value. Settings such
+# as optim.lr=1 have a dot, and paths have a slash.
 _ANOTHER = re.compile(r"another (output|work|name)\b")
 _ARGUMENT = re.compile(r"(?<![\w./])([a-z]\w*)=([^\s;:,]+)")
 
