@@ -266,8 +266,15 @@ def import_config(path: Path, sections: Sequence[type] = ()) -> Any:
         message = f"{type(error).__name__}: {error}" + _nearest_field(
             str(error), (Experiment, Data, Optim, Compute, *sections)
         )
-        raise InputError(path, f"{where}{message}") from error
+        raise InputError(path, f"{where}{message}", _moved(error)) from error
     return module
+
+
+def _moved(error: Exception) -> str:
+    """What to do where a config imports a module of the project that is not there any more."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("network."):
+        return "'Library and modules' in docs/changelog.md says where it is now"
+    return ""
 
 
 def _nearest_field(message: str, sections: Sequence[type]) -> str:

@@ -193,6 +193,7 @@ def test_wrong_override(config, override, words):
         ("lr=1e-3", "lr=-1", ["optim.lr=-1", "above 0"]),
         ("layers=2", "layer=2", ["model has no parameter 'layer'", "did you mean 'layers'?"]),
         ("experiment = ", "experimant = ", ["experiment = Experiment"]),
+        ("network.models.bicor", "network.models.former", ["line 6", "docs/changelog.md"]),
         ("import BiCoRSeg", "import BiCoRSag", ["line 6", "BiCoRSag"]),
         ("experiment = Experiment(", "experiment = Experiment((", ["not Python", "line 11"]),
     ],

@@ -45,7 +45,7 @@ def list_images(folder: Path) -> dict[str, Path]:
     if folder.is_file():
         raise InputError(folder, "is a file", "give the folder that it is in")
     if not folder.is_dir():
-        raise InputError(folder, "no such folder", "see 'Data' in README.md for the folders")
+        raise InputError(folder, "no such folder", "see docs/data.md for the folders")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
