@@ -54,25 +54,9 @@ class _Stamp(_Comparable):
     frames: str = ""
 
 
-class _ClassScores(_Facts):
-    IoU: float | None
-    F1: float | None
-
-
-class _Scores(_Facts):
-    mIoU: float | None
-    mF1: float | None
-    OA: float | None
-    mean_boundary_IoU: float | None
-    mean_boundary_F1: float | None
-    calibration_error: float | None
-    classes: dict[str, _ClassScores]
-    absent: list[str]
-
-
 class _Result(_Facts):
     protocol: _Comparable
-    scores: dict[str, _Scores]
+    scores: dict[str, Any]
 
 
 def check_stamp(protocol: Any) -> None:

@@ -15,9 +15,7 @@ from network.evaluation import bootstrap
 from network.evaluation.protocol import comparability, defines_training, is_unknown
 from network.evaluation.records import check_counts, read_records
 from network.evaluation.results import SCORES_FILE, Result, read_result, unit
-
-MEANS = ("mIoU", "mF1", "OA", "mean_boundary_IoU", "mean_boundary_F1", "calibration_error")
-_LOWER_IS_BETTER = {"calibration_error"}
+from network.evaluation.scores import Scores, Value, class_scores, drawn_scores, overall_scores
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Comparison:
     Attributes:
         protocol: what all rows share, by name.
         differences: what they do not share: by name, what each model has.
-        columns: names of the scores.
+        columns: keys of the scores, as in ``scores.json``; ``"IoU Car"`` of a class.
         cells: one row a model.
         best: per column the row of the best mean; None where rows are not comparable.
     """
@@ -175,13 +173,17 @@ def compare(
         )
     # Of other classes the columns of the first would be missing.
     classes = models[0].runs[0].protocol["classes"] if per_class else []
-    columns = [*MEANS, *(f"{per_class} {name}" for name in classes)]
+    overall = overall_scores()
+    columns = [*overall, *(f"{per_class} {name}" for name in classes)]
+    lower_is_better = {score.name for score in class_scores() if score.lower_is_better}
+    is_lower = [score.lower_is_better for score in overall.values()]
+    is_lower += [per_class in lower_is_better] * len(classes)
     rows = []
     for model in models:
         values = [_values(run.scores[kind], per_class, classes) for run in model.runs]
         rows.append([_cell(column) for column in zip(*values, strict=True)])
     kept = [n for n in range(len(columns)) if any(row[n].mean is not None for row in rows)]
-    best = [None if differences else _best(columns[n], [row[n] for row in rows]) for n in kept]
+    best = [None if differences else _best([row[n] for row in rows], is_lower[n]) for n in kept]
     return Comparison(
         kind=kind,
         models=tuple(models),
@@ -196,13 +198,16 @@ def compare(
 def _left_out(model: Model, kind: str) -> str:
     """Classes that are in neither truth nor prediction, and so not in the mean."""
     names = set(model.runs[0].protocol["classes_in_mean"])
-    by_run = [names & set(run.scores[kind]["absent"]) for run in model.runs]
+    by_run = [names & set(run.scores[kind].absent) for run in model.runs]
     return " / ".join(sorted({", ".join(sorted(absent)) or "nothing" for absent in by_run}))
 
 
-def _values(scores: dict, per_class: str | None, classes: Sequence[str]) -> list[float | None]:
-    of_classes = [scores["classes"].get(name, {}).get(per_class) for name in classes]
-    return [*(scores[key] for key in MEANS), *of_classes]
+def _values(scores: Scores, per_class: str | None, classes: Sequence[str]) -> list[Value]:
+    by_name = dict(zip(scores.classes, scores.by_class.get(per_class, ()), strict=False))
+    return [
+        *(scores.overall[key] for key in overall_scores()),
+        *(by_name.get(name) for name in classes),
+    ]
 
 
 def _cell(values: Sequence[float | None]) -> Cell:
@@ -212,11 +217,11 @@ def _cell(values: Sequence[float | None]) -> Cell:
     return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def _best(column: str, cells: Sequence[Cell]) -> int | None:
+def _best(cells: Sequence[Cell], lower_is_better: bool) -> int | None:
     found = [(cell.mean, row) for row, cell in enumerate(cells) if cell.mean is not None]
     if len(found) < 2:
         return None
-    return (min if column in _LOWER_IS_BETTER else max)(found)[1]
+    return (min if lower_is_better else max)(found)[1]
 
 
 @dataclass(frozen=True)
@@ -282,18 +287,20 @@ def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
             stacks[-1].append(bootstrap.units(names, matrices, is_cut=over == "tiles"))
     classes = first.protocol["classes"]
     scored = [classes.index(name) for name in first.protocol["classes_in_mean"]]
-    scores = {"mIoU": bootstrap.mean_iou(scored), "OA": bootstrap.overall_accuracy}
+    drawn = drawn_scores(scored)
     differences = []
     for model, stack in zip(models[1:], stacks[1:], strict=True):
-        for name, score in scores.items():
-            measured = [np.mean([score(m.sum(0)[None])[0] for m in s]) for s in (stacks[0], stack)]
+        for key, statistic in drawn.items():
+            measured = [
+                np.mean([statistic(m.sum(0)[None])[0] for m in s]) for s in (stacks[0], stack)
+            ]
             differences.append(
                 Difference(
                     one=models[0].name,
                     other=model.name,
-                    score=name,
+                    score=key,
                     difference=float(measured[1] - measured[0]),
-                    interval=bootstrap.paired_difference(stacks[0], stack, score),
+                    interval=bootstrap.paired_difference(stacks[0], stack, statistic),
                     count=len(stack[0]),
                     unit=over,
                 )

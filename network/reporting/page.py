@@ -14,10 +14,17 @@ from network.datasets.frames import find_frames
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError, listed, nearest
-from network.evaluation.metrics import compute_scores
 from network.evaluation.protocol import comparability, file_hash
 from network.evaluation.records import ImageRecord, check_counts, read_records
 from network.evaluation.results import other_padding, read_protocol, unit
+from network.evaluation.scores import (
+    MAIN,
+    Scores,
+    class_scores,
+    compute_scores,
+    overall_scores,
+    row_scores,
+)
 from network.evaluation.summary import Summary, summarize
 from network.progress import progress_bar
 from network.reporting import charts
@@ -31,8 +38,6 @@ TEMPLATES = Path(__file__).with_name("templates")
 MAX_BYTES = 15 * 10**6
 SIDES = (512, 384, 256, 192, 128)
 """Pixels of the longer side of a picture: the largest with which the page is small enough."""
-
-_SCORE_CURVES = ("mIoU", "mF1", "OA")
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,9 @@ def write_report(
         "unit": unit(protocol),
         "info": info,
         "colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in info.palette],
+        "main": MAIN,
+        "columns": class_scores(),
+        "numbers": row_scores(),
         "kinds": [_kind_section(records, kind, protocol, info) for kind in kinds],
         "stated": _stated(protocol),
         "published": _published(protocol),
@@ -199,7 +207,8 @@ def _scored_image(record: ImageRecord, kind: str | None, info: DatasetInfo) -> S
     counts = record.counts[kind]
     matrix = counts.matrix + counts.padding_matrix
     scores = compute_scores(matrix, info)
-    return ScoredImage(record.name, scores.miou, scores.oa, int(matrix.sum()))
+    miou, oa = scores.overall["mIoU"], scores.overall["OA"]
+    return ScoredImage(record.name, miou, oa, int(matrix.sum()))
 
 
 def _by_miou(image: ScoredImage) -> tuple[bool, float, str]:
@@ -257,12 +266,24 @@ def _kind_section(
     return {
         "name": kind,
         "summary": summary,
+        "tiles": _tiles(summary.scores),
         "padding": protocol["masks"][kind]["padding_policy"],
         "other_padding": other_padding(summary),
         "matrix": matrix.tolist(),
         "shares": (matrix.sum(1) / max(1, matrix.sum())).tolist(),
         "bins": _bins(summary),
     }
+
+
+def _tiles(scores: Scores) -> list[tuple[str, str, float | None]]:
+    """The key, the name and the value of each number at the top of the page."""
+    in_rows, others = [], []
+    for key, score in overall_scores().items():
+        if score.in_rows:
+            in_rows.append((key, score.heading, scores.overall[key]))
+        elif not score.per_class:
+            others.append((key, score.words.capitalize(), scores.overall[key]))
+    return in_rows + others
 
 
 def _bins(summary: Summary) -> list[dict]:
@@ -294,7 +315,7 @@ def _curve_charts(curves: dict) -> list[charts.Chart]:
     def select(names: Sequence[str], factor: float = 1) -> dict:
         return {n: [(x, factor * y) for x, y in curves[n]] for n in names if n in curves}
 
-    scores = [f"{split}/{name}" for name in _SCORE_CURVES for split in ("train", "val")]
+    scores = [f"{split}/{name}" for name in MAIN for split in ("train", "val")]
     classes = [name for name in curves if name.startswith("val/IoU/")]
     parts = [n for n in curves if n.startswith("train/") and n not in scores]
     found = [
