@@ -25,4 +25,4 @@ def main(description: str) -> None:
     args = vars(parser.parse_args())
     workers = args.pop("workers")
     made = split_frames(FrameSplit(**args), workers=workers)
-    print(f"{made['patches']} patches of {made['frames']} frames in {args['output_img_dir']}")
+    print(f"{made.patches} patches of {made.frames} frames in {args['output_img_dir']}")

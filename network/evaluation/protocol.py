@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.datasets.windows import padding_margin
 from network.errors import InputError
-from network.points.labels import POINTS
 
 _PACKAGES = (
     "torch",
@@ -69,12 +69,14 @@ def training_settings(
     }
     ending = _image_ending(samples)
     found |= {IMAGES_KEY: ending} if ending else {}
-    points = (read_provenance(samples[0].masks[kind].parent) or {}).get(POINTS)
-    return found | ({POINTS_KEY: points["rule"]} if points else {})
+    provenance = read_provenance(samples[0].masks[kind].parent)
+    points = provenance and provenance.points
+    return found | ({POINTS_KEY: points.rule} if points else {})
 
 
 def _image_ending(samples: Sequence[Sample]) -> str | None:
-    return (read_provenance(samples[0].image.parent) or {}).get("image_ending")
+    provenance = read_provenance(samples[0].image.parent)
+    return provenance and provenance.image_ending
 
 
 def check_image_files(
@@ -132,7 +134,7 @@ def _one_mask_protocol(info: DatasetInfo, samples: Sequence[Sample], kind: str) 
 
 def _of_folder(info: DatasetInfo, samples: Sequence[Sample], kind: str, folder: Path) -> dict:
     record = read_provenance(folder)
-    if record is None or "split_size" not in record:
+    if record is None or record.split_size is None:
         sizes = sorted({f"{height} x {width}" for height, width in (s.size for s in samples)})
         return {
             "padding_policy": _policy_by_labels(info, samples, kind),
@@ -140,12 +142,11 @@ def _of_folder(info: DatasetInfo, samples: Sequence[Sample], kind: str, folder: 
         }
     # The images may have been cut again, from others, together with masks of another kind.
     ending = _image_ending(samples)
-    record |= {"image_ending": ending} if ending else {}
-    size, stride = record.get("split_size"), record.get("stride")
+    record = replace(record, image_ending=ending or record.image_ending)
     return {
-        "padding_policy": record.get("pad_policy", UNKNOWN),
-        "tiling": f"patches of {size}, stride {stride}",
-        "patches": record,
+        "padding_policy": record.pad_policy or UNKNOWN,
+        "tiling": f"patches of {record.split_size}, stride {record.stride}",
+        "patches": record.to_json(),
     }
 
 

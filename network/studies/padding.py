@@ -177,7 +177,7 @@ def _row(data: str, trained: str, experiment: Experiment, output: Path, summary:
         trained=trained,
         ignored=summary.scores,
         scored=summary.other_padding or summary.scores,
-        share=read_provenance(experiment.root / mask_folder)["padding_share"],
+        share=read_provenance(experiment.root / mask_folder).padding_share,
         called_first=float(called[0] / max(1, called.sum())),
     )
 
