@@ -28,7 +28,6 @@ from network.evaluation.protocol import (
     check_image_files,
     check_same_settings,
     file_hash,
-    stamp,
 )
 from network.evaluation.records import (
     Counter,
@@ -38,6 +37,7 @@ from network.evaluation.records import (
     read_records,
 )
 from network.evaluation.results import print_results, write_figures, write_results
+from network.evaluation.stamp import make_stamp
 from network.evaluation.summary import Summary, summarize
 from network.evaluation.tta import build_views, mean_logits, patched_logits
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
@@ -99,7 +99,7 @@ def evaluate(
     model, training = _load_model(experiment, checkpoint)
     check_image_files(training, info, samples, checkpoint)
     digests = check_samples(samples, info, split).digests if kinds else {}
-    protocol = stamp(
+    protocol = make_stamp(
         experiment,
         split=split,
         samples=samples,
@@ -110,14 +110,11 @@ def evaluate(
         tta=tta,
         views=len(build_views(tta, info)),
         boundary_tolerance=boundary_tolerance,
-        is_whole=frames is not None,
+        frames=frames.as_posix() if frames else None,
     )
-    if frames:
-        protocol["frames"] = frames.as_posix()
     if patch:
-        for masks in protocol["masks"].values():
-            masks["tiling"] += f", predicted in patches of {patch[0]} x {patch[1]}"
-    record = {**protocol, "rgb": rgb, IMAGES_KEY: _folder(frames or root)}
+        protocol = protocol.predicted_in(*patch)
+    record = {**protocol.to_json(), "rgb": rgb, IMAGES_KEY: _folder(frames or root)}
     options = {"tta": tta, "rgb": rgb, "batch_size": batch_size, "patch": patch}
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from network.errors import InputError
 from network.evaluation.figures import write_reliability
-from network.evaluation.protocol import comparability
+from network.evaluation.json_forms import checked
 from network.evaluation.scores import (
     SCORES,
     Scores,
@@ -24,7 +24,7 @@ from network.evaluation.scores import (
     overall_scores,
     row_scores,
 )
-from network.evaluation.stamp import check_result, check_stamp
+from network.evaluation.stamp import Stamp
 from network.evaluation.summary import Summary
 from network.writing import read_json, replacing
 
@@ -40,13 +40,22 @@ class Result:
     """What ``scores.json`` holds.
 
     Attributes:
-        protocol: the stamp, see :func:`network.evaluation.protocol.stamp`.
+        folder: of the file.
+        protocol: the stamp.
         scores: by label kind; None of those that have come since the file was written.
     """
 
     folder: Path
-    protocol: dict
+    protocol: Stamp
     scores: dict[str, Scores]
+
+
+@dataclass(frozen=True)
+class _ResultFile:
+    """``scores.json`` from outside."""
+
+    protocol: dict[str, Any]
+    scores: dict[str, Any]
 
 
 def read_result(folder: Path) -> Result:
@@ -56,20 +65,20 @@ def read_result(folder: Path) -> Result:
         InputError: there is none, or it does not say how it was measured.
     """
     with _stamped(folder / SCORES_FILE) as document:
-        check_result(document)
-        protocol = document["protocol"]
+        file = checked(_ResultFile, document)
+        protocol = Stamp.from_json(file.protocol, "protocol")
         scores = {
             kind: Scores.from_json(
-                found, protocol["classes"], protocol["classes_in_mean"], f"scores.{kind}"
+                found, protocol.classes, protocol.classes_in_mean, f"scores.{kind}"
             )
-            for kind, found in document["scores"].items()
+            for kind, found in file.scores.items()
         }
         for kind in scores:
-            comparability(protocol, kind)
+            protocol.comparability(kind)
     return Result(folder, protocol, scores)
 
 
-def read_protocol(folder: Path) -> dict:
+def read_protocol(folder: Path) -> Stamp:
     """The stamp of a test that may have no scores, or not yet.
 
     Raises:
@@ -77,10 +86,11 @@ def read_protocol(folder: Path) -> dict:
     """
     path = folder / PROTOCOL_FILE
     with _stamped(path if path.is_file() else folder / SCORES_FILE) as document:
-        protocol = document.get("protocol", document)
-        check_stamp(protocol)
-        for kind in protocol["label_kinds"]:
-            comparability(protocol, kind)
+        protocol = Stamp.from_json(document.get("protocol", document))
+        if protocol.precision is None:
+            raise ValueError("precision: Field required")
+        for kind in protocol.label_kinds:
+            protocol.comparability(kind)
     return protocol
 
 
@@ -98,10 +108,10 @@ def _stamped(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def write_results(folder: Path, protocol: dict, summaries: dict[str, Summary]) -> None:
+def write_results(folder: Path, protocol: Stamp, summaries: dict[str, Summary]) -> None:
     """Write scores by label kind, with the protocol: ``scores.json`` and ``scores.csv``."""
     document = {
-        "protocol": protocol,
+        "protocol": protocol.to_json(),
         "scores": {kind: _as_dict(summary) for kind, summary in summaries.items()},
     }
     rows = io.StringIO()
@@ -110,7 +120,8 @@ def write_results(folder: Path, protocol: dict, summaries: dict[str, Summary]) -
     writer.writerow([*_STAMP, "labels", "padding", "class", "in_mean", *columns, *numbers])
     for kind, summary in summaries.items():
         s = summary.scores
-        stamp = [*(protocol[key] for key in _STAMP), kind, _padding(protocol, kind)]
+        padding = protocol.masks[kind].padding_policy
+        stamp = [*(getattr(protocol, name) for name in _STAMP), kind, padding]
         for label, values in enumerate(_rows(s)):
             nothing = [None] * len(numbers)
             writer.writerow([*stamp, s.classes[label], label in s.scored, *values, *nothing])
@@ -121,21 +132,21 @@ def write_results(folder: Path, protocol: dict, summaries: dict[str, Summary]) -
     _write_text(folder / SCORES_FILE, json.dumps(document, indent=2) + "\n")
 
 
-def write_figures(folder: Path, protocol: dict, summaries: dict[str, Summary]) -> None:
+def write_figures(folder: Path, protocol: Stamp, summaries: dict[str, Summary]) -> None:
     """Write ``figures/reliability_<kind>.png`` for each kind of labels."""
     for kind, summary in summaries.items():
         if not summary.calibration.any():
             continue
-        title = f"{protocol['data_set']} {protocol['split']}, {kind} masks"
+        title = f"{protocol.data_set} {protocol.split}, {kind} masks"
         figure = folder / FIGURES / f"reliability_{kind}.png"
         write_reliability(summary.calibration, figure, title)
 
 
-def print_results(protocol: dict, summaries: dict[str, Summary]) -> None:
+def print_results(protocol: Stamp, summaries: dict[str, Summary]) -> None:
     """A table for each label kind, titled with what it measures."""
     for kind, summary in summaries.items():
         s = summary.scores
-        stated = comparability(protocol, kind)
+        stated = protocol.comparability(kind)
         title = (
             f"{stated['data set']} {stated['split']}, {kind} masks, {stated['images']} images, "
             f"TTA {stated['TTA']}, padding: {stated['padding']}"
@@ -157,9 +168,9 @@ def print_results(protocol: dict, summaries: dict[str, Summary]) -> None:
         Console(width=max(110, Console().width)).print(table)
         for name, (low, high) in summary.intervals.items():
             print(
-                f"{name} {_percent(low)} to {_percent(high)} (95 % interval over {unit(protocol)})"
+                f"{name} {_percent(low)} to {_percent(high)} (95 % interval over {protocol.unit})"
             )
-        print("; ".join(_remarks(s, protocol["boundary_tolerance"])))
+        print("; ".join(_remarks(s, protocol.boundary_tolerance)))
         if summary.other_padding:
             miou, oa = (_percent(summary.other_padding.overall[key]) for key in ("mIoU", "OA"))
             print(f"{other_padding(summary)}: mIoU {miou}, OA {oa}")
@@ -167,21 +178,11 @@ def print_results(protocol: dict, summaries: dict[str, Summary]) -> None:
             print(f"left out, neither in truth nor in prediction: {', '.join(s.absent)}")
 
 
-def _padding(protocol: dict, kind: str) -> str:
-    return protocol["masks"][kind]["padding_policy"]
-
-
 def other_padding(summary: Summary) -> str:
     """What the scores under the other policy are."""
     if summary.padding_is_labeled:
         return "without padding"
     return "with padding scored as the first class, as in many published rows"
-
-
-def unit(protocol: dict) -> str:
-    """What bootstrap intervals are over."""
-    is_cut = any(masks["tiling"].startswith("patches") for masks in protocol["masks"].values())
-    return "tiles" if is_cut else "images"
 
 
 def _rows(s: Scores) -> list[tuple[Value, ...]]:

@@ -232,7 +232,7 @@ def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) 
     parts = [f"{table.title}. Tested without augmentation.{note if is_published else ''}"]
     for comparison in comparisons:
         protocol, stated = comparison.models[0].runs[0].protocol, PUBLISHED.get(data_set)
-        is_same = stated and (stated.split, stated.kind) == (protocol["split"], comparison.kind)
+        is_same = stated and (stated.split, stated.kind) == (protocol.split, comparison.kind)
         shown = [n for n, column in enumerate(comparison.columns) if column in MAIN]
         headings = [comparison.columns[n] for n in shown]
         headings += ["published mIoU"] if is_published else []

@@ -253,7 +253,7 @@ def test_means_without_all_classes(old, capsys):
     )
     summary = summarize([ImageRecord("a", {"full": counts})], "full", TWO)
     assert [name for name, _ in summary.scores.mean_rows()] == ["mean of 2"]
-    protocol = json.loads((old.folder / "scores.json").read_text())["protocol"]
+    protocol = read_result(old.folder).protocol
     print_results(protocol, {"full": summary})
     out = capsys.readouterr().out
     assert "mean of all" not in out
