@@ -16,8 +16,8 @@ from network.buildings.work import Work, read_map
 from network.datasets.files import read_mask
 from network.datasets.info import BUILDING
 from network.datasets.segmentation import Sample
-from network.evaluation.metrics import Scores, compute_scores
 from network.evaluation.records import read_records
+from network.evaluation.scores import Scores, compute_scores
 from network.writing import replacing
 
 BINS = 100
@@ -67,7 +67,7 @@ def matrix_at(counts: np.ndarray, threshold: float) -> np.ndarray:
 
 def building_iou(matrix: np.ndarray) -> float:
     """IoU of the building class, 0 where there is none."""
-    return compute_scores(matrix, BUILDING).iou[1] or 0.0
+    return compute_scores(matrix, BUILDING).by_class["IoU"][1] or 0.0
 
 
 def best_threshold(counts: np.ndarray) -> float:
@@ -214,7 +214,8 @@ def _row(stage: Stage) -> list[str]:
     cells = []
     for matrix in (stage.positives, stage.everything):
         scores = compute_scores(matrix, BUILDING)
-        cells += [_percent(v) for v in (scores.iou[1], scores.f1[1], scores.oa)]
+        of_building = [scores.by_class[name][1] for name in ("IoU", "F1")]
+        cells += [_percent(value) for value in (*of_building, scores.overall["OA"])]
     return [stage.name, stage.tiles, stage.threshold, *cells]
 
 
@@ -224,14 +225,15 @@ def _percent(value: float | None) -> str:
 
 def _scores(stage: Stage) -> dict:
     def of(scores: Scores) -> dict:
-        precision = scores.precision[1]
+        building = {name: values[1] for name, values in scores.by_class.items()}
+        precision = building["precision"]
         return {
-            "IoU": scores.iou[1],
-            "mIoU": scores.miou,
-            "F1": scores.f1[1],
+            "IoU": building["IoU"],
+            "mIoU": scores.overall["mIoU"],
+            "F1": building["F1"],
             "precision": precision,
-            "recall": scores.recall[1],
-            "OA": scores.oa,
+            "recall": building["recall"],
+            "OA": scores.overall["OA"],
             "false share of predicted building": None if precision is None else 1 - precision,
         }
 

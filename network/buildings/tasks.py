@@ -27,7 +27,8 @@ from network.datasets.resize import resize_image, resize_labels
 from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.transforms import Normalize, random_window
 from network.errors import InputError
-from network.evaluation.metrics import ConfusionMatrix, compute_scores
+from network.evaluation.metrics import ConfusionMatrix
+from network.evaluation.scores import compute_scores
 from network.models.checkpoint import read_checkpoint
 from network.settings import IMAGENET_MEAN, IMAGENET_STD
 from network.training.console import console_callbacks, console_options, quiet_lightning
@@ -231,7 +232,8 @@ class RefinerTask(_Task):
         self.matrix.update(logits.argmax(dim=1), truth)
 
     def on_validation_epoch_end(self) -> None:
-        self.log("oracle/mIoU", compute_scores(self.matrix.compute(), BUILDING).miou or 0.0)
+        scores = compute_scores(self.matrix.compute(), BUILDING)
+        self.log("oracle/mIoU", scores.overall["mIoU"] or 0.0)
         self.matrix.reset()
 
 

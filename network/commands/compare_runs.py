@@ -8,6 +8,7 @@ from pathlib import Path
 
 from network.commands.arguments import command_parser, execute
 from network.errors import InputError, nearest
+from network.evaluation.scores import class_scores
 from network.reporting.comparison import common_kinds, compare, paired_differences, read_models
 from network.reporting.comparison_tables import (
     difference_lines,
@@ -20,7 +21,6 @@ from network.writing import replacing
 
 TEXT_FORMATS = {".md": to_markdown, ".tex": to_latex}
 SUFFIXES = (*TEXT_FORMATS, ".csv")
-CLASS_SCORES = ("IoU", "F1", "precision", "recall", "boundary_IoU", "boundary_F1")
 
 
 def main(description: str) -> None:
@@ -64,12 +64,13 @@ def run(args: argparse.Namespace) -> None:
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """The command line."""
+    choices = [score.name for score in class_scores()]
     parser = command_parser(description)
     add = parser.add_argument
     add("runs", nargs="+", metavar="[NAME=]FOLDER", help="folder that a test script has scored")
     add("-o", "--output", type=Path, action="append", default=[], help=".md, .tex, .csv; repeat")
     add("--labels", help="one kind of masks: full, eroded (default: all that the runs share)")
-    add("--per-class", choices=CLASS_SCORES, help="also a column for each class")
+    add("--per-class", choices=choices, help="also a column for each class")
     add("--paired", action="store_true", help="paired bootstrap against the first model")
     add("--mix-protocols", action="store_true", help="different protocols too; the table says so")
     return parser

@@ -32,9 +32,9 @@ def run(args: argparse.Namespace) -> None:
     if args.heatmaps < 0:
         raise InputError(f"--heatmaps {args.heatmaps}", "expected 0 or more")
     protocol = read_protocol(args.folder)
-    recorded = [f"{key}={value}" for key, value in protocol["settings"].items()]
+    recorded = [f"{key}={value}" for key, value in protocol.settings.items()]
     try:
-        experiment = load_experiment(protocol["config"], [*recorded, *args.overrides])
+        experiment = load_experiment(protocol.config, [*recorded, *args.overrides])
     except InputError as error:  # of settings that the user may never have typed
         raise InputError(f"{args.folder}, with the settings it was tested with: {error}") from error
     output = args.output or args.folder / REPORT_FILE

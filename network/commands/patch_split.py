@@ -95,7 +95,7 @@ def run_split(info: DatasetInfo, options: argparse.Namespace) -> None:
     start = time.perf_counter()
     done = split_tiles(split, workers=options.workers)
     print(
-        f"tiles {done['tiles']}, patches {done['patches']}, padding {done['padding_share']:.1%} "
+        f"tiles {done.tiles}, patches {done.patches}, padding {done.padding_share:.1%} "
         f"of the pixels; written to {split.output_img_dir} and {split.output_mask_dir} "
         f"in {time.perf_counter() - start:.1f} s"
     )

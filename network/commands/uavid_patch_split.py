@@ -39,4 +39,4 @@ def run(args: argparse.Namespace) -> None:
         stride_w=args.stride_w,
     )
     made = split_frames(split, workers=args.workers)
-    print(f"{made['patches']} patches of {made['frames']} frames in {split.output_img_dir}")
+    print(f"{made.patches} patches of {made.frames} frames in {split.output_img_dir}")

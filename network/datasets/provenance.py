@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,106 @@ _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class PointRecord:
+    """How points became masks, and how many they are.
+
+    Attributes:
+        rule: how the points were chosen, as plain values: the rule, the digest of the masks that
+            it was applied to, or the name of the file that they come from; and the radius.
+        points, pixels, dense, images, empty: as in :class:`network.points.labels.PointCounts`.
+    """
+
+    rule: dict[str, Any] | None = None
+    points: tuple[int, ...] = ()
+    pixels: tuple[int, ...] = ()
+    dense: tuple[int, ...] | None = None
+    images: int = 0
+    empty: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """How the patches or points of a folder came about; None of what a tool has not to say.
+
+    Attributes:
+        tool: that has written the folder.
+        dataset: its name.
+        mode: how the patches were cut, ``"train"`` or ``"val"``.
+        split_size: side of a patch in pixels, or ``"height x width"``.
+        stride: pixels between neighboring patches, or ``"rows x columns"``.
+        pad_policy: how padding is labeled.
+        unknown_color: what became of mask colors that are no class.
+        label_kind: of the masks: ``"full"``, ``"eroded"`` or ``"points"``.
+        gt: whether the masks are in color.
+        val_scale: factor that the tiles were resized by.
+        image_ending: of the files that the images were cut from.
+        seed: of random crops.
+        tiles, frames, patches: how many were cut, and into how many.
+        padding_share: of all pixels, 0 to 1.
+        points: of masks that are labeled at points only.
+        others: facts that another version has written, by name; they are kept.
+    """
+
+    tool: str | None = None
+    dataset: str | None = None
+    mode: str | None = None
+    split_size: int | str | None = None
+    stride: int | str | None = None
+    pad_policy: str | None = None
+    unknown_color: str | None = None
+    label_kind: str | None = None
+    gt: bool | None = None
+    val_scale: float | None = None
+    image_ending: str | None = None
+    seed: int | None = None
+    tiles: int | None = None
+    frames: int | None = None
+    patches: int | None = None
+    padding_share: float | None = None
+    points: PointRecord | None = None
+    others: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """What the file holds; only what is known."""
+        own = {name: getattr(self, name) for name in _NAMES}
+        known = {name: value for name, value in own.items() if value is not None} | self.others
+        return known | ({"points": asdict(self.points)} if self.points else {})
+
+    @classmethod
+    def from_json(cls, document: Any) -> "Provenance":
+        """What :meth:`to_json` has written, or another version of it.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if not isinstance(document, dict):
+            raise ValueError("not a JSON object")
+        own = {name: document[name] for name in _NAMES if name in document}
+        for name in _TEXTS & own.keys():
+            if not isinstance(own[name], str | None):
+                raise ValueError(f"{name} is {own[name]!r}, no text")
+        points = document.get("points")
+        if not isinstance(points, dict | None):
+            raise ValueError(f"points is {points!r}, not a JSON object")
+        others = {k: v for k, v in document.items() if k not in own and k != "points"}
+        return cls(**own, points=_points(points) if points else None, others=others)
+
+
+# In the order of the file.
+_NAMES = [f.name for f in fields(Provenance) if f.name not in ("points", "others")]
+# What decides which masks are read, and what is said of them.
+_TEXTS = {"label_kind", "pad_policy", "image_ending"}
+
+
+def _points(document: dict[str, Any]) -> PointRecord:
+    names = {f.name for f in fields(PointRecord)}
+    known = {name: value for name, value in document.items() if name in names}
+    return PointRecord(
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
+    )
+
+
 def write_hashed(path: Path, image: np.ndarray) -> str:
     """Write an image as :func:`network.datasets.files.write_image` does; the SHA-256 of the file.
 
@@ -33,16 +134,18 @@ def write_hashed(path: Path, image: np.ndarray) -> str:
     return sha256(content).hexdigest()
 
 
-def write_provenance(folder: Path, record: dict[str, Any], checksums: Mapping[str, str]) -> None:
-    """Store how the files of ``folder`` came about, and their checksums.
+def write_provenance(folder: Path, record: Provenance, checksums: Mapping[str, str]) -> None:
+    """Store how the files of a folder came about, and their checksums.
 
     Args:
+        folder: to write to.
+        record: how they came about.
         checksums: SHA-256 of each file by its path in ``folder``.
 
     Raises:
         InputError: the files cannot be written (disk full, no permission).
     """
-    text = json.dumps(record, indent=2) + "\n"
+    text = json.dumps(record.to_json(), indent=2) + "\n"
     checksums = {**checksums, PROVENANCE_FILE: sha256(text.encode()).hexdigest()}
     lines = "".join(_line(name, checksums[name]) for name in sorted(checksums))
     for name, content in ((PROVENANCE_FILE, text), (CHECKSUMS_FILE, lines)):
@@ -55,7 +158,7 @@ def is_provenance(path: Path) -> bool:
     return path.name in (PROVENANCE_FILE, CHECKSUMS_FILE)
 
 
-def read_provenance(folder: Path) -> dict[str, Any] | None:
+def read_provenance(folder: Path) -> Provenance | None:
     """How the patches in ``folder`` were cut; None if it does not say (GeoSeg's own tools).
 
     The label kind and padding policy of masks stand in their own folder: the image folder may
@@ -66,14 +169,29 @@ def read_provenance(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / PROVENANCE_FILE
     try:
-        provenance = read_json(path)
+        document = read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: unreadable ({error}); cut the patches again") from error
-    if not isinstance(provenance, dict):
-        raise InputError(f"{path}: not a JSON object; cut the patches again")
-    return provenance
+    try:
+        return Provenance.from_json(document)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; cut the patches again") from error
+
+
+def recorded_kind(folder: Path, default: str) -> str:
+    """Kind of the masks in a folder, as the tool that wrote them says.
+
+    Args:
+        folder: of masks.
+        default: their kind where nothing is written.
+
+    Raises:
+        InputError: what is written is damaged.
+    """
+    provenance = read_provenance(folder)
+    return (provenance and provenance.label_kind) or default
 
 
 def changed_files(folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from network.datasets.files import (
     read_valid_image,
     used_size,
 )
-from network.datasets.provenance import read_provenance
+from network.datasets.provenance import recorded_kind
 from network.datasets.schema import DatasetInfo, Folder
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
@@ -90,7 +90,7 @@ def _folder_samples(root: Path, folder: Folder, info: DatasetInfo) -> list[Sampl
         if mask_folder.optional and not path.is_dir():
             continue
         # The patch tools record which masks they were given: believe that.
-        kind = (read_provenance(path) or {}).get("label_kind", mask_folder.kind)
+        kind = recorded_kind(path, mask_folder.kind)
         if kind in masks:
             raise InputError(
                 path,

@@ -15,10 +15,10 @@ DRAWS = 1000
 LEVEL = 0.95
 
 # Pooled confusion matrices (draws, k, k) -> a score for each, nan where there is none.
-Score = Callable[[np.ndarray], np.ndarray]
+Statistic = Callable[[np.ndarray], np.ndarray]
 
 
-def mean_iou(scored: Sequence[int]) -> Score:
+def mean_iou(scored: Sequence[int]) -> Statistic:
     """Mean IoU over the scored classes that are in truth or prediction."""
 
     def score(matrices: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ def draw(matrices: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
 
 
 def interval(
-    matrices: np.ndarray, score: Score, seed: int = 0, draws: int = DRAWS
+    matrices: np.ndarray, score: Statistic, seed: int = 0, draws: int = DRAWS
 ) -> tuple[float, float] | None:
     """95 % interval of a score; None with fewer than two units, of which nothing can be said."""
     if len(matrices) < 2:
@@ -72,7 +72,7 @@ def interval(
 def paired_difference(
     one: Sequence[np.ndarray],
     other: Sequence[np.ndarray],
-    score: Score,
+    score: Statistic,
     seed: int = 0,
     draws: int = DRAWS,
 ) -> tuple[float, float] | None:

@@ -68,17 +68,35 @@ class BoundaryCounts:
 
     def iou(self) -> list[float | None]:
         """Boundary IoU by class; None where no image has or predicts it."""
-        return _ratios(self.counts[0], self.counts[1])
+        return boundary_iou(self.counts)
 
     def f1(self) -> list[float | None]:
         """Boundary F1 by class; None where neither truth nor prediction has a boundary of it."""
-        predicted, precise, true, recalled = self.counts[2:]
-        scores = []
-        for p, tp, t, tr in zip(predicted, precise, true, recalled, strict=True):
-            precision, recall = tp / max(p, 1), tr / max(t, 1)
-            total = precision + recall
-            scores.append(None if p + t == 0 else 2 * precision * recall / total if total else 0.0)
-        return scores
+        return boundary_f1(self.counts)
+
+
+def boundary_iou(counts: np.ndarray) -> list[float | None]:
+    """The share of its bands that each class has in common with the truth; see :meth:`iou`.
+
+    Args:
+        counts: (6, k), see :class:`BoundaryCounts`.
+    """
+    both, either = counts[:2].tolist()
+    return [b / e if e else None for b, e in zip(both, either, strict=True)]
+
+
+def boundary_f1(counts: np.ndarray) -> list[float | None]:
+    """How well the boundaries of each class match those of the truth; see :meth:`f1`.
+
+    Args:
+        counts: (6, k), see :class:`BoundaryCounts`.
+    """
+    scores: list[float | None] = []
+    for p, tp, t, tr in counts[2:].T.tolist():
+        precision, recall = tp / max(p, 1), tr / max(t, 1)
+        total = precision + recall
+        scores.append(None if p + t == 0 else 2 * precision * recall / total if total else 0.0)
+    return scores
 
 
 def band_width(height: int, width: int, share: float = 0.02) -> int:
@@ -105,7 +123,3 @@ def _is_near_other(coded: np.ndarray, distance: int, edge: bool) -> np.ndarray:
 
 def _square(distance: int) -> np.ndarray:
     return np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)
-
-
-def _ratios(part: np.ndarray, whole: np.ndarray) -> list[float | None]:
-    return [p / w if w else None for p, w in zip(part.tolist(), whole.tolist(), strict=True)]

@@ -21,7 +21,7 @@ from network.datasets.segmentation import Sample, check_samples, find_images, fi
 from network.datasets.windows import padding_margin
 from network.errors import InputError
 from network.evaluation.output_folder import IMAGES_KEY, fingerprint, output_folder
-from network.evaluation.protocol import check_image_files, file_hash, stamp
+from network.evaluation.protocol import check_image_files, file_hash
 from network.evaluation.records import (
     Counter,
     ImageRecord,
@@ -30,6 +30,7 @@ from network.evaluation.records import (
     read_records,
 )
 from network.evaluation.results import print_results, write_figures, write_results
+from network.evaluation.stamp import make_stamp
 from network.evaluation.summary import Summary, summarize
 from network.predictor import BestClasses, Predictor, best_classes, load_network
 from network.progress import progress_bar
@@ -88,7 +89,7 @@ def evaluate(
     model, training = load_network(experiment, checkpoint)
     check_image_files(training, info, samples, checkpoint)
     digests = check_samples(samples, info, split).digests if kinds else {}
-    protocol = stamp(
+    protocol = make_stamp(
         experiment,
         split=split,
         samples=samples,
@@ -99,14 +100,11 @@ def evaluate(
         tta=tta,
         views=len(build_views(tta, info)),
         boundary_tolerance=boundary_tolerance,
-        is_whole=frames is not None,
+        frames=frames.as_posix() if frames else None,
     )
-    if frames:
-        protocol["frames"] = frames.as_posix()
     if patch:
-        for masks in protocol["masks"].values():
-            masks["tiling"] += f", predicted in patches of {patch[0]} x {patch[1]}"
-    record = {**protocol, "rgb": rgb, IMAGES_KEY: _folder(frames or root)}
+        protocol = protocol.predicted_in(*patch)
+    record = {**protocol.to_json(), "rgb": rgb, IMAGES_KEY: _folder(frames or root)}
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:
             predictor = Predictor(

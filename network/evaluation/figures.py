@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -14,6 +15,7 @@ from network.datasets.files import read_mask, read_photo
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
+from network.evaluation.calibration import expected_calibration_error
 from network.evaluation.figure_fonts import save_figure
 from network.points.labels import PointCounts
 
@@ -78,16 +80,15 @@ def _row(
     return [photo, *colored[:-1], *points, colored[-1]]
 
 
-def write_reliability(
-    calibration: np.ndarray, error: float | None, output: Path, title: str
-) -> None:
+def write_reliability(calibration: np.ndarray, output: Path, title: str) -> None:
     """Accuracy against confidence, above the share of the pixels in each bin.
 
     Args:
         calibration: (3, bins): pixels, the sum of their confidences, how many are right.
-        error: expected calibration error, 0 to 1.
         output: PNG to write.
+        title: stands above; the calibration error is added to it.
     """
+    error = expected_calibration_error(torch.from_numpy(calibration))
     pixels, confidence, correct = calibration
     filled = pixels > 0
     width = 1 / len(pixels)

@@ -1,31 +1,21 @@
-"""The protocol stamp: what was measured, on every result."""
+"""What decides which results may stand side by side: masks, and the training of a checkpoint."""
 
 import hashlib
-import platform
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import PlainValidator
 
 from network.config import Experiment, settings
 from network.datasets.files import read_image, read_mask
-from network.datasets.provenance import read_provenance
+from network.datasets.provenance import Provenance, read_provenance
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.datasets.windows import padding_margin
 from network.errors import InputError
-from network.points.labels import POINTS
-
-_PACKAGES = (
-    "torch",
-    "timm",
-    "pytorch-lightning",
-    "torchmetrics",
-    "ttach",
-    "opencv-python-headless",
-)
-
 
 UNKNOWN = "unknown"
 """What nobody can tell of a result; it equals nothing, not even itself."""
@@ -46,9 +36,108 @@ HISTORY = (EXTENDED_KEY, INIT_KEY)
 """What a run that goes on keeps of the run before."""
 
 
-def is_unknown(value: str) -> bool:
-    """Whether a field of :func:`comparability` says that nobody knows."""
-    return UNKNOWN in value.split(" and ") or "(unknown if " in value
+def _provenance(document: Any) -> Provenance | None:
+    return None if document is None else Provenance.from_json(document)
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a checkpoint remembers of its training, read by name.
+
+    Attributes:
+        settings: all of the run by key, and what :func:`training_settings` adds; empty where the
+            checkpoint does not say.
+    """
+
+    settings: Mapping[str, Any]
+
+    @property
+    def data_set(self) -> str | None:
+        """Name of the data set."""
+        return self.settings.get(DATA_SET_KEY)
+
+    @property
+    def image_ending(self) -> str | None:
+        """Ending of the files that the patches were cut from."""
+        return self.settings.get(IMAGES_KEY)
+
+    @property
+    def padding(self) -> str:
+        """How padding was labeled."""
+        return self.settings.get(PADDING_KEY, UNKNOWN)
+
+    @property
+    def seed(self) -> int | None:
+        """Of weights, augmentation and order."""
+        return self.settings.get("seed")
+
+    def has_seen(self, info: DatasetInfo, used: str, split: str) -> bool | None:
+        """Whether a split shares a folder with one that the run has used; None: unknown.
+
+        Args:
+            info: facts of the data set that the split is of.
+            used: ``"data.train"``, or ``"data.val"``, by which the checkpoint is chosen.
+            split: to test on.
+        """
+        name = self.settings.get(used, UNKNOWN)
+        if name is None:  # nothing was held out to choose by
+            return False
+        if self.settings.get(DATA_SET_KEY, info.name) != info.name:
+            return False
+        if name not in info.splits:
+            return None
+        if split not in info.splits:  # frames of UAVid in a folder of any name
+            return None
+        return bool(set(info.splits[split]) & set(info.splits[name]))
+
+    def trained_on(self, data_set: str) -> str:
+        """The data that the run was trained on, in a few words.
+
+        Args:
+            data_set: that the reader expects; another one is named.
+        """
+        known = self.settings
+        split, labels = known.get("data.train", UNKNOWN), known.get("data.train_labels")
+        if known.get(DATA_SET_KEY, data_set) != data_set:
+            split = f"{known[DATA_SET_KEY]} {split}"
+        if labels and LABELS_KEY in known:
+            labels += f" {known[LABELS_KEY][:8]}"  # folders of one name may hold other points
+        share = known.get("data.label_share", 1.0)
+        if share < 1:
+            labels = f"{100 * share:g} % of {labels or 'them'}"
+        words = f"{split} (labels: {labels})" if labels else split
+        if INIT_KEY in known:  # no result of a training from scratch
+            begun = known[INIT_KEY]
+            words += f", begun with {Path(begun['path']).name} {begun['sha256'][:8]}"
+        return words
+
+
+@dataclass(frozen=True)
+class MaskProtocol:
+    """How the masks of one kind came about.
+
+    Attributes:
+        padding_policy: how padding is labeled: ``"ignore"``, ``"geoseg"`` (as the first class),
+            ``"none"`` (there is none), or unknown.
+        tiling: whole images, or how patches were cut; for people.
+        patches: what the tool that cut them says; None of whole images and of other tools.
+        is_cut: the images are patches.
+    """
+
+    padding_policy: str
+    tiling: str
+    patches: Annotated[Provenance | None, PlainValidator(_provenance)] = None
+    is_cut: bool = False
+
+    @property
+    def image_files(self) -> str:
+        """What tells images of other bands apart: the ending of the files they were cut from."""
+        return (self.patches and self.patches.image_ending) or "as stored"
+
+    def to_json(self) -> dict[str, Any]:
+        """What a stamp in a file says of them."""
+        patches = {"patches": self.patches.to_json()} if self.patches else {}
+        return {"padding_policy": self.padding_policy, "tiling": self.tiling} | patches
 
 
 def training_settings(
@@ -61,7 +150,7 @@ def training_settings(
         digests: of their labels, see :func:`check_samples`.
     """
     kind, digest = next(iter(digests.items()))
-    padding = mask_protocol(experiment.dataset, samples)[kind]["padding_policy"]
+    padding = mask_protocol(experiment.dataset, samples)[kind].padding_policy
     found = settings(experiment) | {PADDING_KEY: padding, LABELS_KEY: digest}
     found |= {
         DATA_SET_KEY: experiment.dataset.name,
@@ -69,12 +158,14 @@ def training_settings(
     }
     ending = _image_ending(samples)
     found |= {IMAGES_KEY: ending} if ending else {}
-    points = (read_provenance(samples[0].masks[kind].parent) or {}).get(POINTS)
-    return found | ({POINTS_KEY: points["rule"]} if points else {})
+    provenance = read_provenance(samples[0].masks[kind].parent)
+    points = provenance and provenance.points
+    return found | ({POINTS_KEY: points.rule} if points else {})
 
 
 def _image_ending(samples: Sequence[Sample]) -> str | None:
-    return (read_provenance(samples[0].image.parent) or {}).get("image_ending")
+    provenance = read_provenance(samples[0].image.parent)
+    return provenance and provenance.image_ending
 
 
 def check_image_files(
@@ -86,9 +177,9 @@ def check_image_files(
         training: settings of the run that wrote the checkpoint, if they are known.
         samples: to test on.
     """
-    trained, own = (training or {}).get(IMAGES_KEY), _image_ending(samples)
-    is_same_set = (training or {}).get(DATA_SET_KEY) == info.name
-    if is_same_set and trained and own and trained != own:
+    record, own = TrainingRecord(training or {}), _image_ending(samples)
+    trained = record.image_ending
+    if record.data_set == info.name and trained and own and trained != own:
         raise InputError(
             f"{samples[0].image.parent}: cut from the images *{own}, but {checkpoint} was trained "
             f"on *{trained}; cut the same ones"
@@ -103,50 +194,54 @@ def file_hash(path: Path) -> str:
 
 def mask_protocol(
     info: DatasetInfo, samples: Sequence[Sample], is_whole: bool = False
-) -> dict[str, dict]:
+) -> dict[str, MaskProtocol]:
     """How the masks came about, by label kind: padding policy and tiling.
 
     The patch tools write it beside the masks. Masks cut by other tools have no such record: what
     their padding is labeled tells its policy.
 
     Args:
+        info: facts of the data set.
+        samples: of one split.
         is_whole: the samples are whole frames, though the data set is one of patches.
     """
     if is_whole or not info.patched:
-        whole = {"padding_policy": "none", "tiling": "whole images"}
-        return {kind: dict(whole) for kind in samples[0].masks}
+        return dict.fromkeys(samples[0].masks, MaskProtocol("none", "whole images"))
     return {kind: _one_mask_protocol(info, samples, kind) for kind in samples[0].masks}
 
 
-def _one_mask_protocol(info: DatasetInfo, samples: Sequence[Sample], kind: str) -> dict:
+def _one_mask_protocol(info: DatasetInfo, samples: Sequence[Sample], kind: str) -> MaskProtocol:
     folders: dict[Path, list[Sample]] = {}
     for sample in samples:
         folders.setdefault(sample.masks[kind].parent, []).append(sample)
     found = [_of_folder(info, inside, kind, folder) for folder, inside in folders.items()]
-    both = {
-        key: " and ".join(dict.fromkeys(one[key] for one in found))
-        for key in ("padding_policy", "tiling")
-    }
-    return {**found[0], **both}
+    return replace(
+        found[0],
+        padding_policy=" and ".join(dict.fromkeys(one.padding_policy for one in found)),
+        tiling=" and ".join(dict.fromkeys(one.tiling for one in found)),
+    )
 
 
-def _of_folder(info: DatasetInfo, samples: Sequence[Sample], kind: str, folder: Path) -> dict:
+def _of_folder(
+    info: DatasetInfo, samples: Sequence[Sample], kind: str, folder: Path
+) -> MaskProtocol:
     record = read_provenance(folder)
-    if record is None or "split_size" not in record:
+    if record is None or record.split_size is None:
         sizes = sorted({f"{height} x {width}" for height, width in (s.size for s in samples)})
-        return {
-            "padding_policy": _policy_by_labels(info, samples, kind),
-            "tiling": f"patches of {', '.join(sizes)}, cut elsewhere",
-        }
+        return MaskProtocol(
+            padding_policy=_policy_by_labels(info, samples, kind),
+            tiling=f"patches of {', '.join(sizes)}, cut elsewhere",
+            is_cut=True,
+        )
     # The images may have been cut again, from others, together with masks of another kind.
     ending = _image_ending(samples)
-    record |= {"image_ending": ending} if ending else {}
-    size, stride = record.get("split_size"), record.get("stride")
-    return {
-        "padding_policy": record.get("pad_policy", UNKNOWN),
-        "tiling": f"patches of {size}, stride {stride}",
-        "patches": record,
-    }
+    record = replace(record, image_ending=ending or record.image_ending)
+    return MaskProtocol(
+        padding_policy=record.pad_policy or UNKNOWN,
+        tiling=f"patches of {record.split_size}, stride {record.stride}",
+        patches=record,
+        is_cut=True,
+    )
 
 
 def _policy_by_labels(info: DatasetInfo, samples: Sequence[Sample], kind: str) -> str:
@@ -160,119 +255,3 @@ def _policy_by_labels(info: DatasetInfo, samples: Sequence[Sample], kind: str) -
                 return "ignore"
             return "geoseg" if (margin == 0).all() else UNKNOWN
     return "none"
-
-
-def has_seen(info: DatasetInfo, training: dict | None, used: str, split: str) -> bool | None:
-    """Whether ``split`` shares a folder with one that a run has used; None: unknown.
-
-    Args:
-        training: settings of the run that wrote the checkpoint.
-        used: ``"data.train"``, or ``"data.val"``, by which the checkpoint is chosen.
-    """
-    name = (training or {}).get(used, UNKNOWN)
-    if name is None:  # nothing was held out to choose by
-        return False
-    if (training or {}).get(DATA_SET_KEY, info.name) != info.name:
-        return False
-    if name not in info.splits:
-        return None
-    if split not in info.splits:  # frames of UAVid in a folder of any name
-        return None
-    return bool(set(info.splits[split]) & set(info.splits[name]))
-
-
-def stamp(
-    experiment: Experiment,
-    *,
-    split: str,
-    samples: Sequence[Sample],
-    digests: dict[str, str],
-    checkpoint: str,
-    sha256: str,
-    training: dict | None,
-    tta: str,
-    views: int | None,
-    boundary_tolerance: int,
-    is_whole: bool = False,
-) -> dict:
-    """Everything that a reader needs to know which numbers these can be compared with.
-
-    Args:
-        samples: of the split.
-        digests: of their labels, see :func:`check_samples`.
-        checkpoint: its path, or where else the predictions come from.
-        sha256: of the checkpoint, or of these predictions.
-        training: settings of the run that wrote the checkpoint; None where it does not say.
-        views: of the test-time augmentation; None where that is not known.
-        is_whole: see :func:`mask_protocol`.
-    """
-    info = experiment.dataset
-    return {
-        "data_set": info.name,
-        "split": split,
-        "trained_on": has_seen(info, training, "data.train", split),
-        "chosen_on": has_seen(info, training, "data.val", split),
-        "images": len(samples),
-        "label_kinds": list(digests),
-        "masks": mask_protocol(info, samples, is_whole) if digests else {},
-        "labels_sha256": digests,
-        "classes": list(info.classes),
-        "classes_in_mean": [info.classes[label] for label in info.scored],
-        "tta": tta,
-        "views": views,
-        "boundary_tolerance": boundary_tolerance,
-        "checkpoint": checkpoint,
-        "checkpoint_sha256": sha256,
-        "config": experiment.config,
-        "settings": settings(experiment),
-        "training": training,
-        "seed": (training or {}).get("seed"),
-        "precision": experiment.compute.precision,
-        "software": {"python": platform.python_version()}
-        | {package: version(package) for package in _PACKAGES},
-    }
-
-
-def comparability(protocol: dict, kind: str) -> dict[str, str]:
-    """What two results must share to stand in one table, by its name.
-
-    Args:
-        protocol: a stamp.
-        kind: of the labels.
-
-    Raises:
-        KeyError: the stamp is not of :func:`stamp`.
-    """
-    masks, training = protocol["masks"][kind], protocol["training"] or {}
-    split, views = protocol["split"], protocol["views"]
-    for key, seen in (("trained_on", "TRAINED ON"), ("chosen_on", "CHECKPOINT CHOSEN ON")):
-        unknown = f" (unknown if {seen.lower()})"
-        split += {True: f" ({seen})", False: "", None: unknown}[protocol[key]]
-    trained_on, labels = training.get("data.train", UNKNOWN), training.get("data.train_labels")
-    if training.get(DATA_SET_KEY, protocol["data_set"]) != protocol["data_set"]:
-        trained_on = f"{training[DATA_SET_KEY]} {trained_on}"
-    if labels and LABELS_KEY in training:
-        labels += f" {training[LABELS_KEY][:8]}"  # folders of one name may hold other points
-    share = training.get("data.label_share", 1.0)
-    if share < 1:
-        labels = f"{100 * share:g} % of {labels or 'them'}"
-    trained_on = f"{trained_on} (labels: {labels})" if labels else trained_on
-    if INIT_KEY in training:  # no result of a training from scratch
-        begun = training[INIT_KEY]
-        trained_on += f", begun with {Path(begun['path']).name} {begun['sha256'][:8]}"
-    return {
-        "data set": protocol["data_set"],
-        "split": split,
-        "images": str(protocol["images"]),
-        "masks": kind,
-        "labels": protocol["labels_sha256"][kind][:12],
-        "padding": masks["padding_policy"],
-        "tiling": masks["tiling"],
-        "image files": masks.get("patches", {}).get("image_ending", "as stored"),
-        "TTA": protocol["tta"] + (f" ({views} view{'s' * (views != 1)})" if views else ""),
-        "classes": ", ".join(protocol["classes"]),
-        "mean over": ", ".join(protocol["classes_in_mean"]),
-        "trained on": trained_on,
-        "padding in training": training.get(PADDING_KEY, UNKNOWN),
-        "boundary tolerance": f"{protocol['boundary_tolerance']} pixels",
-    }

@@ -15,13 +15,19 @@ from rich.table import Table
 
 from network.errors import InputError
 from network.evaluation.figures import write_reliability
-from network.evaluation.metrics import Scores, mean_of_present
-from network.evaluation.protocol import comparability
-from network.evaluation.stamp import check_result, check_stamp
+from network.evaluation.json_forms import checked
+from network.evaluation.scores import (
+    SCORES,
+    Scores,
+    Value,
+    class_scores,
+    overall_scores,
+    row_scores,
+)
+from network.evaluation.stamp import Stamp
 from network.evaluation.summary import Summary
 from network.writing import read_json, replacing
 
-_COLUMNS = ("IoU", "F1", "precision", "recall", "boundary_IoU", "boundary_F1")
 # What of the protocol stands in every row of the CSV; the JSON has all of it.
 _STAMP = ("data_set", "split", "trained_on", "tta", "views", "checkpoint_sha256")
 PROTOCOL_FILE, SCORES_FILE, SCORES_TABLE = "protocol.json", "scores.json", "scores.csv"
@@ -34,13 +40,22 @@ class Result:
     """What ``scores.json`` holds.
 
     Attributes:
-        protocol: the stamp, see :func:`network.evaluation.protocol.stamp`.
-        scores: by label kind.
+        folder: of the file.
+        protocol: the stamp.
+        scores: by label kind; None of those that have come since the file was written.
     """
 
     folder: Path
-    protocol: dict
-    scores: dict[str, dict]
+    protocol: Stamp
+    scores: dict[str, Scores]
+
+
+@dataclass(frozen=True)
+class _ResultFile:
+    """``scores.json`` from outside."""
+
+    protocol: dict[str, Any]
+    scores: dict[str, Any]
 
 
 def read_result(folder: Path) -> Result:
@@ -50,14 +65,20 @@ def read_result(folder: Path) -> Result:
         InputError: there is none, or it does not say how it was measured.
     """
     with _stamped(folder / SCORES_FILE) as document:
-        check_result(document)
-        result = Result(folder, document["protocol"], document["scores"])
-        for kind in result.scores:
-            comparability(result.protocol, kind)
-    return result
+        file = checked(_ResultFile, document)
+        protocol = Stamp.from_json(file.protocol, "protocol")
+        scores = {
+            kind: Scores.from_json(
+                found, protocol.classes, protocol.classes_in_mean, f"scores.{kind}"
+            )
+            for kind, found in file.scores.items()
+        }
+        for kind in scores:
+            protocol.comparability(kind)
+    return Result(folder, protocol, scores)
 
 
-def read_protocol(folder: Path) -> dict:
+def read_protocol(folder: Path) -> Stamp:
     """The stamp of a test that may have no scores, or not yet.
 
     Raises:
@@ -65,10 +86,11 @@ def read_protocol(folder: Path) -> dict:
     """
     path = folder / PROTOCOL_FILE
     with _stamped(path if path.is_file() else folder / SCORES_FILE) as document:
-        protocol = document.get("protocol", document)
-        check_stamp(protocol)
-        for kind in protocol["label_kinds"]:
-            comparability(protocol, kind)
+        protocol = Stamp.from_json(document.get("protocol", document))
+        if protocol.precision is None:
+            raise ValueError("precision: Field required")
+        for kind in protocol.label_kinds:
+            protocol.comparability(kind)
     return protocol
 
 
@@ -86,75 +108,74 @@ def _stamped(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def write_results(folder: Path, protocol: dict, summaries: dict[str, Summary]) -> None:
+def write_results(folder: Path, protocol: Stamp, summaries: dict[str, Summary]) -> None:
     """Write scores by label kind, with the protocol: ``scores.json`` and ``scores.csv``."""
     document = {
-        "protocol": protocol,
+        "protocol": protocol.to_json(),
         "scores": {kind: _as_dict(summary) for kind, summary in summaries.items()},
     }
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow([*_STAMP, "labels", "padding", "class", "in_mean", *_COLUMNS, "OA"])
+    columns, numbers = [score.name for score in class_scores()], list(row_scores())
+    writer.writerow([*_STAMP, "labels", "padding", "class", "in_mean", *columns, *numbers])
     for kind, summary in summaries.items():
         s = summary.scores
-        stamp = [*(protocol[key] for key in _STAMP), kind, _padding(protocol, kind)]
-        for label, values in enumerate(_rows(summary)):
-            writer.writerow([*stamp, s.classes[label], label in s.scored, *values, None])
-        for name, iou, f1 in _means(s):
-            writer.writerow([*stamp, name, None, iou, f1, None, None, None, None, s.oa])
+        padding = protocol.masks[kind].padding_policy
+        stamp = [*(getattr(protocol, name) for name in _STAMP), kind, padding]
+        for label, values in enumerate(_rows(s)):
+            nothing = [None] * len(numbers)
+            writer.writerow([*stamp, s.classes[label], label in s.scored, *values, *nothing])
+        for name, means in s.mean_rows():
+            values = [s.overall[key] for key in numbers]
+            writer.writerow([*stamp, name, None, *means, *values])
     _write_text(folder / SCORES_TABLE, rows.getvalue())
     _write_text(folder / SCORES_FILE, json.dumps(document, indent=2) + "\n")
 
 
-def write_figures(folder: Path, protocol: dict, summaries: dict[str, Summary]) -> None:
+def write_figures(folder: Path, protocol: Stamp, summaries: dict[str, Summary]) -> None:
     """Write ``figures/reliability_<kind>.png`` for each kind of labels."""
     for kind, summary in summaries.items():
-        if summary.calibration_error is None:
+        if not summary.calibration.any():
             continue
-        title = f"{protocol['data_set']} {protocol['split']}, {kind} masks"
+        title = f"{protocol.data_set} {protocol.split}, {kind} masks"
         figure = folder / FIGURES / f"reliability_{kind}.png"
-        write_reliability(summary.calibration, summary.calibration_error, figure, title)
+        write_reliability(summary.calibration, figure, title)
 
 
-def print_results(protocol: dict, summaries: dict[str, Summary]) -> None:
+def print_results(protocol: Stamp, summaries: dict[str, Summary]) -> None:
     """A table for each label kind, titled with what it measures."""
     for kind, summary in summaries.items():
         s = summary.scores
-        stated = comparability(protocol, kind)
+        stated = protocol.comparability(kind)
         title = (
             f"{stated['data set']} {stated['split']}, {kind} masks, {stated['images']} images, "
             f"TTA {stated['TTA']}, padding: {stated['padding']}"
         )
         table = Table(title=escape(title), title_justify="left")
         table.add_column("class")
-        for column in _COLUMNS:
-            table.add_column(column.replace("_", " "), justify="right")
-        for label, values in enumerate(_rows(summary)):
+        for score in class_scores():
+            table.add_column(score.words, justify="right")
+        for label, values in enumerate(_rows(s)):
             mark = "" if label in s.scored else " (not in mean)"
             table.add_row(escape(s.classes[label] + mark), *map(_percent, values))
         table.add_section()
-        for name, iou, f1 in _means(s):
-            table.add_row(name, _percent(iou), _percent(f1))
-        table.add_row("OA", _percent(s.oa))
+        for name, means in s.mean_rows():
+            shown = zip(class_scores(), means, strict=True)
+            table.add_row(name, *(_percent(v) if score.mean_of_all else "" for score, v in shown))
+        for key, score in row_scores().items():
+            table.add_row(score.words, _percent(s.overall[key]))
         # In a narrow terminal whole lines wrap: the cells of a table stay in one piece.
         Console(width=max(110, Console().width)).print(table)
         for name, (low, high) in summary.intervals.items():
             print(
-                f"{name} {_percent(low)} to {_percent(high)} (95 % interval over {unit(protocol)})"
+                f"{name} {_percent(low)} to {_percent(high)} (95 % interval over {protocol.unit})"
             )
-        print(
-            f"calibration error {_percent(summary.calibration_error)}; boundary F1 within "
-            f"{protocol['boundary_tolerance']} pixels"
-        )
+        print("; ".join(_remarks(s, protocol.boundary_tolerance)))
         if summary.other_padding:
-            o = summary.other_padding
-            print(f"{other_padding(summary)}: mIoU {_percent(o.miou)}, OA {_percent(o.oa)}")
+            miou, oa = (_percent(summary.other_padding.overall[key]) for key in ("mIoU", "OA"))
+            print(f"{other_padding(summary)}: mIoU {miou}, OA {oa}")
         if s.absent:
             print(f"left out, neither in truth nor in prediction: {', '.join(s.absent)}")
-
-
-def _padding(protocol: dict, kind: str) -> str:
-    return protocol["masks"][kind]["padding_policy"]
 
 
 def other_padding(summary: Summary) -> str:
@@ -164,54 +185,33 @@ def other_padding(summary: Summary) -> str:
     return "with padding scored as the first class, as in many published rows"
 
 
-def unit(protocol: dict) -> str:
-    """What bootstrap intervals are over."""
-    is_cut = any(masks["tiling"].startswith("patches") for masks in protocol["masks"].values())
-    return "tiles" if is_cut else "images"
+def _rows(s: Scores) -> list[tuple[Value, ...]]:
+    """The values of each class, in the order of columns."""
+    return list(zip(*(s.by_class[score.name] for score in class_scores()), strict=True))
 
 
-def _rows(summary: Summary) -> list[tuple[float | None, ...]]:
-    s = summary.scores
-    columns = s.iou, s.f1, s.precision, s.recall, summary.boundary_iou, summary.boundary_f1
-    return list(zip(*columns, strict=True))
-
-
-def _means(s: Scores) -> list[tuple[str, float | None, float | None]]:
-    """Name, mIoU and mF1 of each mean; one only where all classes are scored."""
-    k = len(s.classes)
-    means = [(f"mean of {len(s.scored)}", s.miou, s.mf1)]
-    if len(s.scored) < k:
-        means.append((f"mean of all {k}", s.miou_all, s.mf1_all))
-    return means
+def _remarks(s: Scores, tolerance: int) -> list[str]:
+    """What stands below the printed table."""
+    return [
+        *(
+            f"{score.words} {_percent(s.overall[key])}"
+            for key, score in overall_scores().items()
+            if not score.in_rows and not score.per_class
+        ),
+        *(f"{score.words} {score.note(tolerance)}" for score in SCORES if score.within_tolerance),
+    ]
 
 
 def _as_dict(summary: Summary) -> dict:
     s, other = summary.scores, summary.other_padding
-    names = dict(zip(s.classes, _rows(summary), strict=True))
-    scored = list(s.scored)
     return {
-        **_mean_scores(s),
-        "mean_boundary_IoU": mean_of_present([summary.boundary_iou[n] for n in scored]),
-        "mean_boundary_F1": mean_of_present([summary.boundary_f1[n] for n in scored]),
-        "calibration_error": summary.calibration_error,
+        **s.overall,
         "intervals_95": {name: list(ends) for name, ends in summary.intervals.items()},
-        "classes": {
-            name: dict(zip(_COLUMNS, values, strict=True)) for name, values in names.items()
-        },
+        "classes": s.classes_to_json(),
         "absent": list(s.absent),
         "padding_is_labeled": summary.padding_is_labeled,
-        "other_padding": None if other is None else _mean_scores(other),
+        "other_padding": None if other is None else other.overall,
         "worst_images": [{"name": name, "mIoU": miou} for name, miou in summary.worst],
-    }
-
-
-def _mean_scores(s: Scores) -> dict[str, float | None]:
-    return {
-        "mIoU": s.miou,
-        "mF1": s.mf1,
-        "OA": s.oa,
-        "mIoU_all_classes": s.miou_all,
-        "mF1_all_classes": s.mf1_all,
     }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from network.datasets.windows import padding_margin
 from network.errors import InputError, nearest
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
 from network.evaluation.output_folder import difference
-from network.evaluation.protocol import PADDING_KEY, UNKNOWN, file_hash, stamp
+from network.evaluation.protocol import PADDING_KEY, UNKNOWN, file_hash
 from network.evaluation.records import RECORDS_FILE, Counter, ImageRecord
 from network.evaluation.results import (
     PROTOCOL_FILE,
@@ -31,6 +32,7 @@ from network.evaluation.results import (
     read_result,
     write_results,
 )
+from network.evaluation.stamp import make_stamp
 from network.evaluation.summary import Summary, summarize
 from network.progress import progress_bar
 from network.tta import TTA_NAMES, build_views
@@ -85,7 +87,7 @@ def score_masks(
         for sample in progress_bar(samples, desc="Scoring masks", unit="mask")
     ]
     files = "".join(f"{sample.name} {file_hash(paths[sample.name])}\n" for sample in samples)
-    protocol = stamp(
+    protocol = make_stamp(
         experiment,
         split=split,
         samples=samples,
@@ -98,12 +100,14 @@ def score_masks(
         boundary_tolerance=boundary_tolerance,
     )
     # Of the config, the data alone was used.
-    used = {k: v for k, v in protocol["settings"].items() if k == "name" or k.startswith("data.")}
-    protocol |= {"settings": used, "precision": "unknown", "predictions": masks.as_posix()}
+    used = {k: v for k, v in protocol.settings.items() if k == "name" or k.startswith("data.")}
+    protocol = replace(protocol, settings=used, precision=UNKNOWN, predictions=masks.as_posix())
     summaries = {kind: summarize(records, kind, info) for kind in kinds}
     with owned(output):
         if (output / SCORES_FILE).is_file() and not overwrite:
-            other = difference(read_result(output).protocol, json.loads(json.dumps(protocol)))
+            stamps = (read_result(output).protocol, protocol)
+            # As both are, or will be, read back.
+            other = difference(*(json.loads(json.dumps(one.to_json())) for one in stamps))
             if other:
                 raise InputError(
                     f"{output}: holds the scores of other masks ({other}); choose another -o, or "

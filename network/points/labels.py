@@ -1,7 +1,7 @@
 """Folders of sparse masks, drawn from dense ones or read from files of points."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,11 @@ import numpy as np
 from network.datasets.files import read_mask
 from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.provenance import (
+    PointRecord,
+    Provenance,
     is_provenance,
     read_provenance,
+    recorded_kind,
     write_hashed,
     write_provenance,
 )
@@ -126,8 +129,14 @@ def masks_digest(samples: Sequence[Sample], info: DatasetInfo, split: str) -> st
 
 def is_drawn_by(folder: Path, rule: PointRule, digest: str) -> bool:
     """Whether ``folder`` holds the single pixels that ``rule`` draws from masks of this digest."""
-    record = (read_provenance(folder) or {}).get(POINTS) or {}
-    return record.get("rule") == {"radius": 0, **asdict(rule), "masks_sha256": digest}
+    record = _recorded_points(folder)
+    return record.rule == {"radius": 0, **asdict(rule), "masks_sha256": digest}
+
+
+def _recorded_points(folder: Path) -> PointRecord:
+    """What is written of the points in a folder; nothing is known where nothing is."""
+    provenance = read_provenance(folder)
+    return (provenance and provenance.points) or PointRecord()
 
 
 def _total(jobs: Sequence["_Job"], results: Sequence["_Counts"], is_drawn: bool) -> PointCounts:
@@ -194,7 +203,7 @@ def _checked_name(name: str) -> str:
 def _check_ours(folder: Path, names: set[str]) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if (read_provenance(folder) or {}).get("label_kind") != POINTS:
+    if recorded_kind(folder, "") != POINTS:
         raise InputError(folder, "holds other files than points", "choose another name")
     check_replaceable(
         folder,
@@ -202,10 +211,10 @@ def _check_ours(folder: Path, names: set[str]) -> None:
     )
 
 
-def _record(dense: Path, rule: dict, counts: PointCounts) -> dict:
+def _record(dense: Path, rule: dict, counts: PointCounts) -> Provenance:
     """What is known of the dense masks stays true of these: how patches were cut and padded."""
-    inherited = read_provenance(dense) if dense.is_dir() else None
-    return {**(inherited or {}), "label_kind": POINTS, POINTS: {"rule": rule, **asdict(counts)}}
+    inherited = (read_provenance(dense) if dense.is_dir() else None) or Provenance()
+    return replace(inherited, label_kind=POINTS, points=PointRecord(rule=rule, **asdict(counts)))
 
 
 def dense_counts(folders: Sequence[Path]) -> tuple[int, ...]:
@@ -216,7 +225,7 @@ def dense_counts(folders: Sequence[Path]) -> tuple[int, ...]:
     """
     found = []
     for folder in folders:
-        counts = ((read_provenance(folder) or {}).get(POINTS) or {}).get("dense")
+        counts = _recorded_points(folder).dense
         if not counts:
             raise InputError(
                 folder,

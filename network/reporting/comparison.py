@@ -13,12 +13,10 @@ import numpy as np
 from network.differences import defines_training
 from network.errors import InputError
 from network.evaluation import bootstrap
-from network.evaluation.protocol import comparability, is_unknown
 from network.evaluation.records import check_counts, read_records
-from network.evaluation.results import SCORES_FILE, Result, read_result, unit
-
-MEANS = ("mIoU", "mF1", "OA", "mean_boundary_IoU", "mean_boundary_F1", "calibration_error")
-_LOWER_IS_BETTER = {"calibration_error"}
+from network.evaluation.results import SCORES_FILE, Result, read_result
+from network.evaluation.scores import Scores, Value, class_scores, drawn_scores, overall_scores
+from network.evaluation.stamp import is_unknown
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Model:
 
     @property
     def seeds(self) -> list[int | None]:
-        return [run.protocol["seed"] for run in self.runs]
+        return [run.protocol.seed for run in self.runs]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Comparison:
     Attributes:
         protocol: what all rows share, by name.
         differences: what they do not share: by name, what each model has.
-        columns: names of the scores.
+        columns: keys of the scores, as in ``scores.json``; ``"IoU Car"`` of a class.
         cells: one row a model.
         best: per column the row of the best mean; None where rows are not comparable.
     """
@@ -79,7 +77,7 @@ def read_models(words: Sequence[str]) -> list[Model]:
         if Path(word).is_dir() or not equals:
             name, folder = "", word
         result = read_result(Path(folder))
-        name = name or result.protocol["settings"]["name"]
+        name = name or result.protocol.name
         for other in named.setdefault(name, []):
             check_runs_of_one_model(other, result)
         named[name].append(result)
@@ -89,8 +87,8 @@ def read_models(words: Sequence[str]) -> list[Model]:
 def check_runs_of_one_model(one: Result, other: Result) -> None:
     """Raise an :class:`InputError` unless the two differ by nothing but their seed."""
     where, apart = f"{other.folder}", f"name them apart, e.g. OTHER={other.folder}"
-    trainings = [result.protocol["training"] for result in (one, other)]
-    if one.protocol["checkpoint_sha256"] == other.protocol["checkpoint_sha256"]:
+    trainings = [result.protocol.training for result in (one, other)]
+    if one.protocol.checkpoint_sha256 == other.protocol.checkpoint_sha256:
         raise InputError(
             f"{where}: of the same checkpoint as {one.folder}; leave it out or {apart}"
         )
@@ -99,10 +97,10 @@ def check_runs_of_one_model(one: Result, other: Result) -> None:
             f"{where}: nothing says how it and {one.folder} were trained, whether they are runs of "
             f"one model; {apart}"
         )
-    if one.protocol["seed"] == other.protocol["seed"]:
+    if one.protocol.seed == other.protocol.seed:
         # Twice the same would only make the standard deviation smaller.
         raise InputError(
-            f"{where}: of the same seed {one.protocol['seed']} as {one.folder}; leave it out or "
+            f"{where}: of the same seed {one.protocol.seed} as {one.folder}; leave it out or "
             f"{apart}"
         )
     settings = [
@@ -113,7 +111,7 @@ def check_runs_of_one_model(one: Result, other: Result) -> None:
         {
             f"{key} ({kind})": value
             for kind in one.scores.keys() & other.scores.keys()
-            for key, value in comparability(result.protocol, kind).items()
+            for key, value in result.protocol.comparability(kind).items()
         }
         for result in (one, other)
     ]
@@ -154,7 +152,7 @@ def compare(
         InputError: the protocols differ.
     """
     stated = [
-        comparability(model.runs[0].protocol, kind) | {"without": _left_out(model, kind)}
+        model.runs[0].protocol.comparability(kind) | {"without": _left_out(model, kind)}
         for model in models
     ]
     by_name = {key: [one[key] for one in stated] for key in stated[0]}
@@ -175,14 +173,18 @@ def compare(
             + "; test all runs alike, or give --mix-protocols for a table that says so"
         )
     # Of other classes the columns of the first would be missing.
-    classes = models[0].runs[0].protocol["classes"] if per_class else []
-    columns = [*MEANS, *(f"{per_class} {name}" for name in classes)]
+    classes = models[0].runs[0].protocol.classes if per_class else []
+    overall = overall_scores()
+    columns = [*overall, *(f"{per_class} {name}" for name in classes)]
+    lower_is_better = {score.name for score in class_scores() if score.lower_is_better}
+    is_lower = [score.lower_is_better for score in overall.values()]
+    is_lower += [per_class in lower_is_better] * len(classes)
     rows = []
     for model in models:
         values = [_values(run.scores[kind], per_class, classes) for run in model.runs]
         rows.append([_cell(column) for column in zip(*values, strict=True)])
     kept = [n for n in range(len(columns)) if any(row[n].mean is not None for row in rows)]
-    best = [None if differences else _best(columns[n], [row[n] for row in rows]) for n in kept]
+    best = [None if differences else _best([row[n] for row in rows], is_lower[n]) for n in kept]
     return Comparison(
         kind=kind,
         models=tuple(models),
@@ -196,14 +198,17 @@ def compare(
 
 def _left_out(model: Model, kind: str) -> str:
     """Classes that are in neither truth nor prediction, and so not in the mean."""
-    names = set(model.runs[0].protocol["classes_in_mean"])
-    by_run = [names & set(run.scores[kind]["absent"]) for run in model.runs]
+    names = set(model.runs[0].protocol.classes_in_mean)
+    by_run = [names & set(run.scores[kind].absent) for run in model.runs]
     return " / ".join(sorted({", ".join(sorted(absent)) or "nothing" for absent in by_run}))
 
 
-def _values(scores: dict, per_class: str | None, classes: Sequence[str]) -> list[float | None]:
-    of_classes = [scores["classes"].get(name, {}).get(per_class) for name in classes]
-    return [*(scores[key] for key in MEANS), *of_classes]
+def _values(scores: Scores, per_class: str | None, classes: Sequence[str]) -> list[Value]:
+    by_name = dict(zip(scores.classes, scores.by_class.get(per_class, ()), strict=False))
+    return [
+        *(scores.overall[key] for key in overall_scores()),
+        *(by_name.get(name) for name in classes),
+    ]
 
 
 def _cell(values: Sequence[float | None]) -> Cell:
@@ -213,11 +218,11 @@ def _cell(values: Sequence[float | None]) -> Cell:
     return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def _best(column: str, cells: Sequence[Cell]) -> int | None:
+def _best(cells: Sequence[Cell], lower_is_better: bool) -> int | None:
     found = [(cell.mean, row) for row, cell in enumerate(cells) if cell.mean is not None]
     if len(found) < 2:
         return None
-    return (min if column in _LOWER_IS_BETTER else max)(found)[1]
+    return (min if lower_is_better else max)(found)[1]
 
 
 @dataclass(frozen=True)
@@ -254,23 +259,23 @@ def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
         InputError: the images or the truth of two runs are not the same.
     """
     first = models[0].runs[0]
-    names, truth, over = None, None, unit(first.protocol)
+    names, truth, over = None, None, first.protocol.unit
     stacks: list[list[np.ndarray]] = []
     for model in models:
         stacks.append([])
         for run in model.runs:
             found = read_records(run.folder)
-            if len(found) != run.protocol["images"]:
+            if len(found) != run.protocol.images:
                 raise InputError(
                     f"{run.folder}: counts of {len(found)} images, the result is of "
-                    f"{run.protocol['images']}; run the test script again"
+                    f"{run.protocol.images}; run the test script again"
                 )
             names = names or sorted(found)
             if sorted(found) != names:
                 raise InputError(
                     f"{run.folder}: other images than in {first.folder}; test both on one split"
                 )
-            check_counts(run.folder, found.values(), [kind], len(run.protocol["classes"]))
+            check_counts(run.folder, found.values(), [kind], len(run.protocol.classes))
             counts = [found[name].counts[kind] for name in names]
             matrices = np.stack([c.matrix + c.padding_matrix for c in counts])
             pixels = matrices.sum(axis=2)  # of each class in the truth of each image
@@ -281,20 +286,22 @@ def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
                     "same masks"
                 )
             stacks[-1].append(bootstrap.units(names, matrices, is_cut=over == "tiles"))
-    classes = first.protocol["classes"]
-    scored = [classes.index(name) for name in first.protocol["classes_in_mean"]]
-    scores = {"mIoU": bootstrap.mean_iou(scored), "OA": bootstrap.overall_accuracy}
+    classes = first.protocol.classes
+    scored = [classes.index(name) for name in first.protocol.classes_in_mean]
+    drawn = drawn_scores(scored)
     differences = []
     for model, stack in zip(models[1:], stacks[1:], strict=True):
-        for name, score in scores.items():
-            measured = [np.mean([score(m.sum(0)[None])[0] for m in s]) for s in (stacks[0], stack)]
+        for key, statistic in drawn.items():
+            measured = [
+                np.mean([statistic(m.sum(0)[None])[0] for m in s]) for s in (stacks[0], stack)
+            ]
             differences.append(
                 Difference(
                     one=models[0].name,
                     other=model.name,
-                    score=name,
+                    score=key,
                     difference=float(measured[1] - measured[0]),
-                    interval=bootstrap.paired_difference(stacks[0], stack, score),
+                    interval=bootstrap.paired_difference(stacks[0], stack, statistic),
                     count=len(stack[0]),
                     unit=over,
                 )

@@ -9,13 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from network.evaluation.scores import overall_scores
 from network.reporting.comparison import Cell, Comparison, Difference
 
-_HEADINGS = {
-    "mean_boundary_IoU": "boundary IoU",
-    "mean_boundary_F1": "boundary F1",
-    "calibration_error": "ECE",
-}
 _CSV_COLUMNS = (
     *("model", "runs", "seeds", "labels", "comparable"),
     *("score", "mean", "std", "low_95", "high_95", "protocol"),
@@ -123,7 +119,9 @@ def _text_rows(
     comparison: Comparison, escape: Callable[[str], str], bold: Callable[[str], str]
 ) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of cells; the best mean of each column is bold."""
-    headings = ["model", "runs", *(_HEADINGS.get(c, c) for c in comparison.columns)]
+    known = overall_scores()
+    columns = [known[c].heading if c in known else c for c in comparison.columns]
+    headings = ["model", "runs", *columns]
     headings += comparison.differences
     rows = []
     for number, (model, cells) in enumerate(zip(comparison.models, comparison.cells, strict=True)):

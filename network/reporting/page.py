@@ -14,10 +14,18 @@ from network.datasets.frames import find_frames
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError, listed, nearest
-from network.evaluation.metrics import compute_scores
-from network.evaluation.protocol import comparability, file_hash
+from network.evaluation.protocol import file_hash
 from network.evaluation.records import ImageRecord, check_counts, read_records
-from network.evaluation.results import other_padding, read_protocol, unit
+from network.evaluation.results import other_padding, read_protocol
+from network.evaluation.scores import (
+    MAIN,
+    Scores,
+    class_scores,
+    compute_scores,
+    overall_scores,
+    row_scores,
+)
+from network.evaluation.stamp import Stamp
 from network.evaluation.summary import Summary, summarize
 from network.progress import progress_bar
 from network.reporting import charts
@@ -31,8 +39,6 @@ TEMPLATES = Path(__file__).with_name("templates")
 MAX_BYTES = 15 * 10**6
 SIDES = (512, 384, 256, 192, 128)
 """Pixels of the longer side of a picture: the largest with which the page is small enough."""
-
-_SCORE_CURVES = ("mIoU", "mF1", "OA")
 
 
 @dataclass(frozen=True)
@@ -73,19 +79,21 @@ def write_report(
     _check_same_data(folder, protocol, samples, found)
     records = [found[name] for name in samples]
     masks = _masks(folder, protocol, samples)
-    kinds = protocol["label_kinds"]
+    kinds = protocol.label_kinds
     # Full masks show more, and where there are only eroded ones, these.
     shown_kind = next((k for k in ("full", *kinds) if k in kinds), None)
     scored = [_scored_image(record, shown_kind, info) for record in records]
     worst, best = _selection(scored, images)
     chosen = [image.name for image in (*worst, *best)]
     heat, no_heat = _heatmaps(experiment, protocol, samples, worst, best, heatmaps, device)
-    curves = read_curves(Path(protocol["checkpoint"]))
+    curves = read_curves(Path(protocol.checkpoint))
     context = {
         "protocol": protocol,
-        "unit": unit(protocol),
         "info": info,
         "colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in info.palette],
+        "main": MAIN,
+        "columns": class_scores(),
+        "numbers": row_scores(),
         "kinds": [_kind_section(records, kind, protocol, info) for kind in kinds],
         "stated": _stated(protocol),
         "published": _published(protocol),
@@ -113,29 +121,29 @@ def write_report(
         partial.write_text(page, encoding="utf-8")
 
 
-def _samples(experiment: Experiment, protocol: dict) -> list[Sample]:
-    if "frames" in protocol:
-        return find_frames(Path(protocol["frames"]), experiment.dataset)
-    return find_samples(experiment.dataset, experiment.root, protocol["split"])
+def _samples(experiment: Experiment, protocol: Stamp) -> list[Sample]:
+    if protocol.frames is not None:
+        return find_frames(Path(protocol.frames), experiment.dataset)
+    return find_samples(experiment.dataset, experiment.root, protocol.split)
 
 
-def _masks(folder: Path, protocol: dict, samples: dict[str, Sample]) -> dict[str, Path]:
+def _masks(folder: Path, protocol: Stamp, samples: dict[str, Sample]) -> dict[str, Path]:
     """Predicted masks by the names of their images."""
-    if "predictions" in protocol:
-        return list_images(Path(protocol["predictions"]))
+    if protocol.predictions is not None:
+        return list_images(Path(protocol.predictions))
     paths = {name: folder / f"{name}.png" for name in samples}
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
-def _check_same_config(folder: Path, protocol: dict, experiment: Experiment) -> None:
+def _check_same_config(folder: Path, protocol: Stamp, experiment: Experiment) -> None:
     """Compare what was tested with what the config says now."""
-    info, split = experiment.dataset, protocol["split"]
+    info, split = experiment.dataset, protocol.split
     stated = {
-        "data set": ([protocol["data_set"]], [info.name]),
-        "classes": (protocol["classes"], list(info.classes)),
+        "data set": ([protocol.data_set], [info.name]),
+        "classes": (protocol.classes, info.classes),
         "classes in the mean": (
-            protocol["classes_in_mean"],
-            [info.classes[label] for label in info.scored],
+            protocol.classes_in_mean,
+            tuple(info.classes[label] for label in info.scored),
         ),
     }
     remedy = "give the config back what was tested, or test again"
@@ -145,7 +153,7 @@ def _check_same_config(folder: Path, protocol: dict, experiment: Experiment) -> 
                 f"{folder}: {name} {listed(tested)} when tested, {listed(now)} in "
                 f"{experiment.config} now; {remedy}"
             )
-    if "frames" not in protocol and split not in info.splits:
+    if protocol.frames is None and split not in info.splits:
         raise InputError(
             f"{folder}: tested on the split '{split}', which {experiment.config} has not"
             f"{nearest(split, info.splits)}; {remedy}"
@@ -153,7 +161,7 @@ def _check_same_config(folder: Path, protocol: dict, experiment: Experiment) -> 
 
 
 def _check_same_data(
-    folder: Path, protocol: dict, samples: dict[str, Sample], found: dict[str, ImageRecord]
+    folder: Path, protocol: Stamp, samples: dict[str, Sample], found: dict[str, ImageRecord]
 ) -> None:
     missing = sorted(samples.keys() - found.keys())
     if missing:
@@ -162,19 +170,19 @@ def _check_same_data(
             "the test script again to finish it"
         )
     gone = sorted(found.keys() - samples.keys())
-    if gone or len(samples) != protocol["images"]:
+    if gone or len(samples) != protocol.images:
         raise InputError(
-            f"{folder}: of {protocol['images']} images, the data has {len(samples)} now"
+            f"{folder}: of {protocol.images} images, the data has {len(samples)} now"
             + (f" (without {gone[0]})" if gone else "")
             + "; give data.root=PATH of what was tested, or test again"
         )
-    kinds = set(protocol["label_kinds"]) - next(iter(samples.values())).masks.keys()
+    kinds = set(protocol.label_kinds) - next(iter(samples.values())).masks.keys()
     if kinds:
         raise InputError(
             f"{folder}: scored on {listed(sorted(kinds))} masks that the data no longer has; "
             "put them back, or test again"
         )
-    check_counts(folder, found.values(), protocol["label_kinds"], len(protocol["classes"]))
+    check_counts(folder, found.values(), protocol.label_kinds, len(protocol.classes))
 
 
 def _render(**context: object) -> str:
@@ -199,7 +207,8 @@ def _scored_image(record: ImageRecord, kind: str | None, info: DatasetInfo) -> S
     counts = record.counts[kind]
     matrix = counts.matrix + counts.padding_matrix
     scores = compute_scores(matrix, info)
-    return ScoredImage(record.name, scores.miou, scores.oa, int(matrix.sum()))
+    miou, oa = scores.overall["mIoU"], scores.overall["OA"]
+    return ScoredImage(record.name, miou, oa, int(matrix.sum()))
 
 
 def _by_miou(image: ScoredImage) -> tuple[bool, float, str]:
@@ -218,10 +227,10 @@ def _selection(
     return worst, ranked[len(ranked) - count // 2 :][::-1]
 
 
-def _stated(protocol: dict) -> list[tuple[str, str]]:
+def _stated(protocol: Stamp) -> list[tuple[str, str]]:
     """Rows of the protocol table."""
-    kinds = protocol["label_kinds"]
-    by_kind = {kind: comparability(protocol, kind) for kind in kinds}
+    kinds = protocol.label_kinds
+    by_kind = {kind: protocol.comparability(kind) for kind in kinds}
     rows = []
     for key in next(iter(by_kind.values()), {}):
         values = {kind: stated[key] for kind, stated in by_kind.items()}
@@ -232,24 +241,24 @@ def _stated(protocol: dict) -> list[tuple[str, str]]:
         else:
             rows.append((key, "; ".join(f"{kind}: {value}" for kind, value in values.items())))
     if not kinds:
-        rows += [("data set", protocol["data_set"]), ("split", protocol["split"])]
+        rows += [("data set", protocol.data_set), ("split", protocol.split)]
         rows += [("masks", "none: the labels of this split are held by a server")]
-        rows += [("TTA", protocol["tta"])]
-    software = ", ".join(f"{name} {number}" for name, number in protocol["software"].items())
-    seed = protocol["seed"]
+        rows += [("TTA", protocol.tta)]
+    software = ", ".join(f"{name} {number}" for name, number in protocol.software.items())
+    seed = protocol.seed
     return [
         *rows,
-        ("config", protocol["config"]),
+        ("config", protocol.config),
         ("seed", "unknown" if seed is None else str(seed)),
-        ("precision", protocol["precision"]),
-        ("checkpoint", protocol["checkpoint"]),
-        ("checkpoint, SHA-256", protocol["checkpoint_sha256"]),
+        ("precision", protocol.precision),
+        ("checkpoint", protocol.checkpoint),
+        ("checkpoint, SHA-256", protocol.checkpoint_sha256),
         ("software", software),
     ]
 
 
 def _kind_section(
-    records: Sequence[ImageRecord], kind: str, protocol: dict, info: DatasetInfo
+    records: Sequence[ImageRecord], kind: str, protocol: Stamp, info: DatasetInfo
 ) -> dict:
     summary = summarize(records, kind, info)
     counts = [record.counts[kind] for record in records]
@@ -257,12 +266,24 @@ def _kind_section(
     return {
         "name": kind,
         "summary": summary,
-        "padding": protocol["masks"][kind]["padding_policy"],
+        "tiles": _tiles(summary.scores),
+        "padding": protocol.masks[kind].padding_policy,
         "other_padding": other_padding(summary),
         "matrix": matrix.tolist(),
         "shares": (matrix.sum(1) / max(1, matrix.sum())).tolist(),
         "bins": _bins(summary),
     }
+
+
+def _tiles(scores: Scores) -> list[tuple[str, str, float | None]]:
+    """The key, the name and the value of each number at the top of the page."""
+    in_rows, others = [], []
+    for key, score in overall_scores().items():
+        if score.in_rows:
+            in_rows.append((key, score.heading, scores.overall[key]))
+        elif not score.per_class:
+            others.append((key, score.words.capitalize(), scores.overall[key]))
+    return in_rows + others
 
 
 def _bins(summary: Summary) -> list[dict]:
@@ -281,12 +302,12 @@ def _bins(summary: Summary) -> list[dict]:
     ]
 
 
-def _published(protocol: dict) -> dict | None:
+def _published(protocol: Stamp) -> dict | None:
     """Published rows, and whether this test is of the same split and masks."""
-    published = PUBLISHED.get(protocol["data_set"])
+    published = PUBLISHED.get(protocol.data_set)
     if published is None:
         return None
-    same = protocol["split"] == published.split and published.kind in protocol["label_kinds"]
+    same = protocol.split == published.split and published.kind in protocol.label_kinds
     return {"table": published, "is_same_split": same}
 
 
@@ -294,7 +315,7 @@ def _curve_charts(curves: dict) -> list[charts.Chart]:
     def select(names: Sequence[str], factor: float = 1) -> dict:
         return {n: [(x, factor * y) for x, y in curves[n]] for n in names if n in curves}
 
-    scores = [f"{split}/{name}" for name in _SCORE_CURVES for split in ("train", "val")]
+    scores = [f"{split}/{name}" for name in MAIN for split in ("train", "val")]
     classes = [name for name in curves if name.startswith("val/IoU/")]
     parts = [n for n in curves if n.startswith("train/") and n not in scores]
     found = [
@@ -308,7 +329,7 @@ def _curve_charts(curves: dict) -> list[charts.Chart]:
 
 def _heatmaps(
     experiment: Experiment,
-    protocol: dict,
+    protocol: Stamp,
     samples: dict[str, Sample],
     worst: Sequence[ScoredImage],
     best: Sequence[ScoredImage],
@@ -318,10 +339,10 @@ def _heatmaps(
     """Heatmaps of the first of the worst and of the best; else why there are none."""
     from_best = min(count // 2, len(best))
     chosen = [*worst[: count - from_best], *best[:from_best]]
-    checkpoint = Path(protocol["checkpoint"])
+    checkpoint = Path(protocol.checkpoint)
     if not chosen:
         return {}, "None were asked for."
-    if not checkpoint.is_file() or file_hash(checkpoint) != protocol["checkpoint_sha256"]:
+    if not checkpoint.is_file() or file_hash(checkpoint) != protocol.checkpoint_sha256:
         return {}, f"None: {checkpoint} is not, or no longer, what was tested."
     names = [samples[image.name] for image in chosen]
     heat = draw_heatmaps(experiment, checkpoint, names, find_device(device))

@@ -16,6 +16,7 @@ from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.evaluation.figure_fonts import save_figure
 from network.evaluation.results import SCORES_FILE, read_result
+from network.evaluation.scores import MAIN
 from network.losses.bicor import BiCoRLoss
 from network.losses.d2ls import D2LSLoss
 from network.models.bicor import BiCoRSeg
@@ -231,8 +232,10 @@ def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) 
     parts = [f"{table.title}. Tested without augmentation.{note if is_published else ''}"]
     for comparison in comparisons:
         protocol, stated = comparison.models[0].runs[0].protocol, PUBLISHED.get(data_set)
-        is_same = stated and (stated.split, stated.kind) == (protocol["split"], comparison.kind)
-        headings = [*comparison.columns[:3], *(["published mIoU"] if is_published else [])]
+        is_same = stated and (stated.split, stated.kind) == (protocol.split, comparison.kind)
+        shown = [n for n, column in enumerate(comparison.columns) if column in MAIN]
+        headings = [comparison.columns[n] for n in shown]
+        headings += ["published mIoU"] if is_published else []
         rows = [
             f"| variant | runs | {' | '.join(headings)} |",
             "| --- | ---: |" + " ---: |" * len(headings),
@@ -241,10 +244,10 @@ def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) 
             table.variants, comparison.models, comparison.cells, strict=True
         ):
             published = variant.published.get(data_set) if is_same else None
-            shown = [_text(cell.mean, cell.std) for cell in cells[:3]]
+            texts = [_text(cells[n].mean, cells[n].std) for n in shown]
             if is_published:
-                shown.append("-" if published is None else f"{published:.2f}")
-            rows.append(f"| {variant.name} | {len(model.runs)} | {' | '.join(shown)} |")
+                texts.append("-" if published is None else f"{published:.2f}")
+            rows.append(f"| {variant.name} | {len(model.runs)} | {' | '.join(texts)} |")
         # What the rows are to differ in is no fault of the table.
         varied = {"trained on"} if table.has_points else set()
         kept = {k: v for k, v in comparison.differences.items() if k not in varied}
@@ -299,7 +302,7 @@ def write_figure(table: Table, comparison: Comparison, path: Path) -> None:
     axis = figure.subplots()
     column = comparison.columns.index("mIoU")
     for place, (model, cells) in enumerate(zip(comparison.models, comparison.cells, strict=True)):
-        points = [100 * run.scores[comparison.kind]["mIoU"] for run in model.runs]
+        points = [100 * run.scores[comparison.kind].overall["mIoU"] for run in model.runs]
         axis.plot([place] * len(points), points, "o", color="tab:blue", alpha=0.5)
         cell = cells[column]
         deviation = 100 * (cell.std or 0)

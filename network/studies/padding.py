@@ -31,8 +31,8 @@ from network.datasets.workers import available_cores, map_parallel
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.evaluation.figure_fonts import save_figure
-from network.evaluation.metrics import Scores
 from network.evaluation.records import read_records
+from network.evaluation.scores import MAIN, Scores
 from network.evaluation.summary import Summary
 from network.training.train import train_once
 from network.writing import replacing
@@ -177,7 +177,7 @@ def _row(data: str, trained: str, experiment: Experiment, output: Path, summary:
         trained=trained,
         ignored=summary.scores,
         scored=summary.other_padding or summary.scores,
-        share=read_provenance(experiment.root / mask_folder)["padding_share"],
+        share=read_provenance(experiment.root / mask_folder).padding_share,
         called_first=float(called[0] / max(1, called.sum())),
     )
 
@@ -205,7 +205,7 @@ def results_table(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         for test, scores in (("ignored", row.ignored), ("ImSurf", row.scored)):
-            means = [scores.miou, scores.mf1, scores.oa, scores.f1[0]]
+            means = [*(scores.overall[name] for name in MAIN), scores.by_class["F1"][0]]
             cells = " | ".join(f"{100 * value:.1f}" for value in means)
             lines.append(
                 f"| {row.data} ({100 * row.share:.1f} %) | {_TRAINED[row.trained]} | {test} | "
@@ -225,9 +225,9 @@ def write_study(rows: Sequence[Row], folder: Path) -> None:
     figure = Figure(figsize=(4.2 * len(tests), 3.8), layout="constrained")
     axes = figure.subplots(1, len(tests), sharey=True, squeeze=False)[0]
     scores = {
-        "mIoU": lambda s: s.miou,
-        "OA": lambda s: s.oa,
-        "ImSurf F1": lambda s: s.f1[0],
+        "mIoU": lambda s: s.overall["mIoU"],
+        "OA": lambda s: s.overall["OA"],
+        "ImSurf F1": lambda s: s.by_class["F1"][0],
     }
     for axis, test in zip(axes, tests, strict=True):
         bars = [

@@ -15,8 +15,9 @@ from network.compute import arrange, prepare
 from network.config import Experiment
 from network.datasets.transforms import Normalize
 from network.errors import InputError
-from network.evaluation.metrics import ConfusionMatrix, Scores, compute_scores
+from network.evaluation.metrics import ConfusionMatrix
 from network.evaluation.protocol import PROCESSES_KEY, training_settings
+from network.evaluation.scores import MAIN, Scores, compute_scores
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
 from network.training.loss_watch import LossWatch
@@ -140,7 +141,7 @@ class SegmentationTask(pl.LightningModule):
         self._log_shared({"val/loss": loss})
         self.val_loss.reset()
         scores = self._log_scores("val", self.val_matrix)
-        per_class = zip(scores.classes, scores.iou, strict=True)
+        per_class = zip(scores.classes, scores.by_class["IoU"], strict=True)
         self._log_shared({f"val/IoU/{name}": iou for name, iou in per_class})
 
     def _check_validation(self, loss: Tensor) -> None:
@@ -157,8 +158,7 @@ class SegmentationTask(pl.LightningModule):
     def _log_scores(self, split: str, matrix: ConfusionMatrix) -> Scores:
         scores = compute_scores(matrix.compute(), self.experiment.dataset)
         matrix.reset()
-        means = {"mIoU": scores.miou, "mF1": scores.mf1, "OA": scores.oa}
-        shared = {f"{split}/{name}": mean for name, mean in means.items()}
+        shared = {f"{split}/{name}": scores.overall[name] for name in MAIN}
         self._log_shared(shared, prog_bar=split == "val")
         return scores
 

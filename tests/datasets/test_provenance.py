@@ -1,5 +1,6 @@
 """Checksums beside patches: what sha256sum says of them, and what has changed since."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from network.datasets.preparation.uavid import split_frames
 from network.datasets.provenance import (
     CHECKSUMS_FILE,
     PROVENANCE_FILE,
+    PointRecord,
+    Provenance,
     changed_files,
     read_provenance,
+    recorded_kind,
     write_hashed,
     write_provenance,
 )
@@ -37,8 +41,8 @@ def says_sha256sum(folder: Path) -> bool:
 def test_checksums_are_those_of_sha256sum(tmp_path: Path, name: str):
     checksum = write_hashed(tmp_path / name, RED)
     np.testing.assert_array_equal(read_rgb(tmp_path / name), RED)
-    write_provenance(tmp_path, {"tool": "x"}, {name: checksum})
-    assert read_provenance(tmp_path) == {"tool": "x"}
+    write_provenance(tmp_path, Provenance(tool="x"), {name: checksum})
+    assert read_provenance(tmp_path) == Provenance(tool="x")
     assert says_sha256sum(tmp_path)
     assert changed_files(tmp_path) == []
     with (tmp_path / name).open("ab") as file:
@@ -49,7 +53,7 @@ def test_checksums_are_those_of_sha256sum(tmp_path: Path, name: str):
 
 def test_changed_and_missing_files_are_named(tmp_path: Path):
     checksums = {name: write_hashed(tmp_path / name, RED) for name in ("a.png", "b.png", "c.png")}
-    write_provenance(tmp_path, {"tool": "x"}, checksums)
+    write_provenance(tmp_path, Provenance(tool="x"), checksums)
     (tmp_path / "d.png").touch()  # nobody's
     (tmp_path / "b.png").unlink()
     content = bytearray((tmp_path / "c.png").read_bytes())
@@ -75,6 +79,34 @@ def test_damaged_checksums(tmp_path: Path, damaged: bytes):
 def test_provenance_nested_a_thousand_deep(tmp_path: Path):
     (tmp_path / PROVENANCE_FILE).write_text('{"a":' * 100_000)
     with pytest.raises(InputError, match=r"nested too deep.*cut the patches again"):
+        read_provenance(tmp_path)
+
+
+def test_facts_of_other_versions_are_kept(tmp_path: Path):
+    """In the order of this version; points come last, as they always have."""
+    points = {"rule": {"radius": 1}, "points": [1, 2], "dense": None, "of": "another version"}
+    document = {"later": [1], "label_kind": "points", "tool": "x", "points": points}
+    (tmp_path / PROVENANCE_FILE).write_text(json.dumps(document))
+    found = read_provenance(tmp_path)
+    assert (found.tool, found.split_size, found.others) == ("x", None, {"later": [1]})
+    assert found.points == PointRecord(rule={"radius": 1}, points=(1, 2))
+    assert list(found.to_json()) == ["tool", "label_kind", "later", "points"]
+    assert recorded_kind(tmp_path, "full") == "points"
+    assert recorded_kind(tmp_path.parent, "full") == "full"
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ([], "not a JSON object"),
+        ({"label_kind": ["full"]}, r"label_kind is \['full'\], no text"),
+        ({"pad_policy": 3}, "pad_policy is 3, no text"),
+        ({"points": [1]}, r"points is \[1\], not a JSON object"),
+    ],
+)
+def test_damaged_provenance(tmp_path: Path, document, words: str):
+    (tmp_path / PROVENANCE_FILE).write_text(json.dumps(document))
+    with pytest.raises(InputError, match=rf"{PROVENANCE_FILE}: {words}; cut the patches again"):
         read_provenance(tmp_path)
 
 

@@ -52,8 +52,8 @@ def test_padding_of_masks_without_a_record(root, label, policy, caption):
         pad(root, label)
     samples = find_samples(VAIHINGEN, root, "test")
     for kind, masks in mask_protocol(VAIHINGEN, samples).items():
-        assert masks["padding_policy"] == policy, kind
-        assert masks["tiling"] == "patches of 64 x 64, cut elsewhere"
+        assert masks.padding_policy == policy, kind
+        assert masks.tiling == "patches of 64 x 64, cut elsewhere"
     if label is not None:
         labels = np.ones((64, 64), np.uint8)
         labels[:8] = label
@@ -72,7 +72,7 @@ def test_infrared_images_are_not_those_of_the_training(root):
         text = json.dumps({"split_size": 64, "stride": 64, "image_ending": ending})
         (root / part / PROVENANCE_FILE).write_text(text)
     samples = find_samples(VAIHINGEN, root, "test")
-    assert mask_protocol(VAIHINGEN, samples)["eroded"]["patches"]["image_ending"] == "_IRRG.tif"
+    assert mask_protocol(VAIHINGEN, samples)["eroded"].image_files == "_IRRG.tif"
     training = {"data.data_set": "vaihingen", "data.image_ending": "_IRRG.tif"}
     check_image_files(None, VAIHINGEN, samples, Path("x.ckpt"))
     check_image_files(training, VAIHINGEN, samples, Path("x.ckpt"))

@@ -62,7 +62,7 @@ def test_drawn(root):
         np.testing.assert_array_equal(mask[labeled], truth[labeled])
         total += np.bincount(truth.ravel(), minlength=256)
     assert counts.dense == tuple(total[:3])
-    rule = dict(read_provenance(root / "train/dots")[POINTS]["rule"])
+    rule = dict(read_provenance(root / "train/dots").points.rule)
     assert len(rule.pop("masks_sha256")) == 64
     assert rule == {"mode": "uniform", "budget": 30, "share": None, "seed": 0, "radius": 0}
     # Once more is the same; a larger radius replaces it.
@@ -78,7 +78,7 @@ def test_how_patches_were_cut_stays_known(root):
     record = {"split_size": 64, "stride": 64, "pad_policy": "ignore", "label_kind": "full"}
     (root / "train/masks" / PROVENANCE_FILE).write_text(json.dumps(record))
     make_point_labels(INFO, root, "train", "dots", PointRule(budget=3))
-    found = read_provenance(root / "train/dots")
+    found = read_provenance(root / "train/dots").to_json()
     assert {**record, "label_kind": POINTS}.items() <= found.items()
 
 

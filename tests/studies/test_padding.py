@@ -56,8 +56,8 @@ def test_whole_study(small, rows):
     for row in rows:
         assert row.share == pytest.approx(1 - 160 * 144 / 256**2, abs=1e-6)
         # The padding adds to the score what of it the model calls ImSurf.
-        is_gain = row.called_first > row.ignored.oa
-        assert (row.scored.oa > row.ignored.oa) == is_gain
+        is_gain = row.called_first > row.ignored.overall["OA"]
+        assert (row.scored.overall["OA"] > row.ignored.overall["OA"]) == is_gain
     write_study(rows, small / "out")
     assert results_table(rows) in (small / "out/padding_study.md").read_text()
     assert (small / "out/padding_study.png").stat().st_size > 10_000

@@ -16,7 +16,7 @@ from network.evaluation.protocol import (
     CLASSES_KEY,
     DATA_SET_KEY,
     INIT_KEY,
-    comparability,
+    TrainingRecord,
     file_hash,
 )
 from network.models.bicor import BiCoRSeg
@@ -203,13 +203,10 @@ def test_it_is_remembered(tiny, capsys):
 
 
 def test_results_tell_it():
-    protocol = {
-        **{"data_set": "vaihingen", "split": "test", "views": None, "tta": "none", "images": 1},
-        **{"trained_on": False, "chosen_on": False, "classes": [], "classes_in_mean": []},
-        "masks": {"full": {"padding_policy": "none", "tiling": "whole images"}},
-        **{"labels_sha256": {"full": "0" * 64}, "boundary_tolerance": 3},
-        "training": {"data.train": "train"},
-    }
-    assert comparability(protocol, "full")["trained on"] == "train"
-    protocol["training"][INIT_KEY] = {"path": "a/init.ckpt", "sha256": "12345678" * 8}
-    assert comparability(protocol, "full")["trained on"] == "train, begun with init.ckpt 12345678"
+    training = {"data.train": "train"}
+    assert TrainingRecord(training).trained_on("vaihingen") == "train"
+    training[INIT_KEY] = {"path": "a/init.ckpt", "sha256": "12345678" * 8}
+    words = "train, begun with init.ckpt 12345678"
+    assert TrainingRecord(training).trained_on("vaihingen") == words
+    training["data.data_set"] = "potsdam"
+    assert TrainingRecord(training).trained_on("vaihingen") == f"potsdam {words}"

@@ -26,7 +26,7 @@ from network.datasets.files import (
 from network.datasets.provenance import (
     CHECKSUMS_FILE,
     changed_files,
-    read_provenance,
+    recorded_kind,
     tile_of_patch,
 )
 from network.datasets.schema import SPLITS, DatasetInfo, Folder
@@ -145,7 +145,7 @@ def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> li
         if mask_folder.optional and not path.is_dir():
             continue
         try:
-            kind = (read_provenance(path) or {}).get("label_kind", mask_folder.kind)
+            kind = recorded_kind(path, mask_folder.kind)
             masks[kind] = list_images(path)
         except InputError as error:
             findings.append(_finding(error))

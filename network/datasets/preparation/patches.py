@@ -11,10 +11,9 @@ import math
 import zlib
 from collections import ChainMap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -30,6 +29,7 @@ from network.datasets.files import (
 )
 from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.provenance import (
+    Provenance,
     is_provenance,
     read_provenance,
     tile_of_patch,
@@ -158,7 +158,7 @@ class Patch:
     labels: np.ndarray
 
 
-def split_tiles(split: PatchSplit, *, workers: int = 1) -> dict[str, Any]:
+def split_tiles(split: PatchSplit, *, workers: int = 1) -> Provenance:
     """Cut all tiles into patches and return the provenance that is stored beside them.
 
     Both output folders are replaced together, and only once every patch is written.
@@ -191,11 +191,11 @@ def is_cut(split: PatchSplit) -> bool:
     images, masks = map(read_provenance, (split.output_img_dir, split.output_mask_dir))
     if images is None or masks is None:
         return False
-    expected = _provenance(split, find_tiles(split), masks.get("patches", 0))
+    expected = _provenance(split, find_tiles(split), masks.patches or 0)
     # The images may have been written again, together with other masks of the same tiles.
-    of_masks = {"label_kind", "gt", "pad_policy", "unknown_color"}
-    same_images = all(images.get(k) == v for k, v in expected.items() if k not in of_masks)
-    return masks == expected and same_images
+    of_masks = ("label_kind", "gt", "pad_policy", "unknown_color")
+    images = replace(images, **{name: getattr(expected, name) for name in of_masks})
+    return masks == images == expected
 
 
 # Tiles ------------------------------------------------------------------------------------------
@@ -388,24 +388,24 @@ def _write_tile(
     return images, masks
 
 
-def _provenance(split: PatchSplit, tiles: list[Tile], patches: int) -> dict[str, Any]:
-    return {
-        "tool": f"{split.info.name}_patch_split",
-        "dataset": split.info.name,
-        "mode": split.mode,
-        "split_size": split.split_size,
-        "stride": split.stride,
-        "pad_policy": split.pad_policy,
-        "unknown_color": split.unknown_color,
-        "label_kind": "eroded" if split.eroded else "full",
-        "gt": split.gt,
-        "val_scale": split.val_scale,
-        "image_ending": split.image_ending,
-        "seed": split.seed,
-        "tiles": len(tiles),
-        "patches": patches,
-        "padding_share": round(_padding_share(tiles, split), 6),
-    }
+def _provenance(split: PatchSplit, tiles: list[Tile], patches: int) -> Provenance:
+    return Provenance(
+        tool=f"{split.info.name}_patch_split",
+        dataset=split.info.name,
+        mode=split.mode,
+        split_size=split.split_size,
+        stride=split.stride,
+        pad_policy=split.pad_policy,
+        unknown_color=split.unknown_color,
+        label_kind="eroded" if split.eroded else "full",
+        gt=split.gt,
+        val_scale=split.val_scale,
+        image_ending=split.image_ending,
+        seed=split.seed,
+        tiles=len(tiles),
+        patches=patches,
+        padding_share=round(_padding_share(tiles, split), 6),
+    )
 
 
 def _padding_share(tiles: list[Tile], split: PatchSplit) -> float:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from network.datasets.folder_jobs import check_folders, check_replaceable, repla
 from network.datasets.frames import LABELS, find_frames
 from network.datasets.info import UAVID
 from network.datasets.preparation.patches import MODES
-from network.datasets.provenance import is_provenance, write_hashed, write_provenance
+from network.datasets.provenance import Provenance, is_provenance, write_hashed, write_provenance
 from network.datasets.segmentation import Sample
 from network.datasets.windows import covering_windows
 from network.datasets.workers import map_parallel
@@ -86,7 +85,7 @@ def cut(
         yield image[window], own
 
 
-def split_frames(split: FrameSplit, *, workers: int = 1) -> dict[str, Any]:
+def split_frames(split: FrameSplit, *, workers: int = 1) -> Provenance:
     """Cut all frames and return the provenance that is stored beside the patches.
 
     Raises:
@@ -103,17 +102,17 @@ def split_frames(split: FrameSplit, *, workers: int = 1) -> dict[str, Any]:
         write = partial(_write_frame, split, images_to, masks_to)
         written = map_parallel(write, frames, workers=workers, unit="frame")
         images, masks = (dict(ChainMap(*checksums)) for checksums in zip(*written, strict=True))
-        provenance = {
-            "tool": "uavid_patch_split",
-            "dataset": UAVID.name,
-            "mode": split.mode,
-            "split_size": f"{split.split_size_h} x {split.split_size_w}",
-            "stride": f"{split.stride_h} x {split.stride_w}",
-            "pad_policy": "none",
-            "label_kind": "full",
-            "frames": len(frames),
-            "patches": len(images),
-        }
+        provenance = Provenance(
+            tool="uavid_patch_split",
+            dataset=UAVID.name,
+            mode=split.mode,
+            split_size=f"{split.split_size_h} x {split.split_size_w}",
+            stride=f"{split.stride_h} x {split.stride_w}",
+            pad_policy="none",
+            label_kind="full",
+            frames=len(frames),
+            patches=len(images),
+        )
         write_provenance(images_to, provenance, images)
         write_provenance(masks_to, provenance, masks)
     return provenance

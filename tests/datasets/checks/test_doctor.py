@@ -14,7 +14,7 @@ from network.datasets.checks.contact_sheet import write_contact_sheet
 from network.datasets.checks.doctor import examine
 from network.datasets.files import read_image, read_mask, write_image
 from network.datasets.info import VAIHINGEN
-from network.datasets.provenance import tile_of_patch, write_provenance
+from network.datasets.provenance import Provenance, tile_of_patch, write_provenance
 from network.datasets.schema import DatasetInfo, Folder, MaskFolder
 from network.errors import InputError
 from tests.scenes import make_dataset, write_bands
@@ -76,7 +76,7 @@ def test_files_that_are_not_as_their_tool_wrote_them(root):
     """Other pixels that every decoder reads, a missing file, and damaged checksums."""
     folder = root / "train/images"
     names = {path.name: sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
-    write_provenance(folder, {"tool": "test"}, names)
+    write_provenance(folder, Provenance(tool="test"), names)
     assert findings(root) == []
     write_image(folder / "train-0-1.png", np.zeros((96, 96, 3), np.uint8))
     assert findings(root) == [

@@ -215,7 +215,7 @@ def test_split_writes_patches_and_provenance(tile):
     assert (corner[:5] == IGNORE).all()
     assert (corner[:, :2] == IGNORE).all()
     np.testing.assert_array_equal(corner[5:, 2:], labels[:3, :6])
-    assert done == {
+    assert done.to_json() == {
         "tool": "vaihingen_patch_split",
         "dataset": "vaihingen",
         "mode": "val",
@@ -264,7 +264,7 @@ def test_eroded_masks(tmp_path):
     write_image(tmp_path / "images" / f"{name}_IRRG.tif", image)
     write_image(tmp_path / "masks" / f"{name}_label_noBoundary.tif", POTSDAM.to_rgb(labels))
     split = options(tmp_path, info=POTSDAM, eroded=True)
-    assert split_tiles(split)["label_kind"] == "eroded"
+    assert split_tiles(split).label_kind == "eroded"
     np.testing.assert_array_equal(read_labels(split.output_mask_dir / f"{name}_0_0.png"), labels)
 
 
@@ -273,7 +273,7 @@ def test_val_scale_resizes_image_and_labels_alike(tmp_path):
     image = (labels * 50)[..., None].repeat(3, axis=-1)
     add_tile(tmp_path, "area1", image, labels)
     split = options(tmp_path, val_scale=0.5)
-    assert split_tiles(split)["patches"] == 1
+    assert split_tiles(split).patches == 1
     patch = read_labels(split.output_mask_dir / "area1_0_0.png")
     np.testing.assert_array_equal(patch, labels[::2, ::2])
     image_patch = read_rgb(split.output_img_dir / "area1_0_0.tif")

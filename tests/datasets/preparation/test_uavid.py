@@ -81,7 +81,7 @@ def test_split_and_read(tmp_path):
     made = split_frames(options(tmp_path))
     samples = find_samples(UAVID, tmp_path / "data", "train")
     # Three rows; three columns of 128, and of 140.
-    assert len(samples) == made["patches"] == 4 * 9
+    assert len(samples) == made.patches == 4 * 9
     assert {sample.size for sample in samples} == {(32, 48)}
     names = {sample.name for sample in samples}
     assert {"seq1_000000_0_0", "seq2_000001_0_8"} < names

@@ -1,0 +1,106 @@
+"""The protocol stamp: there and back through a file, and what it says of old and damaged ones."""
+
+import json
+
+import pytest
+
+from network.datasets.provenance import Provenance
+from network.evaluation.protocol import MaskProtocol, TrainingRecord
+from network.evaluation.stamp import Stamp, is_unknown
+from tests.reporting.test_comparison import STAMP, TRAINING
+
+DOCUMENT = STAMP | {
+    "masks": {
+        "full": {
+            "padding_policy": "ignore",
+            "tiling": "patches of 64, stride 64",
+            "patches": {"split_size": 64, "stride": 64, "image_ending": "_RGB.tif", "later": 1},
+        },
+        "eroded": {"padding_policy": "none", "tiling": "patches of 64 x 64, cut elsewhere"},
+    },
+    "checkpoint_sha256": "0" * 64,
+    "labels_sha256": {"eroded": "1" * 64, "full": "2" * 64},
+    "settings": {"name": "ours", "data.scales": [1.0]},
+    "training": TRAINING,
+    "seed": 3,
+    "precision": "32-true",
+}
+
+
+def test_there_and_back():
+    stamp = Stamp.from_json(DOCUMENT)
+    assert json.loads(json.dumps(stamp.to_json())) == DOCUMENT
+    assert stamp.masks["full"] == MaskProtocol(
+        padding_policy="ignore",
+        tiling="patches of 64, stride 64",
+        patches=Provenance(split_size=64, stride=64, image_ending="_RGB.tif", others={"later": 1}),
+        is_cut=True,
+    )
+    assert stamp.name == "ours"
+    assert stamp.trained == TrainingRecord(TRAINING)
+    assert Stamp.from_json(stamp.to_json()) == stamp
+
+
+def test_facts_in_their_order():
+    """As files have always had them, whatever the order of a document."""
+    keys = list(Stamp.from_json(dict(sorted(DOCUMENT.items()))).to_json())
+    assert keys[:5] == ["data_set", "split", "trained_on", "chosen_on", "images"]
+    assert keys[-5:] == ["settings", "training", "seed", "precision", "software"]
+
+
+def test_stamps_of_other_tests():
+    old = Stamp.from_json({k: v for k, v in DOCUMENT.items() if k != "precision"})
+    assert old.precision is None
+    assert "precision" not in old.to_json()
+    for name in ("frames", "predictions"):
+        stamp = Stamp.from_json(DOCUMENT | {name: "a/folder"})
+        assert list(stamp.to_json())[-1] == name
+    assert "later" not in Stamp.from_json(DOCUMENT | {"later": 1}).to_json()
+
+
+def test_tiles_or_images():
+    whole = {"full": {"padding_policy": "none", "tiling": "whole images"}}
+    assert Stamp.from_json(DOCUMENT).unit == "tiles"
+    stamp = Stamp.from_json(DOCUMENT | {"masks": whole})
+    assert stamp.unit == "images"
+    tiled = stamp.predicted_in(32, 48)
+    assert tiled.masks["full"].tiling == "whole images, predicted in patches of 32 x 48"
+    assert (tiled.unit, Stamp.from_json(tiled.to_json()).unit) == ("images", "images")
+
+
+def test_what_two_results_must_share():
+    stated = Stamp.from_json(DOCUMENT | {"chosen_on": None, "trained_on": True}).comparability(
+        "full"
+    )
+    assert stated["split"] == "test (TRAINED ON) (unknown if checkpoint chosen on)"
+    assert stated["image files"] == "_RGB.tif"
+    assert stated["labels"] == 12 * "2"
+    assert [key for key, value in stated.items() if is_unknown(value)] == ["split"]
+    with pytest.raises(KeyError):
+        Stamp.from_json(DOCUMENT).comparability("points")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"split": 3}, "split: Input should be a valid string"),
+        ({"images": True}, "images: Input should be a valid integer"),
+        ({"classes": ["a", 1]}, "classes.1: Input should be a valid string"),
+        ({"masks": {"full": {"tiling": "x"}}}, "masks.full.padding_policy: Field required"),
+        ({"settings": {}}, "settings.name: Field required"),
+        (
+            {"masks": {"full": DOCUMENT["masks"]["eroded"] | {"patches": {"label_kind": 3}}}},
+            "masks.full.patches: .*label_kind is 3, no text",
+        ),
+    ],
+)
+def test_damaged(change, words):
+    for where in ("", "protocol"):
+        with pytest.raises(ValueError, match=rf"^{where}\.?{words}"):
+            Stamp.from_json(DOCUMENT | change, where)
+
+
+def test_no_stamp():
+    for document in (None, [], 3, "stamp"):
+        with pytest.raises(ValueError, match=r"^Input should be an object"):
+            Stamp.from_json(document)
