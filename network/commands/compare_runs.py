@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             "--paired", f"all runs are named '{models[0].name}'", "name two models, e.g. A=FOLDER"
         )
-    comparisons = [compare(models, kind, args.per_class, args.mix_protocols) for kind in kinds]
+    comparisons = [compare(models, kind, args.per_class, args.mixed) for kind in kinds]
     differences = [paired_differences(models, kind) if args.paired else [] for kind in kinds]
     notes = [difference_lines(found) for found in differences]
     for comparison, lines in zip(comparisons, notes, strict=True):
@@ -72,5 +72,10 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--labels", help="one kind of masks: full, eroded (default: all that the runs share)")
     add("--per-class", choices=choices, help="also a column for each class")
     add("--paired", action="store_true", help="paired bootstrap against the first model")
-    add("--mix-protocols", action="store_true", help="different protocols too; the table says so")
+    add(
+        "--mix-protocols",
+        dest="mixed",
+        action="store_true",
+        help="different protocols too; the table says so",
+    )
     return parser

@@ -173,11 +173,11 @@ def read_provenance(folder: Path) -> Provenance | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: unreadable ({error}); cut the patches again") from error
+        raise InputError(path, f"unreadable ({error})", "cut the patches again") from error
     try:
         return Provenance.from_json(document)
     except ValueError as error:
-        raise InputError(f"{path}: {error}; cut the patches again") from error
+        raise InputError(path, f"{error}", "cut the patches again") from error
 
 
 def recorded_kind(folder: Path, default: str) -> str:
@@ -207,7 +207,7 @@ def changed_files(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: unreadable ({error}); make the folder again") from error
+        raise InputError(path, f"unreadable ({error})", "make the folder again") from error
     return [folder / name for name in checksums if _checksum(folder / name) != checksums[name]]
 
 
@@ -220,7 +220,7 @@ def _checksum(path: Path) -> str | None:
         return None
     except OSError as error:
         raise InputError(
-            f"{path}: unreadable ({error.strerror}); look after the disk, or make the folder again"
+            path, f"unreadable ({error.strerror})", "look after the disk, or make the folder again"
         ) from error
 
 

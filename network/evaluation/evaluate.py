@@ -165,7 +165,9 @@ def predict_folder(
     target = find_device(device)
     check_folders((images,), (output,))
     if output.resolve().is_relative_to(images.resolve()):
-        raise InputError(f"{output}: is in the folder of the images {images}; choose another -o")
+        raise InputError(
+            output, f"is in the folder of the images {images}", "choose another output"
+        )
     samples = find_images(images, experiment.dataset)
     check_memory(samples, experiment.dataset)
     model, _ = load_network(experiment, checkpoint)
@@ -299,9 +301,10 @@ def check_memory(samples: Sequence[Sample], info: DatasetInfo) -> None:
     needed, free = height * width * a_pixel, psutil.virtual_memory().available
     if needed > free:
         raise InputError(
-            f"{largest.image}: the scores of {height} x {width} pixels take {needed / 1e9:.0f} GB "
-            f"of memory, {free / 1e9:.0f} GB are free; cut it into smaller images "
-            "(gdal_retile.py -ps 8192 8192)"
+            largest.image,
+            f"the scores of {height} x {width} pixels take {needed / 1000000000.0:.0f} GB of "
+            f"memory, {free / 1000000000.0:.0f} GB are free",
+            "cut it into smaller images (gdal_retile.py -ps 8192 8192)",
         )
 
 

@@ -70,11 +70,11 @@ def _row(
 ) -> list[np.ndarray]:
     path = predictions / f"{sample.name}.png"
     if not path.is_file():
-        raise InputError(f"{path}: no prediction of this image; run the test script first")
+        raise InputError(path, "no prediction of this image", "run the test script first")
     masks = [*list(sample.masks.values())[:1], path]
     labels = [read_mask(mask, info) for mask in masks]
     if labels[-1].shape != sample.size:
-        raise InputError(f"{path}: {labels[-1].shape} pixels, its image has {sample.size}")
+        raise InputError(path, f"{labels[-1].shape} pixels, its image has {sample.size}")
     photo, colored = read_photo(sample.image, info), [info.to_rgb(mask) for mask in labels]
     points = [_marked(photo, read_mask(trained_on, info), info)] if trained_on else []
     return [photo, *colored[:-1], *points, colored[-1]]

@@ -64,7 +64,7 @@ def output_folder(
     """
     record = json.loads(json.dumps(record))  # as it will be read back
     if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is a file; choose another -o")
+        raise InputError(output, "is a file", "choose another output")
     _check_own(output, samples)
     with owned(output):
         done = _take_over(output, samples, record, overwrite)
@@ -96,8 +96,9 @@ def _check_own(output: Path, samples: Sequence[Sample]) -> None:
     foreign = sorted(_masks(output) - names)
     if foreign:
         raise InputError(
-            f"{output}: holds images that are not of this evaluation ({foreign[0]}, "
-            f"{len(foreign)} files); choose another -o"
+            output,
+            f"holds images that are not of this evaluation ({foreign[0]}, {len(foreign)} files)",
+            "choose another output",
         )
 
 
@@ -116,8 +117,9 @@ def _take_over(
         return done
     if not overwrite:
         raise InputError(
-            f"{output}: holds {len(present)} masks of another run ({difference}); choose another "
-            "-o, or delete them with --overwrite"
+            output,
+            f"holds {len(present)} masks of another run ({difference})",
+            "choose another output, or delete them by overwrite=True",
         )
     _remove(output, (RECORDS_FILE, SCORES_FILE, SCORES_TABLE, REPORT_FILE, *present))
     return {}

@@ -181,8 +181,9 @@ def check_image_files(
     trained = record.image_ending
     if record.data_set == info.name and trained and own and trained != own:
         raise InputError(
-            f"{samples[0].image.parent}: cut from the images *{own}, but {checkpoint} was trained "
-            f"on *{trained}; cut the same ones"
+            f"{samples[0].image.parent}",
+            f"cut from the images *{own}, but {checkpoint} was trained on *{trained}",
+            "cut the same ones",
         )
 
 

@@ -114,8 +114,9 @@ def check_counts(
             counts = record.counts.get(kind)
             if counts is None or not counts.is_of(classes):
                 raise InputError(
-                    f"{folder / RECORDS_FILE}: no counts of {record.name} for {classes} classes of "
-                    f"{kind} masks; run the test script again, with --overwrite"
+                    f"{folder / RECORDS_FILE}",
+                    f"no counts of {record.name} for {classes} classes of {kind} masks",
+                    "run the test script again, with overwrite=True",
                 )
 
 

@@ -98,13 +98,15 @@ def read_protocol(folder: Path) -> Stamp:
 def _stamped(path: Path) -> Iterator[Any]:
     """What a JSON file holds, for a block that fails where the stamp in it is not complete."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give a folder that a test script wrote")
+        raise InputError(path, "no such file", "give a folder that a test script wrote")
     try:
         yield read_json(path)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: no complete protocol stamp ({error}), nobody can tell what these scores may "
-            "be compared with; run the test script again"
+            path,
+            f"no complete protocol stamp ({error}), nobody can tell what these scores may be "
+            "compared with",
+            "run the test script again",
         ) from error
 
 

@@ -72,13 +72,15 @@ def score_masks(
     """
     info = experiment.dataset
     if (output / PROTOCOL_FILE).exists():
-        raise InputError(f"{output}: holds the results of a test script; choose another -o")
+        raise InputError(output, "holds the results of a test script", "choose another output")
     if split not in info.splits:
-        raise InputError(f"{info.name}: no split '{split}'{nearest(split, info.splits)}")
+        raise InputError(info.name, f"no split '{split}'{nearest(split, info.splits)}")
     samples = find_samples(info, experiment.root, split)
     kinds = list(samples[0].masks)
     if not kinds:
-        raise InputError(f"{info.name}: the labels of '{split}' are held by a server; try --val")
+        raise InputError(
+            info.name, f"the labels of '{split}' are held by a server", "try the val split"
+        )
     paths = _paired(samples, masks)
     digests = check_samples(samples, info, split).digests
     counter = Counter(info, boundary_tolerance)
@@ -110,8 +112,9 @@ def score_masks(
             other = difference(*(json.loads(json.dumps(one.to_json())) for one in stamps))
             if other:
                 raise InputError(
-                    f"{output}: holds the scores of other masks ({other}); choose another -o, or "
-                    "delete them with --overwrite"
+                    output,
+                    f"holds the scores of other masks ({other})",
+                    "choose another output, or delete them by overwrite=True",
                 )
         # Scores and counts of other masks never stand side by side.
         for name in (SCORES_FILE, SCORES_TABLE, REPORT_FILE):
@@ -129,7 +132,7 @@ def _stated_training(
     """What a checkpoint would say of its training, as far as it is known."""
     for split in (trained_on, chosen_on):
         if split not in (UNKNOWN, "none", *info.splits):
-            raise InputError(f"{info.name}: no split '{split}'{nearest(split, info.splits)}")
+            raise InputError(info.name, f"no split '{split}'{nearest(split, info.splits)}")
     stated = {"data.train": trained_on, "data.val": chosen_on, PADDING_KEY: padding}
     known = {key: value for key, value in stated.items() if value != UNKNOWN}
     if known.get("data.val") == "none":
@@ -142,8 +145,9 @@ def _paired(samples: list[Sample], folder: Path) -> dict[str, Path]:
     missing = [sample.name for sample in samples if sample.name not in paths]
     if missing:
         raise InputError(
-            f"{folder}: no mask of {missing[0]} ({len(missing)} of {len(samples)} images have "
-            "none); name the masks like the images"
+            folder,
+            f"no mask of {missing[0]} ({len(missing)} of {len(samples)} images have none)",
+            "name the masks like the images",
         )
     return paths
 
@@ -153,8 +157,10 @@ def _record(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
     mask = read_mask(path, info)
     if mask.shape != sample.size:
         raise InputError(
-            f"{path}: {mask.shape[0]} x {mask.shape[1]} pixels, its image {sample.image} has "
-            f"{sample.size[0]} x {sample.size[1]}; predict at full size"
+            path,
+            f"{mask.shape[0]} x {mask.shape[1]} pixels, its image {sample.image} has "
+            f"{sample.size[0]} x {sample.size[1]}",
+            "predict at full size",
         )
     image, valid = read_valid_image(sample.image, info)
     if valid is not None:  # no class is expected there, and none counts
@@ -162,8 +168,9 @@ def _record(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
     ignored = int((mask == info.ignore_index).sum())
     if ignored:
         raise InputError(
-            f"{path}: {ignored} pixels have no class; leaving pixels out would be another "
-            "protocol: predict one everywhere"
+            path,
+            f"{ignored} pixels have no class",
+            "leaving pixels out would be another protocol: predict one everywhere",
         )
     margin = padding_margin(image) if info.tiles else (0, 0)
     prediction = torch.from_numpy(mask).long()

@@ -62,7 +62,7 @@ class Server:
             return {f"{stem}.png": path for stem, path in list_images(folder).items()}
         found = {p.relative_to(folder).as_posix(): p for p in folder.glob("seq*/Labels/*.png")}
         if not found:
-            raise InputError(f"{folder}: no seqN/Labels/*.png; give the folder with the sequences")
+            raise InputError(folder, "no seqN/Labels/*.png", "give the folder with the sequences")
         return found
 
 
@@ -75,7 +75,7 @@ SERVERS = {
 def _sequences(folder: Path) -> list[Path]:
     found = sorted(folder.glob("seq*/Images"))
     if not found:
-        raise InputError(f"{folder}: no seqN/Images in it; give the data set with --data-root")
+        raise InputError(folder, "no seqN/Images in it", "give the data set as data_root=PATH")
     return found
 
 
@@ -98,9 +98,9 @@ def write_submission(
     """
     is_zip = output.suffix == ".zip"
     if server.zip_only and not is_zip:
-        raise InputError(f"{output}: {server.info.name} takes a zip; end the name in .zip")
+        raise InputError(output, f"{server.info.name} takes a zip", "end the name in .zip")
     if not is_zip and output.exists():
-        raise InputError(f"{output}: is already there; choose another -o")
+        raise InputError(output, "is already there", "choose another output")
     expected = _expected(server, root, any_count)
     masks = server.predictions(predictions)
     _check_names(masks, expected, str(predictions))
@@ -111,8 +111,9 @@ def write_submission(
         ignored = int((labels == server.info.ignore_index).sum())
         if ignored:
             raise InputError(
-                f"{masks[name]}: {ignored} pixels have no class; a submission has one everywhere: "
-                "predict again, without painting anything over"
+                masks[name],
+                f"{ignored} pixels have no class",
+                "a submission has one everywhere: predict again, without painting anything over",
             )
         if server.mode == "RGB":
             labels = cv2.cvtColor(server.info.to_rgb(labels), cv2.COLOR_RGB2BGR)
@@ -140,7 +141,7 @@ def check_submission(server: Server, root: Path, path: Path, any_count: bool = F
         InputError: it would not score.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(path, "no such file")
     return _check_zip(server, _expected(server, root, any_count), path, shown=path)
 
 
@@ -148,8 +149,9 @@ def _expected(server: Server, root: Path, any_count: bool) -> dict[str, Path]:
     expected = server.expected(root)
     if len(expected) != server.images and not any_count:
         raise InputError(
-            f"{root}: {len(expected)} test images, {server.info.name} has {server.images}; "
-            "complete the Test folder, or give --any-count"
+            root,
+            f"{len(expected)} test images, {server.info.name} has {server.images}",
+            "complete the Test folder, or give any_count=True",
         )
     return expected
 
@@ -159,17 +161,18 @@ def _check_names(found: Iterable[str], expected: Mapping[str, Path], where: str)
     names = set(found)
     if len(names) < len(found):
         twice = next(name for name in found if found.count(name) > 1)
-        raise InputError(f"{where}: {twice} comes twice; write the zip anew")
+        raise InputError(where, f"{twice} comes twice", "write the zip anew")
     missing, extra = sorted(expected.keys() - names), sorted(names - expected.keys())
     if missing:
         raise InputError(
-            f"{where}: no {missing[0]} ({len(missing)} of {len(expected)} test images have no mask"
-            + (f"; {len(extra)} other names, e.g. {extra[0]}" if extra else "")
-            + "); predict the whole test split"
+            where,
+            f"no {missing[0]} ({len(missing)} of {len(expected)} test images have no "
+            f"mask{f'; {len(extra)} other names, e.g. {extra[0]}' if extra else ''})",
+            "predict the whole test split",
         )
     if extra:
         raise InputError(
-            f"{where}: {extra[0]} is no test image ({len(extra)} such names); remove them"
+            where, f"{extra[0]} is no test image ({len(extra)} such names)", "remove them"
         )
 
 
@@ -177,8 +180,9 @@ def _check_size(size: tuple[int, ...], image: Path, where: str) -> None:
     height, width = image_size(image)
     if size != (height, width):
         raise InputError(
-            f"{where}: {size[0]} x {size[1]} pixels, its image {image} has {height} x {width}; "
-            "predict at full size"
+            where,
+            f"{size[0]} x {size[1]} pixels, its image {image} has {height} x {width}",
+            "predict at full size",
         )
 
 
@@ -196,8 +200,9 @@ def _check_zip(server: Server, expected: Mapping[str, Path], path: Path, shown: 
             nested = [name for name in names if "/" in name]
             if nested and server.zip_only:
                 raise InputError(
-                    f"{shown}: {nested[0]} lies in a folder, and scores 0; all masks belong into "
-                    "the root of the zip"
+                    shown,
+                    f"{nested[0]} lies in a folder, and scores 0",
+                    "all masks belong into the root of the zip",
                 )
             _check_names(names, expected, str(shown))
             contents = ((name, archive.read(name)) for name in names)
@@ -207,7 +212,7 @@ def _check_zip(server: Server, expected: Mapping[str, Path], path: Path, shown: 
                 _check_mask(server, content, expected[name], f"{shown}: {name}")
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         # Also encrypted, or packed by a method that Python does not have: no server reads these.
-        raise InputError(f"{shown}: not a zip, or damaged ({error}); write it again") from error
+        raise InputError(shown, f"not a zip, or damaged ({error})", "write it again") from error
     return len(names)
 
 
@@ -216,18 +221,19 @@ def _check_mask(server: Server, content: bytes, image: Path, where: str) -> None
         with Image.open(io.BytesIO(content)) as mask:
             form, mode, pixels = mask.format, mask.mode, np.asarray(mask)
     except (OSError, SyntaxError) as error:
-        raise InputError(f"{where}: unreadable mask; write the zip again") from error
+        raise InputError(where, "unreadable mask", "write the zip again") from error
     if (form, mode) != ("PNG", server.mode):
         raise InputError(
-            f"{where}: {form} of mode {mode}, expected PNG of mode {server.mode}; write the zip "
-            "with tools/make_submission.py"
+            where,
+            f"{form} of mode {mode}, expected PNG of mode {server.mode}",
+            "write the zip with tools/make_submission.py",
         )
     _check_size(pixels.shape[:2], image, where)
     if mode == "RGB":
         server.info.from_rgb(pixels, where)
     elif pixels.max() >= server.info.num_classes:
         raise InputError(
-            f"{where}: label {pixels.max()}; expected 0 to {server.info.num_classes - 1}"
+            where, f"label {pixels.max()}", f"expected 0 to {server.info.num_classes - 1}"
         )
 
 

@@ -90,18 +90,21 @@ def check_runs_of_one_model(one: Result, other: Result) -> None:
     trainings = [result.protocol.training for result in (one, other)]
     if one.protocol.checkpoint_sha256 == other.protocol.checkpoint_sha256:
         raise InputError(
-            f"{where}: of the same checkpoint as {one.folder}; leave it out or {apart}"
+            where, f"of the same checkpoint as {one.folder}", f"leave it out or {apart}"
         )
     if not all(trainings):
         raise InputError(
-            f"{where}: nothing says how it and {one.folder} were trained, whether they are runs of "
-            f"one model; {apart}"
+            where,
+            f"nothing says how it and {one.folder} were trained, whether they are runs of one "
+            "model",
+            f"{apart}",
         )
     if one.protocol.seed == other.protocol.seed:
         # Twice the same would only make the standard deviation smaller.
         raise InputError(
-            f"{where}: of the same seed {one.protocol.seed} as {one.folder}; leave it out or "
-            f"{apart}"
+            where,
+            f"of the same seed {one.protocol.seed} as {one.folder}",
+            f"leave it out or {apart}",
         )
     settings = [
         {key: value for key, value in training.items() if key != "seed" and defines_training(key)}
@@ -119,8 +122,10 @@ def check_runs_of_one_model(one: Result, other: Result) -> None:
         for key in sorted(a.keys() | b.keys()):
             if a.get(key) != b.get(key):
                 raise InputError(
-                    f"{where}: {key} is {b.get(key)}, in {one.folder} {a.get(key)}: not runs of "
-                    f"one model under one protocol; {apart}"
+                    where,
+                    f"{key} is {b.get(key)}, in {one.folder} {a.get(key)}: not runs of one "
+                    "model under one protocol",
+                    f"{apart}",
                 )
 
 
@@ -168,9 +173,10 @@ def compare(
         key, values = next(iter(differences.items()))
         listed = "; ".join(f"{f}: {v}" for f, v in zip(folders, values, strict=True))
         raise InputError(
+            "",
             f"different protocols, these scores cannot be compared: {key} ({listed})"
-            + (f", and {', '.join(list(differences)[1:])}" if len(differences) > 1 else "")
-            + "; test all runs alike, or give --mix-protocols for a table that says so"
+            + (f", and {', '.join(list(differences)[1:])}" if len(differences) > 1 else ""),
+            "test all runs alike, or give mixed=True for a table that says so",
         )
     # Of other classes the columns of the first would be missing.
     classes = models[0].runs[0].protocol.classes if per_class else []
@@ -267,13 +273,14 @@ def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
             found = read_records(run.folder)
             if len(found) != run.protocol.images:
                 raise InputError(
-                    f"{run.folder}: counts of {len(found)} images, the result is of "
-                    f"{run.protocol.images}; run the test script again"
+                    run.folder,
+                    f"counts of {len(found)} images, the result is of {run.protocol.images}",
+                    "run the test script again",
                 )
             names = names or sorted(found)
             if sorted(found) != names:
                 raise InputError(
-                    f"{run.folder}: other images than in {first.folder}; test both on one split"
+                    run.folder, f"other images than in {first.folder}", "test both on one split"
                 )
             check_counts(run.folder, found.values(), [kind], len(run.protocol.classes))
             counts = [found[name].counts[kind] for name in names]
@@ -282,8 +289,9 @@ def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
             truth = pixels if truth is None else truth
             if pixels.shape != truth.shape or (pixels != truth).any():
                 raise InputError(
-                    f"{run.folder}: other {kind} masks than in {first.folder}; test both on the "
-                    "same masks"
+                    run.folder,
+                    f"other {kind} masks than in {first.folder}",
+                    "test both on the same masks",
                 )
             stacks[-1].append(bootstrap.units(names, matrices, is_cut=over == "tiles"))
     classes = first.protocol.classes

@@ -116,7 +116,7 @@ def write_report(
         if len(page.encode()) < MAX_BYTES:
             break
     else:
-        raise InputError(f"--images {images}: the page gets larger than 15 MB; show fewer")
+        raise InputError(f"images={images}", "the page gets larger than 15 MB", "show fewer")
     with replacing(output) as partial:
         partial.write_text(page, encoding="utf-8")
 
@@ -150,13 +150,16 @@ def _check_same_config(folder: Path, protocol: Stamp, experiment: Experiment) ->
     for name, (tested, now) in stated.items():
         if tested != now:
             raise InputError(
-                f"{folder}: {name} {listed(tested)} when tested, {listed(now)} in "
-                f"{experiment.config} now; {remedy}"
+                folder,
+                f"{name} {listed(tested)} when tested, {listed(now)} in {experiment.config} now",
+                f"{remedy}",
             )
     if protocol.frames is None and split not in info.splits:
         raise InputError(
-            f"{folder}: tested on the split '{split}', which {experiment.config} has not"
-            f"{nearest(split, info.splits)}; {remedy}"
+            folder,
+            f"tested on the split '{split}', which {experiment.config} has "
+            f"not{nearest(split, info.splits)}",
+            f"{remedy}",
         )
 
 
@@ -166,21 +169,24 @@ def _check_same_data(
     missing = sorted(samples.keys() - found.keys())
     if missing:
         raise InputError(
-            f"{folder}: no counts of {missing[0]} ({len(missing)} of {len(samples)} images); run "
-            "the test script again to finish it"
+            folder,
+            f"no counts of {missing[0]} ({len(missing)} of {len(samples)} images)",
+            "run the test script again to finish it",
         )
     gone = sorted(found.keys() - samples.keys())
     if gone or len(samples) != protocol.images:
         raise InputError(
-            f"{folder}: of {protocol.images} images, the data has {len(samples)} now"
-            + (f" (without {gone[0]})" if gone else "")
-            + "; give data.root=PATH of what was tested, or test again"
+            folder,
+            f"of {protocol.images} images, the data has {len(samples)} "
+            f"now{f' (without {gone[0]})' if gone else ''}",
+            "give data.root=PATH of what was tested, or test again",
         )
     kinds = set(protocol.label_kinds) - next(iter(samples.values())).masks.keys()
     if kinds:
         raise InputError(
-            f"{folder}: scored on {listed(sorted(kinds))} masks that the data no longer has; "
-            "put them back, or test again"
+            folder,
+            f"scored on {listed(sorted(kinds))} masks that the data no longer has",
+            "put them back, or test again",
         )
     check_counts(folder, found.values(), protocol.label_kinds, len(protocol.classes))
 

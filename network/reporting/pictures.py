@@ -45,12 +45,13 @@ def draw_layers(
         InputError: a file is missing, or has not the size of its image.
     """
     if mask is None:
-        raise InputError(f"{sample.image}: no prediction of this image; run the test script again")
+        raise InputError(sample.image, "no prediction of this image", "run the test script again")
     image, prediction = read_photo(sample.image, info), read_mask(mask, info)
     if prediction.shape != image.shape[:2]:
         raise InputError(
-            f"{mask}: {prediction.shape} pixels, its image {sample.image} has {image.shape[:2]}; "
-            "run the test script again"
+            mask,
+            f"{prediction.shape} pixels, its image {sample.image} has {image.shape[:2]}",
+            "run the test script again",
         )
     uris = {"image": photo_uri(image, side)}
     if kind:

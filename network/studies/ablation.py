@@ -50,8 +50,9 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
     if variant.network is None:
         if "loss.counted" not in settings(base):
             raise InputError(
-                f"{base.config}: its loss is not PartialCrossEntropy, the one of points; give a "
-                "config such as config/drone/resnet18_points.py"
+                base.config,
+                "its loss is not PartialCrossEntropy, the one of points",
+                "give a config such as config/drone/resnet18_points.py",
             )
         words = [*variant.overrides, f"data.train_labels={variant.labels}"]
         experiment = override(replace(base, name=run_name, seed=seed), words)
@@ -61,8 +62,9 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
     of_base = settings(base)
     if not {"model.encoder", "model.dim", "loss.smoothing"} <= of_base.keys():
         raise InputError(
-            f"{base.config}: has no model.encoder, model.dim and loss.smoothing to ablate with; "
-            "give a config of BiCoR-Seg or D2LS"
+            base.config,
+            "has no model.encoder, model.dim and loss.smoothing to ablate with",
+            "give a config of BiCoR-Seg or D2LS",
         )
     shared: dict[str, dict] = {"model": {}, "loss": {}}
     for key in _SHARED:
@@ -89,8 +91,9 @@ def _check_budget(experiment: Experiment) -> None:
     for key, value in (("data.label_share", 1.0), ("loss.counted", "labels")):
         if chosen.get(key, value) != value:
             raise InputError(
-                f"{experiment.config}: {key}={chosen[key]} is another budget than that of the "
-                f"points; give {key}={value}"
+                experiment.config,
+                f"{key}={chosen[key]} is another budget than that of the points",
+                f"give {key}={value}",
             )
 
 
@@ -123,14 +126,15 @@ def check_overrides(words: Sequence[str], table: Table) -> None:
         key = word.partition("=")[0]
         if table.is_of_base:
             if key in table.own_keys:
-                raise InputError(f"override '{word}': is each variant's own")
+                raise InputError(f"override '{word}'", "is each variant's own")
         elif key.startswith(("model.", "loss.")) and key not in _SHARED:
             raise InputError(
-                f"override '{word}': is each variant's own; of model and loss only "
-                f"{', '.join(_SHARED)} can be changed for all"
+                f"override '{word}'",
+                "is each variant's own",
+                f"of model and loss only {', '.join(_SHARED)} can be changed for all",
             )
         if key in ("seed", "name"):
-            raise InputError(f"override '{word}': each run has its own; see --seeds")
+            raise InputError(f"override '{word}'", "each run has its own; seeds lists them")
 
 
 def result_folder(output: Path, variant: Variant, seed: int) -> Path:
@@ -182,19 +186,20 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
         except ValueError:
             found = {}
         if not isinstance(found, dict):
-            raise InputError(f"{path}: not the record of an ablation; choose another -o")
+            raise InputError(path, "not the record of an ablation", "choose another output")
         # What older folders do not tell.
         defaults["masks"] = masks
         found = {key: default for key, default in defaults.items() if key in own} | found
         for key in own.keys() | found.keys():
             if own.get(key) != found.get(key):
                 raise InputError(
-                    f"{output}: holds another ablation ({key} {found.get(key)}, not "
-                    f"{own.get(key)}); choose another -o, or remove this one"
+                    output,
+                    f"holds another ablation ({key} {found.get(key)}, not {own.get(key)})",
+                    "choose another output, or remove this one",
                 )
         return
     if not is_unused(output):
-        raise InputError(f"{output}: holds other files; choose another -o")
+        raise InputError(output, "holds other files", "choose another output")
     with replacing(path) as partial_file:
         partial_file.write_text(json.dumps(own, indent=2) + "\n")
 

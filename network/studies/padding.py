@@ -120,7 +120,7 @@ def make_tiles(folder: Path) -> None:
     if all((folder / name).is_file() for name in names):
         return
     if folder.exists():
-        raise InputError(f"{folder}: holds other files than the study's; choose another --work")
+        raise InputError(folder, "holds other files than the study's", "choose another work")
     with replacing_folders(folder) as (partial_folder,):
         write = partial(write_scene, partial_folder)
         map_parallel(write, tiles, workers=available_cores(), unit="scene")

@@ -134,7 +134,7 @@ def test_other_protocols_are_refused_or_named(tmp_path, change, names):
     other = make_result(tmp_path / "other", skill=0.7, **change)
     models = read_models([str(one), f"100% & more={other}"])
     assert common_kinds(models)[-1] == "full"
-    with pytest.raises(InputError, match=f"different protocols.*{name} .*--mix-protocols"):
+    with pytest.raises(InputError, match=f"different protocols.*{name} .*mixed=True"):
         compare(models, "full")
     comparison = compare(models, "full", mixed=True)
     assert list(comparison.differences) == names
