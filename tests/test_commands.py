@@ -291,7 +291,10 @@ def test_damage_found_while_training_is_one_line(trained, tmp_path):
     [
         (["--checkpoint", "none.ckpt"], ["none.ckpt", "no such checkpoint"]),
         (["--checkpoint", "data/test/masks_1024/test-0-0.png"], ["test-0-0.png"]),
-        (["model.encoder=test_resnet"], ["best.ckpt", "another model"]),
+        (
+            ["model.encoder=test_resnet"],
+            ["best.ckpt", "trained with model.encoder=test_convnext, not test_resnet"],
+        ),
         (["model.topk_ratio=1"], ["best.ckpt", "trained with model.topk_ratio=0.02, not 1.0"]),
         (["name=never/trained"], ["never/trained", "train it first"]),
         (["data.test=train_val", "data.root=nowhere"], ["nowhere", "no such folder"]),

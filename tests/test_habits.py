@@ -68,13 +68,13 @@ def test_the_line_for_versions_works():
 
 
 def test_hooks_use_the_pinned_ruff():
-    """The version stands in requirements-dev.txt alone, and the hooks take what that installs."""
+    """The version stands in pyproject.toml alone, and the hooks take what that installs."""
     hooks = {h["id"]: h for repo in load(".pre-commit-config.yaml")["repos"] for h in repo["hooks"]}
     for name in ("ruff-check", "ruff-format"):
         assert hooks[name]["entry"].startswith(".venv/bin/ruff ")
         assert hooks[name]["language"] == "system"
     assert {"end-of-file-fixer", "trailing-whitespace", "large-files"} <= hooks.keys()
-    pins = re.findall(r"^ruff==\S+", (ROOT / "requirements-dev.txt").read_text(), re.MULTILINE)
+    pins = re.findall(r"\bruff==[\d.]+", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert len(pins) == 1
     assert not re.search(r"ruff\S*\d+\.\d+", (ROOT / ".pre-commit-config.yaml").read_text())
 

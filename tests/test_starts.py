@@ -13,6 +13,7 @@ SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in (".", "tools", "tools/weak")
     for path in (ROOT / folder).glob("*.py")
+    if path.name != "_project.py"
 )
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ def test_help(tmp_path, script):
     "script",
     [
         *("predict.py", "test_custom.py", "tools/ablate.py", "tools/benchmark.py"),
-        *("tools/compare_runs.py", "tools/prepare_data.py", "tools/weak/evaluate.py"),
+        *("tools/compare_runs.py", "tools/prepare_data.py", "tools/weak/run_chain.py"),
     ],
 )
 def test_real_start(tmp_path, script):

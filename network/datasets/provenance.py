@@ -117,10 +117,12 @@ _TEXTS = {"label_kind", "pad_policy", "image_ending"}
 
 def _points(document: dict[str, Any]) -> PointRecord:
     names = {f.name for f in fields(PointRecord)}
-    known = {name: value for name, value in document.items() if name in names}
-    return PointRecord(
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
-    )
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in document.items()
+        if name in names
+    }
+    return PointRecord(**known)
 
 
 def write_hashed(path: Path, image: np.ndarray) -> str:

@@ -47,7 +47,8 @@ def write_panel(
     size = 3 * len(columns), 3 * len(samples) + 0.9
     figure = Figure(figsize=size, layout="constrained")  # pyplot would ask for a display
     axes = figure.subplots(len(samples), len(columns), squeeze=False)
-    for row, sample, own in zip(axes, samples, trained_on or [None] * len(samples), strict=True):
+    others: Sequence[Path | None] = trained_on or [None] * len(samples)
+    for row, sample, own in zip(axes, samples, others, strict=True):
         pictures = _row(sample, predictions, info, own)
         for axis, column, pixels in zip(row, columns, pictures, strict=True):
             axis.imshow(pixels, interpolation=None if column == "trained on" else "none")
@@ -121,7 +122,7 @@ def write_points(
     samples = find_samples(info.relabeled(split, name), root, split)
     shown = _spread(samples, info)
     figure = Figure(figsize=(3.6 * len(shown), 6.6), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[3.6, 3])
+    upper, lower = np.ravel(figure.subfigures(2, 1, squeeze=False, height_ratios=[3.6, 3]))
     colors = np.array(info.palette) / 255
     for axis, sample in zip(np.ravel(upper.subplots(1, len(shown))), shown, strict=True):
         photo = read_photo(sample.image, info)

@@ -159,13 +159,13 @@ def training_settings(
     ending = _image_ending(samples)
     found |= {IMAGES_KEY: ending} if ending else {}
     provenance = read_provenance(samples[0].masks[kind].parent)
-    points = provenance and provenance.points
+    points = provenance.points if provenance else None
     return found | ({POINTS_KEY: points.rule} if points else {})
 
 
 def _image_ending(samples: Sequence[Sample]) -> str | None:
     provenance = read_provenance(samples[0].image.parent)
-    return provenance and provenance.image_ending
+    return provenance.image_ending if provenance else None
 
 
 def check_image_files(

@@ -128,8 +128,8 @@ def write_results(folder: Path, protocol: Stamp, summaries: dict[str, Summary]) 
             nothing = [None] * len(numbers)
             writer.writerow([*stamp, s.classes[label], label in s.scored, *values, *nothing])
         for name, means in s.mean_rows():
-            values = [s.overall[key] for key in numbers]
-            writer.writerow([*stamp, name, None, *means, *values])
+            overall = [s.overall[key] for key in numbers]
+            writer.writerow([*stamp, name, None, *means, *overall])
     _write_text(folder / SCORES_TABLE, rows.getvalue())
     _write_text(folder / SCORES_FILE, json.dumps(document, indent=2) + "\n")
 

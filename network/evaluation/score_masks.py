@@ -134,7 +134,7 @@ def _stated_training(
         if split not in (UNKNOWN, "none", *info.splits):
             raise InputError(info.name, f"no split '{split}'{nearest(split, info.splits)}")
     stated = {"data.train": trained_on, "data.val": chosen_on, PADDING_KEY: padding}
-    known = {key: value for key, value in stated.items() if value != UNKNOWN}
+    known: dict[str, str | None] = {k: value for k, value in stated.items() if value != UNKNOWN}
     if known.get("data.val") == "none":
         known["data.val"] = None
     return known or None

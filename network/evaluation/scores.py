@@ -261,11 +261,15 @@ class Scores:
             classes are scored, else a second with the means over all.
         """
         k, scores = len(self.classes), class_scores()
-        keys = [(score.mean, score.mean_of_all) if score.mean_of_all else None for score in scores]
-        rows = [(f"mean of {len(self.scored)}", [both and self.overall[both[0]] for both in keys])]
+        means = [score.mean if score.mean_of_all else None for score in scores]
+        rows = [(f"mean of {len(self.scored)}", [self._overall(key) for key in means])]
         if len(self.scored) < k:
-            rows.append((f"mean of all {k}", [both and self.overall[both[1]] for both in keys]))
+            of_all = [self._overall(score.mean_of_all) for score in scores]
+            rows.append((f"mean of all {k}", of_all))
         return rows
+
+    def _overall(self, key: str | None) -> Value:
+        return None if key is None else self.overall[key]
 
     def classes_to_json(self) -> dict[str, dict[str, Value]]:
         """By the name of a class, its value of each score."""
@@ -304,12 +308,13 @@ class Scores:
 def _form() -> type:
     """What ``scores.json`` must hold for a kind of labels; it may hold more."""
 
-    def field(key: str | None) -> tuple:
+    def field(key: str | None) -> Any:
         return (Value, ... if key in MAIN else None)
 
-    fields = {score.name: field(score.overall) for score in class_scores()}
-    of_class = create_model("_ClassScores", **fields)
-    fields = {key: field(key) for key in overall_scores()}
+    of_class: Any = create_model(
+        "_ClassScores", **{score.name: field(score.overall) for score in class_scores()}
+    )
+    fields: dict[str, Any] = {key: field(key) for key in overall_scores()}
     fields |= {"classes": (dict[str, of_class], ...), "absent": (list[str], ...)}
     return create_model("_Scores", **fields)
 

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,8 +107,12 @@ def check_runs_of_one_model(one: Result, other: Result) -> None:
             f"of the same seed {one.protocol.seed} as {one.folder}",
             f"leave it out or {apart}",
         )
-    settings = [
-        {key: value for key, value in training.items() if key != "seed" and defines_training(key)}
+    settings: list[dict[str, Any]] = [
+        {
+            key: value
+            for key, value in (training or {}).items()
+            if key != "seed" and defines_training(key)
+        }
         for training in trainings
     ]
     stated = [
@@ -187,8 +192,8 @@ def compare(
     is_lower += [per_class in lower_is_better] * len(classes)
     rows = []
     for model in models:
-        values = [_values(run.scores[kind], per_class, classes) for run in model.runs]
-        rows.append([_cell(column) for column in zip(*values, strict=True)])
+        of_runs = [_values(run.scores[kind], per_class, classes) for run in model.runs]
+        rows.append([_cell(column) for column in zip(*of_runs, strict=True)])
     kept = [n for n in range(len(columns)) if any(row[n].mean is not None for row in rows)]
     best = [None if differences else _best([row[n] for row in rows], is_lower[n]) for n in kept]
     return Comparison(
@@ -210,7 +215,8 @@ def _left_out(model: Model, kind: str) -> str:
 
 
 def _values(scores: Scores, per_class: str | None, classes: Sequence[str]) -> list[Value]:
-    by_name = dict(zip(scores.classes, scores.by_class.get(per_class, ()), strict=False))
+    of_classes = scores.by_class.get(per_class, ()) if per_class else ()
+    by_name = dict(zip(scores.classes, of_classes, strict=False))
     return [
         *(scores.overall[key] for key in overall_scores()),
         *(by_name.get(name) for name in classes),
@@ -219,9 +225,10 @@ def _values(scores: Scores, per_class: str | None, classes: Sequence[str]) -> li
 
 def _cell(values: Sequence[float | None]) -> Cell:
     # A mean over those runs that have the score would be one over other classes.
-    if None in values:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return Cell(None, None)
-    return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+    return Cell(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None)
 
 
 def _best(cells: Sequence[Cell], lower_is_better: bool) -> int | None:

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
 
 from rich.console import Console
 from rich.markup import escape
@@ -98,7 +97,8 @@ def to_csv(
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
-    for comparison, found in zip_longest(comparisons, differences, fillvalue=()):
+    for number, comparison in enumerate(comparisons):
+        found = differences[number] if number < len(differences) else ()
         for row, model in enumerate(comparison.models):
             own = {key: values[row] for key, values in comparison.differences.items()}
             protocol = "; ".join(f"{k}: {v}" for k, v in {**comparison.protocol, **own}.items())

@@ -256,7 +256,7 @@ def _stated(protocol: Stamp) -> list[tuple[str, str]]:
         *rows,
         ("config", protocol.config),
         ("seed", "unknown" if seed is None else str(seed)),
-        ("precision", protocol.precision),
+        ("precision", protocol.precision or "unknown"),
         ("checkpoint", protocol.checkpoint),
         ("checkpoint, SHA-256", protocol.checkpoint_sha256),
         ("software", software),

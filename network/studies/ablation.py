@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -111,13 +112,14 @@ def prepare_labels(base: Experiment, table: Table, masks: str, workers: int = 1)
     """
     info, split = base.dataset, base.data.train
     for variant in table.variants:
-        if not variant.points:
+        if not variant.points or not variant.labels:
             continue
         folders = info.relabeled(split, variant.labels).splits[split]
         paths = [base.root / folder.masks[0].folder for folder in folders]
         if not all(is_drawn_by(path, variant.points, masks) for path in paths):
-            options = (info, base.root, split, variant.labels, variant.points)
-            make_point_labels(*options, workers=workers)
+            make_point_labels(
+                info, base.root, split, variant.labels, variant.points, workers=workers
+            )
 
 
 def check_overrides(words: Sequence[str], table: Table) -> None:
@@ -142,7 +144,7 @@ def result_folder(output: Path, variant: Variant, seed: int) -> Path:
     return output / variant.slug / f"seed{seed}"
 
 
-def run_variant(experiment: Experiment, folder: Path, split: str, **options) -> None:
+def run_variant(experiment: Experiment, folder: Path, split: str, **options: Any) -> None:
     """Train and test one run, each only as far as that is not done.
 
     Args:
@@ -165,7 +167,7 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
     """
     known = TABLES.get(table)
     is_of_base = known is not None and known.is_of_base
-    left_to_variants = known.own_keys if is_of_base else set()
+    left_to_variants = known.own_keys if known is not None and known.is_of_base else set()
 
     def is_kept(key: str) -> bool:
         if key in _SHARED or key == "data.root":
@@ -265,23 +267,27 @@ def _write_points_figure(table: Table, comparison: Comparison, path: Path) -> No
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axis = figure.subplots()
     column = comparison.columns.index("mIoU")
-    lines: dict[tuple[str, ...], list] = {}
+    # By the overrides: share of the pixels that have a label (None: all), mean and deviation.
+    lines: dict[tuple[str, ...], list[tuple[float | None, float, float]]] = {}
     for variant, cells in zip(table.variants, comparison.cells, strict=True):
         cell = cells[column]
-        lines.setdefault(variant.overrides, []).append((variant.points, cell.mean, cell.std or 0))
+        if cell.mean is not None:
+            point = _share(variant), 100 * cell.mean, 100 * (cell.std or 0)
+            lines.setdefault(variant.overrides, []).append(point)
     for overrides, color in zip(lines, ("tab:blue", "tab:orange", "tab:green"), strict=False):
         label = ", ".join(overrides)
-        points = [(p.share, 100 * m, 100 * s) for p, m, s in lines[overrides] if p]
+        points = [point for point in lines[overrides] if point[0] is not None]
         shares, means, deviations = zip(*points, strict=True)
         axis.errorbar(
             shares, means, deviations, fmt="o-", capsize=4, ms=4, color=color, label=label
         )
-        for rule, mean, std in lines[overrides]:
-            if rule is None:
-                axis.axhline(100 * mean, color=color, linestyle="--", label=f"{label}, full masks")
-                axis.axhspan(100 * (mean - std), 100 * (mean + std), color=color, alpha=0.12)
+        for share, mean, std in lines[overrides]:
+            if share is None:
+                axis.axhline(mean, color=color, linestyle="--", label=f"{label}, full masks")
+                axis.axhspan(mean - std, mean + std, color=color, alpha=0.12)
     axis.set_xscale("log")
-    budgets = sorted({variant.points.share for variant in table.variants if variant.points})
+    found = {_share(variant) for variant in table.variants}
+    budgets = sorted(share for share in found if share is not None)
     names = [f"{round(share * PIXELS / 100)}\n{share:.2g} %" for share in budgets]
     axis.set_xticks(budgets, names)
     axis.set_xticks([], minor=True)
@@ -290,6 +296,11 @@ def _write_points_figure(table: Table, comparison: Comparison, path: Path) -> No
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
     save_figure(figure, path)
+
+
+def _share(variant: Variant) -> float | None:
+    """Percent of the pixels that are labeled; None for whole masks."""
+    return variant.points.share if variant.points else None
 
 
 def _text(mean: float | None, std: float | None) -> str:
@@ -307,9 +318,12 @@ def write_figure(table: Table, comparison: Comparison, path: Path) -> None:
     axis = figure.subplots()
     column = comparison.columns.index("mIoU")
     for place, (model, cells) in enumerate(zip(comparison.models, comparison.cells, strict=True)):
-        points = [100 * run.scores[comparison.kind].overall["mIoU"] for run in model.runs]
+        found = [run.scores[comparison.kind].overall["mIoU"] for run in model.runs]
+        points = [100 * miou for miou in found if miou is not None]
         axis.plot([place] * len(points), points, "o", color="tab:blue", alpha=0.5)
         cell = cells[column]
+        if cell.mean is None:
+            continue
         deviation = 100 * (cell.std or 0)
         axis.errorbar(place, 100 * cell.mean, deviation, fmt="_", color="black", capsize=5, ms=18)
     names = [variant.name.replace(" + ", "\n+ ") for variant in table.variants]

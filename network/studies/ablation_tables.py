@@ -31,7 +31,7 @@ class Variant:
     @property
     def labels(self) -> str | None:
         """The folder of its points, beside that of the masks."""
-        return self.points and f"study_{self.points.mode}_{self.points.share:.4g}"
+        return f"study_{self.points.mode}_{self.points.share:.4g}" if self.points else None
 
     @property
     def slug(self) -> str:

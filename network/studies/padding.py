@@ -177,9 +177,17 @@ def _row(data: str, trained: str, experiment: Experiment, output: Path, summary:
         trained=trained,
         ignored=summary.scores,
         scored=summary.other_padding or summary.scores,
-        share=read_provenance(experiment.root / mask_folder).padding_share,
+        share=_padding_share(experiment.root / mask_folder),
         called_first=float(called[0] / max(1, called.sum())),
     )
+
+
+def _padding_share(folder: Path) -> float:
+    """The share of padding in the patches of a folder that this study has cut."""
+    provenance = read_provenance(folder)
+    if provenance is None or provenance.padding_share is None:
+        raise InputError(folder, "does not say how it was cut", "delete it; it is cut again")
+    return provenance.padding_share
 
 
 def geometry_table() -> str:
@@ -206,7 +214,7 @@ def results_table(rows: Sequence[Row]) -> str:
     for row in rows:
         for test, scores in (("ignored", row.ignored), ("ImSurf", row.scored)):
             means = [*(scores.overall[name] for name in MAIN), scores.by_class["F1"][0]]
-            cells = " | ".join(f"{100 * value:.1f}" for value in means)
+            cells = " | ".join("-" if v is None else f"{100 * v:.1f}" for v in means)
             lines.append(
                 f"| {row.data} ({100 * row.share:.1f} %) | {_TRAINED[row.trained]} | {test} | "
                 f"{cells} | {100 * row.called_first:.1f} |"
