@@ -123,7 +123,7 @@ def test_wrong_masks(root, masks, tmp_path, spoil, words):
 
 
 def test_an_incomplete_test_folder(root, masks, tmp_path):
-    with pytest.raises(InputError, match=r"3 test images, loveda has 1796.*--any-count"):
+    with pytest.raises(InputError, match=r"3 test images, loveda has 1796.*any_count=True"):
         write_submission(LOVEDA_SERVER, root, masks, tmp_path / "out.zip")
 
 

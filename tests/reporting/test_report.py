@@ -182,7 +182,7 @@ def test_the_largest_pictures_that_fit(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "MAX_BYTES", large - 1)
     assert finished.write(tmp_path / "small.html", heatmaps=0).stat().st_size < large
     monkeypatch.setattr(page, "MAX_BYTES", 1000)
-    with pytest.raises(InputError, match="--images 20: the page gets larger"):
+    with pytest.raises(InputError, match="images=20: the page gets larger"):
         finished.write(tmp_path / "none.html")
     assert not (tmp_path / "none.html").exists()
 
