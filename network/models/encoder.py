@@ -146,7 +146,12 @@ def _checkpoint_blocks(name: str, body: nn.Module) -> None:
 
 
 def _check_known(name: str) -> None:
-    if not timm.is_model(name):
+    try:
+        is_known = timm.is_model(name)  # whatever weights it names after a dot
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:  # of no such weights
+        is_known = False
+    if not is_known:
         known = timm.list_models() + timm.list_pretrained()
         raise InputError(f"encoder '{name}'", f"timm has no such model{nearest(name, known)}")
 

@@ -160,6 +160,7 @@ def test_weights_for_the_same_bands(tmp_path):
     [
         ("convnext_bsae", "did you mean 'convnext_base'"),
         ("vit_tiny_patch16_224", "strides"),
+        ("resnet18.a1_in1", "did you mean 'resnet18.a1_in1k'"),
         ("none_at_all_xyz", "timm has no such model"),
     ],
 )
