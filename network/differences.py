@@ -40,8 +40,9 @@ def training_settings(model: nn.Module) -> frozenset[str]:
     Args:
         model: whose class says so; else the names that all networks here have in common count.
     """
-    known = isinstance(model, DescribedNetwork)
-    return model.training_settings if known else Segmenter.training_settings
+    if isinstance(model, DescribedNetwork):
+        return model.training_settings
+    return Segmenter.training_settings
 
 
 def changes_predictions(

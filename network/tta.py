@@ -1,6 +1,6 @@
 """Test-time augmentation: views of an image, and the mean of their logits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -63,9 +63,13 @@ def mean_logits(
         max_pixels: how many pixels ``predict`` is given at once; views of one size are batched
             up to it, and images of a larger scale split. By default those of ``image``.
     """
+    max_pixels = max_pixels or image[:, 0].numel()
+    return _total(_by_scale(predict, image, views, max_pixels)) / len(views)
+
+
+def _by_scale(predict: Predict, image: Tensor, views: Views, max_pixels: int) -> Iterator[Tensor]:
+    """Of each scale the sum of the logits of its views, at the size of ``image``."""
     height, width = image.shape[-2:]
-    max_pixels = max_pixels or len(image) * height * width
-    total = None
     for scale in views.scales:
         resized = _resize(image, (round(height * scale), round(width * scale)))
         count = max(1, max_pixels // resized[0, 0].numel())
@@ -73,9 +77,7 @@ def mean_logits(
             _sum_over(views.symmetries, predict, images, max_pixels)
             for images in resized.split(count)
         ]
-        logits = _resize(torch.cat(parts), (height, width))
-        total = logits if total is None else total + logits
-    return total / len(views)
+        yield _resize(torch.cat(parts), (height, width))
 
 
 def patched_logits(
@@ -118,6 +120,7 @@ def patched_logits(
                 total = logits.new_zeros(1, logits.shape[1], height, width)
             for (rows, columns), part in zip(some, logits, strict=True):
                 total[0, :, rows, columns] += part
+    assert total is not None  # there is no image without a patch
     # In place: a large image has no room for a copy.
     return total.div_(rows_seen.to(total)[:, None]).div_(columns_seen.to(total))
 
@@ -126,8 +129,14 @@ def _sum_over(
     symmetries: ttach.Compose, predict: Predict, images: Tensor, max_pixels: int
 ) -> Tensor:
     """Sum of the float32 logits of all ``symmetries``, turned back; (b, k, h, w)."""
+    return _total(_upright(symmetries, predict, images, max_pixels))
+
+
+def _upright(
+    symmetries: ttach.Compose, predict: Predict, images: Tensor, max_pixels: int
+) -> Iterator[Tensor]:
+    """The terms of :func:`_sum_over`, one by one."""
     at_once = max(1, max_pixels // images[:, 0].numel())
-    total = None
     augmented = [(view, view.augment_image(images)) for view in symmetries]
     # A quarter turn swaps the sides of an image.
     augmented.sort(key=lambda pair: pair[1].shape)
@@ -137,8 +146,14 @@ def _sum_over(
             some = pairs[start : start + at_once]
             logits = predict(torch.cat([turned for _, turned in some])).float()
             for (view, _), part in zip(some, logits.chunk(len(some)), strict=True):
-                upright = view.deaugment_mask(part)
-                total = upright if total is None else total + upright
+                yield view.deaugment_mask(part)
+
+
+def _total(terms: Iterator[Tensor]) -> Tensor:
+    """Their sum; unlike ``functools.reduce``, it keeps no former sum while the next is made."""
+    total = next(terms)
+    for term in terms:
+        total = total + term
     return total
 
 

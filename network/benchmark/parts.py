@@ -124,9 +124,7 @@ def _run(
     options = (labels, loss.ignore_index, loss.smoothing)
     if model.has_aux:
         timeline.run("auxiliary loss", lambda x: [cross_entropy(x, *options)], aux_logits)
-    timeline.run(
-        "heatmap losses", lambda *h: total(loss.heatmap_parts(list(h), *options)), *heatmaps
-    )
+    timeline.run("heatmap losses", lambda *h: total(loss.heatmap_parts(list(h), labels)), *heatmaps)
     timeline.run("Fisher losses", lambda *c: total(loss.fisher_parts(list(c))), *embeddings)
 
     score, count = heatmaps[-1].flatten(2), selected_pixels(h * w, layer.topk_ratio)

@@ -3,6 +3,9 @@
 Source: arXiv 2512.20255, section 3; the auxiliary term is the released code's.
 """
 
+from functools import reduce
+
+import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
@@ -46,24 +49,24 @@ class BiCoRLoss(JointLoss):
         """
         parts = super().forward(output, labels)
         if self.heatmap and output.heatmaps:
-            options = (labels, self.ignore_index, self.smoothing)
-            parts |= self.heatmap_parts(output.heatmaps, *options)
+            parts |= self.heatmap_parts(output.heatmaps, labels)
         if output.class_embeddings:
             parts |= self.fisher_parts(output.class_embeddings)
         return parts
 
-    def heatmap_parts(self, heatmaps: list[Tensor], labels: Tensor, *options) -> dict[str, Tensor]:
+    def heatmap_parts(self, heatmaps: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
         """Heatmap logits (b, k, h, w) of each layer, resized to the labels (b, H, W)."""
         size = labels.shape[-2:]
         losses = [
             cross_entropy_and_dice(
                 nnf.interpolate(heatmap, size=size, mode="bilinear", align_corners=False),
                 labels,
-                *options,
+                self.ignore_index,
+                self.smoothing,
             )
             for heatmap in heatmaps
         ]
-        ce, dice = (sum(terms) for terms in zip(*losses, strict=True))
+        ce, dice = (reduce(torch.add, terms) for terms in zip(*losses, strict=True))
         return {"heatmap_ce": self.heatmap * ce, "heatmap_dice": self.heatmap * dice}
 
     def fisher_parts(self, class_embeddings: list[Tensor]) -> dict[str, Tensor]:
@@ -71,7 +74,7 @@ class BiCoRLoss(JointLoss):
         layers = [fisher_loss(e, pairwise=self.fisher_pairwise) for e in class_embeddings]
         parts = {}
         if self.fisher:
-            parts["fisher"] = self.fisher * sum(layers)
+            parts["fisher"] = self.fisher * reduce(torch.add, layers)
         if self.fisher_last:
             parts["fisher_last"] = self.fisher_last * layers[-1]
         return parts

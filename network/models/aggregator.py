@@ -3,7 +3,9 @@
 Source: arXiv 2512.20255, section 3; the same function as the released code, in a cheaper order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from typing import cast
 
 import torch
 import torch.nn.functional as nnf
@@ -23,7 +25,9 @@ class Aggregator(nn.Module):
 
     def __init__(self, channels: Sequence[int], dim: int):
         super().__init__()
-        self.projections = nn.ModuleList(nn.Linear(c, dim) for c in channels)
+        projections = nn.ModuleList(nn.Linear(c, dim) for c in channels)
+        # torch has no type for a ModuleList of one kind of modules.
+        self.projections = cast("Iterable[nn.Linear]", projections)
         # Its input is the concatenation of the projected stages, deepest first.
         self.fuse = nn.Linear(dim * len(channels), dim, bias=False)
 
@@ -32,25 +36,34 @@ class Aggregator(nn.Module):
         size = stages[0].shape[-2:]
         slices = self.fuse.weight.chunk(len(stages), dim=1)[::-1]  # shallow to deep, (d, d) each
         # A bias is the same at every pixel, so that resizing leaves it alone: added once.
-        bias = sum(
+        shifts = (
             fuse @ projection.bias
             for fuse, projection in zip(slices, self.projections, strict=True)
         )
-        total = None
-        for stage, projection, fuse in zip(stages, self.projections, slices, strict=True):
-            pixels = stage.permute(0, 2, 3, 1)  # (b, h_i, w_i, c_i)
-            if pixels[..., 0].numel() > pixels.shape[-1]:
-                weight = fuse @ projection.weight  # (d, c_i), cheaper than a map of d channels
-                features = nnf.linear(pixels, weight, bias if total is None else None)
-            else:
-                features = nnf.linear(nnf.linear(pixels, projection.weight), fuse)
-                if total is None:
-                    features = features + bias
-            if total is None:
-                total = features
-            else:
-                total += _resize(features, size)  # in place: nothing keeps the partial sums
+        bias = reduce(torch.add, shifts)
+        first, *deeper = zip(stages, self.projections, slices, strict=True)
+        total = _project(*first, bias)
+        for stage, projection, fuse in deeper:
+            features = _project(stage, projection, fuse)
+            total += _resize(features, size)  # in place: nothing keeps the partial sums
         return total
+
+
+def _project(
+    stage: Tensor, projection: nn.Linear, fuse: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Stage (b, c_i, h_i, w_i) -> its part of the features (b, h_i, w_i, d).
+
+    Args:
+        fuse: (d, d), what the second Linear does to this stage.
+        bias: (d,), added to the result.
+    """
+    pixels = stage.permute(0, 2, 3, 1)  # (b, h_i, w_i, c_i)
+    if pixels[..., 0].numel() > pixels.shape[-1]:
+        weight = fuse @ projection.weight  # (d, c_i), cheaper than a map of d channels
+        return nnf.linear(pixels, weight, bias)
+    features = nnf.linear(nnf.linear(pixels, projection.weight), fuse)
+    return features if bias is None else features + bias
 
 
 def _resize(features: Tensor, size: torch.Size) -> Tensor:

@@ -209,5 +209,6 @@ class BiCoRSeg(Segmenter):
 
     def _aux(self, fused: Tensor) -> Tensor:
         """Unrefined features against the learned start of the embeddings, which it leaves alone."""
+        assert self.aux_classifier is not None  # has_aux says so
         vectors = self.aux_classifier(self.class_embeddings.detach())[None]
         return self.run(self.head.segment, fused, vectors)

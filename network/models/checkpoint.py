@@ -293,6 +293,7 @@ def _floats(state: Any, name: str) -> Iterator[tuple[str, Tensor]]:
             # Of 8 bits torch does not know what is finite.
             yield name, state.detach().float() if state.element_size() == 1 else state.detach()
         return
+    entries: Iterable[tuple[Any, Any]]
     if isinstance(state, Mapping):
         entries = state.items()
     elif isinstance(state, list | tuple):

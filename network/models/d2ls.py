@@ -72,6 +72,8 @@ class MLP(nn.Module):
 class FourierPosition(nn.Module):
     """Random Fourier features of the pixel centers; a fixed draw, saved with the weights."""
 
+    frequencies: Tensor
+
     def __init__(self, dim: int):
         super().__init__()
         self.register_buffer("frequencies", torch.randn(2, dim // 2))
@@ -189,6 +191,8 @@ class D2LS(Segmenter):
     Raises:
         InputError: a value is out of range, or see :class:`Encoder`.
     """
+
+    class_embeddings: Tensor
 
     def __init__(
         self,

@@ -4,14 +4,16 @@ Source: timm, ``features_only=True``. For ConvNeXt these are the raw outputs of 
 """
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 from urllib.request import getproxies
 
 import huggingface_hub
 import timm
 import torch
-from timm.models import is_model_in_modules
+from timm.models import FeatureDictNet, FeatureInfo, is_model_in_modules
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -52,14 +54,14 @@ class Encoder(nn.Module):
         bands: int = 3,
     ):
         super().__init__()
-        options = {"features_only": True, "out_indices": _pyramid_indices(name)}
+        options: dict[str, Any] = {"features_only": True, "out_indices": _pyramid_indices(name)}
         options |= {"in_chans": bands, **any_size_options(name)}
         if drop_path:
             options["drop_path_rate"] = drop_path
         self.body = _load_body(name, weights, options)
         if checkpoint:
-            _checkpoint_blocks(self.body)
-        self.channels: list[int] = self.body.feature_info.channels()
+            _checkpoint_blocks(name, self.body)
+        self.channels: list[int] = _feature_info(self.body).channels()
         # Swin and its kin give (b, h, w, c).
         self.is_channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
 
@@ -85,8 +87,8 @@ class DenseEncoder(nn.Module):
     def __init__(self, name: str, weights: str | None = "imagenet"):
         super().__init__()
         _check_known(name)
-        options = {"num_classes": 0, "global_pool": "", "output_stride": DENSE_STRIDE}
-        options |= {"in_chans": 3}
+        options: dict[str, Any] = {"num_classes": 0, "global_pool": "", "in_chans": 3}
+        options |= {"output_stride": DENSE_STRIDE}
         needed = (
             f"encoder '{name}': timm cannot build it with output stride {DENSE_STRIDE}; choose "
             "another such as repvgg_b1g4.rvgg_in1k or resnet50.a1_in1k"
@@ -113,7 +115,7 @@ class DenseEncoder(nn.Module):
         return self.body(image)
 
 
-def any_size_options(name: str) -> dict:
+def any_size_options(name: str) -> dict[str, Any]:
     """What timm must be told so that the network takes images of any size."""
     modules = ("swin_transformer", "swin_transformer_v2")
     is_swin = is_model_in_modules(name.partition(".")[0], modules)
@@ -125,19 +127,41 @@ def pretrained_tensors(name: str, weights: str, bands: int) -> dict[str, Tensor]
     return _load_body(name, weights, {"features_only": True, "in_chans": bands}).state_dict()
 
 
-def _checkpoint_blocks(body: nn.Module) -> None:
-    stages = [m for m in body.modules() if m is not body and hasattr(m, "grad_checkpointing")]
+def _checkpoint_blocks(name: str, body: nn.Module) -> None:
+    stages: list[Any] = [
+        m for m in body.modules() if m is not body and hasattr(m, "grad_checkpointing")
+    ]
     for stage in stages:
         stage.grad_checkpointing = True
-    if not stages:
-        # timm then checkpoints the parts between the maps, which saves less.
-        body.set_grad_checkpointing(True)
+    if stages:
+        return
+    if not isinstance(body, FeatureDictNet):
+        raise InputError(
+            f"encoder '{name}'",
+            "timm cannot compute its blocks again in the backward pass",
+            "give model.checkpoint_encoder=False",
+        )
+    # timm then checkpoints the parts between the maps, which saves less.
+    body.set_grad_checkpointing(True)
 
 
 def _check_known(name: str) -> None:
-    if not timm.is_model(name):
+    try:
+        is_known = timm.is_model(name)  # whatever weights it names after a dot
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:  # of no such weights
+        is_known = False
+    if not is_known:
         known = timm.list_models() + timm.list_pretrained()
         raise InputError(f"encoder '{name}'", f"timm has no such model{nearest(name, known)}")
+
+
+def _feature_info(network: nn.Module) -> FeatureInfo:
+    """What timm says of the maps of a network that it built with ``features_only``."""
+    info = network.feature_info
+    if not isinstance(info, FeatureInfo):
+        raise AttributeError("it does not say which maps it has")
+    return info
 
 
 def _pyramid_indices(name: str) -> tuple[int, ...]:
@@ -147,7 +171,7 @@ def _pyramid_indices(name: str) -> tuple[int, ...]:
     try:
         with torch.device("meta"):
             network = timm.create_model(name, features_only=True, **options)
-            strides = network.feature_info.reduction()
+            strides = _feature_info(network).reduction()
     except (RuntimeError, AttributeError) as error:
         raise InputError(f"encoder '{name}'", f"timm gives no feature pyramid ({error})") from error
     if not set(STRIDES) <= set(strides):
@@ -156,7 +180,8 @@ def _pyramid_indices(name: str) -> tuple[int, ...]:
             f"its maps have strides {strides}, but {list(STRIDES)} are needed",
             "choose a pyramid encoder such as convnext_base.fb_in1k or resnet18.a1_in1k",
         )
-    if timm.get_pretrained_cfg(name).fixed_input_size:
+    known = timm.get_pretrained_cfg(name)  # None: one registered without any
+    if known is None or known.fixed_input_size:
         _check_any_size(name, network)
     return tuple(strides.index(stride) for stride in STRIDES)
 
@@ -173,7 +198,7 @@ def _check_any_size(name: str, network: nn.Module) -> None:
         ) from error
 
 
-def _load_body(name: str, weights: str | None, options: dict) -> nn.Module:
+def _load_body(name: str, weights: str | None, options: Mapping[str, Any]) -> nn.Module:
     if weights is None:
         return timm.create_model(name, **options)
     if weights != "imagenet":
@@ -184,7 +209,7 @@ def _load_body(name: str, weights: str | None, options: dict) -> nn.Module:
     return _download(name, options)
 
 
-def _load_file(name: str, path: Path, options: dict) -> nn.Module:
+def _load_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
     state = read_tensors(path)
     if is_torchvision_convnext(state):
         state = from_torchvision_convnext(state)
@@ -214,9 +239,14 @@ def _load_file(name: str, path: Path, options: dict) -> nn.Module:
     return body
 
 
-def _first_convolution(name: str, path: Path, state: dict, options: dict) -> dict:
+def _first_convolution(
+    name: str, path: Path, state: Mapping[str, Tensor], options: Mapping[str, Any]
+) -> dict[str, None]:
     """What timm must be told where the file's first convolution already has the right bands."""
-    first = timm.get_pretrained_cfg(name).first_conv
+    known = timm.get_pretrained_cfg(name)
+    first = known.first_conv if known else None
+    # RepVGG and its kin have several, side by side, which timm's type does not say.
+    first = next(iter(first), None) if isinstance(first, list | tuple) else first
     weight = state.get(f"{first}.weight")
     if weight is None or weight.ndim != 4:
         return {}
@@ -230,8 +260,9 @@ def _first_convolution(name: str, path: Path, state: dict, options: dict) -> dic
     return {"first_conv": None} if found == bands else {}
 
 
-def _download(name: str, options: dict) -> nn.Module:
-    repository = timm.get_pretrained_cfg(name).hf_hub_id
+def _download(name: str, options: Mapping[str, Any]) -> nn.Module:
+    known = timm.get_pretrained_cfg(name)
+    repository = known.hf_hub_id if known else None
     if not repository:
         raise InputError(
             f"encoder '{name}'",

@@ -9,6 +9,7 @@ Its weights: save ``RepVGG-B1g2-train.pth`` of github.com/DingXiaoH/RepVGG as
 """
 
 import re
+from typing import Any
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
@@ -65,7 +66,7 @@ def from_reference_repvgg(state: dict[str, Tensor], model: nn.Module | None = No
 
 
 @register_model
-def repvgg_b1g2(pretrained: bool = False, **kwargs) -> ByobNet:
+def repvgg_b1g2(pretrained: bool = False, **kwargs: Any) -> ByobNet:
     """RepVGG-B1g2; the arguments are those of timm's models."""
     return build_model_with_cfg(
         ByobNet,

@@ -70,7 +70,7 @@ class Segmenter(nn.Module):
         return part(*inputs)
 
 
-def check_setting(name: str, value: float, is_right: bool, expected: str) -> None:
+def check_setting(name: str, value: object, is_right: bool, expected: str) -> None:
     """Raise an :class:`InputError` that names the setting of a model."""
     if not is_right:
         raise InputError(f"model.{name}={value}", f"must be {expected}")

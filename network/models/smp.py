@@ -106,8 +106,9 @@ def _load_encoder(network: nn.Module, name: str, weights: str, bands: int) -> No
             "use model.weights=None, or another encoder",
         )
     found = pretrained_tensors(name, weights, bands)
+    features = network.get_submodule("model")  # timm's own network
     # A network that looks at fewer stages has fewer of the tensors.
-    wanted = network.model.state_dict()
+    wanted = features.state_dict()
     missing = sorted(wanted.keys() - found.keys())
     if missing:
         raise InputError(
@@ -115,4 +116,4 @@ def _load_encoder(network: nn.Module, name: str, weights: str, bands: int) -> No
             f"no pretrained {missing[0]} ({len(missing)} of {len(wanted)} tensors)",
             "use model.weights=None",
         )
-    network.model.load_state_dict({key: found[key] for key in wanted})
+    features.load_state_dict({key: found[key] for key in wanted})

@@ -50,7 +50,8 @@ class TransposedConvNet(Segmenter):
         for module in (*self.decoder.modules(), self.classifier):
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.classifier.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
         """Stages, each (b, c_i, h_i, w_i) -> logits at four times the first stage's size."""

@@ -72,8 +72,9 @@ def take_weights(
     expected = model.state_dict()
     found = _aligned(weights_for(model, state, path), expected)
     found = {n: v for n, v in found.items() if n in expected and kind_of(v) == kind_of(expected[n])}
-    pairs = _pairs(own, theirs or ())
     is_same = theirs is None or list(own) == list(theirs)
+    theirs = theirs or ()
+    pairs = _pairs(own, theirs)
     new: dict[str, Tensor] = {}
     whole, by_class = [], []
     for name, value in found.items():

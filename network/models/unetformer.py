@@ -41,6 +41,8 @@ def _separable(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 class WindowAttention(nn.Module):
     """Self-attention of n heads within windows, with a learned bias for each relative position."""
 
+    position_index: Tensor
+
     def __init__(self, dim: int):
         super().__init__()
         self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=False)
@@ -203,7 +205,7 @@ class UNetFormer(Segmenter):
             x = block(join(x, stage))
             maps.append(x)
         logits = self._upsample(self.classifier(self.refine(x, shallow)), shallow)
-        if not (self.training and self.has_aux):
+        if self.aux_classifier is None or not (self.training and self.has_aux):
             return SegOutput(logits)
         joined = sum(_resize(one, maps[-1]) for one in maps)
         return SegOutput(logits, self._upsample(self.aux_classifier(joined), shallow))

@@ -9,6 +9,7 @@ from pytorch_lightning.callbacks import Callback
 from network.config import Experiment, settings
 from network.errors import InputError
 from network.evaluation.protocol import INIT_KEY, file_hash
+from network.training.data import SegmentationData
 from network.training.processes import gathered, is_connected, raise_together
 
 _OWN = {"data.root", "data.workers"}
@@ -31,11 +32,11 @@ class Agreement(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if not is_connected():
             return
-        facts = gathered(self._facts(trainer.datamodule, pl_module))
+        facts = gathered(self._facts(SegmentationData.of(trainer), pl_module))
         raise_together(_difference(facts))
         self.run = Path(gathered(str(self.run))[0])
 
-    def _facts(self, data: Any, task: Any) -> dict[str, Any]:
+    def _facts(self, data: SegmentationData, task: Any) -> dict[str, Any]:
         chosen = settings(self.experiment)
         facts = {key: value for key, value in chosen.items() if key not in _OWN}
         facts["classes"] = self.experiment.dataset.classes

@@ -1,12 +1,14 @@
 """The images that a training reads: found, checked and loaded."""
 
 from functools import cached_property
+from typing import Self
 
 import pytorch_lightning as pl
+from pytorch_lightning.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader
 
 from network.config import Experiment
-from network.datasets.loaders import EpochSampler, evaluation_loader, make_loader
+from network.datasets.loaders import EpochSampler, WorkerOptions, evaluation_loader, make_loader
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import (
     Labels,
@@ -20,6 +22,13 @@ from network.errors import InputError, warn
 from network.points.labels import POINTS, dense_counts
 from network.rasters.header import read_header
 from network.rasters.place import ground_resolution
+
+
+def epochs_done(trainer: pl.Trainer) -> int:
+    """How many epochs are finished, in a resumed run with those of before."""
+    current = trainer.fit_loop.epoch_progress.current
+    assert isinstance(current, _ProcessedTracker)
+    return current.processed
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -54,6 +63,14 @@ class SegmentationData(pl.LightningDataModule):
                 f"only {count} training images in {experiment.root} for each process",
                 "lower it, or raise data.repeat",
             )
+
+    @classmethod
+    def of(cls, trainer: pl.Trainer) -> Self:
+        """The data of a training."""
+        # A connector of the trainer sets it, which its type does not say.
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, cls)
+        return data
 
     def _check_folders(self, trained: DatasetInfo) -> None:
         experiment = self.experiment
@@ -110,7 +127,7 @@ class SegmentationData(pl.LightningDataModule):
         sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
         if self.trainer:
             # Workers begin to read before Lightning tells a resumed sampler its epoch.
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+            sampler.set_epoch(epochs_done(self.trainer))
         return make_loader(
             dataset,
             batch_size=data.batch_size,
@@ -158,7 +175,7 @@ class SegmentationData(pl.LightningDataModule):
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _worker_options(self) -> dict:
+    def _worker_options(self) -> WorkerOptions:
         workers = self.experiment.data.workers
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": on_gpu}

@@ -1,6 +1,7 @@
 """AdamW, optionally in Lookahead, and the schedule of the learning rate."""
 
 from math import cos, pi
+from typing import Any
 
 import torch
 from catalyst.contrib.optimizers.lookahead import Lookahead as CatalystLookahead
@@ -8,6 +9,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
+from network.errors import InputError
 from network.settings import Optim
 
 
@@ -50,10 +52,13 @@ def build_optimizer(network: nn.Module, optim: Optim) -> tuple[Optimizer, LRSche
 
     Args:
         network: with an ``encoder``, if that has a learning rate of its own.
+
+    Raises:
+        InputError: it has none.
     """
-    encoder = set(network.encoder.parameters()) if optim.encoder_lr is not None else set()
+    encoder = set() if optim.encoder_lr is None else _encoder_parameters(network, optim.encoder_lr)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [{"params": [p for p in trainable if p not in encoder]}]
+    groups: list[dict[str, Any]] = [{"params": [p for p in trainable if p not in encoder]}]
     if encoder:
         of_encoder = [p for p in trainable if p in encoder]
         groups.append({"params": of_encoder, "lr": optim.encoder_lr})
@@ -63,6 +68,15 @@ def build_optimizer(network: nn.Module, optim: Optim) -> tuple[Optimizer, LRSche
     if optim.step:
         return optimizer, StepLR(optimizer, optim.step)
     return optimizer, CosineAnnealingLR(optimizer, T_max=optim.epochs, eta_min=optim.min_lr)
+
+
+def _encoder_parameters(network: nn.Module, rate: float) -> set[nn.Parameter]:
+    encoder: nn.Module | None = getattr(network, "encoder", None)
+    if encoder is None:
+        raise InputError(
+            f"optim.encoder_lr={rate}", "this network has no encoder", "give optim.encoder_lr=None"
+        )
+    return set(encoder.parameters())
 
 
 def cosine_rate(rate: float, optim: Optim, epoch: int) -> float:

@@ -24,7 +24,7 @@ from network.models.checkpoint import (
     load_weights,
     read_checkpoint,
 )
-from network.training.data import SegmentationData
+from network.training.data import SegmentationData, epochs_done
 from network.training.optim import build_optimizer, extend_schedule
 from network.training.run_files import RunCheckpoint
 from network.training.task import SegmentationTask
@@ -73,7 +73,7 @@ def open_run(experiment: Experiment, path: Path) -> Resumed:
         isinstance(name, str) and TASK_PREFIX in name for name in weights
     ):
         raise InputError(path, "not a run of this project", "only the test scripts can read it")
-    epoch = content.get("epoch")
+    epoch: Any = content.get("epoch")
     _require(type(epoch) is int and epoch >= 0, path, f"epoch is {epoch!r}")
     epochs = experiment.optim.epochs
     planned = content.get(SETTINGS_KEY, {}).get(EPOCHS_KEY, epochs)
@@ -223,7 +223,8 @@ def _fits(value: object, parameter: Tensor) -> bool:
 
 
 def _check_scheduler(resumed: Resumed, scheduler: LRScheduler) -> None:
-    path, states = resumed.path, resumed.content.get("lr_schedulers")
+    path = resumed.path
+    states: Any = resumed.content.get("lr_schedulers")
     _require(
         isinstance(states, list) and len(states) == 1 and isinstance(states[0], Mapping),
         path,
@@ -256,11 +257,12 @@ def _check_scheduler(resumed: Resumed, scheduler: LRScheduler) -> None:
 
 
 def _check_loops(resumed: Resumed, trainer: pl.Trainer) -> None:
-    path, loops = resumed.path, resumed.content.get("loops")
+    path = resumed.path
+    loops: Any = resumed.content.get("loops")
     try:
         # Lightning does this again later; here it is known whose fault it is.
         trainer.fit_loop.load_state_dict(deepcopy(loops["fit_loop"]))
-        done = trainer.fit_loop.epoch_progress.current.processed
+        done = epochs_done(trainer)
         steps = trainer.fit_loop.epoch_loop.global_step
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         _require(False, path, f"count of epochs and steps is missing or damaged ({error!r})")
@@ -273,10 +275,10 @@ def _check_loops(resumed: Resumed, trainer: pl.Trainer) -> None:
 def _check_callbacks(resumed: Resumed, trainer: pl.Trainer) -> None:
     """The best score so far, without which a worse epoch would replace ``best.ckpt``."""
     saved = resumed.content.get("callbacks")
-    for callback in trainer.callbacks:
+    for callback in trainer.checkpoint_callbacks:
         if not isinstance(callback, RunCheckpoint) or not callback.monitor:
             continue
-        state = saved.get(callback.state_key) if isinstance(saved, Mapping) else None
+        state: Any = saved.get(callback.state_key) if isinstance(saved, Mapping) else None
         _require(
             isinstance(state, Mapping)
             and {"best_model_score", "best_model_path", "best_k_models"} <= state.keys(),

@@ -44,7 +44,8 @@ class CheckpointFiles(CheckpointIO):
         """
         with replacing(Path(path)) as partial, partial.open("wb", buffering=0) as file:
             writer = _Writer(file)
-            torch.save(checkpoint, writer)
+            # It writes and flushes, which is all that torch asks of a file.
+            torch.save(checkpoint, writer)  # type: ignore[arg-type]
             if writer.error:
                 raise writer.error
 
@@ -83,10 +84,31 @@ class _Writer:
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """The checkpoint ``<run>/<name>.ckpt``, replaced by each better or, unmonitored, newer one."""
+    """The checkpoint ``<run>/<name>.ckpt``, replaced by each better or, unmonitored, newer one.
 
-    def __init__(self, run: Path, name: str, **options):
-        super().__init__(run, name, enable_version_counter=False, **options)
+    Args:
+        monitor, mode, save_weights_only, save_on_train_epoch_end: Lightning's.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        name: str,
+        *,
+        monitor: str | None = None,
+        mode: str = "min",
+        save_weights_only: bool = False,
+        save_on_train_epoch_end: bool | None = None,
+    ):
+        super().__init__(
+            run,
+            name,
+            monitor=monitor,
+            mode=mode,
+            save_weights_only=save_weights_only,
+            save_on_train_epoch_end=save_on_train_epoch_end,
+            enable_version_counter=False,
+        )
         self._unbounded: frozenset[str] = frozenset()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -99,6 +121,7 @@ class RunCheckpoint(ModelCheckpoint):
         # Lightning forgets the best score when the folder was moved, and would overwrite it.
         state = {**state_dict, "dirpath": self.dirpath}
         if state["best_model_path"]:
+            assert self.dirpath is not None  # the folder of the run
             best = str(Path(self.dirpath) / Path(state["best_model_path"]).name)
             state["best_model_path"] = best
             if state["best_k_models"]:

@@ -1,8 +1,8 @@
 """The Lightning task: one model, one loss, the metrics of each epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -20,6 +20,7 @@ from network.evaluation.protocol import PROCESSES_KEY, training_settings
 from network.evaluation.scores import MAIN, Scores, compute_scores
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
+from network.training.data import SegmentationData
 from network.training.loss_watch import LossWatch
 from network.training.optim import build_optimizer
 
@@ -33,9 +34,14 @@ def seed_batch(task: pl.LightningModule, seed: int, batch_index: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
 
 
-def _mean(**options) -> MeanMetric:
+def _mean(sync_on_compute: bool = True) -> MeanMetric:
     """A mean that shows what is no number; torchmetrics would leave it out, after a look a step."""
-    return MeanMetric(nan_strategy="disable", **options)
+    return MeanMetric(nan_strategy="disable", sync_on_compute=sync_on_compute)
+
+
+def _no_means() -> MutableMapping[str, MeanMetric]:
+    """A place for means by name; torch has no type for a ModuleDict of one kind of modules."""
+    return cast("MutableMapping[str, MeanMetric]", nn.ModuleDict())
 
 
 class SegmentationTask(pl.LightningModule):
@@ -62,22 +68,22 @@ class SegmentationTask(pl.LightningModule):
         self.val_loss = MeanMetric(nan_strategy=float("inf"))
         self.history: dict[str, Any] = {}  # what else a checkpoint says of its run, see HISTORY
         self.watch = LossWatch()
-        self.train_parts = nn.ModuleDict()  # a mean for each part of the loss, by name
-        self.logged = nn.ModuleDict()
+        self.train_parts = _no_means()  # of each part of the loss
+        self.logged = _no_means()
 
     def configure_optimizers(self) -> tuple[list, list]:
         optimizer, scheduler = build_optimizer(self.model, self.experiment.optim)
         return [optimizer], [scheduler]
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        data = self.trainer.datamodule
+        data = SegmentationData.of(self.trainer)
         known = training_settings(self.experiment, data.train_samples, data.train_digests)
         processes = {PROCESSES_KEY: self.trainer.world_size}
         checkpoint[SETTINGS_KEY] = known | processes | self.history
         checkpoint[CARD_KEY] = make_card(self.experiment, data.ground_resolution).to_plain()
 
     def on_train_epoch_start(self) -> None:
-        self._log_shared({"lr": self.optimizers().param_groups[0]["lr"]})
+        self._log_shared({"lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
 
     def on_train_batch_start(self, batch: dict, batch_index: int) -> None:
         seed_batch(self, self.experiment.seed, batch_index)
@@ -162,7 +168,9 @@ class SegmentationTask(pl.LightningModule):
         self._log_shared(shared, prog_bar=split == "val")
         return scores
 
-    def _log_shared(self, values: Mapping[str, Tensor | float | None], **options) -> None:
+    def _log_shared(
+        self, values: Mapping[str, Tensor | float | None], prog_bar: bool = False
+    ) -> None:
         """Log values that all processes have in common; None is nothing to log.
 
         They are handed over as metrics that do not synchronize: Lightning reduces plain numbers
@@ -175,4 +183,5 @@ class SegmentationTask(pl.LightningModule):
             if key not in self.logged:
                 self.logged[key] = _mean(sync_on_compute=False).to(self.device)
             self.logged[key].update(value)
-            self.log(name, self.logged[key], metric_attribute=f"logged.{key}", **options)
+            mean, place = self.logged[key], f"logged.{key}"
+            self.log(name, mean, metric_attribute=place, prog_bar=prog_bar)

@@ -3,8 +3,9 @@
 import os
 import re
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any, TypedDict, Unpack
 
 import pytorch_lightning as pl
 import timm
@@ -43,6 +44,15 @@ from network.training.task import SegmentationTask
 
 LATEST = "latest"
 STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
+
+
+class DeviceOptions(TypedDict, total=False):
+    """What a training runs on; see :func:`train`."""
+
+    devices: str
+    num_nodes: int
+    strategy: str
+    accelerator: str
 
 
 def train(
@@ -84,11 +94,12 @@ def train(
     path = _resume_path(experiment, resume)
     if init_from:
         check_readable(init_from)
+    place: AbstractContextManager[Path]
     if fast_dev_run:
         place = nullcontext(new_run(experiment))
     else:
         place = resumed_run(path.parent) if path else reserved_run(experiment)
-    options = {
+    options: dict[str, Any] = {
         "accelerator": accelerator,
         "devices": devices,
         "num_nodes": num_nodes,
@@ -122,7 +133,7 @@ def train(
 def _train(
     experiment: Experiment,
     run: Path,
-    options: dict,
+    options: dict[str, Any],
     resumed: Resumed | None,
     init_from: Path | None,
 ) -> Path:
@@ -147,7 +158,8 @@ def _train(
         if told and trainer.is_global_zero:
             print(told)
     try:
-        trainer.fit(task, data, ckpt_path=resumed and resumed.path, weights_only=True)
+        checkpoint = resumed.path if resumed else None
+        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     except SharedError:
         launcher = trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher):
@@ -161,7 +173,7 @@ def _train(
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
-    run = trainer.callbacks[0].run
+    run = next(c.run for c in options["callbacks"] if isinstance(c, Agreement))
     if trainer.is_global_zero and not options["fast_dev_run"]:
         logs = LOGS_DIR / experiment.name / run.name
         _draw(experiment, run, logs, trainer.strategy.root_device)
@@ -169,7 +181,7 @@ def _train(
     return run
 
 
-def _make_trainer(options: dict, folder: Path) -> pl.Trainer:
+def _make_trainer(options: dict[str, Any], folder: Path) -> pl.Trainer:
     """Lightning's trainer; what it leaves or looks for by itself lies in ``folder``."""
     try:
         trainer = pl.Trainer(**options, default_root_dir=folder)
@@ -221,7 +233,7 @@ def _finish(experiment: Experiment, resumed: Resumed, accelerator: str) -> Path:
     return run
 
 
-def train_once(experiment: Experiment, **options) -> Path:
+def train_once(experiment: Experiment, **options: Unpack[DeviceOptions]) -> Path:
     """The folder of a finished run of this experiment: an old one, gone on with, or a new one.
 
     Args:
@@ -290,7 +302,10 @@ def _warn_of_normalization(experiment: Experiment) -> None:
     chosen, data = settings(experiment), experiment.data
     if chosen.get("model.weights") != "imagenet" or not experiment.dataset.is_rgb8:
         return
-    pretrained = timm.get_pretrained_cfg(chosen.get("model.encoder", ""), allow_unregistered=True)
+    try:
+        pretrained = timm.get_pretrained_cfg(chosen.get("model.encoder", ""))
+    except RuntimeError:  # there are no such weights, which the network will say
+        return
     if pretrained is None:
         return
     theirs = (*pretrained.mean, *pretrained.std)

@@ -160,6 +160,7 @@ def test_weights_for_the_same_bands(tmp_path):
     [
         ("convnext_bsae", "did you mean 'convnext_base'"),
         ("vit_tiny_patch16_224", "strides"),
+        ("resnet18.a1_in1", "did you mean 'resnet18.a1_in1k'"),
         ("none_at_all_xyz", "timm has no such model"),
     ],
 )
@@ -171,3 +172,22 @@ def test_wrong_encoder(name, words):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="no such checkpoint"):
         Encoder(NAME, weights=str(tmp_path / "none.pth"))
+
+
+def test_encoder_that_cannot_be_checkpointed():
+    with pytest.raises(InputError, match=r"encoder 'hrnet_w18_small'.*checkpoint_encoder=False"):
+        Encoder("hrnet_w18_small", weights=None, checkpoint=True)
+
+
+def test_encoder_without_known_weights(monkeypatch):
+    monkeypatch.setattr(timm, "get_pretrained_cfg", lambda name: None)
+    assert Encoder(NAME, weights=None).channels
+    with pytest.raises(InputError, match="timm has no ImageNet weights for it"):
+        Encoder(NAME)
+
+
+def test_weights_for_bands_of_several_first_convolutions(tmp_path):
+    name, path = "repvgg_a0", tmp_path / "weights.pth"
+    torch.save(timm.create_model(name, in_chans=4).state_dict(), path)
+    with pytest.raises(InputError, match="weights for 4 bands, the images have 5"):
+        Encoder(name, str(path), bands=5)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
+from network.errors import InputError
 from network.settings import Optim
 from network.training.optim import Lookahead, build_optimizer
 
@@ -108,3 +109,8 @@ def test_steps(lookahead):
         scheduler.step()
     falls = [1, 1, 0.1, 0.1, 0.01]
     assert rates == [pytest.approx([1e-2 * fall, 1e-3 * fall]) for fall in falls]
+
+
+def test_rate_of_an_encoder_that_there_is_not():
+    with pytest.raises(InputError, match=r"optim\.encoder_lr=0\.1: this network has no encoder"):
+        build_optimizer(nn.Linear(1, 1), Optim(encoder_lr=0.1))

@@ -293,6 +293,7 @@ def test_devices_that_are_there(devices):
         ([], ""),
         (["model.encoder=tf_efficientnet_b0.ap_in1k"], "data.mean=(0.5,0.5,0.5) data.std=(0.5,"),
         (["model.encoder=tf_efficientnet_b0.ap_in1k", "model.weights=None"], ""),
+        (["model.encoder=convnext_base.none"], ""),
     ],
 )
 def test_weights_of_another_normalization(capsys, words, told):
