@@ -46,16 +46,6 @@ class ExplainingNetwork(Network, Protocol):
 
 
 @runtime_checkable
-class EncoderNetwork(Network, Protocol):
-    """A network whose encoder can be used on its own."""
-
-    @property
-    def encoder(self) -> nn.Module:
-        """The part that pretrained weights are for."""
-        ...
-
-
-@runtime_checkable
 class DescribedNetwork(Network, Protocol):
     """A network whose class says which of its settings no longer matter once it is trained."""
 
@@ -88,3 +78,17 @@ class CountingLoss(Loss, Protocol):
     def set_class_counts(self, counts: Sequence[int]) -> None:
         """Take the pixels of each class, k numbers, before the first step."""
         ...
+
+
+def encoder_of(model: nn.Module) -> nn.Module | None:
+    """Find the encoder of a network, the part that pretrained weights are for.
+
+    Returns:
+        The submodule or property ``encoder``; None if the network has no such part.
+    """
+    # Not by a protocol: from Python 3.12 on, isinstance() does not see submodules of torch.
+    try:
+        found = model.encoder
+    except AttributeError:
+        return None
+    return found if isinstance(found, nn.Module) else None

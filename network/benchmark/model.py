@@ -16,7 +16,7 @@ from network.benchmark.naive_d2ls import NaiveD2LSOrder
 from network.benchmark.timing import interleave, median, ratio
 from network.compute import arrange, autocast, prepare
 from network.config import Experiment, settings
-from network.contracts import EncoderNetwork
+from network.contracts import encoder_of
 from network.models.output import SegOutput
 from network.models.segmenter import Segmenter
 
@@ -55,7 +55,7 @@ def benchmark_model(case: Case) -> dict:
     torch.manual_seed(0)
     experiment, compute = case.experiment, case.experiment.compute
     model = experiment.build_model(pretrained=False)
-    encoder = model.encoder if isinstance(model, EncoderNetwork) else None
+    encoder = encoder_of(model)
     chosen = settings(experiment)
     row = {
         "model": experiment.name,

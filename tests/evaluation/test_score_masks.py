@@ -143,7 +143,9 @@ def test_scores_of_other_masks_are_refused_until_told_to_delete(finished, masks,
     before = (tmp_path / "out/scores.json").read_bytes()
     labels = read_mask(masks / "test-0-1.png", VAIHINGEN)
     write_image(masks / "test-0-1.png", (labels + 1) % 6)
-    with pytest.raises(InputError, match=r"of other masks \(its checkpoint_sha256 .*overwrite=True"):
+    with pytest.raises(
+        InputError, match=r"of other masks \(its checkpoint_sha256 .*overwrite=True"
+    ):
         score_masks(finished.experiment, masks, tmp_path / "out", split="test")
     assert (tmp_path / "out/scores.json").read_bytes() == before
     score_masks(finished.experiment, masks, tmp_path / "out", split="test", overwrite=True)
