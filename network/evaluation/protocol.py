@@ -36,6 +36,15 @@ HISTORY = (EXTENDED_KEY, INIT_KEY)
 """What a run that goes on keeps of the run before."""
 
 
+# Between the policies of several folders, also in files.
+_AND = " and "
+
+
+def is_known_policy(policy: str) -> bool:
+    """Whether a padding policy, or each of several folders, is known."""
+    return UNKNOWN not in policy.split(_AND)
+
+
 def _provenance(document: Any) -> Provenance | None:
     return None if document is None else Provenance.from_json(document)
 
@@ -64,7 +73,12 @@ class TrainingRecord:
     @property
     def padding(self) -> str:
         """How padding was labeled."""
-        return self.settings.get(PADDING_KEY, UNKNOWN)
+        return str(self.settings.get(PADDING_KEY, UNKNOWN))
+
+    @property
+    def knows_data(self) -> bool:
+        """Whether it says what the run was trained on."""
+        return self.settings.get("data.train", UNKNOWN) != UNKNOWN
 
     @property
     def seed(self) -> int | None:
@@ -218,8 +232,8 @@ def _one_mask_protocol(info: DatasetInfo, samples: Sequence[Sample], kind: str) 
     found = [_of_folder(info, inside, kind, folder) for folder, inside in folders.items()]
     return replace(
         found[0],
-        padding_policy=" and ".join(dict.fromkeys(one.padding_policy for one in found)),
-        tiling=" and ".join(dict.fromkeys(one.tiling for one in found)),
+        padding_policy=_AND.join(dict.fromkeys(one.padding_policy for one in found)),
+        tiling=_AND.join(dict.fromkeys(one.tiling for one in found)),
     )
 
 

@@ -148,7 +148,7 @@ def print_results(protocol: Stamp, summaries: dict[str, Summary]) -> None:
     """A table for each label kind, titled with what it measures."""
     for kind, summary in summaries.items():
         s = summary.scores
-        stated = protocol.comparability(kind)
+        stated = {key: fact.words for key, fact in protocol.comparability(kind).items()}
         title = (
             f"{stated['data set']} {stated['split']}, {kind} masks, {stated['images']} images, "
             f"TTA {stated['TTA']}, padding: {stated['padding']}"

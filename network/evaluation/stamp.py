@@ -9,7 +9,13 @@ from typing import Any
 from network.config import Experiment, settings
 from network.datasets.segmentation import Sample
 from network.evaluation.json_forms import checked
-from network.evaluation.protocol import UNKNOWN, MaskProtocol, TrainingRecord, mask_protocol
+from network.evaluation.protocol import (
+    UNKNOWN,
+    MaskProtocol,
+    TrainingRecord,
+    is_known_policy,
+    mask_protocol,
+)
 
 _PACKAGES = (
     "torch",
@@ -21,9 +27,17 @@ _PACKAGES = (
 )
 
 
-def is_unknown(value: str) -> bool:
-    """Whether a field of :meth:`Stamp.comparability` says that nobody knows."""
-    return UNKNOWN in value.split(" and ") or "(unknown if " in value
+@dataclass(frozen=True)
+class Fact:
+    """One thing that two results must share to stand in one table.
+
+    Attributes:
+        words: what is known of it; equal words are the same thing.
+        is_known: else nobody knows whether it is the same, even where the words are.
+    """
+
+    words: str
+    is_known: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +115,7 @@ class Stamp:
         masks = {kind: replace(m, tiling=m.tiling + note) for kind, m in self.masks.items()}
         return replace(self, masks=masks)
 
-    def comparability(self, kind: str) -> dict[str, str]:
+    def comparability(self, kind: str) -> dict[str, Fact]:
         """What two results must share to stand in one table, by its name.
 
         Args:
@@ -111,26 +125,30 @@ class Stamp:
             KeyError: nothing was tested on this kind.
             TypeError, ValueError, AttributeError: what is said of the training is damaged.
         """
-        masks, views, split = self.masks[kind], self.views, self.split
+        masks, training = self.masks[kind], self.trained
+        views, split = self.views, self.split
         used = ((self.trained_on, "TRAINED ON"), (self.chosen_on, "CHECKPOINT CHOSEN ON"))
         for is_used, words in used:
             unknown = f" (unknown if {words.lower()})"
             split += {True: f" ({words})", False: "", None: unknown}[is_used]
         return {
-            "data set": self.data_set,
-            "split": split,
-            "images": str(self.images),
-            "masks": kind,
-            "labels": self.labels_sha256[kind][:12],
-            "padding": masks.padding_policy,
-            "tiling": masks.tiling,
-            "image files": masks.image_files,
-            "TTA": self.tta + (f" ({views} view{'s' * (views != 1)})" if views else ""),
-            "classes": ", ".join(self.classes),
-            "mean over": ", ".join(self.classes_in_mean),
-            "trained on": self.trained.trained_on(self.data_set),
-            "padding in training": self.trained.padding,
-            "boundary tolerance": f"{self.boundary_tolerance} pixels",
+            "data set": Fact(self.data_set),
+            "split": Fact(split, None not in (self.trained_on, self.chosen_on)),
+            "images": Fact(str(self.images)),
+            "masks": Fact(kind),
+            "labels": Fact(self.labels_sha256[kind][:12]),
+            "padding": Fact(masks.padding_policy, is_known_policy(masks.padding_policy)),
+            "tiling": Fact(masks.tiling),
+            "image files": Fact(masks.image_files),
+            "TTA": Fact(
+                self.tta + (f" ({views} view{'s' * (views != 1)})" if views else ""),
+                self.tta != UNKNOWN,
+            ),
+            "classes": Fact(", ".join(self.classes)),
+            "mean over": Fact(", ".join(self.classes_in_mean)),
+            "trained on": Fact(training.trained_on(self.data_set), training.knows_data),
+            "padding in training": Fact(training.padding, is_known_policy(training.padding)),
+            "boundary tolerance": Fact(f"{self.boundary_tolerance} pixels"),
         }
 
     def to_json(self) -> dict[str, Any]:

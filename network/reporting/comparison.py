@@ -17,7 +17,7 @@ from network.evaluation import bootstrap
 from network.evaluation.records import check_counts, read_records
 from network.evaluation.results import SCORES_FILE, Result, read_result
 from network.evaluation.scores import Scores, Value, class_scores, drawn_scores, overall_scores
-from network.evaluation.stamp import is_unknown
+from network.evaluation.stamp import Fact
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ def check_runs_of_one_model(one: Result, other: Result) -> None:
     ]
     stated = [
         {
-            f"{key} ({kind})": value
+            f"{key} ({kind})": fact.words
             for kind in one.scores.keys() & other.scores.keys()
-            for key, value in result.protocol.comparability(kind).items()
+            for key, fact in result.protocol.comparability(kind).items()
         }
         for result in (one, other)
     ]
@@ -162,17 +162,19 @@ def compare(
         InputError: the protocols differ.
     """
     stated = [
-        model.runs[0].protocol.comparability(kind) | {"without": _left_out(model, kind)}
+        model.runs[0].protocol.comparability(kind) | {"without": Fact(_left_out(model, kind))}
         for model in models
     ]
     by_name = {key: [one[key] for one in stated] for key in stated[0]}
     # What nobody knows of two results is not the same.
     shared = {
-        key: values[0]
-        for key, values in by_name.items()
-        if len(set(values)) == 1 and not is_unknown(values[0])
+        key: facts[0].words
+        for key, facts in by_name.items()
+        if len(set(facts)) == 1 and facts[0].is_known
     }
-    differences = {key: values for key, values in by_name.items() if key not in shared}
+    differences = {
+        key: [fact.words for fact in facts] for key, facts in by_name.items() if key not in shared
+    }
     if differences and not mixed:
         folders = [model.runs[0].folder / SCORES_FILE for model in models]
         key, values = next(iter(differences.items()))

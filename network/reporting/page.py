@@ -239,7 +239,7 @@ def _stated(protocol: Stamp) -> list[tuple[str, str]]:
     by_kind = {kind: protocol.comparability(kind) for kind in kinds}
     rows = []
     for key in next(iter(by_kind.values()), {}):
-        values = {kind: stated[key] for kind, stated in by_kind.items()}
+        values = {kind: stated[key].words for kind, stated in by_kind.items()}
         if key == "masks":
             rows.append((key, ", ".join(kinds)))
         elif len(set(values.values())) == 1:

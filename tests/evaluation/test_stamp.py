@@ -6,7 +6,7 @@ import pytest
 
 from network.datasets.provenance import Provenance
 from network.evaluation.protocol import MaskProtocol, TrainingRecord
-from network.evaluation.stamp import Stamp, is_unknown
+from network.evaluation.stamp import Stamp
 from tests.reporting.test_comparison import STAMP, TRAINING
 
 DOCUMENT = STAMP | {
@@ -72,12 +72,21 @@ def test_what_two_results_must_share():
     stated = Stamp.from_json(DOCUMENT | {"chosen_on": None, "trained_on": True}).comparability(
         "full"
     )
-    assert stated["split"] == "test (TRAINED ON) (unknown if checkpoint chosen on)"
-    assert stated["image files"] == "_RGB.tif"
-    assert stated["labels"] == 12 * "2"
-    assert [key for key, value in stated.items() if is_unknown(value)] == ["split"]
+    assert stated["split"].words == "test (TRAINED ON) (unknown if checkpoint chosen on)"
+    assert stated["image files"].words == "_RGB.tif"
+    assert stated["labels"].words == 12 * "2"
+    assert [key for key, fact in stated.items() if not fact.is_known] == ["split"]
     with pytest.raises(KeyError):
         Stamp.from_json(DOCUMENT).comparability("points")
+
+
+def test_what_nobody_knows():
+    """Of names that happen to be this word, everything is known."""
+    masks = {"full": {"padding_policy": "ignore and unknown", "tiling": "all"}}
+    change = {"masks": masks, "training": None, "tta": "unknown", "views": None}
+    stamp = Stamp.from_json(DOCUMENT | change | {"data_set": "unknown", "classes": ["unknown"]})
+    unknown = {key for key, fact in stamp.comparability("full").items() if not fact.is_known}
+    assert unknown == {"padding", "TTA", "trained on", "padding in training"}
 
 
 @pytest.mark.parametrize(
