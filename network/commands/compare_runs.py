@@ -1,6 +1,6 @@
-"""Results of several test runs in one table, if they were measured alike.
+"""Put the results of several test runs into one table, if they were measured in the same way.
 
-For arguments see ``tools/compare_runs.py``.
+For the arguments, see ``tools/compare_runs.py``.
 """
 
 import argparse
@@ -24,12 +24,12 @@ CLASS_SCORES = ("IoU", "F1", "precision", "recall", "boundary_IoU", "boundary_F1
 
 
 def main(description: str) -> None:
-    """Compare what the command line names."""
+    """Parse the command line and compare runs."""
     execute(make_parser(description), run, overrides=False)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     for path in args.output:
         if path.suffix not in SUFFIXES:
             raise InputError(f"-o {path}", f"end the name in {', '.join(SUFFIXES)}")
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     parser = command_parser(description)
     add = parser.add_argument
     add("runs", nargs="+", metavar="[NAME=]FOLDER", help="folder that a test script has scored")

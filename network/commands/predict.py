@@ -1,6 +1,6 @@
-"""Masks of a folder of images.
+"""Predict the masks of a folder of images.
 
-For arguments see ``predict.py``.
+For the arguments, see ``predict.py``.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main(description: str) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     for flag, value in (("-p", args.patch), ("-b", args.batch_size)):
         if value < 1:
             raise InputError(f"{flag} {value}", "must be at least 1")

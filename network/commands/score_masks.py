@@ -1,6 +1,6 @@
 """Score masks that other code has predicted, under the protocol of this project.
 
-For arguments see ``tools/score_masks.py``.
+For the arguments, see ``tools/score_masks.py``.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from network.evaluation.score_masks import score_masks
 
 
 def main(description: str) -> None:
-    """Score the masks that the command line names."""
+    """Parse the command line and score masks."""
     parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="of the data set: config/.../x.py")
@@ -33,7 +33,7 @@ def main(description: str) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     if args.boundary_tolerance < 0:
         raise InputError(f"--boundary-tolerance {args.boundary_tolerance}", "must be at least 0")
     name = f"name={args.name or args.output.resolve().name}"
