@@ -134,9 +134,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--compile", action="store_true")
     add("--each", action="store_true", help="a plain row, and one for every switch alone")
     add("--no-naive", action="store_true", help="leave out the naive order of computation")
-    add("-t", "--tta", choices=TTA_NAMES, default="d4", help="of 'testing'")
+    add("-t", "--tta", choices=TTA_NAMES, default="d4", help="views in 'testing' (default d4)")
     add("--repeats", type=int, help="rounds (default 16; patches 5, testing and models 6)")
-    add("--threads", type=int, help="of torch (default: all cores)")
+    add("--threads", type=int, help="threads of torch (default: all cores)")
     add("--device", default="auto", help="cpu, cuda, ... (default auto)")
     add("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser

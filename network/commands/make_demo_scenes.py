@@ -39,6 +39,6 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--output", type=Path, default=Path("data/demo/buildings"), help="default: %(default)s")
     add("--train", type=int, default=96, help="default: %(default)s")
     add("--test", type=int, default=24, help="default: %(default)s")
-    add("--side", type=int, default=96, help="of a tile, pixels (default: %(default)s)")
+    add("--side", type=int, default=96, help="side of a tile in pixels (default: %(default)s)")
     add("--seed", type=int, default=0, help="another seed makes other scenes")
     return parser

@@ -58,7 +58,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("--splits", nargs="+", default=[], help="default: the config's training split")
-    add("--all-pixels", action="store_true", help="also those that are ignored")
+    add("--all-pixels", action="store_true", help="count ignored pixels too")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
     return parser
 

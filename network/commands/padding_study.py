@@ -17,7 +17,7 @@ def main(description: str) -> None:
     parser = command_parser(description)
     add = parser.add_argument
     add("-o", "--output", type=Path, default=Path("fig_results/padding_study"))
-    add("--work", type=Path, default=Path("data/padding_study"), help="for tiles and patches")
+    add("--work", type=Path, default=Path("data/padding_study"), help="folder for tiles, patches")
     add("--real", type=Path, help="folder with real crops, beside the synthetic tiles")
     execute(parser, run)
 

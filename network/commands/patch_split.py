@@ -68,7 +68,7 @@ def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:
         help="mask colors that are no class: stop, take the nearest, or ignore (default error)",
     )
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    add("--seed", type=int, default=42, help="of random crops (default %(default)s)")
+    add("--seed", type=int, default=42, help="seed of random crops (default %(default)s)")
     parser.set_defaults(rgb_image=False)  # for a data set with images of one kind
     return parser
 

@@ -27,7 +27,7 @@ def main(description: str) -> None:
     add("-o", "--output", type=Path, required=True, help="folder for the masks, NAME.png")
     add("--labels", action="store_true", help="write labels, not RGB colors")
     add("-p", "--patch", type=int, default=1024, help="side of the patches (default %(default)s)")
-    add("--overlap", type=int, default=128, help="of patches, pixels (default %(default)s)")
+    add("--overlap", type=int, default=128, help="pixels that patches share (default %(default)s)")
     add("-b", "--batch-size", type=int, default=1, help="patches a step (default %(default)s)")
     add_model_flags(parser)
     execute(parser, run)

@@ -51,7 +51,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--infrared", action="store_true", help="Potsdam's IRRG images instead of the RGB ones")
     add("--pad-policy", choices=PAD_POLICIES, default="ignore", help="see the patch tools")
     add("--unknown-color", choices=UNKNOWN_COLORS, default="error", help="see the patch tools")
-    add("--partial", action="store_true", help="go on although tiles or images are missing")
+    add("--partial", action="store_true", help="go on if tiles or images are missing")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
     return parser
 

@@ -21,7 +21,7 @@ def main(description: str) -> None:
     add("-c", "--config", type=Path, required=True, help="of the data set: config/.../x.py")
     add("-i", "--masks", type=Path, required=True, help="folder of the masks")
     add("-o", "--output", type=Path, required=True, help="folder for the scores")
-    add("--name", help="of the model, for tables (default: that of the -o folder)")
+    add("--name", help="name of the model in tables (default: name of the -o folder)")
     add("--tta", default=UNKNOWN, help="as the masks' author says (default %(default)s)")
     add("--trained-on", default=UNKNOWN, metavar="SPLIT", help="as the author says: train, ...")
     add("--chosen-on", default=UNKNOWN, metavar="SPLIT", help="val, ...; none: the last epoch")

@@ -68,7 +68,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     )
     add_compute_flags(parser)
     parser.add_argument("--accumulate", type=int, help="batches whose gradients make one step")
-    parser.add_argument("--seed", type=int, help="of weights, augmentation and order")
+    parser.add_argument("--seed", type=int, help="seed of weights, augmentation and order")
     parser.add_argument(
         "--fast-dev-run", action="store_true", help="one batch of each kind; nothing is written"
     )

@@ -1,4 +1,4 @@
-"""Cut UAVid's frames into patches and their RGB labels into index masks.
+"""Cut UAVid's frames into patches, and turn their RGB labels into masks of labels.
 
 For the arguments, see ``tools/uavid_patch_split.py``.
 """

@@ -26,7 +26,7 @@ Label masks are PNG files, which take a fortieth of the pixels' size.
 """
 
 COLORS = ("gray", "RGB")
-"""Values of :attr:`Header.color` that images may have; this includes TIFFs of many bands."""
+"""Values of ``Header.color`` that images may have; this includes TIFFs of many bands."""
 
 SHOWN_PERCENTILES = 2, 98
 """Percentiles of each band that become black and white when an image of 16 bits is shown."""
