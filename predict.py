@@ -1,11 +1,12 @@
-"""Masks of a folder of images from a trained model, at the size of the images.
+"""Predict the masks of a folder of images with a trained model, at the size of the images.
 
 python predict.py -c config/potsdam/bicor.py -i PHOTOS -o fig_results/photos -t lr
 python predict.py -c config/potsdam/bicor.py -i PHOTOS -o fig_results/photos --checkpoint x.ckpt
 
-PNG, JPEG and TIFF images of the config's bands. Large images are predicted in overlapping patches;
-what was interrupted goes on when the command is given again. A mask of a georeferenced image has
-its coordinates in a file beside it (.png.aux.xml), where GDAL and QGIS look for them.
+Images are PNG, JPEG or TIFF files with the bands of the config. Large images are predicted in
+overlapping patches. If the command is interrupted, give it again to go on. The coordinates of a
+georeferenced image go into a file beside its mask (.png.aux.xml), where GDAL and QGIS look for
+them.
 """
 
 from network.errors import run_command

@@ -1,4 +1,4 @@
-"""Test on your own data: masks and scores of a trained model, for any config.
+"""Test a trained model on your own data, and write masks and scores; any config works.
 
 python test_custom.py -c config/drone/bicor.py -o fig_results/drone/bicor -t dihedral --rgb
 """

@@ -1,4 +1,4 @@
-"""Test on LoveDA: masks and scores of a trained model.
+"""Test a trained model on LoveDA, and write masks and scores.
 
 python test_loveda.py -c config/loveda/bicor.py -o fig_results/loveda/bicor -t d4 --rgb
 """

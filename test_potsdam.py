@@ -1,4 +1,4 @@
-"""Test on ISPRS Potsdam: masks and scores of a trained model.
+"""Test a trained model on ISPRS Potsdam, and write masks and scores.
 
 python test_potsdam.py -c config/potsdam/bicor.py -o fig_results/potsdam/bicor -t d4 --rgb
 """

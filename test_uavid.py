@@ -1,4 +1,4 @@
-"""Test on whole UAVid frames: RGB masks of their size in seqN/Labels, and scores where labels are.
+"""Test a trained model on whole UAVid frames, and write RGB masks, and scores if there are labels.
 
 python test_uavid.py -c config/uavid/d2ls.py -i data/uavid/uavid_test -o fig_results/uavid/d2ls
     -t lr -ph 1152 -pw 1024 -b 2 -d uavid

@@ -1,4 +1,4 @@
-"""Test on ISPRS Vaihingen: masks and scores of a trained model.
+"""Test a trained model on ISPRS Vaihingen, and write masks and scores.
 
 python test_vaihingen.py -c config/vaihingen/bicor.py -o fig_results/vaihingen/bicor -t d4 --rgb
 """

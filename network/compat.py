@@ -1,8 +1,8 @@
-"""Repair of one packaging fault: PyPI's torchvision is built for CUDA.
+"""Repair of the import of torchvision, whose PyPI package is built for CUDA.
 
-Beside a CPU-only torch its compiled operators do not load, and the import dies with ``operator
-torchvision::nms does not exist``; timm, torchmetrics and Lightning import torchvision and die
-with it. Declaring the operators lets the import succeed. None of them is ever called here.
+With a CPU-only torch, its compiled operators do not load, and the import fails with ``operator
+torchvision::nms does not exist``. timm, torchmetrics and Lightning import torchvision, so they
+fail too. If the operators are declared, the import succeeds. The code here never calls them.
 """
 
 import importlib
@@ -14,7 +14,7 @@ _BOXES = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def ensure_torchvision() -> None:
-    """Import torchvision, declaring its missing operators only when the import fails for them."""
+    """Import torchvision; if its operators are missing, declare them and import it again."""
     try:
         importlib.import_module("torchvision")
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""How a network computes: precision, memory format, compilation and device."""
+"""Precision, memory format, compilation and device of a network."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -12,32 +12,44 @@ _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def prepare(model: nn.Module, compute: Compute) -> nn.Module:
-    """``model`` itself, changed to compute so; the names of its parameters stay."""
+    """Set the memory format and the compilation of a network in place and return it.
+
+    The names of its parameters stay the same.
+
+    Args:
+        model: the network.
+        compute: settings to apply.
+    """
     if compute.channels_last:
         # torch's overloads lack the keyword that its documentation has.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if compute.compile:
-        # For each size anew: graphs for any size are slower, and fail where sizes are compared.
+        # One graph for each size: a graph for all sizes is slower, and it fails where code
+        # compares sizes.
         model.compile(dynamic=False)
     return model
 
 
 def arrange(image: Tensor, compute: Compute) -> Tensor:
-    """(b, c, H, W) in the memory format that the network computes in; values and shape stay."""
+    """Put images (b, c, H, W) into the network's memory format; values and shape stay the same."""
     return image.contiguous(memory_format=torch.channels_last) if compute.channels_last else image
 
 
 def autocast(compute: Compute, device: torch.device) -> AbstractContextManager:
-    """What a forward pass runs in; Lightning has its own for training."""
+    """Return the context for a forward pass in the set precision; training uses Lightning's."""
     dtype = _AUTOCAST.get(compute.precision)
     return torch.autocast(device.type, dtype) if dtype else nullcontext()
 
 
 def find_device(name: str) -> torch.device:
-    """``auto``: the GPU if there is one.
+    """Find a device by its name.
+
+    Args:
+        name: ``"auto"`` for the GPU, or the CPU if there is none; or a name of torch, such as
+            ``"cuda:1"``.
 
     Raises:
-        InputError: torch cannot use it here.
+        InputError: torch cannot use the device on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,8 +1,9 @@
-"""Experiments: what a config file says, and how it is loaded, overridden and written down.
+"""Experiments: how a config file is loaded, changed by overrides and written down.
 
-A config is a Python file that defines ``experiment``. Its model and loss are factories, mostly
-``functools.partial`` of a class: building nothing yet, they tell the type and default of every
-keyword parameter, which ``model.key=value`` and ``loss.key=value`` change on the command line.
+A config is a Python file that defines ``experiment``. Its model and its loss are factories, in most
+cases a ``functools.partial`` of a class. A factory builds nothing yet, but it tells the type and
+the default of every keyword parameter, so the command line can change each one with
+``model.key=value`` or ``loss.key=value``.
 """
 
 import dataclasses
@@ -58,18 +59,23 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One experiment: plain values and factories; nothing is built before it is asked for.
+    """One experiment, described by plain values and factories; it builds nothing by itself.
 
     Args:
-        dataset: facts of the data set.
-        model: builds the network, a :class:`network.contracts.Network`. A parameter ``weights``
-            names its pretrained weights; it is set to None where a checkpoint follows.
-        loss: builds the loss, a :class:`network.contracts.Loss`.
-        monitor: the logged value that chooses the best checkpoint; losses are minimized.
-        seed: of weights, augmentation and order.
+        dataset: description of the data set.
+        model: function or class that builds the network, a :class:`network.contracts.Network`. If
+            it has a parameter ``weights``, this names the pretrained weights. It is set to None
+            when a checkpoint replaces them anyway.
+        loss: function or class that builds the loss, a :class:`network.contracts.Loss`.
+        data: settings of the images, their augmentation and their batches.
+        optim: settings of the optimizer.
+        compute: settings of precision, memory format and compilation.
+        monitor: the logged value that chooses the best checkpoint. The smallest loss is the best,
+            and the largest of any other value.
+        seed: seed of the weights, the augmentation and the order of the images.
         name: folder of the results; ``<folder>/<file>`` of the config by default. A setting in
             braces, as in ``"baselines/{model.architecture}"``, is replaced by its value.
-        config: the file that it was loaded from; set by :func:`load_experiment`.
+        config: the file that the experiment comes from; :func:`load_experiment` sets it.
     """
 
     dataset: "DatasetInfo"
@@ -99,10 +105,10 @@ class Experiment:
 
     @property
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and deviation of each band, in pixel values.
+        """The mean and the standard deviation of each band, in pixel values (0 to 255 or 65535).
 
         Raises:
-            InputError: see :meth:`check_normalization`.
+            InputError: ``data.mean`` or ``data.std`` does not fit the bands.
         """
         self.check_normalization()
         largest = 2**self.dataset.bits - 1
@@ -112,7 +118,7 @@ class Experiment:
     def check_normalization(self) -> None:
         """Raise an :class:`InputError` if ``data.mean`` and ``data.std`` do not fit the bands.
 
-        There must be a value for each, and ImageNet's are only for 8 bits.
+        Each needs one value for every band, and ImageNet's values are only for images of 8 bits.
         """
         info = self.dataset
         measure = f"'python tools/measure_bands.py -c {self.config}' measures them"
@@ -129,7 +135,12 @@ class Experiment:
                 )
 
     def build_model(self, pretrained: bool = True) -> "nn.Module":
-        """The network; without pretrained encoder weights where a checkpoint will follow."""
+        """Build the network.
+
+        Args:
+            pretrained: whether to load pretrained encoder weights. They are not needed when a
+                checkpoint is loaded next.
+        """
         has_weights = "weights" in parameters(self.model)
         return self.model(weights=None) if has_weights and not pretrained else self.model()
 
@@ -141,7 +152,11 @@ _FACTORIES = ("model", "loss")
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """The experiment of a config file, changed by ``key=value`` overrides.
+    """Load the experiment of a config file and change it by ``key=value`` overrides.
+
+    Args:
+        path: the config file.
+        overrides: words such as ``"optim.lr=1e-4"``.
 
     Raises:
         InputError: the file is missing, is not Python or has no ``experiment``; a field or an
@@ -161,7 +176,7 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
 
 
 def _fill_in(experiment: Experiment) -> str:
-    """The name with its settings in braces replaced by their values."""
+    """Replace the settings in braces in an experiment's name by their values."""
     known = settings(experiment)
 
     def value(match: re.Match) -> str:
@@ -175,7 +190,7 @@ def _fill_in(experiment: Experiment) -> str:
 
 
 def settings(experiment: Experiment) -> dict[str, Any]:
-    """Every setting by the key that overrides it, defaults and overrides resolved."""
+    """List every setting of an experiment with its final value, by the key that overrides it."""
     result = {"monitor": experiment.monitor, "name": experiment.name, "seed": experiment.seed}
     for section in _PLAIN:
         values = dataclasses.asdict(getattr(experiment, section))
@@ -186,9 +201,9 @@ def settings(experiment: Experiment) -> dict[str, Any]:
 
 
 def default_settings(experiment: Experiment) -> dict[str, Any]:
-    """What each setting is that neither the config nor the command line gives.
+    """List the defaults that settings have when neither config nor command line gives a value.
 
-    A record of older code lacks the settings that have come since; these were their values then.
+    A record that older code wrote lacks newer settings. It behaved as their defaults do.
     """
     defaults = {}
     for section in _PLAIN:
@@ -208,7 +223,7 @@ def _defaults(section: str, factory: Callable) -> dict[str, Any]:
 
 
 def check_settings(experiment: Experiment) -> None:
-    """Raise an :class:`InputError` for a setting that no checkpoint could remember."""
+    """Raise an :class:`InputError` if a setting has a value that a checkpoint cannot store."""
     for key, value in settings(experiment).items():
         if not is_plain(value):
             raise InputError(
@@ -221,7 +236,7 @@ def check_settings(experiment: Experiment) -> None:
 
 
 def describe(experiment: Experiment) -> str:
-    """The resolved experiment as text: its settings, one ``key=value`` a line."""
+    """Write an experiment as text, with one setting ``key=value`` a line."""
     head = f"# {experiment.config} on {experiment.dataset.name}\n"
     return head + "".join(f"{key}={value}\n" for key, value in settings(experiment).items())
 
@@ -235,17 +250,18 @@ def _default_name(path: Path) -> str:
 
 
 def import_config(path: Path, sections: Sequence[type] = ()) -> Any:
-    """Run a config file as a module of its own: no two of the same name can meet.
+    """Run a config file and return it as a module; two files of one name do not collide.
 
     Args:
-        sections: data classes that it may build, besides those of an experiment; misspelt fields
-            of theirs are told with the nearest.
+        path: the config file.
+        sections: data classes that the config may build, besides those of an experiment. If it
+            misspells one of their fields, the error suggests the nearest one.
 
     Raises:
         InputError: the file is missing, is not Python or fails.
     """
     if not path.is_file():
-        raise InputError(path, "no such config file", "see config/ for those that there are")
+        raise InputError(path, "no such config file", "see the files in config/")
     if path.suffix != ".py":
         raise InputError(path, "a config is a Python file, its name must end in .py")
     spec = importlib.util.spec_from_file_location(f"config:{path.resolve()}", path)
@@ -278,7 +294,7 @@ def _moved(error: Exception) -> str:
 
 
 def _nearest_field(message: str, sections: Sequence[type]) -> str:
-    """The right field for Python's message about an unexpected keyword argument."""
+    """Suggest a field if Python's message is about an unexpected keyword argument."""
     match = re.search(r"(\w+)\.__init__\(\) got an unexpected .* '(\w+)'", message)
     known = {section.__name__: section for section in sections}
     if not match or match[1] not in known:
@@ -287,7 +303,7 @@ def _nearest_field(message: str, sections: Sequence[type]) -> str:
 
 
 def _check_factory(path: Path, section: str, factory: Callable) -> None:
-    """Raise an :class:`InputError` for what a class is not given, or has no parameter for."""
+    """Raise an :class:`InputError` if a factory lacks a value, or has one without a parameter."""
     known = parameters(innermost(factory))
     if isinstance(factory, partial) and not takes_any(factory):
         for key in factory.keywords:
@@ -304,12 +320,17 @@ def _check_factory(path: Path, section: str, factory: Callable) -> None:
 
 
 def override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
-    """``experiment`` changed by ``key=value`` overrides.
+    """Return the experiment changed by ``key=value`` overrides.
 
-    All at once: values that only fit together may come in any order.
+    All are applied at once, so values that only fit together may come in any order.
+
+    Args:
+        experiment: the experiment to change.
+        overrides: words such as ``"optim.lr=1e-4"``.
 
     Raises:
-        InputError: see :func:`load_experiment`.
+        InputError: an override is misspelt or has a value of the wrong type, or the new values do
+            not fit together.
     """
     values = parse_overrides(overrides, _override_types(experiment))
     changes = values.pop("", {})
@@ -334,7 +355,7 @@ def _check_bands(experiment: Experiment) -> None:
 
 
 def _override_types(experiment: Experiment) -> dict[str, Any]:
-    """The type of every key that can be overridden."""
+    """Find the type of every key that can be overridden."""
     types: dict[str, Any] = {"monitor": str, "seed": int, "name": str}
     for section in _PLAIN:
         hints = typing.get_type_hints(type(getattr(experiment, section)))

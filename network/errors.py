@@ -1,4 +1,4 @@
-"""How the command lines report input that cannot be used: one line, exit code 2."""
+"""Errors of the user's input, which a command line reports in one line with exit code 2."""
 
 import atexit
 import io
@@ -16,21 +16,21 @@ from network import failures
 
 
 class InputError(Exception):
-    """Something the user gave cannot be used.
+    """The error for a file, setting or argument of the user that cannot be used.
 
-    As text it is one line, ``where: problem; remedy``. A line that has no such parts may be given
-    whole, as the first of them.
+    As text it is one line, ``where: problem; remedy``.
 
     Args:
-        where: the file, or the setting or argument with its value, as in ``optim.lr=-1``.
-        problem: what is wrong with it, what came and what was expected.
-        remedy: what to do.
+        where: the file, or the setting or argument with its value, as in ``optim.lr=-1``. Without
+            ``problem``, this is the whole line.
+        problem: what is wrong: what was found and what was expected.
+        remedy: what the user can do.
     """
 
     def __init__(self, where: str | PathLike[str], problem: str = "", remedy: str = ""):
         where = str(where)
-        # A DataLoader worker re-raises with its whole traceback as the message; the line
-        # that was written for the user is the last one.
+        # A DataLoader worker raises the error again with its whole traceback as the message; only
+        # the last line was written for the user.
         if where.startswith(f"Caught {type(self).__name__} in "):
             where = where.rstrip().splitlines()[-1].partition(f"{type(self).__name__}: ")[2]
         if not problem:
@@ -44,19 +44,20 @@ class InputError(Exception):
 
 
 def run_command(main: Callable[..., None] | str, *args: Any) -> NoReturn:
-    """Run a command line's function and exit.
+    """Run the function of a command line and exit.
 
-    The exit code is 0 when it is done, 2 where the input cannot be used or the machine fails (one
-    line says so, and what to do), and 130 where Ctrl-C or SIGTERM, which clusters send, ended it.
+    The exit code is 0 after success. It is 2 if the input cannot be used or the machine fails; one
+    line then says why, and what to do. It is 130 if Ctrl-C or SIGTERM, which clusters send, ended
+    the command.
 
     Args:
-        main: the function, or ``"module:function"``. That module, and with it torch, is imported
-            here, where Ctrl-C already ends the command without a traceback.
-        args: of the function.
+        main: the function, or ``"module:function"``. The module (and torch with it) is then
+            imported here, so Ctrl-C during the import leaves no traceback.
+        args: arguments of the function.
     """
     signals = _Signals()
     launcher = os.getppid()
-    # Class names may have letters that a terminal or log of few letters cannot show.
+    # Class names may have letters that the encoding of a terminal or a log lacks.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -75,7 +76,7 @@ def run_command(main: Callable[..., None] | str, *args: Any) -> NoReturn:
         code = reported
     try:
         sys.stdout.flush()
-    except OSError:  # else Python says it once more at its exit
+    except OSError:  # otherwise Python reports it again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     signals.end_at_once(code)
     sys.exit(code)
@@ -86,10 +87,10 @@ INTERRUPTED = 130
 
 
 class _Signals:
-    """What Ctrl-C and SIGTERM do, which is the same; where they are ignored, they stay so.
+    """Handlers of Ctrl-C and SIGTERM, which do the same; an ignored signal stays ignored.
 
-    At first they end the process at once: nothing is to be removed yet, and of an exception raised
-    in the middle of an import anything may become.
+    At first they end the process at once. There is nothing to clean up yet, and an exception in
+    the middle of an import could be caught or changed by any library.
     """
 
     def __init__(self) -> None:
@@ -97,11 +98,11 @@ class _Signals:
         both = (signal.SIGINT, signal.SIGTERM)
         self.heeded = [number for number in both if signal.getsignal(number) != signal.SIG_IGN]
         self.end_at_once(INTERRUPTED, "interrupted")
-        # When Python ends, it forgets handlers, but not that a signal is ignored.
+        # When Python exits, it removes handlers, but an ignored signal stays ignored.
         atexit.register(self._handle, signal.SIG_IGN)
 
     def end_at_once(self, code: int, text: str = "") -> None:
-        """From now on they end the process with ``code``."""
+        """Make both signals end the process with ``code`` from now on."""
 
         def end(*_: object) -> None:
             if text and is_first_process():
@@ -111,10 +112,11 @@ class _Signals:
         self._handle(end)
 
     def interrupt(self) -> None:
-        """From now on they raise :class:`KeyboardInterrupt`, so that leftovers are removed."""
+        """Make both signals raise :class:`KeyboardInterrupt` from now on, so leftovers go."""
 
         def interrupt(*_: object) -> None:
-            # torchrun sends SIGTERM beside Ctrl-C: the second must not stop what the first began.
+            # torchrun sends SIGTERM as well as Ctrl-C. The second must not stop the cleanup that
+            # the first has begun.
             last, self.received = self.received, time.monotonic()
             if last is None or self.received - last > 1:
                 raise KeyboardInterrupt
@@ -122,13 +124,13 @@ class _Signals:
         self._handle(interrupt)
 
     def note(self) -> None:
-        """From now on they are only noted."""
+        """Make both signals do nothing from now on but set the time in ``received``."""
 
         def note(*_: object) -> None:
             self.received = time.monotonic()
 
         self._handle(note)
-        # torch raises, wherever this process is, when a worker of its data ends.
+        # When a data worker ends, torch's handler raises at any place in this process.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def _handle(self, handler: Callable[..., None] | signal.Handlers) -> None:
@@ -142,15 +144,17 @@ def _imported(name: str) -> Callable[..., None]:
 
 
 def _report(error: BaseException, signals: _Signals, launcher: int) -> int | None:
-    """Say in one line how a command ended; its exit code, None where that is not known.
+    """Print in one line how a command ended and return its exit code; None for an unknown error.
 
     Args:
-        launcher: the process that started this one.
+        error: the exception that ended the command.
+        signals: handlers that know whether a signal came.
+        launcher: id of the process that started this one.
     """
     is_lost_peer = failures.is_lost_peer(error)
     if is_lost_peer or failures.is_terminated_worker(error):
-        time.sleep(0.5)  # all processes of a job are told to end, this one perhaps last
-    # What fails after an interrupt fails because of it.
+        time.sleep(0.5)  # a job's processes are all told to end, and this one may be the last
+    # An error after an interrupt is caused by it.
     if signals.received or isinstance(error, KeyboardInterrupt):
         if is_first_process():
             print("interrupted", file=sys.stderr)
@@ -158,33 +162,50 @@ def _report(error: BaseException, signals: _Signals, launcher: int) -> int | Non
     line = str(error) if isinstance(error, InputError) else failures.explain(error)
     if line is None:
         return None
-    # Of a lost process one of the others tells: the first, or who has lost that one.
+    # Only the first process reports a lost one. The others report it if the process that started
+    # them is gone, since this may be the first.
     if not is_lost_peer or is_first_process() or os.getppid() != launcher:
         print(f"error: {line}", file=sys.stderr)
     return 2
 
 
 def is_first_process() -> bool:
-    """Whether this is the only process of a command, or the first of a training on several."""
+    """Tell whether this process is the only one of a command, or the first of several."""
     keys = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
     return all(os.environ.get(key, "0") == "0" for key in keys)
 
 
 def warn(message: str) -> None:
-    """Say what is most likely not as the user wants it; the first process of a training does."""
+    """Print a warning; when a training has several processes, only the first prints it."""
     if is_first_process():
         print(f"warning: {message}", file=sys.stderr)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` with the nearest known word, or some of the known words."""
+    """Suggest the known word that is nearest to a misspelt one, as the end of an error's text.
+
+    If no known word is near, the text lists the known words.
+
+    >>> nearest("crops", ["crop", "flip"])
+    "; did you mean 'crop'?"
+    >>> nearest("size", ["crop", "flip"])
+    '; known: crop, flip'
+    """
     known = list(known)
     match = get_close_matches(word[:100], known, n=1, cutoff=0.5)
     return f"; did you mean '{match[0]}'?" if match else f"; known: {listed(known)}"
 
 
 def listed(words: Iterable[str], most: int = 10) -> str:
-    """The words in so much of one line as a message can take: the first, and how many more."""
+    """Join the first words with commas and say how many more there are.
+
+    Args:
+        words: the words; if there are none, the text is ``"none"``.
+        most: number of words to show.
+
+    >>> listed(["red", "green", "blue"], most=2)
+    'red, green and 1 more'
+    """
     words = list(words)
     more = f" and {len(words) - most} more" if len(words) > most else ""
     return (", ".join(words[:most]) or "none") + more

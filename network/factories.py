@@ -1,7 +1,7 @@
-"""What a factory of a config can be given: the parameters of a class or function, and their values.
+"""Parameters of a config's factories, which are classes, functions or partials of these.
 
-Behind a parameter ``**options`` are those of whatever takes it: the next class in the order of
-inheritance, or what the source of the function calls with it.
+A parameter ``**options`` stands for further parameters: those of the next class in the order of
+inheritance, or those of the function to which the source passes ``**options``.
 """
 
 import ast
@@ -17,9 +17,9 @@ _SCALARS = (str, int, float, bool, type(None))
 
 
 def is_plain(value: object) -> bool:
-    """Whether it is a str, number, bool or None, or a tuple, list or dict of such.
+    """Tell whether a value is a str, number, bool or None, or a tuple, list or dict of these.
 
-    Nothing else can stand in a checkpoint that is read without running what it holds.
+    A checkpoint can hold only such values, since it is read without running code from it.
     """
     if type(value) is dict:
         return all(type(key) in _SCALARS and is_plain(entry) for key, entry in value.items())
@@ -29,9 +29,16 @@ def is_plain(value: object) -> bool:
 
 
 def parameters(factory: Callable) -> dict[str, Parameter]:
-    """What ``factory`` can be given by name, with defaults, or values that it is bound to.
+    """List the parameters that a factory takes by name, with their types and defaults.
 
-    An annotation is a type, never a string; without one it is the type of the default.
+    A value that a partial binds becomes the default. An annotation is a type, never a string; if
+    there is none, it is the type of the default.
+
+    >>> from functools import partial
+    >>> def build(channels: int, dropout: float = 0.1): ...
+    >>> found = parameters(partial(build, channels=64))
+    >>> {name: (p.annotation.__name__, p.default) for name, p in found.items()}
+    {'channels': ('int', 64), 'dropout': ('float', 0.1)}
     """
     return {
         name: parameter
@@ -41,13 +48,13 @@ def parameters(factory: Callable) -> dict[str, Parameter]:
 
 
 def takes_any(factory: Callable) -> bool:
-    """Whether it has a ``**options`` of which nobody can tell where it ends."""
+    """Tell whether a factory has a ``**options`` whose parameters cannot be found."""
     found = _all_parameters(factory).values()
     return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in found)
 
 
 def innermost(factory: Callable) -> Callable:
-    """The class or function in a partial, or in a partial of one."""
+    """Return the class or function inside a partial, or inside nested partials."""
     return innermost(factory.func) if isinstance(factory, partial) else factory
 
 
@@ -59,7 +66,7 @@ def _all_parameters(factory: Callable) -> dict[str, Parameter]:
 
 
 def _bound(found: dict[str, Parameter], count: int, values: dict) -> dict[str, Parameter]:
-    """Without the first ``count``, which are given by position; others have new defaults."""
+    """Leave out the first ``count`` parameters, given by position, and set defaults of others."""
     positional = [n for n, p in found.items() if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
     found = {name: p for name, p in found.items() if name not in positional[:count]}
     for name, value in values.items():
@@ -69,7 +76,7 @@ def _bound(found: dict[str, Parameter], count: int, values: dict) -> dict[str, P
 
 
 def _constructors(cls: type) -> Iterator[Callable]:
-    """The constructors of a class and of its parents, as ``super()`` finds them."""
+    """Yield the constructors of a class and of its parents in the order of ``super()``."""
     for parent in cls.__mro__:
         if parent.__module__.partition(".")[0] == "torch" or parent is object:
             return
@@ -82,7 +89,7 @@ def _one(function: Callable) -> Iterator[Callable]:
 
 
 def _through(steps: Iterator[Callable]) -> dict[str, Parameter]:
-    """The parameters of the first of ``steps``, and those behind its ``**options``."""
+    """Find the parameters of the first of ``steps``, and those that ``**options`` stands for."""
     function = next(steps, None)
     if function is None:  # torch's own, which takes nothing
         return {}
@@ -117,10 +124,14 @@ def _own(function: Callable) -> dict[str, Parameter]:
 def _behind(
     function: Callable, options: str, steps: Iterator[Callable]
 ) -> dict[str, Parameter] | None:
-    """What takes the ``**options`` of a function, without what it is given already; None: unknown.
+    """Find the parameters that ``**options`` stands for; None if they are unknown.
+
+    Parameters to which the function gives a value itself are left out.
 
     Args:
-        steps: where ``super()`` goes on.
+        function: the function that has ``**options``.
+        options: name of this parameter.
+        steps: constructors to which ``super()`` leads.
     """
     function = inspect.unwrap(function)
     call = _call_with(function, options)
@@ -133,7 +144,7 @@ def _behind(
     match call.func:
         case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__init__"):
             found = _through(steps)
-        case ast.Attribute(value=parent, attr="__init__"):  # by name, which gives it itself first
+        case ast.Attribute(value=parent, attr="__init__"):  # Parent.__init__(self, ...)
             target, count = _named(parent, function), count - 1
             found = _all_parameters(target) if target else None
         case _:
@@ -150,10 +161,10 @@ def _after(first: Callable, others: Iterator[Callable]) -> Iterator[Callable]:
 
 
 def _call_with(function: Callable, options: str) -> ast.Call | None:
-    """The call in a function that is given its ``**options``."""
+    """Find the call in a function's source that passes ``**options`` on."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):  # there is no source, or it is a part of a line
+    except (OSError, TypeError, SyntaxError):  # no source, or it is only a part of a line
         return None
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
@@ -165,7 +176,7 @@ def _call_with(function: Callable, options: str) -> ast.Call | None:
 
 
 def _named(expression: ast.expr, function: Callable) -> Any | None:
-    """The class or function that an expression of names and dots means in ``function``."""
+    """Find the class or function that a name, or ``module.name``, means inside ``function``."""
     match expression:
         case ast.Name(id=name):
             scope = inspect.getclosurevars(function)
@@ -181,12 +192,12 @@ def _named(expression: ast.expr, function: Callable) -> Any | None:
 
 
 def arguments(factory: Callable) -> dict[str, Any]:
-    """Everything that ``factory`` is called with, by name: what it is bound to, and its defaults.
+    """List all values with which a factory is called, by name: bound values and defaults.
 
-    Unlike :func:`parameters`, also what is bound by position.
+    Unlike :func:`parameters`, this includes values that are bound by position.
 
     Raises:
-        TypeError: something is bound that the function does not take.
+        TypeError: a partial binds a value that its function does not take.
     """
     values = {
         name: parameter.default

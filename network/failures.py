@@ -1,7 +1,7 @@
-"""What failed outside this project, and what to do about it: full disks and memories, dead workers.
+"""Explanations of failures outside this project: full disks, full memory, killed workers.
 
-Only what is known here is explained. Every other error is most likely a mistake of this project,
-and its traceback is what a report of it needs.
+Only known failures are explained. Any other error is most likely a bug of this project, so its
+traceback is kept for a bug report.
 """
 
 import errno
@@ -27,7 +27,7 @@ _OF_READING = {
     errno.EPIPE: "what read the output has ended",
 }
 _MISTAKES = (errno.EBADF, errno.ESRCH, errno.ECHILD)
-"""A wrong descriptor or process: no disk says so of itself."""
+"""Errors of a wrong descriptor or process: these are bugs, not failures of the machine."""
 
 LESS_MEMORY = (
     "give a smaller data.batch_size or data.crop, fewer data.workers, smaller images, or predict "
@@ -41,9 +41,10 @@ LESS_SHARED = "give data.workers=0, or more shared memory (docker run --shm-size
 
 
 def explain(error: BaseException) -> str | None:
-    """The line that a user needs where ``error`` is a known failure of the machine, else None.
+    """Explain a known failure of the machine in one line; return None for any other error.
 
-    What libraries wrap counts as what it was: errors of DataLoader workers, and causes.
+    Errors that a library has wrapped are unwrapped first: the cause of an exception, and an error
+    of a DataLoader worker.
     """
     for one in _causes(error):
         for rule in (_lost_peer, _workers, _memory, _compiler, _system):
@@ -54,19 +55,19 @@ def explain(error: BaseException) -> str | None:
 
 
 def is_lost_peer(error: BaseException) -> bool:
-    """Whether another process of a training has ended, which that one has the reason of."""
+    """Tell whether an error only says that another process of the training has ended."""
     return any(_lost_peer(one) for one in _causes(error))
 
 
 def is_terminated_worker(error: BaseException) -> bool:
-    """Whether a DataLoader worker may have been told to end, as all processes of a job are."""
-    # Which of the two torch says depends on what it notices first.
+    """Tell whether a DataLoader worker may have been ended together with its whole job."""
+    # torch writes one of the two, depending on what it notices first.
     ways = ("killed by signal: Terminated", "exited unexpectedly")
     return any(way in str(one) for one in _causes(error) for way in ways)
 
 
 def why_not_written(error: OSError) -> str:
-    """What a disk refused, and what to do about it."""
+    """Say why a disk refused to write, and what the user can do."""
     remedy = None if error.errno is None else _REMEDIES.get(error.errno)
     return f"cannot be written ({error.strerror or error})" + (f"; {remedy}" if remedy else "")
 
@@ -79,7 +80,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _name_and_text(error: BaseException) -> tuple[str, str]:
-    """Class and message; of what a DataLoader worker raised, those behind its traceback."""
+    """Return class name and message of an error; a DataLoader worker's traceback is cut off."""
     name, text = type(error).__name__, str(error)
     if re.match(r"Caught \w+ in DataLoader worker", text):
         last = re.split(r"^ .*\n", text, flags=re.MULTILINE)[-1].strip()  # frames are indented
@@ -89,7 +90,7 @@ def _name_and_text(error: BaseException) -> tuple[str, str]:
 
 
 def _lost_peer(error: BaseException) -> str | None:
-    """Another process of a training has ended: gloo, NCCL and the store each say it their way."""
+    """Explain that another process has ended, which gloo, NCCL and the store say differently."""
     name, text = _name_and_text(error)
     is_gloo = "gloo" in text and any(
         words in text.lower()
@@ -105,7 +106,7 @@ def _lost_peer(error: BaseException) -> str | None:
 
 
 def _workers(error: BaseException) -> str | None:
-    """DataLoader workers: their results travel through /dev/shm."""
+    """Explain failures of DataLoader workers, which send their results through /dev/shm."""
     _, text = _name_and_text(error)
     is_shared = "shared memory" in text or "/torch_" in text
     if "items of ancdata" in text or (is_shared and "Too many open files" in text):
@@ -142,7 +143,7 @@ def _memory(error: BaseException) -> str | None:
 
 
 def _in_gib(amount: str) -> str:
-    """An amount of memory as people read it; torch gives bytes on CPUs."""
+    """Write an amount of memory in GiB if it is given in bytes, as torch does on CPUs."""
     number, _, unit = amount.partition(" ")
     return f"{int(number) / 2**30:.3g} GiB" if unit == "bytes" else amount
 
@@ -177,7 +178,7 @@ def _errno(error: BaseException) -> int | None:
 
 
 def _system(error: BaseException) -> str | None:
-    """What the operating system refuses: disks, rights, limits."""
+    """Explain what the operating system refuses because of disks, permissions or limits."""
     number = _errno(error)
     if number is None or number in _MISTAKES or not isinstance(error, OSError):
         return None

@@ -1,4 +1,4 @@
-"""Settings that are changed by ``key=value`` words."""
+"""Parsing of the ``key=value`` words that change settings."""
 
 import ast
 import typing
@@ -12,13 +12,19 @@ from network.settings import shortened
 
 
 def parse_overrides(overrides: Sequence[str], types: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """``key=value`` words as values by section and name; the section of a plain key is ``""``.
+    """Parse ``key=value`` words into values by section and name.
+
+    A key without a dot is in the section ``""``.
 
     Args:
-        types: of every key that can be overridden.
+        overrides: the words.
+        types: type of every key that can be overridden.
 
     Raises:
         InputError: an override is misspelt or has a value of the wrong type.
+
+    >>> parse_overrides(["optim.lr=1e-4", "seed=7"], {"optim.lr": float, "seed": int})
+    {'optim': {'lr': 0.0001}, '': {'seed': 7}}
     """
     values: dict[str, dict[str, Any]] = {}
     for word in overrides:
@@ -38,7 +44,7 @@ def parse_overrides(overrides: Sequence[str], types: dict[str, Any]) -> dict[str
 
 
 def _parse(key: str, text: str, expected: Any) -> Any:
-    """``text`` as a value of the type that ``key`` has."""
+    """Parse ``text`` as a value of the expected type."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -46,7 +52,7 @@ def _parse(key: str, text: str, expected: Any) -> Any:
     if isinstance(value, int | float) and typing.get_origin(expected) is tuple:
         value = (value,)
     try:
-        # A word stays a word: root=0123 is no number.
+        # Where a str is expected, the text stays as it is: root=0123 is a name, not a number.
         adapter = TypeAdapter(expected)
         return adapter.validate_python(text if expected is str else value)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Progress bars: on a terminal one that moves, in a log file a line now and then."""
+"""Progress bars, which move on a terminal and write a line now and then into a log file."""
 
 import sys
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ LINE_EVERY = 30.0
 
 
 class _Lines:
-    """A log file: what a bar would paint over the last text becomes a line of its own."""
+    """A log file that turns each redrawing of a bar into a line of its own."""
 
     def __init__(self, file: TextIO):
         self.file = file
@@ -36,9 +36,18 @@ def progress_bar(
     leave: bool = True,
     disable: bool = False,
 ) -> tqdm:
-    """tqdm's bar around ``iterable``, or one to be updated; its options are tqdm's.
+    """Make a progress bar of tqdm; if stderr is no terminal, it writes lines instead.
 
-    Where stderr is no terminal, it writes at most a line every 30 seconds and one at the end.
+    There is then at most one line every 30 seconds, and one at the end.
+
+    Args:
+        iterable: items to go through; without them, call ``update`` on the bar.
+        total: number of steps, if ``iterable`` has no length.
+        desc: text before the bar.
+        unit: name of one step.
+        unit_scale: whether large numbers are shortened, as in 1.2M.
+        leave: whether the bar stays on a terminal when it is done.
+        disable: whether there is no bar at all.
     """
     options: dict[str, Any] = {"unit_scale": unit_scale, "leave": leave, "disable": disable}
     if not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""The plain settings of an experiment: data, optimizer, and how numbers are computed."""
+"""Plain settings of an experiment: its data, its optimizer, and how it computes numbers."""
 
 from dataclasses import dataclass
 
@@ -9,33 +9,41 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 
 LONGEST = 100
-"""Characters of a word that are repeated in an error."""
+"""An error repeats at most this many characters of a word that the user gave."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which images, and how they are augmented and batched.
+    """Settings that say which images are used, and how they are augmented and batched.
 
     Args:
-        train, val, test: splits of the data set. With ``val=None`` no model is selected: the
-            last one is kept.
-        train_labels: folder of other training masks, such as points (``tools/make_points.py``),
-            beside each mask folder of the split; by default the data set's own are trained on.
-        label_share: share of the labeled pixels of each training crop that keep their label, drawn
-            anew for each crop; fixed points, as ``train_labels`` names, are what costs less.
+        train: split of the data set to train on.
+        val: split that selects the best model. With None, the last model is kept.
+        test: split to test on.
+        train_labels: name of a folder with other training masks, such as points
+            (``tools/make_points.py``). It lies beside each mask folder of the split. By default,
+            the data set's own masks are used.
+        label_share: share of the labeled pixels that keep their label, above 0 and at most 1. They
+            are drawn again for each training crop, so all labels are needed. Only fixed points, as
+            in ``train_labels``, save labeling.
         root: folder of the data; by default the data set's own.
-        crop: side of the training crops, pixels.
-        scales: factors that training images are randomly resized by.
-        max_class_share: crops in which one class has at least this share of the valid pixels are
-            drawn again, ten times at most.
-        mosaic: probability that a training image is put together from four.
-        rotate, flip: probabilities of a random quarter turn, and of each of the two flips.
-        brighten, sharpen: probabilities of another brightness and contrast (up to a quarter of the
-            range is added, with 16 bits nothing; up to a quarter more or less), and of sharpening.
-        repeat: times that an epoch goes through the training images; for small sets.
-        mean, std: of each band, as shares of the largest value, 255 or 65535.
-        batch_size, val_batch_size: images a step, on each device.
-        workers: processes that load the data, for each device.
+        crop: side of the training crops, in pixels.
+        scales: factors by which training images are resized at random.
+        max_class_share: largest share of the valid pixels that one class may have in a crop, above
+            0 and at most 1. A crop that reaches it is drawn again, at most ten times.
+        mosaic: probability that a training image is put together from four images.
+        rotate: probability of a random quarter turn.
+        flip: probability of a horizontal flip, and also of a vertical one.
+        brighten: probability that brightness and contrast change. The brightness moves by at most a
+            quarter of the range (not at all with 16 bits), the contrast by at most a quarter.
+        sharpen: probability that the image is sharpened.
+        repeat: number of passes over the training images in one epoch; more than 1 helps small
+            sets.
+        mean: mean of each band, as a share of the largest value (255 or 65535).
+        std: standard deviation of each band, as a share of the largest value.
+        batch_size: images in a training step, on each device.
+        val_batch_size: images in a validation step, on each device.
+        workers: number of processes that load the data, for each device.
     """
 
     train: str = "train"
@@ -81,16 +89,18 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """AdamW, the learning rate falling on a cosine (or in steps), epoch by epoch.
+    """Settings of AdamW, whose learning rate falls after each epoch, on a cosine or in steps.
 
     Args:
-        lr, min_lr: learning rate of the first epoch, and the one that it falls to.
-        encoder_lr: of the encoder's parameters; by default ``lr``.
-        step: epochs after which the rates fall to a tenth, again and again; 0: on the cosine.
-        weight_decay: decoupled, on all parameters; without any, AdamW is Adam.
-        epochs: passes over the training set.
-        accumulate: batches whose gradients are added up for one step.
-        lookahead: wrap AdamW in Lookahead (k = 5, alpha = 0.5).
+        lr: learning rate of the first epoch.
+        min_lr: learning rate at the end of the cosine.
+        encoder_lr: learning rate of the encoder's parameters; by default ``lr``.
+        step: number of epochs after which the rates fall to a tenth, again and again. With 0 they
+            fall on the cosine.
+        weight_decay: decoupled weight decay of all parameters. With 0, AdamW is Adam.
+        epochs: number of passes over the training set.
+        accumulate: number of batches whose gradients are added up for one step.
+        lookahead: whether to wrap AdamW in Lookahead (k = 5, alpha = 0.5).
     """
 
     lr: float = 8e-5
@@ -115,12 +125,14 @@ class Optim:
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """How numbers are computed; results change by rounding alone.
+    """Settings that say how numbers are computed; they change results only by rounding.
 
     Args:
-        precision: ``"32-true"``; ``"bf16-mixed"`` and ``"16-mixed"``: autocast; ``"64-true"``.
-        channels_last: keep images and weights of convolutions with the channels innermost.
-        compile: translate the network with ``torch.compile``; its first steps take minutes.
+        precision: ``"32-true"``, ``"64-true"``, or ``"bf16-mixed"`` or ``"16-mixed"`` for autocast.
+        channels_last: whether the channels are the innermost axis of images and of convolution
+            weights in memory.
+        compile: whether to compile the network with ``torch.compile``. The first steps then take
+            minutes.
     """
 
     precision: str = "32-true"
@@ -133,11 +145,18 @@ class Compute:
 
 
 def require(condition: bool, key: str, value: object, expected: str) -> None:
-    """Raise an :class:`InputError` that names the setting, unless the condition holds."""
+    """Raise an :class:`InputError` that names a setting, unless a condition holds.
+
+    Args:
+        condition: what must be true.
+        key: name of the setting, as in ``optim.lr``.
+        value: value of the setting.
+        expected: what the value must be, as in ``"above 0"``.
+    """
     if not condition:
         raise InputError(f"{key}={shortened(str(value))}", f"must be {expected}")
 
 
 def shortened(text: str) -> str:
-    """So much of a word as a line of an error can take."""
+    """Cut a word so that it fits into the line of an error."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -1,8 +1,8 @@
-"""Files and folders that are whole or not there, and folders that one process writes at a time.
+"""Writing of files and folders that are complete or absent, by one process at a time.
 
-A temporary file or folder lies beside its target and is called ``.NAME.partial-HOST-PID``. So it is
-on the same disk, renaming it is atomic, and what a killed process left can be told from what a
-living one is writing.
+A temporary file or folder lies beside its target and is called ``.NAME.partial-HOST-PID``. It is on
+the same disk, so renaming it is atomic. Its name tells whether its process still runs or was
+killed.
 """
 
 import errno
@@ -28,19 +28,20 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 @contextmanager
 def replacing(path: Path, *, sweep: bool = True) -> Iterator[Path]:
-    """A temporary path beside the file ``path`` that takes its name when the block succeeds.
+    """Yield a temporary path beside a file, and rename it to the file when the block succeeds.
 
-    It is on the disk before it takes the name. After an error, what bore the name is untouched and
-    nothing is left behind.
+    The temporary file is flushed to the disk before it is renamed. After an error it is removed,
+    and an older file of the name is untouched.
 
     Args:
-        sweep: first remove what killed processes have left of this file. A folder of many files
-            is better swept once, see :func:`owned`.
+        path: the file to write.
+        sweep: whether to remove first what killed processes have left of this file. In a folder of
+            many files, :func:`owned` does this once for all.
 
     Raises:
         InputError: the file cannot be written (disk full, read-only, no permission).
     """
-    if _is_in_partial(path):  # the folder takes its name as a whole
+    if _is_in_partial(path):  # the whole folder is renamed later
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield path
@@ -62,7 +63,7 @@ def replacing(path: Path, *, sweep: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what a disk refuses in this block into an :class:`InputError` that names ``path``."""
+    """Turn errors of the disk in this block into an :class:`InputError` that names ``path``."""
     try:
         yield
     except OSError as error:
@@ -70,12 +71,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def beside(path: Path, role: str) -> Path:
-    """A name beside ``path`` that tells this process: ``.NAME.ROLE-HOST-PID``."""
+    """Make a path beside ``path`` that names this process: ``.NAME.ROLE-HOST-PID``."""
     return path.with_name(f"{stem_of(path.name)}.{role}-{_HOST}-{os.getpid()}")
 
 
 def stem_of(name: str) -> str:
-    """How names beside ``name`` begin: ``.NAME``, or so much that another ending still fits."""
+    """Return ``.NAME``, with which temporary names begin; a long name is cut and gets a hash."""
     if len(os.fsencode(name)) <= 150:
         return f".{name}"
     return f".{name[:30]}-{zlib.crc32(os.fsencode(name)):08x}"
@@ -89,8 +90,10 @@ def remove_leftovers(folder: Path, stem: str = ".", *, everyone: bool = False) -
     """Remove the temporary files and folders in ``folder`` whose processes are dead.
 
     Args:
-        stem: of their names.
-        everyone: also those of other hosts and of living processes: for the owner of the folder.
+        folder: where to look; its subfolders are not searched.
+        stem: how their names begin, see :func:`stem_of`; by default all of them are removed.
+        everyone: whether to remove also those of other hosts and of living processes. Only the
+            owner of the folder may do this.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -108,7 +111,7 @@ def remove_leftovers(folder: Path, stem: str = ".", *, everyone: bool = False) -
 
 
 def _is_dead(owner: str) -> bool:
-    """Whether ``HOST-PID``, or ``PID`` as it once was, is a process of this machine that ended."""
+    """Tell whether ``HOST-PID``, or an older ``PID``, is an ended process of this machine."""
     host, _, number = owner.rpartition("-")
     if host not in ("", _HOST) or not number.isdigit():
         return False
@@ -122,12 +125,12 @@ def _is_dead(owner: str) -> bool:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until the content of a file, or the list of names in a folder, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not known on every file system
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems lack fsync
             raise
     finally:
         os.close(descriptor)
@@ -135,14 +138,14 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Let no other process write into ``folder``, which is made, while the block runs.
+    """Make a folder and let no other process write into it while the block runs.
 
-    The owner holds a lock of the system on ``.lock`` in it, which ends with its process, however
-    that ends. What dead processes have left in the folder is removed. A folder that was made for
-    nothing goes again.
+    The owner holds a lock of the system on the file ``.lock`` in it. The lock ends with its
+    process, even if that is killed. Temporary files of dead processes are removed. If the block
+    writes nothing, a new folder is removed again.
 
     Raises:
-        InputError: another process is writing there, or nobody can.
+        InputError: another process is writing there, or the disk refuses to write.
     """
     with locked(folder, folder / LOCK) as is_sure:
         for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
@@ -152,12 +155,16 @@ def owned(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path, lock: Path) -> Iterator[bool]:
-    """Let no other process that asks for ``lock``, a file, write ``folder`` while the block runs.
+    """Hold a lock on a folder while the block runs, so no other process writes into it.
 
-    The block is told whether that is sure: some disks know no locks.
+    Yields whether the lock is held for sure, since some disks know no locks.
+
+    Args:
+        folder: the folder to protect, for the error.
+        lock: the file to lock. It is made, with its folders, and removed at the end.
 
     Raises:
-        InputError: another process is writing there, or nobody can.
+        InputError: another process is writing there, or the disk refuses to write.
     """
     made = [path for path in lock.parents if not path.exists()]
     with writing(folder):
@@ -169,23 +176,23 @@ def locked(folder: Path, lock: Path) -> Iterator[bool]:
         with suppress(OSError):  # its folder may be gone
             lock.unlink()
         os.close(descriptor)
-        with suppress(OSError):  # something was written
+        with suppress(OSError):  # the folder is not empty, so it stays
             for path in made:
                 path.rmdir()
 
 
 def is_unused(folder: Path) -> bool:
-    """Whether a folder is not there, or holds nothing but what a killed owner has left."""
+    """Tell whether a folder is absent, or holds only what a killed process has left."""
     names = os.listdir(folder) if folder.exists() else ()
     return all(name == LOCK or (name[0] == "." and _PARTIAL in name) for name in names)
 
 
 def _acquire(lock: Path, folder: Path) -> tuple[int, bool]:
-    """The descriptor of the file, in which its owner stands, and whether it could be locked."""
+    """Open and lock a file and write the owner into it; return its descriptor and success."""
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            # Locks of this kind belong to the process: children that outlive it do not keep them.
+            # Such a lock belongs to this process alone; children that outlive it do not keep it.
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _NO_LOCKS:
@@ -204,7 +211,7 @@ def _acquire(lock: Path, folder: Path) -> tuple[int, bool]:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
                 os.truncate(descriptor, 0)
-                with suppress(OSError):  # on a full disk: who it is need not be known
+                with suppress(OSError):  # a full disk: the lock works without the owner's name
                     name = f"process {os.getpid()} on {socket.gethostname()}\n"
                     os.write(descriptor, name.encode())
                 return descriptor, True
@@ -212,17 +219,21 @@ def _acquire(lock: Path, folder: Path) -> tuple[int, bool]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
 
     Raises:
-        ValueError: it is no JSON, or nested deeper than anything that is written here.
-        OSError: it cannot be read.
+        ValueError: the text is no JSON, or is nested too deep.
+        OSError: the file cannot be read.
     """
     return parse_json(path.read_bytes())
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text says; see :func:`read_json`."""
+    """Parse a JSON text.
+
+    Raises:
+        ValueError: the text is no JSON, or is nested too deep.
+    """
     try:
         return json.loads(text)
     except RecursionError as error:

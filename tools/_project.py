@@ -1,4 +1,4 @@
-"""Importing this lets a tool find the project where it is not installed."""
+"""Add the project to Python's search path, so tools run without an installation."""
 
 import sys
 from pathlib import Path

@@ -1,13 +1,13 @@
-"""Train and test every variant of an ablation over seeds, and put them into one table and figure.
+"""Train and test every variant of an ablation over several seeds; make a table and a figure.
 
 python tools/ablate.py components -c config/vaihingen/bicor.py --seeds 1 2 3
 python tools/ablate.py layers -c config/loveda/bicor.py --seeds 1 2 3 --devices 0 1 2 3 --split val
 python tools/ablate.py points -c config/drone/resnet18_points.py data.root=PATH
 
-Data, optimizer and encoder are those of the config, and key=value changes them for all variants;
-points takes its model and loss too, and draws into its data folder.
-Each run is a process of its own, one at a time on each device; what is finished is not run again,
-what was interrupted goes on. Logs, masks and scores of each run are in OUTPUT/VARIANT/seedN.
+The config gives data, optimizer and encoder, and key=value changes them for all variants. For
+points it also gives model and loss, and its data folder gets the point masks.
+Each run is a separate process, one at a time on each device. Finished runs are not repeated, and
+interrupted runs go on. Logs, masks and scores of each run are in OUTPUT/VARIANT/seedN.
 """
 
 import _project  # noqa: F401

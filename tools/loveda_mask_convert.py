@@ -1,8 +1,8 @@
-"""Convert LoveDA masks from raw labels (0 no data, 1 to 7) to 0 to 6, with 7 to ignore.
+"""Convert LoveDA masks from raw labels (0 no data, 1 to 7) to 0 to 6, and 7 for ignored pixels.
 
 Run     python tools/loveda_mask_convert.py --mask-dir data/LoveDA/Train/Rural/masks_png
             --output-mask-dir data/LoveDA/Train/Rural/masks_png_convert
-Writes  index PNGs to masks_png_convert, and RGB ones to look at to masks_png_convert_rgb
+Writes  PNG files of labels to masks_png_convert, and of colors to masks_png_convert_rgb
 """
 
 import _project  # noqa: F401

@@ -1,4 +1,4 @@
-"""Make a small synthetic data set with ISPRS Vaihingen's file names, for trying out the project.
+"""Make a small synthetic data set with ISPRS Vaihingen's file names, to try out the project.
 
 Run      python tools/make_demo_data.py --output data/demo/tiles
 Makes    <output>/{train,val,test}_images/top_mosaic_09cm_areaN.tif            IRRG images

@@ -1,4 +1,4 @@
-"""A figure of image, truth and prediction, for the first images of a split.
+"""Draw image, truth and prediction side by side, for some images of a split.
 
 Run     python tools/make_panel.py -c config/demo/bicor.py -i fig_results/demo
             -o fig_results/demo/figures/panel.png

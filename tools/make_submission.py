@@ -1,4 +1,4 @@
-"""The zip that LoveDA's server takes, or UAVid's zip or folder, from predicted masks.
+"""Pack predicted masks for the test servers: a zip for LoveDA, a zip or a folder for UAVid.
 
 python tools/make_submission.py loveda fig_results/loveda/bicor_test -o fig_results/loveda.zip
 python tools/make_submission.py uavid fig_results/uavid/bicor -o fig_results/uavid.zip

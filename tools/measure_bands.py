@@ -1,10 +1,10 @@
-"""Measure the mean and standard deviation of each band of a config's images, for its Data(...).
+"""Measure the mean and the standard deviation of each band, for Data(...) of a config.
 
 python tools/measure_bands.py -c config/drone/bicor.py data.root=PATH
 python tools/measure_bands.py -c config/vaihingen/bicor.py --splits train val
 
-Only the training images are read unless --splits says otherwise, and of these only the pixels
-that have a class: what is ignored is mostly a margin without data.
+By default, only the training images are read (see --splits). Only pixels with a class count, since
+most ignored pixels belong to a margin without data.
 """
 
 import _project  # noqa: F401

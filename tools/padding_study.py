@@ -1,11 +1,12 @@
-"""Measure how the padding of ISPRS tiles changes scores: two policies in training, two in test.
+"""Measure how the padding of ISPRS tiles changes scores, with two policies in training and test.
 
 python tools/padding_study.py
 python tools/padding_study.py --real PATH   (with {vaihingen,potsdam}/{images,masks_eroded} in it)
 
-Makes synthetic tiles of Vaihingen's sizes, cuts them as GeoSeg's tools do and as ours, trains a
-small model on each and scores both either way: tables and a figure in --output. Goes on where it
-was interrupted; seven minutes on two CPU cores.
+The study makes synthetic tiles of Vaihingen's sizes, cuts them as GeoSeg's tools and as our tools
+do, trains a small model on each, and scores both models in both ways. Tables and a figure are in
+--output. An interrupted study goes on when it is started again. It takes seven minutes on two CPU
+cores.
 """
 
 import _project  # noqa: F401

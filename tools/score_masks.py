@@ -3,8 +3,9 @@
 python tools/score_masks.py -c config/vaihingen/bicor.py -i THEIR_MASKS -o fig_results/theirs
 python tools/compare_runs.py fig_results/vaihingen/bicor fig_results/theirs --mix-protocols
 
-Masks are labels or colors, named like the images of the split. The result has a stamp like any
-other: what only the masks' author knows stands there as unknown, or as the flags state it.
+Masks hold labels or colors, and have the names of the split's images. The result has a stamp like
+any other. Facts that only the author of the masks knows are "unknown" there, unless a flag states
+them.
 """
 
 import _project  # noqa: F401

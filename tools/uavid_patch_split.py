@@ -1,4 +1,4 @@
-"""Cut UAVid's frames into patches and their RGB labels into index masks.
+"""Cut UAVid's frames into patches, and turn their RGB labels into masks of labels.
 
 python tools/uavid_patch_split.py --input-dir data/uavid/uavid_train --mode train
     --output-img-dir data/uavid/train/images --output-mask-dir data/uavid/train/masks

@@ -6,7 +6,7 @@ Train   python tools/vaihingen_patch_split.py --img-dir data/vaihingen/train_ima
 Test    ... --mask-dir data/vaihingen/test_masks_eroded --mode val --stride 1024 --eroded
 RGB     ... --mask-dir data/vaihingen/test_masks --mode val --stride 1024 --gt
 
-In train mode, a patch in which a random zoom crop is on cars is stored as four views of that crop.
+In train mode, if a random zoom crop of a patch shows cars, four views of it replace the patch.
 """
 
 import _project  # noqa: F401

@@ -2,8 +2,8 @@
 
 Run      python tools/weak/run_chain.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
          python train.py -c config/building/deeplabv3plus.py data.root=fig_results/weak/potsdam/data
-Source   spec of BAC-AR-Net (IEEE TGRS 2024), whose own schedule is not known; here the project's:
-         AdamW on a cosine, the last epoch, since no truth may choose one
+Source   spec of BAC-AR-Net (IEEE TGRS 2024), whose own schedule is not known. Here it is AdamW on
+         a cosine. The last epoch is kept, since no true mask may choose one
 Expects  not yet measured
 """
 

@@ -1,7 +1,7 @@
-"""Synthetic aerial scenes, BiCoR-Seg with an HBIS layer of its own: an example of how to change it.
+"""Synthetic aerial scenes, BiCoR-Seg with a changed HBIS layer: an example of how to change it.
 
 Run      python train.py -c config/demo/bicor_layer.py   (after make demo)
-Source   config/demo/bicor.py; its layers add the context of a class instead of mixing it in
+Source   config/demo/bicor.py; its layers add the context of a class, the original ones mix it in
 Expects  not measured
 """
 
@@ -19,22 +19,22 @@ DEMO = replace(VAIHINGEN, name="demo", root="data/demo", splits=patch_splits(256
 
 
 class ResidualLayer(HBISLayer):
-    """An HBIS layer that adds to each class embedding what the image shows of the class."""
+    """An HBIS layer that adds to each class embedding the image's context of the class."""
 
     def __init__(self, dim: int, topk_ratio: float, learn_alpha: bool, tau: float):
         super().__init__(dim, topk_ratio, learn_alpha, tau)
-        del self.gate  # it would be a weight that nothing trains
+        del self.gate  # otherwise it would be a weight that is never trained
 
     def refine_classes(self, classes: Tensor, classes_n: Tensor, context: Tensor) -> Tensor:
-        """Class embeddings and their context to new embeddings, all (b, k, d)."""
+        """Compute new class embeddings from the old ones and their context, all (b, k, d)."""
         return classes + self.candidate(context)
 
 
 class ResidualBiCoRSeg(BiCoRSeg):
-    """BiCoR-Seg with these layers."""
+    """BiCoR-Seg with residual layers."""
 
     def make_layer(self, *settings) -> ResidualLayer:
-        """One of the layers; the settings are those of an HBIS layer."""
+        """Make one layer; the settings are those of an HBIS layer."""
         return ResidualLayer(*settings)
 
 

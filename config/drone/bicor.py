@@ -1,4 +1,4 @@
-"""Drone orthophoto, BiCoR-Seg: five classes, small and from scratch; a start for own data.
+"""Drone orthophoto, BiCoR-Seg: five classes, small and from scratch; a start for your data.
 
 Run      python train.py -c config/drone/bicor.py data.root=PATH
          python test_custom.py -c config/drone/bicor.py -o fig_results/drone data.root=PATH

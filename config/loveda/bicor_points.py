@@ -3,8 +3,9 @@
 Run      python tools/make_points.py -c config/loveda/bicor.py --name points_200 --budget 200
          python train.py -c config/loveda/bicor_points.py
          python test_loveda.py -c config/loveda/bicor_points.py -o OUT -t d4 --val
-Source   partial cross-entropy as in resnet18_points.py of Potsdam, on both outputs; no Dice and no
-         heatmap term, which want whole masks, and no Fisher term, which is untried with points
+Source   partial cross-entropy as in resnet18_points.py of Potsdam, on both outputs. No Dice and
+         no heatmap term, since they need whole masks, and no Fisher term, since it is not tested
+         with points
 Expects  not known; val and test have full masks
 """
 

@@ -2,11 +2,11 @@
 
 Run      python train.py -c config/loveda/bicor_reference.py
 Source   the released code: alpha fixed at 0.5, between-class scatter over class pairs, the last
-         layer's Fisher loss once more with weight 1. It divided the cross-entropy by ignored
-         pixels too; here valid pixels count. Val is trained on, so that no score is shown
-         for it and the last checkpoint is kept.
-         Released with torchvision's encoder weights (model.weights=convnext_base-6075fbad.pth),
-         here timm's
+         layer's Fisher loss once more with weight 1. It divided the cross-entropy by all pixels,
+         ignored ones too; here only valid pixels count. Val is trained on, so there is no score
+         of Val, and the last checkpoint is kept.
+         The release uses torchvision's encoder weights
+         (model.weights=convnext_base-6075fbad.pth); here they are timm's
 Expects  55.5 mIoU on the test server (paper); not reproduced here
 """
 

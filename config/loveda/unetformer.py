@@ -1,4 +1,4 @@
-"""LoveDA, UNetFormer: ResNet-18 encoder, the field's usual yardstick.
+"""LoveDA, UNetFormer: ResNet-18 encoder, the usual baseline for comparison.
 
 Run      python train.py -c config/loveda/unetformer.py
          python test_loveda.py -c config/loveda/unetformer.py -o OUT -t d4 --val

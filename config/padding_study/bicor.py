@@ -1,4 +1,4 @@
-"""Synthetic scenes of ISPRS Vaihingen's tile sizes, to measure what scoring the padding does.
+"""Synthetic scenes of ISPRS Vaihingen's tile sizes, to measure how scored padding changes scores.
 
 Run      python tools/padding_study.py
 Source   docs/protocol.md

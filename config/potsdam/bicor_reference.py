@@ -3,10 +3,10 @@
 Run      python train.py -c config/potsdam/bicor_reference.py
 Source   the released code: three layers, alpha fixed at 0.5, between-class scatter over class
          pairs, all pixels selected (ratio 1.0), lr 1e-4, batch 4. It chose its checkpoint on the
-         test tiles and divided the cross-entropy by ignored pixels too; here val chooses, valid
-         pixels count.
-         Released with torchvision's encoder weights (model.weights=convnext_base-6075fbad.pth),
-         here timm's; the validation tile was trained on there, here it is held out
+         test tiles and divided the cross-entropy by all pixels, ignored ones too. Here val chooses
+         the checkpoint, and only valid pixels count.
+         The release uses torchvision's encoder weights (model.weights=convnext_base-6075fbad.pth)
+         and trains on the validation tile; here the weights are timm's, and the tile is held out
 Expects  89.9 mIoU, 94.6 mF1, 92.1 OA (paper); not reproduced here
 """
 

@@ -9,10 +9,11 @@ Run      for split in train val test; do python tools/potsdam_patch_split.py --m
          python test_potsdam.py -c config/potsdam/resnet18_points_original.py -o OUT
 Source   "Remote Sensing Image Segmentation with Partial Cross Entropy Loss": 20 000 points of 300 x
          300 pixels, resized to 150 x 150, images from 0 to 1, class weights from dense masks. They
-         are drawn anew for each crop: 22.2 % of the pixels, but dense supervision in the end. Rate
-         and its steps are read off its curves, the batch is ours. Differs: points are drawn after
-         resizing, which loses none; random crops of larger patches, 9 % of one each, drawn again if
-         they show one class, instead of whole small ones; six classes
+         are drawn again for each crop, 22.2 % of the pixels, so in the end all pixels supervise.
+         The learning rate and its steps are read from its curves; the batch size is ours. Three
+         things differ: Points are drawn after resizing, so none is lost. Crops are random windows
+         of larger patches (9 % of one) instead of whole small patches, and are drawn again if they
+         show only one class. There are six classes
 Expects  57.0 mIoU, 74.2 OA over other patches (its last README; 65.7 and 80.5 in the first, which
          its own curves contradict); not reproduced here
 """

@@ -1,4 +1,4 @@
-"""ISPRS Potsdam, UNetFormer: ResNet-18 encoder, the field's usual yardstick.
+"""ISPRS Potsdam, UNetFormer: ResNet-18 encoder, the usual baseline for comparison.
 
 Run      python train.py -c config/potsdam/unetformer.py
          python test_potsdam.py -c config/potsdam/unetformer.py -o OUT -t lr

@@ -1,4 +1,4 @@
-"""UAVid, UNetFormer: ResNet-18 encoder, the field's usual yardstick.
+"""UAVid, UNetFormer: ResNet-18 encoder, the usual baseline for comparison.
 
 Run      python train.py -c config/uavid/unetformer.py
          python test_uavid.py -c config/uavid/unetformer.py -o OUT -t lr -i data/uavid/uavid_test

@@ -1,4 +1,4 @@
-"""ISPRS Vaihingen, UNetFormer: ResNet-18 encoder, the field's usual yardstick.
+"""ISPRS Vaihingen, UNetFormer: ResNet-18 encoder, the usual baseline for comparison.
 
 Run      python train.py -c config/vaihingen/unetformer.py
          python test_vaihingen.py -c config/vaihingen/unetformer.py -o OUT -t d4

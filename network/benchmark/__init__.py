@@ -1,1 +1,1 @@
-"""Measurements: speed as ratios to what nobody can do without, and memory."""
+"""Measurements of memory, and of speed as ratios to a lower limit, the "floor"."""

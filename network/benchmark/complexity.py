@@ -1,6 +1,6 @@
-"""All models side by side: parameters, multiply-accumulates, images a second.
+"""Comparison of all models by parameters, multiply-accumulates and images per second.
 
-The right half of the paper's Table 4, for every network of the project in one run.
+It is the right half of the paper's Table 4, for every network of the project.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,19 @@ from network.config import Experiment, settings
 def benchmark_models(
     experiments: Sequence[Experiment], *, size: int, repeats: int, device: torch.device
 ) -> list[dict]:
-    """A row for each model: its cost for one image of ``size`` x ``size``, forward alone.
+    """Measure the cost of a forward pass for each model, with one image of ``size`` x ``size``.
 
-    Times are medians; ``/ first`` is the median over rounds of the time divided by that of the
-    first model, so that a busy machine slows both alike.
+    Times are medians. ``time / first`` is the median over rounds of the time divided by the first
+    model's time, so a busy machine slows both in the same way.
+
+    Args:
+        experiments: the models.
+        size: height and width of the image in pixels.
+        repeats: number of rounds.
+        device: device that computes.
+
+    Returns:
+        One row for each model.
     """
     torch.manual_seed(0)
     rows, forwards = {}, {}

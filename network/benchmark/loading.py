@@ -1,4 +1,4 @@
-"""Loading training samples against the floor: decoding the same files with OpenCV."""
+"""Time of loading training samples, compared with the floor: OpenCV decodes the same files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,13 +22,17 @@ SAMPLES = 48
 
 
 def benchmark_loading(experiment: Experiment, repeats: int = 16) -> dict:
-    """Samples a second of one worker, of its floor, and the ratio of their times.
+    """Measure the samples per second of one worker and of its floor, and the ratio of their times.
 
-    A sample is decoded (mosaics from four files), scaled, cropped, flipped and normalized. It is
-    measured on the experiment's training images, or on synthetic ones where there are none.
+    A sample is decoded (a mosaic from four files), scaled, cropped, flipped and normalized. The
+    experiment's training images are used, or synthetic ones if there are none.
+
+    Args:
+        experiment: data set and augmentation.
+        repeats: number of rounds.
 
     Raises:
-        InputError: there are none, and the data set has no tiles to imitate.
+        InputError: there are no training images, and the data set has no tiles to imitate.
     """
     first = experiment.dataset.splits[experiment.data.train][0]
     if (experiment.root / first.images).is_dir():
@@ -58,7 +62,7 @@ def _synthetic_samples(experiment: Experiment, root: Path) -> list[Sample]:
 
 
 class _Recorded(SegmentationDataset):
-    """Remembers which samples it has read."""
+    """A dataset that remembers which samples it has read."""
 
     def __init__(
         self, samples: Sequence[Sample], info: DatasetInfo, transform: TrainTransform, seed: int

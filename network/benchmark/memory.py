@@ -1,4 +1,4 @@
-"""Memory: what autograd keeps, the most that tensors take at once, and the process's own peak."""
+"""Memory that autograd keeps, the peak memory of tensors, and the peak memory of the process."""
 
 import ctypes
 import gc
@@ -17,13 +17,16 @@ MB = 1e6
 
 
 def saved_bytes(forward: Callable[[], object], exclude: Iterable[Tensor] = ()) -> int:
-    """Bytes that autograd keeps between ``forward`` and its backward pass, each memory once.
+    """Count the bytes that autograd keeps from a forward pass for its backward pass.
+
+    Tensors that share memory count once.
 
     Args:
-        exclude: tensors that are there anyway, such as parameters.
+        forward: runs the forward pass.
+        exclude: tensors that exist anyway, such as parameters.
     """
     excluded = {tensor.untyped_storage().data_ptr() for tensor in exclude}
-    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no memory is used twice meanwhile
+    kept: dict[int, torch.UntypedStorage] = {}  # held, so no memory is reused
 
     def pack(tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -39,9 +42,9 @@ def saved_bytes(forward: Callable[[], object], exclude: Iterable[Tensor] = ()) -
 
 
 class LiveTensors(TorchDispatchMode):
-    """Within this context: bytes of the tensors made in it, ``now`` and at their ``peak``.
+    """Context that counts the bytes of the tensors that are made in it, ``now`` and at ``peak``.
 
-    What an operation takes and gives back inside itself is not seen.
+    Memory that an operation allocates and frees inside itself does not count.
     """
 
     def __init__(self) -> None:
@@ -56,7 +59,7 @@ class LiveTensors(TorchDispatchMode):
         args: tuple = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run one operation; what is new in its result is counted until it is freed."""
+        """Run one operation; new memory of its result counts until it is freed."""
         kwargs = kwargs or {}
         for tensor in tree_leaves((args, kwargs)):
             if isinstance(tensor, Tensor):
@@ -82,16 +85,22 @@ class LiveTensors(TorchDispatchMode):
 
 
 def process_peak(step: Callable[[], object], device: torch.device) -> float | None:
-    """The most bytes taken while ``step`` runs: the GPU's by torch, or resident in memory.
+    """Measure the peak memory in bytes while a function runs.
 
-    None where the system does not tell.
+    Args:
+        step: the function.
+        device: a GPU, of which torch's memory counts, or the CPU, where the resident memory of the
+            process counts.
+
+    Returns:
+        The bytes; None if the system does not tell.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         step()
         return torch.cuda.max_memory_allocated(device)
     gc.collect()
-    # The C library keeps what was freed: without this, an earlier peak would be seen again.
+    # The C library keeps freed memory, so without this, an earlier peak would count again.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(0)

@@ -1,4 +1,4 @@
-"""A whole model against its bare encoder: time, multiply-accumulates, memory."""
+"""Time, multiply-accumulates and memory of a whole model, compared with its bare encoder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,16 +25,16 @@ Yardstick = Callable[[nn.Module], NaiveOrder | NaiveD2LSOrder | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is measured.
+    """One case to measure.
 
     Args:
-        experiment: its model, its loss and how it computes; the encoder starts at random.
-        size: height and width of the images, pixels.
-        batch: images a step.
-        repeats: rounds of each function.
-        device: where.
-        yardstick: builds another order of the same computation around the model's own encoder,
-            measured beside it; None for a model that has none.
+        experiment: model, loss and precision; the encoder has random weights.
+        size: height and width of the images in pixels.
+        batch: images in a step.
+        repeats: number of rounds.
+        device: device that computes.
+        yardstick: builds another order of the same computation around the model's encoder, which
+            is measured too; None for none.
     """
 
     experiment: Experiment
@@ -46,11 +46,12 @@ class Case:
 
 
 def benchmark_model(case: Case) -> dict:
-    """One row: sizes, times and memory of a model; without an encoder no ratios.
+    """Measure sizes, times and memory of a model in one row.
 
-    Times are medians in milliseconds, ratios medians over rounds of the time divided by the bare
-    encoder's, memory in MB (10^6 bytes). A training step is a forward and a backward pass,
-    without the optimizer; ``decoder_*`` is for one image, without an auxiliary branch.
+    Times are medians in milliseconds. Ratios are medians over rounds of the time divided by the
+    bare encoder's time; a model without an encoder has none. Memory is in MB (10^6 bytes). A
+    training step is a forward and a backward pass without the optimizer. ``decoder_*`` is for one
+    image, without the auxiliary branch.
     """
     torch.manual_seed(0)
     experiment, compute = case.experiment, case.experiment.compute
@@ -94,9 +95,15 @@ def benchmark_model(case: Case) -> dict:
 
 
 def gmacs(network: nn.Module, size: int = 512, bands: int = 3) -> float:
-    """Multiply-accumulates for one image, in 10^9: half of the FLOPs; ``network`` on the CPU."""
+    """Count the multiply-accumulates for one image in 10^9, which are half of the FLOPs.
+
+    Args:
+        network: the network, on the CPU.
+        size: height and width of the image in pixels.
+        bands: number of bands of the image.
+    """
     with (
-        FakeTensorMode(allow_non_fake_inputs=True),  # shapes alone: nothing is computed
+        FakeTensorMode(allow_non_fake_inputs=True),  # only shapes, without computation
         FlopCounterMode(display=False) as counter,
     ):
         network(torch.zeros(1, bands, size, size))
@@ -104,16 +111,18 @@ def gmacs(network: nn.Module, size: int = 512, bands: int = 3) -> float:
 
 
 def random_images(case: Case, count: int) -> Tensor:
-    """(count, bands, size, size), of mean 0 and deviation 1."""
+    """Draw images (count, bands, size, size) with mean 0 and standard deviation 1."""
     return torch.randn(count, case.experiment.dataset.bands, case.size, case.size)
 
 
 def decoder_memory(model: nn.Module, case: Case, decode: Callable | None = None) -> dict:
-    """MB for one image that the decoder keeps for the backward pass, and at most has in a step.
+    """Measure the MB that the decoder keeps for the backward pass, and its peak, for one image.
 
     Args:
-        decode: stages -> outputs; by default the model's, without its auxiliary branch, plain and
-            with checkpointing.
+        model: the model.
+        case: the case to measure.
+        decode: function from the encoder's stages to outputs. By default, the model's decoder is
+            measured without its auxiliary branch, with and without checkpointing.
     """
     if not isinstance(model, Segmenter):
         return {}
@@ -134,7 +143,7 @@ def decoder_memory(model: nn.Module, case: Case, decode: Callable | None = None)
 
 
 def _memory(decode: Callable, stages: list[Tensor], case: Case, suffix: str = "") -> dict:
-    """Both figures hold the encoder's maps, neither the decoder's parameters."""
+    """Measure one decoder; both values include the encoder's maps, but no decoder parameters."""
     parameters = getattr(decode, "__self__", nn.Module()).parameters()
     with autocast(case.experiment.compute, case.device):
         saved = saved_bytes(lambda: decode(stages), exclude=parameters)
@@ -204,7 +213,7 @@ def _train(network: nn.Module, image: Tensor, case: Case, loss: Callable | None 
 
 
 def _total(output: SegOutput | list[Tensor]) -> Tensor:
-    """A scalar that sends a gradient to every output, at hardly any cost."""
+    """Sum up all outputs to a scalar, so each gets a gradient at almost no cost."""
     if isinstance(output, SegOutput):
         lists = (output.heatmaps or []) + (output.class_embeddings or [])
         aux = [] if output.aux_logits is None else [output.aux_logits]

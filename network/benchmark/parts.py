@@ -1,4 +1,4 @@
-"""Where the time of a forward pass and of a training step goes: shares of the bare encoder's."""
+"""Time of the parts of a forward pass and a training step, as shares of the encoder's time."""
 
 import statistics
 import time
@@ -19,9 +19,9 @@ from network.progress import progress_bar
 
 
 class Timeline:
-    """Runs parts of a network one by one and times the forward and backward pass of each.
+    """A timer that runs the parts of a network one by one and times both passes of each.
 
-    Every part gets leaves in place of its inputs, so that its backward pass runs alone.
+    Every part gets copies of its inputs without history, so its backward pass runs alone.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,16 @@ class Timeline:
         self._leaves: dict[int, list[Tensor]] = defaultdict(list)
 
     def run(self, name: str, part: Callable, *inputs: Tensor) -> Sequence[Tensor]:
-        """The outputs of ``part(*inputs)``, a sequence of tensors; a scalar is a loss."""
+        """Run a part and time its forward pass.
+
+        Args:
+            name: name of the part.
+            part: function from tensors to a sequence of tensors, where a scalar is a loss.
+            inputs: its inputs.
+
+        Returns:
+            The outputs of the part.
+        """
         leaves = [tensor.detach().requires_grad_() for tensor in inputs]
         for tensor, leaf in zip(inputs, leaves, strict=True):
             self._leaves[id(tensor)].append(leaf)
@@ -42,7 +51,7 @@ class Timeline:
         return outputs
 
     def backward(self) -> None:
-        """The backward pass of every part, the last first."""
+        """Run and time the backward pass of every part, from the last to the first."""
         for name, outputs in reversed(self._steps):
             reached, gradients = [], []
             for output in outputs:
@@ -57,13 +66,14 @@ class Timeline:
 
 
 def measure_parts(case: Case) -> dict[str, tuple[float, float]]:
-    """Median share of each part in percent of the encoder's time: (forward, training).
+    """Measure the time of each part in percent of the encoder's time, for forward and training.
 
-    Forward is a training forward pass; training adds the backward pass. ``of which`` names
-    operations inside the parts above, run once more on the same tensors.
+    Forward is a forward pass in training mode, and training adds the backward pass. Both are
+    medians over rounds. Names with ``of which`` are operations inside other parts, which run again
+    on the same tensors.
 
     Raises:
-        TypeError: the model is not a :class:`BiCoRSeg`, or the loss not its own.
+        TypeError: the model is no :class:`BiCoRSeg`, or the loss is no :class:`BiCoRLoss`.
     """
     torch.manual_seed(0)
     model = case.experiment.build_model(pretrained=False).train()

@@ -1,4 +1,4 @@
-"""Cutting tiles into patches against the floor: reading the same files, writing the same files."""
+"""Time of cutting tiles into patches, compared with the floor: reading and writing these files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,9 +27,15 @@ from network.datasets.workers import available_cores, map_parallel
 def benchmark_patches(
     info: DatasetInfo, *, tiles: int = 2, size: int = 6000, repeats: int = 5
 ) -> dict:
-    """Seconds to cut synthetic tiles in train mode with the tool's defaults, on all cores.
+    """Measure the seconds to cut synthetic tiles in train mode with default flags, on all cores.
 
-    The floor reads the tiles and encodes and writes the same patches; their labels are at hand.
+    The floor reads the tiles, and encodes and writes the same patches, but knows their labels.
+
+    Args:
+        info: description of the data set, which must have whole tiles.
+        tiles: number of tiles.
+        size: height and width of a tile in pixels.
+        repeats: number of rounds.
     """
     workers = available_cores()
     with TemporaryDirectory() as folder:
@@ -69,7 +75,7 @@ def benchmark_patches(
 
 @dataclass(frozen=True)
 class _Floor:
-    """Reads a tile and its mask, and writes the patches; runs in a worker."""
+    """A function that reads a tile and its mask, and writes the patches; it runs in a worker."""
 
     split: PatchSplit
     root: Path
@@ -96,7 +102,7 @@ class _Floor:
 
 
 def _check_same(floor: Path, split: PatchSplit) -> None:
-    """The floor must have done the same work, byte by byte."""
+    """Check that the floor has done the same work, byte by byte."""
     for folder in (split.output_img_dir, split.output_mask_dir):
         for path in folder.iterdir():
             if path.suffix in ENCODING and (floor / path.name).read_bytes() != path.read_bytes():

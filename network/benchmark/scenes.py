@@ -1,4 +1,4 @@
-"""Synthetic ISPRS tiles on disk, to measure on where the real ones are not at hand."""
+"""Synthetic ISPRS tiles on disk, for measurements without the real ones."""
 
 from pathlib import Path
 
@@ -12,9 +12,15 @@ SCENE = 1024
 
 
 def write_tiles(root: Path, info: DatasetInfo, count: int, size: int) -> tuple[Path, Path]:
-    """Write ``count`` tiles of size x size pixels; the folders of images and of RGB masks.
+    """Write synthetic tiles and return the folders of their images and RGB masks.
 
-    A tile repeats a scene: drawing a whole one would take longer than what is measured.
+    A tile repeats a small scene, since drawing a large one would take longer than the measurement.
+
+    Args:
+        root: folder to write into.
+        info: description of the data set, which gives names and colors.
+        count: number of tiles.
+        size: height and width of a tile in pixels.
     """
     names, images, masks = info.tile_names, root / "images", root / "masks"
     repeats = -(-size // SCENE)

@@ -1,4 +1,4 @@
-"""A whole test against the floor: a plain forward pass of as many pixels as all views have."""
+"""Time of a whole test, compared with the floor: plain forward passes for all its views."""
 
 import statistics
 from functools import partial
@@ -29,11 +29,24 @@ def benchmark_testing(
     repeats: int = 3,
     device: torch.device,
 ) -> dict:
-    """Time of loading, predicting, turning back, scoring and writing synthetic images.
+    """Measure the time to load, predict, turn back, score and write synthetic images.
 
-    ``ratio`` is that time divided by that of plain forward passes, one for each view at its size;
-    ``ratio_by_pixels`` by (pixels of all views) x (time of a forward pass at ``size``, a pixel),
-    which also holds what a pixel of a large view costs more. Medians over rounds.
+    ``ratio`` is this time divided by the time of plain forward passes, one for each view at its
+    size. ``ratio_by_pixels`` divides by the pixels of all views times the time per pixel of a
+    forward pass at ``size``, so it includes the higher cost per pixel of large views. Both are
+    medians over rounds.
+
+    Args:
+        experiment: the model and its data set.
+        tta: name of the test-time augmentation.
+        size: height and width of the images in pixels.
+        images: number of images.
+        batch_size: images in a step.
+        repeats: number of rounds.
+        device: device that computes.
+
+    Raises:
+        InputError: the data set has other images than RGB with 8 bits.
     """
     info, compute = experiment.dataset, experiment.compute
     if not info.is_rgb8:

@@ -1,4 +1,4 @@
-"""Times of functions that are compared with one another."""
+"""Timing of functions that are compared with one another."""
 
 import statistics
 import time
@@ -19,15 +19,20 @@ def interleave(
     device: torch.device | None = None,
     label: str = "",
 ) -> Times:
-    """Seconds of each function in each round; a round runs all of them, one after another.
+    """Time functions in rounds, each of which runs all functions one after another.
 
-    What else runs on a machine slows neighbors in time alike: times are to be compared round
-    by round (:func:`ratio`).
+    Other programs on the machine slow the functions of one round in the same way, so compare times
+    round by round with :func:`ratio`.
 
     Args:
-        warmup: rounds that are run first and not counted.
-        device: waited for before each look at the clock.
-        label: of the progress bar.
+        functions: the functions by name.
+        repeats: number of rounds that count.
+        warmup: number of rounds before these.
+        device: a GPU, whose work must end before the clock is read.
+        label: text of the progress bar.
+
+    Returns:
+        Seconds of each function in each round.
     """
     times: Times = {name: [] for name in functions}
     for round_number in progress_bar(
@@ -44,13 +49,13 @@ def interleave(
 
 
 def ratio(times: Times, name: str, base: str) -> float:
-    """Median over the rounds of the time of ``name`` divided by that of ``base``."""
+    """Compute the median over rounds of the time of ``name`` divided by the time of ``base``."""
     pairs = zip(times[name], times[base], strict=True)
     return statistics.median(one / other for one, other in pairs)
 
 
 def median(seconds: Sequence[float]) -> float:
-    """Median of the times of one function, in milliseconds."""
+    """Compute the median of a function's times in seconds, and return it in milliseconds."""
     return 1000 * statistics.median(seconds)
 
 

@@ -1,9 +1,10 @@
-"""Class-activation maps, expanded by prototypes of buildings and their surroundings.
+"""Class-activation maps and their expansion by prototypes of buildings and surroundings.
 
-Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248); class-activation maps are Zhou et
-al., CVPR 2016, prototypes from clusters LPCAM (Chen et al., CVPR 2023).
+Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248). Class-activation maps come from Zhou
+et al., CVPR 2016, and prototypes from clusters from LPCAM (Chen et al., CVPR 2023).
 
-Notation: b batch, c channels of the last stage, h x w its size, H x W that of the image.
+Notation: b is the batch, c the channels of the last stage, h x w its size, and H x W the size of
+the image.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ EPSILON = 1e-5
 
 
 def resized(image: Tensor, scale: float) -> Tensor:
-    """(b, 3, H, W) enlarged or reduced; one pixel at least."""
+    """Resize images (b, 3, H, W) by a factor, to at least one pixel."""
     if scale == 1:
         return image
     size = [max(1, round(side * scale)) for side in image.shape[-2:]]
@@ -29,9 +30,13 @@ def resized(image: Tensor, scale: float) -> Tensor:
 
 
 def upsampled(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """(b, k, h, w) at stride 16 to (b, k, H, W), bilinear.
+    """Enlarge maps (b, k, h, w) at stride 16 to (b, k, H, W) by bilinear interpolation.
 
-    The last cells may reach beyond the image: the maps are enlarged to whole cells, then cut.
+    The last cells may reach beyond the image, so maps are enlarged to whole cells and then cut.
+
+    Args:
+        maps: the maps.
+        size: height and width of the image.
     """
     whole = [-(-side // DENSE_STRIDE) * DENSE_STRIDE for side in size]
     maps = functional.interpolate(maps, whole, mode="bilinear")
@@ -39,20 +44,26 @@ def upsampled(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def both_ways(image: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Sum of ``function`` of the image and, flipped back, of its mirror image."""
+    """Sum up a function's results on an image and on its mirror image, flipped back."""
     plain, mirrored = function(torch.cat([image, image.flip(-1)])).chunk(2)
     return plain + mirrored.flip(-1)
 
 
 def _to_unit(maps: Tensor) -> Tensor:
-    """(b, H, W), each divided by its maximum: 0 to 1."""
+    """Divide each map of (b, H, W) by its maximum, so it lies in 0 to 1."""
     return maps / (maps.amax(dim=(1, 2), keepdim=True) + EPSILON)
 
 
 def class_activation(
     classifier: BuildingClassifier, image: Tensor, scales: Sequence[float]
 ) -> Tensor:
-    """How much each pixel speaks for a building: (b, 3, H, W), normalized -> (b, H, W), 0 to 1."""
+    """Compute class-activation maps (b, H, W) of buildings, 0 to 1.
+
+    Args:
+        classifier: the trained classifier.
+        image: (b, 3, H, W), normalized.
+        scales: factors on the image, whose maps are summed.
+    """
 
     def activation(view: Tensor) -> Tensor:
         return classifier.head(classifier.features(view)).relu()  # (b, 1, h, w)
@@ -65,15 +76,14 @@ def class_activation(
 
 
 def prototype_direction(foreground: Tensor, context: Tensor) -> Tensor:
-    """The vector whose product with a unit vector is its mean cosine to the buildings' centers,
-    less its mean cosine to those of the surroundings.
+    """Compute the direction (c,) from surroundings to buildings in the feature space.
+
+    Its product with a unit vector is the vector's mean cosine to the centers of buildings, minus
+    its mean cosine to the centers of the surroundings.
 
     Args:
-        foreground: (k, c), k at least 1.
-        context: (j, c), j may be 0.
-
-    Returns:
-        (c,)
+        foreground: (k, c) centers of buildings, at least one.
+        context: (j, c) centers of the surroundings; there may be none.
     """
     direction = functional.normalize(foreground, dim=1).mean(dim=0)
     if len(context):
@@ -84,14 +94,15 @@ def prototype_direction(foreground: Tensor, context: Tensor) -> Tensor:
 def expanded_activation(
     classifier: BuildingClassifier, image: Tensor, direction: Tensor, scales: Sequence[float]
 ) -> Tensor:
-    """How much more each pixel is like buildings than like their surroundings.
+    """Compute maps (b, H, W), 0 to 1, of how much more a pixel resembles buildings.
+
+    The comparison is with the surroundings of buildings.
 
     Args:
+        classifier: the trained classifier.
         image: (b, 3, H, W), normalized.
         direction: (c,), see :func:`prototype_direction`.
-
-    Returns:
-        (b, H, W), 0 to 1
+        scales: factors on the image, whose maps are averaged.
     """
 
     def likeness(scale: float) -> Tensor:
@@ -106,10 +117,12 @@ def expanded_activation(
 def refined_probabilities(
     refine: Callable[[Tensor, Tensor], Tensor], image: Tensor, scales: Sequence[float]
 ) -> Tensor:
-    """Probabilities of background and building: (b, 3, H, W) of positive tiles -> (b, 2, H, W).
+    """Compute probabilities (b, 2, H, W) of background and building in positive tiles.
 
     Args:
         refine: an :class:`network.buildings.refiner.ActivationRefiner`.
+        image: (b, 3, H, W), normalized.
+        scales: factors on the image, whose logits are averaged.
     """
 
     def logits(view: Tensor) -> Tensor:
@@ -123,11 +136,11 @@ def refined_probabilities(
 
 
 def boosted(probabilities: Tensor, seed: Tensor) -> Tensor:
-    """Outside the seed's background, each class as a share of its maximum in the image.
+    """Divide each class by its maximum in the image, except in the background of the seed.
 
     Args:
-        probabilities: (b, k, H, W).
-        seed: (b, H, W), 0 where it is background.
+        probabilities: (b, k, H, W)
+        seed: (b, H, W), 0 for background.
     """
     largest = probabilities.amax(dim=(2, 3), keepdim=True)
     return probabilities.where((seed == 0)[:, None], probabilities / (largest + EPSILON))

@@ -1,9 +1,9 @@
-"""Does a tile show a building? One logit from pooled features, and the features behind it.
+"""Classifier that tells whether a tile shows a building.
 
-Source: the classifier of BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248): the last stage at
-stride 16, global average pooling, a 1 x 1 convolution without bias.
+Source: the classifier of BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248). It has the last
+stage at stride 16, global average pooling and a 1 x 1 convolution without bias.
 
-Notation: b batch, c channels of the last stage, h x w its size.
+Notation: b is the batch, c the channels of the last stage, and h x w its size.
 """
 
 from torch import Tensor, nn
@@ -12,10 +12,11 @@ from network.models.encoder import DENSE_STRIDE, DenseEncoder
 
 
 class BuildingClassifier(nn.Module):
-    """One logit, above 0 where the tile shows a building.
+    """Network with one logit, which is above 0 if the tile shows a building.
 
     Args:
-        encoder, weights: see :class:`network.models.encoder.DenseEncoder`.
+        encoder: name of the encoder, see :class:`network.models.encoder.DenseEncoder`.
+        weights: its pretrained weights; None for none.
     """
 
     stride = DENSE_STRIDE
@@ -26,15 +27,15 @@ class BuildingClassifier(nn.Module):
         self.head = nn.Conv2d(self.encoder.channels, 1, 1, bias=False)
 
     def features(self, image: Tensor) -> Tensor:
-        """Image (b, 3, H, W), normalized -> (b, c, h, w)."""
+        """Compute features (b, c, h, w) of normalized images (b, 3, H, W)."""
         return self.encoder(image)
 
     @property
     def head_weight(self) -> Tensor:
-        """(c,): what each channel adds to the logit."""
+        """The weight (c,) of each channel in the logit."""
         return self.head.weight[0, :, 0, 0]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image (b, 3, H, W), normalized -> logits (b,)."""
+        """Compute logits (b,) of normalized images (b, 3, H, W)."""
         pooled = self.features(image).mean(dim=(2, 3), keepdim=True)  # (b, c, 1, 1)
         return self.head(pooled).flatten()

@@ -1,8 +1,8 @@
-"""Prototypes: k-means by direction, and which clusters are buildings'.
+"""Prototypes from k-means with the cosine distance, and the selection of those that count.
 
 Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248) after LPCAM (Chen et al., CVPR 2023).
 
-Notation: n vectors, c channels, k clusters.
+Notation: n is the number of vectors, c of channels, and k of clusters.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from network.errors import InputError
 from network.writing import replacing
 
 BLOCK = 65536
-"""Vectors whose cosines to all centers are held at once."""
+"""Number of vectors whose cosines to all centers are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """What k-means found.
+    """Result of k-means.
 
     Attributes:
-        centers: (k, c)
-        sizes: (k,) vectors of each, with their multiplicity.
+        centers: (k, c) centers of the clusters.
+        sizes: (k,) number of vectors in each, counted with their multiplicity.
     """
 
     centers: Tensor
@@ -43,17 +43,19 @@ def kmeans(
     tolerance: float = 5.0,
     max_iterations: int = 100,
 ) -> Clustering:
-    """Clusters by cosine distance; a center is the plain mean of its vectors.
+    """Cluster vectors by cosine distance; a center is the plain mean of its vectors.
 
-    A cluster that lost all its vectors starts anew from the vector that is farthest from its own
+    If a cluster loses all its vectors, it starts again from the vector that is farthest from its
     center.
 
     Args:
-        vectors: (n, c), float16 or wider; on the device that shall compute.
-        k: fewer clusters are found of fewer vectors.
+        vectors: (n, c), float16 or wider, on the device that computes.
+        k: number of clusters; there are fewer if there are fewer vectors.
+        seed: seed of the first centers.
         weights: (n,) multiplicity of each vector; by default 1.
-        tolerance: the centers have settled when the square of the sum of their shifts is below it,
-            or no vector changes its cluster.
+        tolerance: limit for the squared sum of the centers' shifts. Below it the iteration stops,
+            and also if no vector changes its cluster.
+        max_iterations: largest number of iterations.
 
     Raises:
         InputError: there is no vector.
@@ -80,7 +82,7 @@ def kmeans(
 
 
 def _assign(vectors: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest center of each vector, and the cosine to it: (n,) both."""
+    """Find the nearest center of each vector (n,), and the cosine to it (n,)."""
     directions = functional.normalize(centers, dim=1)
     found = [
         (functional.normalize(block.float(), dim=1) @ directions.T).max(dim=1)
@@ -90,7 +92,7 @@ def _assign(vectors: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _reseed(own: Tensor, cosine: Tensor, k: int) -> Tensor:
-    """Give every empty cluster one vector, the farthest first; no cluster is emptied by it."""
+    """Give every empty cluster one vector, the farthest first, without emptying another one."""
     counts = own.bincount(minlength=k)
     empty = (counts == 0).nonzero()[:, 0].tolist()
     if not empty:
@@ -117,14 +119,18 @@ def _means(vectors: Tensor, weights: Tensor, own: Tensor, k: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Prototypes:
-    """Centers of both kinds, and which of them count.
+    """Cluster centers of buildings and of their surroundings, and which of them count.
 
     Attributes:
-        foreground, context: (k, c) centers of buildings' vectors and of their surroundings'.
-        foreground_p, context_p: (k,) the classifier's probability of a building.
-        foreground_sizes, context_sizes: (k,) vectors of each.
-        foreground_kept, context_kept: (k,) bool.
-        fell_back: whether no foreground center was kept by the rule, and the likeliest is instead.
+        foreground: (k, c) centers of buildings.
+        context: (k, c) centers of the surroundings.
+        foreground_p: (k,) the classifier's probability of a building for each building center.
+        context_p: (k,) the same for each center of the surroundings.
+        foreground_sizes: (k,) number of vectors of each building center.
+        context_sizes: (k,) the same for each center of the surroundings.
+        foreground_kept: (k,) bool, whether each building center counts.
+        context_kept: (k,) bool, whether each center of the surroundings counts.
+        fell_back: whether the rule kept no building center, so the likeliest one counts.
     """
 
     foreground: Tensor
@@ -141,11 +147,14 @@ class Prototypes:
 def select(
     foreground: Clustering, context: Clustering | None, head_weight: Tensor, keep: float
 ) -> Prototypes:
-    """Which centers count: a building's above the probability ``keep``, the others' below.
+    """Select the centers that count by the classifier's probability of a building.
 
     Args:
-        context: None: no vector is of the surroundings.
-        head_weight: (c,), of the classifier.
+        foreground: clusters of buildings.
+        context: clusters of the surroundings; None if there are none.
+        head_weight: (c,), weights of the classifier's last layer.
+        keep: probability above which a building center counts, and below which a center of the
+            surroundings counts.
     """
     c = head_weight.shape[0]
     empty = Clustering(head_weight.new_zeros(0, c), head_weight.new_zeros(0))
@@ -170,7 +179,7 @@ def select(
 
 
 def write_prototypes(path: Path, prototypes: Prototypes) -> None:
-    """Write all of them as arrays."""
+    """Write all prototypes as arrays into an NPZ file."""
     arrays = {
         key: value.cpu().numpy() if isinstance(value, Tensor) else np.array(value)
         for key, value in vars(prototypes).items()
@@ -180,7 +189,7 @@ def write_prototypes(path: Path, prototypes: Prototypes) -> None:
 
 
 def read_prototypes(path: Path) -> Prototypes:
-    """What :func:`write_prototypes` wrote.
+    """Read prototypes that :func:`write_prototypes` wrote.
 
     Raises:
         InputError: the file is missing or damaged.

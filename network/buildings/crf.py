@@ -1,10 +1,10 @@
-"""A fully connected conditional random field over the pixels of an image, solved by mean field.
+"""Fully connected conditional random field over the pixels of an image, solved by mean field.
 
-Source: Kraehenbuehl and Koltun, NeurIPS 2011; the filter is the permutohedral lattice of Adams,
-Baek and Davis, Eurographics 2010. Written for torch alone, since the field's C++ package is hard to
-install; another solver can be entered in :data:`CRFS`.
+Source: Kraehenbuehl and Koltun, NeurIPS 2011. The filter is the permutohedral lattice of Adams,
+Baek and Davis, Eurographics 2010. This code needs only torch, since the usual C++ package is hard
+to install. Add another solver to :data:`CRFS` to use it.
 
-Notation: n pixels, d features of each, m lattice points, k labels.
+Notation: n is the number of pixels, d of features of each, and m of lattice points.
 """
 
 import math
@@ -17,20 +17,20 @@ from torch import Tensor
 
 ITERATIONS = 10
 CERTAINTY = 0.7
-"""Probability of a pixel's own label before its neighbors are asked."""
+"""Probability of a pixel's own label before its neighbors count."""
 
 NEAR_SPREAD, NEAR_WEIGHT = 3.0, 3.0
-"""Smoothness: pixels this near in space, standard deviation in pixels, attract each other."""
+"""Standard deviation in pixels, and weight, of the smoothness term: near pixels attract."""
 
 FAR_SPREAD, COLOR_SPREAD, FAR_WEIGHT = 60.0, 5.0, 5.0
-"""Appearance: pixels near in space and in color (of 0 to 255) do."""
+"""Standard deviations in pixels and in color (0 to 255), and weight, of the appearance term."""
 
 
 class Permutohedral:
-    """Sums over all pairs of points: sum_j exp(-|f_i - f_j|^2 / 2) values_j, nearly.
+    """Filter that approximates the sum over j of exp(-|f_i - f_j|^2 / 2) values_j.
 
     Args:
-        features: (n, d), in standard deviations.
+        features: (n, d), in units of the standard deviation.
     """
 
     def __init__(self, features: Tensor):
@@ -51,10 +51,10 @@ class Permutohedral:
         self.n, self.d, self.m = n, d, len(lattice)
 
     def __call__(self, values: Tensor) -> Tensor:
-        """(n, c) float32 -> (n, c)."""
+        """Filter values (n, c) float32 to (n, c)."""
         c = values.shape[1]
         spread = (self.weights[..., None] * values[:, None]).reshape(-1, c)
-        points = values.new_zeros(self.m + 1, c)  # the last is what a missing neighbor has
+        points = values.new_zeros(self.m + 1, c)  # the last one stands for a missing neighbor
         points[:-1].index_add_(0, self.index, spread)
         for before, after in self.neighbors:
             blurred = points[:-1] + 0.5 * (points[before] + points[after])
@@ -64,10 +64,11 @@ class Permutohedral:
 
 
 def _simplices(features: Tensor) -> tuple[Tensor, Tensor]:
-    """The corners around each point, and its barycentric coordinates.
+    """Find the corners of the simplex around each point, and its barycentric coordinates.
 
     Returns:
-        The first d of the d + 1 coordinates of each corner, (n, d + 1, d) int64; and (n, d + 1).
+        The first d of the d + 1 coordinates of each corner, (n, d + 1, d) int64, and the
+        barycentric coordinates, (n, d + 1).
     """
     n, d = features.shape
     axes = torch.arange(1, d + 1, device=features.device, dtype=features.dtype)
@@ -100,11 +101,12 @@ def _simplices(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _neighbors(lattice: Tensor, place: Tensor, d: int) -> list[tuple[Tensor, Tensor]]:
-    """Positions of the two neighbors along each of d + 1 directions; m where there is none.
+    """Find the positions of both neighbors along each of d + 1 directions; m means no neighbor.
 
     Args:
-        lattice: (m,) codes, sorted.
-        place: (d,) what a step of 1 along an axis adds to a code.
+        lattice: (m,) sorted codes.
+        place: (d,) the change of a code for a step of 1 along an axis.
+        d: number of features.
     """
     found = []
     for axis in range(d + 1):
@@ -121,7 +123,7 @@ def _neighbors(lattice: Tensor, place: Tensor, d: int) -> list[tuple[Tensor, Ten
 
 @dataclass(frozen=True)
 class _Kernel:
-    """A filter normalized from both sides, so that it stays symmetric, and its weight."""
+    """A weighted filter, normalized on both sides so that it stays symmetric."""
 
     filter: Callable[[Tensor], Tensor]
     scale: Tensor
@@ -136,14 +138,14 @@ class _Kernel:
 
 
 def mean_field(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Binary masks cut along the edges of their image.
+    """Move the borders of binary masks to the edges of their image.
 
     Args:
-        image: (h, w, 3) uint8.
-        labels: (masks, h, w) bool, each solved on its own.
+        image: (h, w, 3) uint8
+        labels: (masks, h, w) bool; each mask is solved separately.
 
     Returns:
-        (masks, h, w) bool
+        The masks, (masks, h, w) bool.
     """
     count, height, width = labels.shape
     colors = torch.from_numpy(image).reshape(-1, 3).float()
@@ -158,19 +160,19 @@ def mean_field(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     ones = colors.new_ones(len(colors), 1)
     kernels = [_Kernel.of(near, ones, NEAR_WEIGHT), _Kernel.of(far, ones, FAR_WEIGHT)]
     is_label = torch.from_numpy(labels).reshape(count, -1).T  # (n, masks)
-    # Of two labels, the log-odds say all: unary, then what the others' beliefs add.
+    # For two labels, log-odds are enough: the unary term plus what the other pixels add.
     odds = math.log(CERTAINTY / (1 - CERTAINTY))
     unary = torch.where(is_label, odds, -odds).float()
     belief = unary
     for _ in range(ITERATIONS):
-        # Probability of the label minus that of the other.
+        # The probability of the label minus the probability of the other one.
         lean = (belief / 2).tanh()
         belief = unary + sum(kernel(lean) for kernel in kernels)
     return (belief > 0).T.reshape(count, height, width).numpy()
 
 
 def _gaussian(maps: Tensor, spread: float) -> Tensor:
-    """Sums over the neighbors with Gaussian weights; (b, 1, h, w), nothing beyond the border."""
+    """Filter maps (b, 1, h, w) with Gaussian weights (not normalized); the outside is zero."""
     radius = math.ceil(4 * spread)
     offsets = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
     kernel = torch.exp(-(offsets**2) / (2 * spread**2))
@@ -179,4 +181,4 @@ def _gaussian(maps: Tensor, spread: float) -> Tensor:
 
 
 CRFS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"meanfield": mean_field}
-"""Solvers by the name that a config gives: image and masks to masks."""
+"""Solvers by the name in a config; each takes an image and masks and returns masks."""

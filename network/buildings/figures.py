@@ -1,4 +1,4 @@
-"""Pictures of the chain: its stages side by side, and IoU against the threshold of its maps."""
+"""Figures of the chain, with its stages side by side and with IoU against the threshold."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +15,11 @@ from network.evaluation.figure_fonts import save_figure
 
 IMAGES = 6
 COLORS = {0: (40, 40, 40), 1: (255, 210, 60), UNSURE: (120, 140, 200)}
-"""Of background, building, and what is unsure."""
+"""RGB colors of background, building and unsure pixels."""
 
 
 def write_chain_panel(work: Work, output: Path) -> None:
-    """A few positive tiles: image, CAM, expanded CAM, seed, refined map, pseudo mask, truth.
-
-    The last where there is any.
-    """
+    """Draw a few positive tiles with their maps, seeds, pseudo masks and, if known, the truth."""
     tiles = work.positives
     count = min(IMAGES, len(tiles))
     shown = [tiles[(2 * i + 1) * len(tiles) // (2 * count)] for i in range(count)]
@@ -38,7 +35,7 @@ def write_chain_panel(work: Work, output: Path) -> None:
         cam, bac, ar = (read_map(work.maps(kind) / f"{tile.name}.npy") for kind in _MAPS)
         pictures = (read_rgb(tile.image), cam, bac, seed, ar[1], *masks)
         for axis, column, pixels in zip(row, columns, pictures, strict=True):
-            # The color map is for maps alone; images have their colors.
+            # Only maps use the color map; images have their own colors.
             axis.imshow(pixels, interpolation="none", cmap="magma", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
             if axis in axes[0]:
@@ -66,11 +63,12 @@ def _colored(path: Path) -> np.ndarray:
 def write_thresholds(
     curves: Mapping[str, Sequence[float]], taken: float | None, output: Path
 ) -> None:
-    """IoU of the positive tiles' buildings against the threshold, one line a map.
+    """Plot the IoU of buildings in positive tiles against the threshold, one line for each map.
 
     Args:
-        curves: IoU, 0 to 1, at evenly spaced thresholds from 0 on, by name.
-        taken: the threshold that the chain takes of the refined map, if it takes one.
+        curves: IoU, 0 to 1, at evenly spaced thresholds from 0, by name of the map.
+        taken: the threshold that the chain applies to the refined map; None if it applies none.
+        output: the image file to write.
     """
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axis = figure.subplots()

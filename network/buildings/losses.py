@@ -1,9 +1,9 @@
-"""The losses of activation refinement: balanced soft cross-entropy and multi-scale consistency.
+"""Losses of the activation refinement: balanced soft cross-entropy and multi-scale consistency.
 
-Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248): pixel classification loss (PCL),
-after AMN (Lee et al., CVPR 2022), and multi-scale consistency loss (MCL).
+Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248), with its pixel classification loss
+(PCL, after AMN, Lee et al., CVPR 2022) and its multi-scale consistency loss (MCL).
 
-Notation: b batch, k classes, h x w the size of the logits.
+Notation: b is the batch, k the number of classes, and h x w the size of the logits.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,19 @@ MIN_PROBABILITY = 1e-3
 def balanced_soft_cross_entropy(
     logits: Tensor, seed: Tensor, epsilon: float = 0.15, ignore_index: int = 255
 ) -> Tensor:
-    """Cross-entropy with soft targets, each class of the seed with the same weight.
+    """Compute the cross-entropy with soft targets and the same weight for each class of the seed.
 
-    The target is 1 - epsilon for the class of the seed, epsilon shared by the others. The mean is
-    taken over the pixels of each class, then over all k; a class without any adds nothing.
+    The target is 1 - epsilon for the class of the seed; the other classes share epsilon. The mean
+    is taken over the pixels of each class, then over all k classes. A class without pixels adds 0.
 
     Args:
-        logits: (b, k, h, w).
+        logits: (b, k, h, w)
         seed: (b, h, w) int64, 0 to k-1 or ``ignore_index``.
+        epsilon: share of the other classes in the target.
+        ignore_index: label of pixels that do not count.
 
     Returns:
-        A scalar; 0, and still connected to the graph, where the seed is ignored everywhere.
+        A scalar. If the whole seed is ignored, it is 0 and still connected to the graph.
     """
     k = logits.shape[1]
     log_p = at_least_float32(logits).log_softmax(dim=1)
@@ -46,14 +48,16 @@ def balanced_soft_cross_entropy(
 def multi_scale_consistency(
     logits: Sequence[Tensor], seed: Tensor, confidence: float = 0.8, ignore_index: int = 255
 ) -> Tensor:
-    """Sum over the scales of KL(P_i || M), M the mean of their probabilities P_i.
+    """Compute the sum over the scales of KL(P_i || M), averaged over all pixels and images.
 
-    The mean is over all pixels and images. An image in which M is nowhere (where there is a seed)
-    as sure as ``confidence`` of any class counts as 0.
+    P_i are the probabilities of scale i, and M is their mean. An image counts as 0 if M reaches
+    ``confidence`` at no pixel with a seed.
 
     Args:
-        logits: of each scale, (b, k, h, w) all.
-        seed: (b, h, w) int64.
+        logits: logits of each scale, all resized to (b, k, h, w).
+        seed: (b, h, w) int64
+        confidence: probability that M must reach, 0 to 1.
+        ignore_index: label of pixels without a seed.
     """
     log_p = torch.stack([at_least_float32(maps).log_softmax(dim=1) for maps in logits])
     p = log_p.exp()  # (scales, b, k, h, w)

@@ -1,4 +1,4 @@
-"""Steps of the chain that make activation maps, and the prototypes between them."""
+"""Steps of the chain that make activation maps, and the step that makes prototypes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -35,11 +35,11 @@ from network.progress import progress_bar
 Model = TypeVar("Model", bound=nn.Module)
 
 LARGEST_HALF = 65504
-"""Of float16, in which features are kept."""
+"""Largest value of float16, the type in which features are stored."""
 
 
 def load_classifier(work: Work) -> BuildingClassifier:
-    """With its trained weights."""
+    """Load the classifier with its trained weights."""
     model = ClassifierTask(work.chain.classifier, work.chain.seed, pretrained=False).model
     return _loaded(model, checkpoint_of(work.training("classifier")), work.device)
 
@@ -50,7 +50,13 @@ def _loaded(model: Model, checkpoint: Path, device: torch.device) -> Model:
 
 
 def tile_loader(work: Work, tiles: Sequence[Sample], title: str) -> Iterable[dict]:
-    """Batches of tiles of one size."""
+    """Yield batches of tiles that have one size.
+
+    Args:
+        work: the work folder.
+        tiles: the tiles.
+        title: text of the progress bar.
+    """
     chain = work.chain
     workers = min(chain.workers, len(tiles)) if work.device.type != "cpu" else 0
     loader = evaluation_loader(BUILDING, tiles, chain.batch_size, num_workers=workers)
@@ -66,7 +72,10 @@ def _write_maps(
     """Write the maps of the positive tiles that have none yet.
 
     Args:
-        maps_of: normalized images (b, 3, H, W) and their names to maps, one each.
+        work: the work folder.
+        folder: folder of the maps.
+        title: text of the progress bar.
+        maps_of: computes one map for each of the normalized images (b, 3, H, W) with their names.
     """
     todo = [tile for tile in work.positives if not (folder / f"{tile.name}.npy").is_file()]
     normalize = imagenet_normalize().to(work.device)
@@ -77,7 +86,7 @@ def _write_maps(
 
 
 def map_files(kind: str, work: Work) -> Iterable[Path]:
-    """The maps of all positive tiles."""
+    """List the map files of all positive tiles."""
     return (work.maps(kind) / f"{tile.name}.npy" for tile in work.positives)
 
 
@@ -93,7 +102,7 @@ def make_cam(work: Work) -> dict:
 
 
 def cluster(work: Work) -> dict:
-    """Write the prototypes, from the features of some positive tiles."""
+    """Cluster the features of some positive tiles and write the prototypes."""
     s, model = work.chain.clusters, load_classifier(work)
     rng = np.random.default_rng(s.seed)
     positives = work.positives
@@ -154,7 +163,7 @@ def cluster(work: Work) -> dict:
 
 
 def _at_cells(activation: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """A map (H, W) at the centers of the feature cells, (h, w)."""
+    """Sample a map (H, W) at the centers of the feature cells, (h, w)."""
     rows, columns = (
         np.minimum((np.arange(cells) * 2 + 1) * side // (2 * cells), side - 1)
         for cells, side in zip(shape, activation.shape, strict=True)
@@ -163,7 +172,7 @@ def _at_cells(activation: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def make_bac(work: Work) -> dict:
-    """Write the maps expanded by the prototypes."""
+    """Write the maps that are expanded by the prototypes."""
     model, scales = load_classifier(work), work.chain.scales
     prototypes = read_prototypes(work.prototypes)
     direction = prototype_direction(
@@ -179,7 +188,7 @@ def make_bac(work: Work) -> dict:
 
 
 def make_refined(work: Work) -> dict:
-    """Write the refined maps, background and building."""
+    """Write the refined maps of background and building."""
     s = work.chain.refiner
     task = RefinerTask(s, work.chain.seed, pretrained=False)
     checkpoint = checkpoint_of(work.training("refiner"), s.oracle)

@@ -1,4 +1,4 @@
-"""Steps of the chain that make masks of all tiles: seeds, and pseudo masks in the end."""
+"""Steps of the chain that make masks of all tiles: first seeds, later pseudo masks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def make_pseudo(work: Work) -> dict:
             )
         threshold, how = best_threshold(counts), BY_TRUTH
     if s.crf == "none":
-        # One threshold: nothing is unsure.
+        # With one threshold, no pixel is unsure.
         write = _MaskWriter(work.maps("ar"), work.pseudo, threshold, threshold, "none", channel=1)
     else:
         write = _MaskWriter(
@@ -52,18 +52,18 @@ def make_pseudo(work: Work) -> dict:
 
 
 def seed_files(work: Work) -> Iterable[Path]:
-    """The seeds of all tiles."""
+    """List the seed files of all tiles."""
     return (work.seeds / f"{tile.name}.png" for tile in work.tiles)
 
 
 def pseudo_files(work: Work) -> Iterable[Path]:
-    """The pseudo masks of all tiles."""
+    """List the pseudo mask files of all tiles."""
     return (work.pseudo / f"{tile.name}.png" for tile in work.tiles)
 
 
 @dataclass(frozen=True)
 class _MaskWriter:
-    """Writes one seed or pseudo mask; runs in a worker."""
+    """A function that writes one seed or pseudo mask; it runs in a worker."""
 
     source: Path
     output: Path
@@ -73,7 +73,7 @@ class _MaskWriter:
     channel: int | None = None
 
     def __call__(self, tile: Sample) -> np.ndarray:
-        """Pixels of background, building and unsure."""
+        """Write the mask; return the number of background, building and unsure pixels."""
         activation = read_map(self.source / f"{tile.name}.npy")
         if self.channel is not None:
             activation = activation[self.channel]
@@ -89,7 +89,7 @@ def _count_seed(seed: np.ndarray) -> np.ndarray:
 
 
 def _write_masks(work: Work, write: _MaskWriter) -> dict:
-    """Write the masks that are missing; negative tiles are background everywhere."""
+    """Write the missing masks; negative tiles are background everywhere."""
     for tile in of_label(work.tiles, work.labels, 0):
         path = write.output / f"{tile.name}.png"
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""What has been done in a work folder, and with which settings."""
+"""Records of the steps that were done in a work folder, with their settings."""
 
 import json
 import shutil
@@ -18,15 +18,15 @@ class Step:
     """One step of a chain.
 
     Attributes:
-        name: of its record, and of ``run_chain.py --only NAME``.
-        run: does what is missing and tells what it found.
-        keys: settings that its result depends on.
+        name: name of the step, of its record and for ``run_chain.py --only NAME``.
+        run: function that does what is missing and returns its results.
+        keys: settings on which the result depends.
         needs: steps whose results it reads.
-        outputs: what it makes, files and folders.
-        parts: files of the result that must be there; by default the outputs.
-        inputs: what else its result depends on, as far as it can be told now.
-        is_first: whether all others build on it, so that it never begins anew.
-        always: run it each time.
+        outputs: function that lists the files and folders that it makes.
+        parts: function that lists the files of a complete result; by default the outputs.
+        inputs: function that returns what else the result depends on.
+        is_first: whether all other steps build on it, so it never starts again.
+        always: whether it runs each time.
     """
 
     name: str
@@ -40,24 +40,24 @@ class Step:
     always: bool = False
 
     def is_whole(self, work: Work) -> bool:
-        """Whether nothing of the result is missing."""
+        """Tell whether no file of the result is missing."""
         parts = self.parts(work) if self.parts else self.outputs(work)
         return all(path.exists() for path in parts)
 
     def existing(self, work: Work) -> list[Path]:
-        """Those of the outputs that there are."""
+        """List the outputs that exist."""
         return [path for path in self.outputs(work) if path.exists()]
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one step.
+    """The record of one step.
 
     Attributes:
-        settings: by key, and when the steps that it needs were made.
-        made: when it began, which names its result.
-        done: whether it ended.
-        results: what it measured.
+        settings: its settings by key, and the times of the steps that it needs.
+        made: time of its beginning, which also names its result.
+        done: whether it is complete.
+        results: its results.
     """
 
     settings: dict
@@ -66,12 +66,12 @@ class Record:
     results: dict = field(default_factory=dict)
 
     def fits(self, settings: dict) -> bool:
-        """Whether it was made with these settings, as far as they are known."""
+        """Tell whether the step was run with these settings."""
         return all(self.settings.get(key) == value for key, value in settings.items())
 
 
 def run_step(step: Step, work: Work) -> dict:
-    """Do what is not done of a step; returns what it found.
+    """Run a step, or what is missing of it, and return its results.
 
     Raises:
         InputError: a step that it needs is not done with these settings, or its input cannot be
@@ -97,7 +97,7 @@ def run_step(step: Step, work: Work) -> dict:
 
 
 def read_record(name: str, work: Work) -> Record | None:
-    """The record of a step; None if it was never begun.
+    """Read the record of a step; None if the step has never begun.
 
     Raises:
         InputError: the file is damaged.
@@ -106,10 +106,10 @@ def read_record(name: str, work: Work) -> Record | None:
 
 
 def record_of(name: str, work: Work) -> Record:
-    """The record of a step that was begun.
+    """Read the record of a step that has begun.
 
     Raises:
-        InputError: the file is damaged, or gone.
+        InputError: the file is damaged or missing.
     """
     record = read_record(name, work)
     if record is None:
@@ -130,7 +130,7 @@ def _read(path: Path) -> Record | None:
 
 
 def is_current(step: Step, work: Work) -> bool:
-    """Whether a step and all that it needs are done with the settings of the chain."""
+    """Tell whether a step, and all steps that it needs, are done with the chain's settings."""
     record = read_record(step.name, work)
     if record is None or not record.done:
         return False
@@ -138,7 +138,7 @@ def is_current(step: Step, work: Work) -> bool:
 
 
 def _expected(step: Step, work: Work) -> dict:
-    """The settings of a step whose needs are done."""
+    """Collect the settings that the record of a step should have."""
     settings = settings_of(work.chain, step.keys)
     settings |= step.inputs(work) if step.inputs else {}
     for need in step.needs:
@@ -147,9 +147,9 @@ def _expected(step: Step, work: Work) -> dict:
 
 
 def _begin(step: Step, work: Work) -> Record:
-    """The record of a step that goes on, or of one that begins anew since something changed.
+    """Return the record of a step that goes on, or that starts again since settings changed.
 
-    Old outputs are put aside until the new ones are whole.
+    Old outputs are moved aside until the new ones are complete.
     """
     for need in step.needs:
         if not is_current(need, work):
@@ -180,12 +180,12 @@ def _begin(step: Step, work: Work) -> Record:
         print(f"{step.name}: anew, since it has other {', '.join(changed)}")
     aside = _read(_aside(step, work) / _RECORD)
     if aside is not None and aside.fits(settings):
-        # Of a change that was taken back before it was done.
+        # The user went back to the old settings before the new result was complete.
         for path in outputs:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         _restore(step, work)
         return aside
-    # First of all: files of the old settings must never be taken for those of the new.
+    # This comes first, so files of the old settings are never taken for those of the new ones.
     if record is not None and not is_lost:
         _put_aside(step, work, record)
     fresh = Record(settings, datetime.now().strftime("%Y%m%d_%H%M%S_%f"))
@@ -197,14 +197,14 @@ _RECORD = "record.json"
 
 
 def _aside(step: Step, work: Work) -> Path:
-    """Where the old outputs of a step lie until it is done anew."""
+    """Return the folder of the old outputs of a step until it is done again."""
     return work.folder / "steps" / f".{step.name}.old"
 
 
 def _put_aside(step: Step, work: Work, record: Record) -> None:
     aside = _aside(step, work)
     if not record.done and (aside / _RECORD).is_file():
-        # What lies there was whole; what there is now was only begun.
+        # The outputs there were complete, but the present ones were only begun.
         for path in step.existing(work):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         return
@@ -215,7 +215,7 @@ def _put_aside(step: Step, work: Work, record: Record) -> None:
 
 
 def _restore(step: Step, work: Work) -> None:
-    """Give a step back what was put aside; without that, let it be as if it had never begun."""
+    """Move the old outputs of a step back; if there are none, delete its record."""
     aside = _aside(step, work)
     record = _read(aside / _RECORD)
     if record is None:

@@ -1,9 +1,9 @@
-"""Activation refinement: a coarse segmentation network that is told the label of the image.
+"""Activation refinement by a coarse segmentation network that knows the label of the image.
 
 Source: the second stage of BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248), after AMN (Lee
-et al., CVPR 2022): the image label scales the channels, four dilated convolutions vote.
+et al., CVPR 2022). The image label scales the channels, and four dilated convolutions are summed.
 
-Notation: b batch, c channels of the encoder, h x w the size of its features.
+Notation: b is the batch, c the channels of the encoder, and h x w the size of its features.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,13 @@ from network.models.encoder import DENSE_STRIDE, DenseEncoder
 
 
 class ActivationRefiner(nn.Module):
-    """Logits of background and building at stride 16.
+    """Network with logits of background and building at stride 16.
 
     Args:
-        encoder, weights: see :class:`network.models.encoder.DenseEncoder`.
+        encoder: name of the encoder, see :class:`network.models.encoder.DenseEncoder`.
+        weights: its pretrained weights; None for none.
         rates: dilations of the convolutions whose outputs are summed.
-        dropout: of the features before them.
+        dropout: probability of dropout in the features before the convolutions.
     """
 
     stride = DENSE_STRIDE
@@ -43,7 +44,12 @@ class ActivationRefiner(nn.Module):
         self.votes = nn.ModuleList(votes)
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
-        """Image (b, 3, H, W), normalized, and its label (b,), 1 with buildings -> (b, 2, h, w)."""
+        """Compute logits (b, 2, h, w).
+
+        Args:
+            image: (b, 3, H, W), normalized.
+            label: (b,), 1 if the image shows buildings, 0 if not.
+        """
         scale = self.label_encoder(label.to(image)[:, None])  # (b, c)
         features = self.dropout(self.encoder(image) * scale[:, :, None, None])  # (b, c, h, w)
         return torch.stack([vote(features) for vote in self.votes]).sum(dim=0)

@@ -1,4 +1,4 @@
-"""Seeds from activation maps: 1 building, 0 background, 255 where unsure.
+"""Seeds from activation maps, with 1 for building, 0 for background and 255 for unsure pixels.
 
 Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248), after IRN (Ahn et al., CVPR 2019).
 """
@@ -20,15 +20,15 @@ def make_seed(
     background: float,
     solve: Solver | None = None,
 ) -> np.ndarray:
-    """Building where the map is above ``foreground``, background where not above ``background``.
+    """Make the seed (h, w) uint8 of one image by two thresholds.
 
     Args:
         activation: (h, w), 0 to 1.
-        image: (h, w, 3) uint8.
-        solve: cuts both masks along the edges of the image; see :data:`network.buildings.crf.CRFS`.
-
-    Returns:
-        (h, w) uint8
+        image: (h, w, 3) uint8
+        foreground: a pixel above this value is building.
+        background: a pixel not above this value is background.
+        solve: function that moves the borders of both masks to the edges of the image, see
+            :data:`network.buildings.crf.CRFS`; None for none.
     """
     masks = np.stack([activation > foreground, activation > background])
     if solve:

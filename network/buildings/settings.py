@@ -1,11 +1,11 @@
-"""The settings of the chain from image-level labels to building masks.
+"""Settings of the chain from image-level labels to building masks.
 
-A config of it is a Python file that defines ``chain``. ``section.key=value`` on the command line
-changes a setting, as in the configs of experiments.
+Its config is a Python file that defines ``chain``. As for experiments, ``section.key=value`` on the
+command line changes a setting.
 
-Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248); the defaults are those of its
-released scripts unless said otherwise. What these do not tell is ours: how tiles are cut, the
-threshold of the pseudo masks, and the network that is trained in the end.
+Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248). The defaults are those of its
+released scripts unless said otherwise. The scripts do not say how tiles are cut, which threshold
+the pseudo masks have, and which network is trained in the end, so we chose these.
 """
 
 import dataclasses
@@ -28,21 +28,22 @@ MAPS = ("bac", "cam")
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """How images become tiles, and tiles get their label.
+    """Settings that say how images are cut into tiles, and how tiles get their labels.
 
     Args:
-        side: of the tiles, pixels; smaller images are tiles as they are. What is left at the right
-            and at the bottom of training images is not used. Where ``labels`` names a list, images
-            are not cut.
-        positive_share: a tile shows a building if buildings cover at least this share of it. It
-            shows none if they cover nothing. What lies between is left out, as are (ours) tiles of
+        side: side of the tiles in pixels. A smaller image is one tile. A rest at the right and at
+            the bottom of training images is not used. Images are not cut if ``labels`` names a
+            list.
+        positive_share: a tile is positive if buildings cover at least this share of it, and
+            negative if they cover nothing. Other tiles are left out. We also leave out tiles of
             which less than half has a class.
-        negatives: at most so many tiles without buildings are used for each one with some, drawn
-            at random; by default all.
-        seed: of this draw.
-        unknown_color: a color of a mask that is no class is an ``"error"``, becomes the
-            ``"nearest"`` class, or ``"ignore"`` leaves these pixels out.
-        infrared: of whole tiles that come with infrared images too (Potsdam's IRRG), use these.
+        negatives: largest number of negative tiles for each positive one; they are drawn at
+            random. By default all are used.
+        seed: seed of this draw.
+        unknown_color: what to do with mask colors that are no class. ``"error"`` raises an error,
+            ``"nearest"`` takes the class with the nearest color, and ``"ignore"`` ignores the
+            pixels.
+        infrared: whether to use the infrared images (Potsdam's IRRG), if whole tiles have them.
     """
 
     side: int = 256
@@ -66,16 +67,22 @@ class Tiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """The classifier of tiles, and how it is trained: SGD, the rate falling as a power 0.9.
+    """Settings of the classifier of tiles and its training by SGD with a polynomial rate (0.9).
 
     Args:
-        encoder, weights: see :class:`network.models.encoder.DenseEncoder`.
-        encoder_lr, lr: learning rates of the encoder and of the last layer.
-        momentum: of SGD. 1e-4 is what the released code has, where the exponent of the learning
-            rate stands in the place of the momentum.
-        long_sides: least and largest length that the longer side of a tile is resized to. That of
-            the tiles lies between them: the maps are computed at that size and multiples of it.
-        crop: side of the training crops, pixels.
+        encoder: name of the encoder, see :class:`network.models.encoder.DenseEncoder`.
+        weights: its pretrained weights; None for none.
+        encoder_lr: learning rate of the encoder.
+        lr: learning rate of the last layer.
+        momentum: momentum of SGD. The default 1e-4 is the value in the released code, which has the
+            exponent of the learning rate in the place of the momentum.
+        weight_decay: weight decay of all parameters.
+        epochs: number of passes over the tiles.
+        batch_size: tiles in a training step.
+        long_sides: smallest and largest length in pixels to which the longer side of a tile is
+            resized. The longer side of the tiles must lie between them, since the maps are computed
+            at the tiles' size and at multiples of it.
+        crop: side of the training crops, in pixels.
     """
 
     encoder: str = "repvgg_b1g2"
@@ -100,20 +107,20 @@ class Classifier:
 
 @dataclass(frozen=True, kw_only=True)
 class Clusters:
-    """Building-aware clustering of feature vectors into prototypes.
+    """Settings of the clustering of feature vectors into prototypes.
 
     Args:
-        k: clusters of buildings, and as many of their surroundings.
-        images: positive tiles that are drawn, with replacement.
-        seed: of the draw and the first centers.
-        max_vectors: about so many of each kind at most, an equal share of each of these tiles
-            (ours: the released code keeps all).
+        k: number of clusters of buildings, and also of their surroundings.
+        images: number of positive tiles that are drawn, with replacement.
+        seed: seed of the draw and of the first centers.
+        max_vectors: approximate largest number of vectors of each kind, with an equal share from
+            each tile. This limit is ours; the released code keeps all vectors.
         foreground: value of the activation map above which a vector belongs to a building.
-        keep: probability, by the classifier, above which a building's cluster is one and below
-            which a cluster of the surroundings is.
-        context: whether the surroundings' clusters count.
-        tolerance: squared sum of the centers' shifts below which they have settled.
-        max_iterations: of k-means.
+        keep: the classifier's probability of a building above which a cluster of buildings counts,
+            and below which a cluster of the surroundings counts.
+        context: whether the clusters of the surroundings count.
+        tolerance: squared sum of the centers' shifts below which k-means stops.
+        max_iterations: largest number of iterations of k-means.
     """
 
     k: int = 20
@@ -136,13 +143,13 @@ class Clusters:
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds:
-    """Seeds of the refinement: building, background, and 255 where unsure.
+    """Settings of the seeds of the refinement (building, background, and 255 for unsure pixels).
 
     Args:
-        maps: ``"bac"``, the expanded maps, or ``"cam"``.
-        foreground, background: a pixel is a building's above the first, and the background's not
-            above the second.
-        crf: what cuts both along the edges of the image: ``"meanfield"`` or ``"none"``.
+        maps: the maps to use, ``"bac"`` for the expanded maps or ``"cam"``.
+        foreground: a pixel above this value is building.
+        background: a pixel not above this value is background.
+        crf: solver that moves the borders to the edges of the image, ``"meanfield"`` or ``"none"``.
     """
 
     maps: str = "bac"
@@ -158,20 +165,28 @@ class Seeds:
 
 @dataclass(frozen=True, kw_only=True)
 class Refiner:
-    """The activation refinement network, and how it is trained: Adam, constant rates.
+    """Settings of the refinement network and its training by Adam with constant rates.
 
     Args:
-        encoder, weights: see :class:`network.models.encoder.DenseEncoder`.
-        rates, dropout: see :class:`network.buildings.refiner.ActivationRefiner`.
-        encoder_lr, lr: learning rates of the encoder and of all else.
-        scales: least and largest factor that tiles are resized by, bilinear (the released code:
-            cubic).
-        epsilon: of the soft targets.
-        consistency: weight of the multi-scale consistency.
-        consistency_scales: factors on the crop whose predictions shall be as those of the crop.
-        confidence: see :func:`network.buildings.losses.multi_scale_consistency`.
-        oracle: keep the epoch that agrees best with the training tiles' truth, as the released
-            code does, instead of the last. Such a result does not come from image labels alone.
+        encoder: name of the encoder, see :class:`network.models.encoder.DenseEncoder`.
+        weights: its pretrained weights; None for none.
+        rates: dilations of the convolutions whose outputs are summed.
+        dropout: probability of dropout in the features.
+        encoder_lr: learning rate of the encoder.
+        lr: learning rate of all other layers.
+        weight_decay: weight decay of all parameters.
+        epochs: number of passes over the tiles.
+        batch_size: tiles in a training step.
+        scales: smallest and largest factor by which tiles are resized. We resize by bilinear
+            interpolation, the released code by cubic interpolation.
+        crop: side of the training crops, in pixels.
+        epsilon: share of the other class in the soft targets.
+        consistency: weight of the multi-scale consistency loss.
+        consistency_scales: factors on the crop, at which the predictions should be the same.
+        confidence: probability that an image must reach to count in the consistency loss.
+        oracle: whether to keep the epoch that agrees best with the true masks of the training
+            tiles, as the released code does, instead of the last one. Such a result does not come
+            from image labels alone.
     """
 
     encoder: str = "repvgg_b1g2"
@@ -207,14 +222,17 @@ class Refiner:
 
 @dataclass(frozen=True, kw_only=True)
 class Pseudo:
-    """Pseudo masks from the refined maps.
+    """Settings of the pseudo masks, which are made from the refined maps.
 
     Args:
-        threshold: a pixel above it is a building's; in hundredths. Without a CRF alone.
-        oracle: take the threshold that agrees best with the training tiles' truth instead.
-        crf: ``"meanfield"``: cut along the edges of the image, pixels between ``background`` and
-            ``foreground`` becoming 255; or ``"none"``, which is the default of the released code.
-        foreground, background: see :class:`Seeds`; with a CRF alone.
+        threshold: a pixel above this value is building, if ``crf`` is ``"none"``. It is a multiple
+            of 0.01.
+        oracle: whether to take the threshold that agrees best with the true masks of the training
+            tiles instead.
+        crf: ``"none"``, as by default in the released code, or ``"meanfield"``, which moves the
+            borders to the edges of the image and leaves unsure pixels at 255.
+        foreground: with a CRF, a pixel above this value is building.
+        background: with a CRF, a pixel not above this value is background.
     """
 
     threshold: float = 0.65
@@ -239,12 +257,12 @@ class Pseudo:
 
 @dataclass(frozen=True, kw_only=True)
 class Final:
-    """The network that is trained on the pseudo masks in the end.
+    """Settings of the network that is trained on the pseudo masks in the end.
 
     Args:
-        config: an experiment on the data set ``building``.
-        overrides: of its settings, such as ``("optim.epochs=5",)``; the seed and the workers are
-            those of the chain.
+        config: config file of an experiment on the data set ``building``.
+        overrides: changes of its settings, such as ``("optim.epochs=5",)``. By default, the seed
+            and the workers are those of the chain.
     """
 
     config: str = "config/building/deeplabv3plus.py"
@@ -253,23 +271,30 @@ class Final:
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """From image-level labels to building masks.
+    """The settings of a chain from image-level labels to building masks.
 
     Args:
-        dataset: facts of the images; three bands of 8 bits.
-        building: the class that counts as building.
+        dataset: description of the images, which must have three bands of 8 bits.
+        building: name of the class that counts as building.
         root: folder of the data; by default the data set's own.
-        train, test: splits. Of ``train`` the masks give the image labels and, in the end, scores;
-            with ``test=None`` no network is tested in the end.
-        labels: a CSV with the columns ``name`` and ``label`` (0 or 1), one row a training image:
-            then the images are the tiles, these their labels, and no mask is needed for them.
-        mask_value: of the building pixels, in gray masks that have other values than the classes,
-            such as 0 and 255.
-        scales: factors on a tile, whose maps are put together: of CAM, BAC and the refined maps.
-        batch_size: tiles at once where nothing is trained.
-        workers: processes that load tiles.
-        seed: of weights, augmentation and order.
-        config: the file that it was loaded from; set by :func:`load_chain`.
+        train: split to train on. Its masks give the image labels, and in the end the scores.
+        test: split to test on; with None, no network is tested in the end.
+        labels: CSV file with the columns ``name`` and ``label`` (0 or 1) and one row for each
+            training image. Then the images are the tiles, and they need no masks.
+        mask_value: value of the building pixels, for gray masks with other values than the
+            classes, such as 0 and 255.
+        tiles: settings of the tiles.
+        classifier: settings of the classifier.
+        clusters: settings of the prototypes.
+        seeds: settings of the seeds.
+        refiner: settings of the refinement network.
+        pseudo: settings of the pseudo masks.
+        final: settings of the last network.
+        scales: factors on a tile, whose maps are combined into CAM, BAC and the refined maps.
+        batch_size: tiles in a step without training.
+        workers: number of processes that load tiles.
+        seed: seed of the weights, the augmentation and the order of the tiles.
+        config: the file that the chain comes from; :func:`load_chain` sets it.
     """
 
     dataset: DatasetInfo
@@ -339,14 +364,14 @@ class Chain:
         return Path(self.root or self.dataset.root)
 
     def _folders(self, split: str) -> set[str]:
-        """Of the images of a split."""
+        """Return the image folders of a split."""
         if self.dataset.tiles:
             return {split}
         return {folder.images for folder in self.dataset.splits[split]}
 
     @property
     def is_oracle(self) -> bool:
-        """Whether training truth chooses anything."""
+        """Whether true masks of the training tiles choose an epoch or a threshold."""
         return self.refiner.oracle or self.pseudo.oracle
 
 
@@ -358,7 +383,11 @@ _PLAIN = (
 
 
 def load_chain(path: str | Path, overrides: Sequence[str] = ()) -> Chain:
-    """The chain of a config file, changed by ``key=value`` overrides.
+    """Load the chain of a config file and change it by ``key=value`` overrides.
+
+    Args:
+        path: the config file.
+        overrides: words such as ``"tiles.side=128"``.
 
     Raises:
         InputError: the file is missing, is not Python or has no ``chain``; a field or an override
@@ -382,10 +411,11 @@ def load_chain(path: str | Path, overrides: Sequence[str] = ()) -> Chain:
 
 
 def settings_of(chain: Chain, keys: Sequence[str]) -> dict[str, Any]:
-    """Settings by the key that overrides them, as JSON gives them back.
+    """Collect settings by the key that overrides them, with tuples as lists, as JSON reads them.
 
     Args:
-        keys: of the chain's attributes; a section gives all its settings.
+        chain: the chain.
+        keys: names of its attributes; a section gives all its settings.
     """
     found: dict[str, Any] = {}
     for key in keys:

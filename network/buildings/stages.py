@@ -1,4 +1,7 @@
-"""How good each stage of the chain is, against the truth; without oracles it has seen none."""
+"""Scores of each stage of the chain against the true masks.
+
+Without oracles, no stage has seen these masks.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +24,7 @@ from network.evaluation.scores import Scores, compute_scores
 from network.writing import replacing
 
 BINS = 100
-"""Thresholds are multiples of a hundredth."""
+"""Number of steps between 0 and 1; thresholds are multiples of a hundredth."""
 
 BY_TRUTH = "best by the truth"
 
@@ -31,11 +34,11 @@ class Stage:
     """Scores of one stage.
 
     Attributes:
-        name: of the stage.
+        name: name of the stage.
         tiles: ``"train"`` or ``"test"``.
-        threshold: of the map, and how it was chosen; empty for masks.
-        positives: confusion matrix (2, 2) over the tiles that show buildings, rows = truth.
-        everything: over all tiles; of the training split these are the labeled ones.
+        threshold: threshold of the map, and how it was chosen; empty for masks.
+        positives: confusion matrix (2, 2) over the positive tiles, with the truth in rows.
+        everything: confusion matrix (2, 2) over all tiles; in training, over the labeled ones.
     """
 
     name: str
@@ -46,12 +49,16 @@ class Stage:
 
 
 def threshold_counts(activation: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Pixels by truth and value of the map: (2, BINS + 1).
+    """Count pixels by their true class and the value of the map: (2, BINS + 1).
 
-    Column j holds the values above (j - 1) / BINS and up to j / BINS: a threshold of i / BINS calls
-    all columns beyond i building.
+    Column j counts the values above (j - 1) / BINS and up to j / BINS, so with a threshold of
+    i / BINS, all columns after i are building.
+
+    Args:
+        activation: (h, w), 0 to 1.
+        truth: (h, w), 0 for background, 1 for building; other pixels do not count.
     """
-    # float16 values of a hundredth are not quite that.
+    # In float16, a hundredth is not exact.
     columns = np.ceil(np.clip(activation, 0, 1) * BINS - 1e-3).astype(np.int64)
     valid = truth <= 1
     codes = truth[valid].astype(np.int64) * (BINS + 1) + columns[valid]
@@ -59,19 +66,24 @@ def threshold_counts(activation: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def matrix_at(counts: np.ndarray, threshold: float) -> np.ndarray:
-    """The confusion matrix (2, 2) of a threshold, rows = truth."""
+    """Compute the confusion matrix (2, 2) of a threshold, with the truth in rows.
+
+    Args:
+        counts: (2, BINS + 1), see :func:`threshold_counts`.
+        threshold: a multiple of 0.01.
+    """
     column = round(threshold * BINS)
     building = counts[:, column + 1 :].sum(axis=1)
     return np.stack([counts.sum(axis=1) - building, building], axis=1)
 
 
 def building_iou(matrix: np.ndarray) -> float:
-    """IoU of the building class, 0 where there is none."""
+    """Compute the IoU of buildings from a confusion matrix (2, 2); 0 if there are none."""
     return compute_scores(matrix, BUILDING).by_class["IoU"][1] or 0.0
 
 
 def best_threshold(counts: np.ndarray) -> float:
-    """The threshold, a multiple of a hundredth, of the highest building IoU."""
+    """Find the threshold with the highest IoU of buildings, a multiple of 0.01."""
     return int(np.argmax(_ious(counts))) / BINS
 
 
@@ -86,13 +98,17 @@ def stages_of_maps(
     tiles: Sequence[Sample],
     taken: tuple[float, str] | None = None,
 ) -> tuple[list[Stage], list[float]]:
-    """A map at its best threshold, and at that which is taken of it.
+    """Score a map at its best threshold, and at the threshold that the chain uses.
 
     Args:
-        taken: a threshold, and how it was chosen.
+        work: the work folder.
+        name: name of the stage.
+        kind: folder of the map, ``cam``, ``bac`` or ``ar``.
+        tiles: training tiles with their true masks.
+        taken: the threshold that the chain uses, and how it was chosen; None if it uses none.
 
     Returns:
-        The stages; and the building IoU of the positive tiles at all thresholds.
+        The stages, and the IoU of buildings in the positive tiles at all thresholds.
     """
     positive = np.zeros((2, BINS + 1), np.int64)
     negative = np.zeros((2, 2), np.int64)
@@ -113,9 +129,9 @@ def stages_of_maps(
 
 
 def stage_of_labels(work: Work, tiles: Sequence[Sample]) -> Stage:
-    """The image labels themselves as masks: all of a positive tile is building.
+    """Score masks in which all pixels of a positive tile are building.
 
-    What a stage adds is what it scores above this.
+    This is the score of the image labels alone, with which the other stages are compared.
     """
     matrices = {0: np.zeros((2, 2), np.int64), 1: np.zeros((2, 2), np.int64)}
     for tile in tiles:
@@ -126,7 +142,7 @@ def stage_of_labels(work: Work, tiles: Sequence[Sample]) -> Stage:
 
 
 def stage_of_masks(work: Work, name: str, folder: Path, tiles: Sequence[Sample]) -> Stage:
-    """Masks of the training tiles; what they leave open counts as background."""
+    """Score masks of the training tiles, in which unsure pixels count as background."""
     matrices = {0: np.zeros((2, 2), np.int64), 1: np.zeros((2, 2), np.int64)}
     for tile in tiles:
         mask = read_mask(folder / f"{tile.name}.png", BUILDING)
@@ -135,7 +151,7 @@ def stage_of_masks(work: Work, name: str, folder: Path, tiles: Sequence[Sample])
 
 
 def stage_of_test(work: Work, name: str, folder: Path) -> Stage:
-    """A network on the test tiles, from the records of its test."""
+    """Score a network on the test tiles from the records of its test."""
     positives = np.zeros((2, 2), np.int64)
     everything = np.zeros((2, 2), np.int64)
     for record in read_records(folder).values():
@@ -166,8 +182,11 @@ def write_stages(
     """Write ``stages.json``, ``stages.md`` and the figures, and print the table.
 
     Args:
-        curves: see :func:`stages_of_maps`, by name; empty without truth of the training tiles.
-        taken: the threshold of the refined map, if there is one.
+        work: the work folder.
+        stages: the scores.
+        curves: IoU at all thresholds, by name of the map (see :func:`stages_of_maps`); empty if
+            the training tiles have no true masks.
+        taken: the threshold of the refined map; None if there is none.
     """
     folder = work.stages
     rows = [_row(stage) for stage in stages]

@@ -1,4 +1,4 @@
-"""The steps of the chain, each of which goes on where it was interrupted."""
+"""Steps of the chain, each of which goes on where it was interrupted."""
 
 import json
 import shutil
@@ -116,7 +116,7 @@ _KINDS = {1: "positive", 0: "negative"}
 
 
 def _check_long_sides(work: Work) -> None:
-    """Maps of tiles at a size that the classifier has never seen would mean nothing."""
+    """Check that the classifier trains on the tiles' size, since maps need a size it knows."""
     low, high = work.chain.classifier.long_sides
     length = int(np.median([max(tile.size) for tile in work.tiles]))
     if not low <= length <= high:
@@ -154,10 +154,15 @@ def _train_refiner(work: Work) -> dict:
 
 
 def final_experiment(work: Work, is_full: bool, made: str) -> Experiment:
-    """The experiment of the config, on the tiles of the work folder.
+    """Load the experiment of the last network, on the tiles of the work folder.
 
     Args:
-        is_full: train on the truth, not on the pseudo masks.
+        work: the work folder.
+        is_full: whether to train on true masks instead of pseudo masks.
+        made: time of the step, a part of the experiment's name.
+
+    Raises:
+        InputError: the config cannot be used, or is on another data set.
     """
     chain, final = work.chain, work.chain.final
     kind, labels = ("full", None) if is_full else ("final", work.pseudo.name)
@@ -180,7 +185,7 @@ def final_experiment(work: Work, is_full: bool, made: str) -> Experiment:
 
 
 def _final_inputs(is_full: bool, work: Work) -> dict:
-    """All settings of the training, which its config may change."""
+    """Collect all settings of the last training, since its config may change."""
     found = settings(final_experiment(work, is_full, ""))
     left_out = ("name", "data.root", "data.workers")
     plain = {key: value for key, value in found.items() if key not in left_out}
@@ -197,7 +202,7 @@ def _train(step: str, is_full: bool, work: Work) -> dict:
 
 
 def _evaluate(work: Work) -> dict:
-    """Score what there is, and draw it."""
+    """Score and draw all stages that are done."""
     stages: list[Stage] = []
     curves: dict[str, list[float]] = {}
     pseudo = record_of("make_pseudo", work).results
@@ -217,7 +222,7 @@ def _evaluate(work: Work) -> dict:
         if not work.chain.test or not is_current(step, work):
             reason = "is not done with these settings" if work.chain.test else "has no test images"
             print(f"evaluate: without {step.name}, which {reason}")
-            shutil.rmtree(work.stages / step.name, ignore_errors=True)  # of other settings
+            shutil.rmtree(work.stages / step.name, ignore_errors=True)  # it has other settings
             continue
         record = record_of(step.name, work)
         run = Path(record.results["run"])
@@ -355,4 +360,4 @@ STEPS = (
     TRAIN_FULL,
     EVALUATE,
 )
-"""In their order."""
+"""All steps in their order."""

@@ -1,4 +1,4 @@
-"""The two trainings of the chain: the classifier of tiles, and the activation refinement."""
+"""Trainings of the chain's two networks, the classifier of tiles and the refinement network."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -37,27 +37,29 @@ from network.training.task import seed_batch
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 MEAN_COLOR = tuple(round(255 * value) for value in IMAGENET_MEAN)
-"""What crops are filled up with: 0 once it is normalized."""
+"""Color that fills up crops; normalization makes it 0."""
 
 Resize = Callable[[tuple[int, int], np.random.Generator], tuple[int, int]]
 
 
 def imagenet_normalize() -> Normalize:
-    """Images of 0 to 255 to what ImageNet's networks take."""
+    """Make the layer that normalizes images of 0 to 255 as ImageNet's networks expect."""
     mean, std = ([255 * value for value in values] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return Normalize(mean, std)
 
 
 class TrainingTiles(Dataset):
-    """Random crops of tiles: resized, flipped left-right by chance, filled up where too small.
+    """Dataset of random crops of tiles, which are resized, flipped left-right and filled up.
 
-    An item is ``(epoch, index)``; its augmentation depends on these and the seed alone.
+    An index is ``(epoch, index)``. The augmentation depends only on these and the seed.
 
     Args:
-        labels: of the tiles, by name.
-        seeds: folder of their seeds; without, the items have none.
-        resize: draws the size that a tile is resized to.
-        crop: side of the crops, pixels.
+        tiles: the tiles.
+        labels: labels of the tiles by name.
+        seeds: folder of their seeds; with None, the items have no seed.
+        resize: function that draws the new size of a tile.
+        crop: side of the crops, in pixels.
+        seed: seed of the augmentation.
     """
 
     def __init__(
@@ -95,14 +97,14 @@ class TrainingTiles(Dataset):
         return found
 
     def _windows(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[tuple, tuple]:
-        """Of the resized tile, and where it comes to lie in the crop."""
+        """Draw the window of the resized tile, and its window in the crop."""
         source = random_window(size, self.crop, self.crop, rng)
         height, width = (span.stop - span.start for span in source)
         return source, random_window((self.crop, self.crop), height, width, rng)
 
 
 def long_side_between(low: int, high: int) -> Resize:
-    """Sizes whose longer side is uniform in whole pixels."""
+    """Make a function that draws the longer side of a tile, uniformly from low to high pixels."""
 
     def resize(size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         factor = int(rng.integers(low, high + 1)) / max(size)
@@ -112,7 +114,7 @@ def long_side_between(low: int, high: int) -> Resize:
 
 
 def scale_between(low: float, high: float) -> Resize:
-    """Sizes by a uniform factor."""
+    """Make a function that resizes a tile by a factor, uniformly from low to high."""
     return lambda size, rng: _scaled(size, rng.uniform(low, high))
 
 
@@ -121,7 +123,7 @@ def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
 
 
 class _Task(pl.LightningModule):
-    """What both trainings share: seeding, and the mean of what each epoch measures."""
+    """Base of both trainings, with seeds and with the means of each epoch's values."""
 
     def __init__(self, seed: int):
         super().__init__()
@@ -134,7 +136,7 @@ class _Task(pl.LightningModule):
         seed_batch(self, self.seed, batch_index)
 
     def note(self, **values: Tensor) -> None:
-        """Add to the means of this epoch; the loss goes onto the progress bar."""
+        """Add values to the means of this epoch, and show the loss on the progress bar."""
         for name, value in values.items():
             if name not in self.means:
                 self.means[name] = MeanMetric().to(self.device)
@@ -148,10 +150,12 @@ class _Task(pl.LightningModule):
 
 
 class ClassifierTask(_Task):
-    """Train a :class:`BuildingClassifier` with binary cross-entropy.
+    """Training of a :class:`BuildingClassifier` with binary cross-entropy.
 
     Args:
-        pretrained: load the encoder's weights; False where a checkpoint follows.
+        settings: settings of the classifier.
+        seed: seed of the weights and of each batch.
+        pretrained: whether to load pretrained weights; not needed if a checkpoint is loaded next.
     """
 
     def __init__(self, settings: Classifier, seed: int, pretrained: bool = True):
@@ -183,10 +187,12 @@ class ClassifierTask(_Task):
 
 
 class RefinerTask(_Task):
-    """Train an :class:`ActivationRefiner` on seeds.
+    """Training of an :class:`ActivationRefiner` on seeds.
 
     Args:
-        pretrained: load the encoder's weights; False where a checkpoint follows.
+        settings: settings of the refinement network.
+        seed: seed of the weights and of each batch.
+        pretrained: whether to load pretrained weights; not needed if a checkpoint is loaded next.
     """
 
     def __init__(self, settings: Refiner, seed: int, pretrained: bool = True):
@@ -225,7 +231,7 @@ class RefinerTask(_Task):
         return loss
 
     def validation_step(self, batch: dict, batch_index: int) -> None:
-        """With the truth of the positive training tiles, where an oracle is asked for."""
+        """Compare with true masks of the positive training tiles; only an oracle needs this."""
         truth = next(iter(batch["labels"].values()))
         image = self.normalize(batch["image"])
         logits = upsampled(self.model(image, image.new_ones(len(image))), truth.shape[-2:])
@@ -238,14 +244,14 @@ class RefinerTask(_Task):
 
 
 def nearest_cells(seed: Tensor, size: Sequence[int]) -> Tensor:
-    """(b, H, W) to (b, h, w): the label at the center of each cell."""
+    """Reduce seeds (b, H, W) to cells (b, h, w) by the label at the center of each cell."""
     return functional.interpolate(seed[:, None].float(), tuple(size), mode="nearest-exact")[
         :, 0
     ].long()
 
 
 def checkpoint_of(folder: Path, oracle: bool = False) -> Path:
-    """The checkpoint of a finished training: its last epoch, or that which the oracle chose."""
+    """Return the checkpoint of a finished training, the last epoch or the oracle's choice."""
     return folder / (BEST if oracle else LAST)
 
 
@@ -261,11 +267,18 @@ def fit(
     device: torch.device,
     oracle: DataLoader | None = None,
 ) -> None:
-    """Train into ``folder``; goes on from its ``last.ckpt``.
+    """Train a network, or go on from its ``last.ckpt``.
 
     Args:
-        key: section of the settings, for the error message.
-        oracle: tiles with their truth, by which the best epoch is kept.
+        task: the training.
+        tiles: the training data.
+        folder: folder of the checkpoints.
+        key: section of the settings, for the error.
+        epochs: number of passes over the tiles.
+        batch_size: tiles in a step.
+        chain: settings of the chain.
+        device: device that trains.
+        oracle: tiles with true masks that choose the best epoch; None to keep only the last one.
 
     Raises:
         InputError: there are fewer tiles than a batch holds.
@@ -281,7 +294,7 @@ def fit(
     if done >= epochs:
         return
     sampler = EpochSampler(len(tiles), chain.seed)
-    sampler.set_epoch(done)  # workers begin to read before Lightning tells a resumed sampler
+    sampler.set_epoch(done)  # workers read ahead before Lightning sets the epoch of a resumed run
     loader = make_loader(
         tiles,
         batch_size=batch_size,

@@ -1,7 +1,7 @@
-"""Tiles with image-level labels: cut from images, labeled by a rule or by a list.
+"""Tiles with image-level labels, which are cut from images and labeled by a rule or a list.
 
-Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248): a tile is positive if buildings
-cover at least a quarter of it, negative if there is none; what lies between is left out.
+Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248). A tile is positive if buildings
+cover at least a quarter of it, and negative if there are none. Other tiles are left out.
 """
 
 import csv
@@ -39,15 +39,15 @@ from network.rasters.header import read_header
 from network.writing import replacing
 
 MIN_LABELED = 0.5
-"""Share of a tile that must have a class for it to be used."""
+"""Share of a tile's pixels that must have a class; other tiles are left out."""
 
 
 def image_label(mask: np.ndarray, positive_share: float) -> int | None:
-    """1 with buildings, 0 without, None where it is left out.
+    """Label a tile by its mask: 1 with buildings, 0 without, None if it is left out.
 
     Args:
-        mask: (h, w): 1 building, 0 none, all else unknown.
-        positive_share: of the tile's pixels that buildings must cover at least.
+        mask: (h, w), 1 for building, 0 for background; other values are unknown.
+        positive_share: smallest share of the tile that buildings must cover.
     """
     buildings = np.count_nonzero(mask == 1)
     if np.count_nonzero(mask <= 1) < MIN_LABELED * mask.size:
@@ -59,12 +59,13 @@ def image_label(mask: np.ndarray, positive_share: float) -> int | None:
 
 @dataclass(frozen=True)
 class TileCounts:
-    """Tiles by what became of them.
+    """Numbers of tiles.
 
     Attributes:
-        positive, negative: numbers of tiles that are used.
-        left_out: that are neither.
-        not_drawn: negative ones beyond the number that is asked for.
+        positive: number of positive tiles that are used.
+        negative: number of negative tiles that are used.
+        left_out: number of tiles that are neither positive nor negative.
+        not_drawn: number of negative tiles that are not used since there are too many.
     """
 
     positive: int
@@ -77,11 +78,14 @@ def cut_train_tiles(chain: Chain, images: Path, masks: Path, list_file: Path) ->
     """Write the labeled tiles of the training split, and the list of their labels.
 
     Args:
-        masks: folder for the truth of the tiles; not written where a list gives the labels.
+        chain: settings of the chain.
+        images: folder for the tiles.
+        masks: folder for their true masks, which are not written if a list gives the labels.
+        list_file: CSV file for the labels.
 
     Raises:
-        InputError: data that cannot be used; a list that names missing images or leaves some out;
-            or only one kind of tile.
+        InputError: the data cannot be used, a list names missing images or leaves some out, or all
+            tiles are of one kind.
     """
     if chain.labels:
         labels, left_out = _whole_images(chain, Path(chain.labels), images), 0
@@ -109,7 +113,7 @@ def cut_train_tiles(chain: Chain, images: Path, masks: Path, list_file: Path) ->
 
 
 def _surplus(chain: Chain, labels: Mapping[str, int]) -> list[str]:
-    """Names of the negative tiles beyond the number that is asked for."""
+    """Draw the names of the negative tiles that are too many."""
     negative = sorted(name for name, label in labels.items() if label == 0)
     if chain.tiles.negatives is None:
         return []
@@ -119,7 +123,7 @@ def _surplus(chain: Chain, labels: Mapping[str, int]) -> list[str]:
 
 
 def cut_test_tiles(chain: Chain, images: Path, masks: Path) -> int:
-    """Write all tiles of the test split and their truth; returns their number."""
+    """Write all tiles of the test split and their true masks, and return their number."""
     assert chain.test is not None
     cutter = _Cutter(chain, images, masks, is_train=False)
     samples = _samples(chain, chain.test)
@@ -140,9 +144,9 @@ def _check_names(results: Sequence[Sequence[tuple[str, int | None]]]) -> None:
 
 
 def source_digest(chain: Chain) -> str | None:
-    """A digest of the data set's facts, of the list of labels, and of all files' names and sizes.
+    """Compute a digest of the data set's description, the labels' list, and file names and sizes.
 
-    No image and no mask is opened. None where files are not there any more.
+    No image or mask is opened. The digest is None if files are missing.
     """
     facts = json.dumps(asdict(chain.dataset), default=str, sort_keys=True)
     digest = hashlib.sha256(facts.encode())
@@ -158,7 +162,7 @@ def source_digest(chain: Chain) -> str | None:
 
 
 def _folders(chain: Chain) -> Iterator[Path]:
-    """Of images and masks, as far as the chain reads them."""
+    """Yield the folders of images and masks that the chain reads."""
     info, root = chain.dataset, chain.data_root
     for split in filter(None, (chain.train, chain.test)):
         has_masks = split == chain.test or not chain.labels
@@ -174,9 +178,9 @@ def _folders(chain: Chain) -> Iterator[Path]:
 
 
 def _samples(chain: Chain, split: str) -> list[Sample]:
-    """The images of a split with their masks; whole tiles where patches would be cut from these.
+    """Find the images of a split with their masks, or the whole tiles if the data set has them.
 
-    Patches may overlap or be mirrored: pixels would count several times.
+    Patches of whole tiles may overlap or be mirrored, so pixels would count several times.
     """
     info, root = chain.dataset, chain.data_root
     if info.tiles:
@@ -211,7 +215,7 @@ def _samples(chain: Chain, split: str) -> list[Sample]:
 
 
 def _whole_images(chain: Chain, path: Path, folder: Path) -> dict[str, int]:
-    """Each image is a tile, whose label the list ``path`` has; no mask is looked for."""
+    """Write each image as a tile and return the labels from the list; no mask is needed."""
     info = chain.dataset.relabeled(chain.train, None)
     samples = {s.name: s for s in find_samples(info, chain.data_root, chain.train)}
     labels = read_labels(path)
@@ -233,7 +237,7 @@ def _whole_images(chain: Chain, path: Path, folder: Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Cutter:
-    """Cuts one image; runs in a worker."""
+    """A function that cuts one image into tiles; it runs in a worker."""
 
     chain: Chain
     images: Path
@@ -241,7 +245,7 @@ class _Cutter:
     is_train: bool
 
     def __call__(self, sample: Sample) -> list[tuple[str, int | None]]:
-        """Names and labels of its tiles; test tiles are all written."""
+        """Write the tiles of an image (for testing all of them); return names and labels."""
         image, valid = read_valid_image(sample.image, self.chain.dataset)
         mask = self._read_building(next(iter(sample.masks.values())))
         mask = ignore_invalid(mask, valid, BUILDING)
@@ -258,7 +262,7 @@ class _Cutter:
         return found
 
     def _read_building(self, path: Path) -> np.ndarray:
-        """1 building, 0 none, 255 ignored; (h, w)."""
+        """Read a mask as (h, w) with 1 for building, 0 for background and 255 for ignored."""
         chain, info = self.chain, self.chain.dataset
         if chain.mask_value is not None:
             return (_read_gray(path) == chain.mask_value).astype(np.uint8)
@@ -294,7 +298,7 @@ def _check_both(chain: Chain, counts: TileCounts) -> None:
 
 
 def write_labels(path: Path, labels: Mapping[str, int]) -> None:
-    """Write the list of tiles, columns ``name`` and ``label``."""
+    """Write the labels of the tiles as a CSV file with the columns ``name`` and ``label``."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("name", "label"))
@@ -302,10 +306,10 @@ def write_labels(path: Path, labels: Mapping[str, int]) -> None:
 
 
 def read_labels(path: Path) -> dict[str, int]:
-    """Labels, 0 or 1, by name.
+    """Read the labels of tiles, 0 or 1, by name, from a CSV file.
 
     Raises:
-        InputError: the file is missing or not such a list, or names a tile twice.
+        InputError: the file is missing or no list of labels, or names a tile twice.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -328,7 +332,12 @@ def read_labels(path: Path) -> dict[str, int]:
 
 
 def find_tiles(images: Path, labels: Mapping[str, int], info: DatasetInfo) -> list[Sample]:
-    """The tiles of a list in name order, their headers checked.
+    """Find the tiles of a list in name order and check their headers.
+
+    Args:
+        images: folder of the tiles.
+        labels: labels of the tiles by name.
+        info: description of the data set.
 
     Raises:
         InputError: a tile is missing or damaged.
@@ -343,5 +352,11 @@ def find_tiles(images: Path, labels: Mapping[str, int], info: DatasetInfo) -> li
 
 
 def of_label(tiles: Sequence[Sample], labels: Mapping[str, int], label: int) -> list[Sample]:
-    """The tiles that have ``label``."""
+    """Select the tiles with a label.
+
+    Args:
+        tiles: the tiles.
+        labels: labels of the tiles by name.
+        label: 1 for positive tiles, 0 for negative ones.
+    """
     return [tile for tile in tiles if labels[tile.name] == label]

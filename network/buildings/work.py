@@ -1,4 +1,4 @@
-"""The work folder of a chain: where everything lies."""
+"""Work folder of a chain, and the paths in it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,9 @@ class Work:
     """One chain in one folder on one device.
 
     Args:
-        folder: of everything that the chain makes.
+        chain: settings of the chain.
+        folder: folder of everything that the chain makes.
+        device: device that computes.
     """
 
     chain: Chain
@@ -29,7 +31,7 @@ class Work:
 
     @property
     def data(self) -> Path:
-        """A data set ``building``: ``{train,test}/{images,masks}``, and the pseudo masks."""
+        """Folder of the data set ``building``, ``{train,test}/{images,masks}`` and pseudo masks."""
         return self.folder / "data"
 
     @property
@@ -42,7 +44,7 @@ class Work:
 
     @property
     def pseudo(self) -> Path:
-        """Folder of the pseudo masks; its name stands in the results of who trains on them."""
+        """Folder of the pseudo masks; the results of a training on them record its name."""
         return self.data / "train" / ("pseudo_oracle" if self.chain.is_oracle else "pseudo")
 
     @property
@@ -58,11 +60,11 @@ class Work:
         return self.folder / "clusters/prototypes.npz"
 
     def maps(self, kind: str) -> Path:
-        """Folder of activation maps: ``cam``, ``bac`` or ``ar``."""
+        """Return the folder of the activation maps ``cam``, ``bac`` or ``ar``."""
         return self.folder / kind
 
     def training(self, kind: str) -> Path:
-        """Folder of a network: ``classifier`` or ``refiner``."""
+        """Return the folder of the network ``classifier`` or ``refiner``."""
         return self.folder / kind
 
     @property
@@ -71,12 +73,12 @@ class Work:
 
     @cached_property
     def labels(self) -> dict[str, int]:
-        """Of the training tiles."""
+        """Labels of the training tiles, 0 or 1, by name."""
         return read_labels(self.list_file)
 
     @cached_property
     def tiles(self) -> list[Sample]:
-        """All training tiles, without their truth."""
+        """All training tiles, without their true masks."""
         return find_tiles(self.train_images, self.labels, BUILDING)
 
     @property
@@ -89,10 +91,10 @@ class Work:
         return self.folder / "stages"
 
     def tiles_with_truth(self) -> list[Sample]:
-        """The training tiles with their truth: for the evaluation and for oracles alone.
+        """Find the training tiles with their true masks, only for the evaluation and for oracles.
 
         Raises:
-            InputError: there is no truth, since a list gave the labels.
+            InputError: there are no true masks, since the labels come from a list.
         """
         if self.chain.labels:
             raise InputError(
@@ -105,13 +107,13 @@ class Work:
 
 
 def write_map(path: Path, values: np.ndarray) -> None:
-    """Write one map, 0 to 1, as float16."""
+    """Write one map of values 0 to 1 as float16."""
     with replacing(path) as partial, partial.open("wb") as file:
         np.save(file, values.astype(np.float16))
 
 
 def read_map(path: Path) -> np.ndarray:
-    """What :func:`write_map` wrote, as float32.
+    """Read a map that :func:`write_map` wrote, as float32.
 
     Raises:
         InputError: the file is missing or damaged.

@@ -1,1 +1,1 @@
-"""The command lines: what the scripts of the same names run."""
+"""Command lines, which the scripts of the same names run."""

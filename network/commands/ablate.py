@@ -1,6 +1,6 @@
-"""Train and test every variant of an ablation over seeds, and put them into one table and figure.
+"""Train and test every variant of an ablation over several seeds; make a table and a figure.
 
-For arguments see ``tools/ablate.py``.
+For the arguments, see ``tools/ablate.py``.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main(description: str) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
         raise InputError(f"--seeds {' '.join(map(str, args.seeds))}", "give each once, 0 or above")
     table = TABLES[args.table]
@@ -62,14 +62,14 @@ def run(args: argparse.Namespace) -> None:
         slug, seed = args.run
         variant = next(v for v in table.variants if v.slug == slug)
         experiment = variant_experiment(base, args.table, variant, int(seed))
-        # One device a run, whatever there are: more would make larger batches.
+        # One device for each run, since several would make larger batches.
         accelerator = "cpu" if args.devices == ["cpu"] else "auto"
         folder = result_folder(output, variant, int(seed))
         run_variant(experiment, folder, split, devices="1", accelerator=accelerator)
         return
     check_devices(args.devices)
     runs = [(variant, seed) for seed in args.seeds for variant in table.variants]
-    for variant, seed in runs:  # what does not fit is said before anything is trained
+    for variant, seed in runs:  # so that errors come before any training
         variant_experiment(base, args.table, variant, seed)
     masks = training_masks(base)
     with owned(output):
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     parser = command_parser(description)
     add = parser.add_argument
     add("table", choices=TABLES)
@@ -115,7 +115,16 @@ def check_devices(devices: list[str]) -> None:
 
 
 def run_all(args: argparse.Namespace, output: Path, todo: list[tuple[Variant, int]]) -> None:
-    """Every run in a process of its own, one at a time on each device."""
+    """Run each variant and seed in its own process, one at a time on each device.
+
+    Args:
+        args: the parsed command line.
+        output: folder of the results.
+        todo: variants and seeds to run.
+
+    Raises:
+        InputError: a run failed; no further run begins then.
+    """
     free: SimpleQueue[str] = SimpleQueue()
     for device in args.devices:
         free.put(device)
@@ -167,16 +176,24 @@ def run_process(
     device: str,
     start: Callable[[list[str], TextIO, dict[str, str]], int],
 ) -> None:
-    """Train and test one run; what it prints goes into its log.
+    """Train and test one variant with one seed; its output goes into its log.
 
     Args:
-        start: starts a command with a log and an environment, and returns its exit code.
+        args: the parsed command line.
+        output: folder of the results.
+        variant: the variant.
+        seed: the seed.
+        device: number of a GPU, ``"cpu"`` or ``"auto"``.
+        start: runs a command with a log and an environment, and returns its exit code.
+
+    Raises:
+        InputError: the run failed.
     """
     log = result_folder(output, variant, seed).with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     if device.isdecimal():
-        # A cluster may have given this process some of the GPUs only: count among those.
+        # A cluster may give this process only some GPUs; the number counts among these.
         visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
         environment["CUDA_VISIBLE_DEVICES"] = visible[int(device)] if visible != [""] else device
     command = [sys.executable, str(Path(sys.argv[0]).resolve()), args.table, "-c", str(args.config)]

@@ -1,4 +1,4 @@
-"""Arguments that several command lines have in common."""
+"""Arguments that several command lines share, and the run of a command line."""
 
 import argparse
 import re
@@ -13,14 +13,14 @@ from network.training.runs import find_checkpoint
 from network.tta import TTA_NAMES
 
 _OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
-# Arguments in an error: one that is to be given otherwise, and one with its value. Settings such
-# as optim.lr=1 have a dot, and paths have a slash.
+# Arguments in an error, without and with a value. Settings such as optim.lr=1 have a dot, and paths
+# have a slash, so they do not match.
 _ANOTHER = re.compile(r"another (output|work|name)\b")
 _ARGUMENT = re.compile(r"(?<![\w./])([a-z]\w*)=([^\s;:,]+)")
 
 
 def command_parser(description: str) -> argparse.ArgumentParser:
-    """A parser whose help shows the docstring of its script as it was written."""
+    """Make a parser whose help shows the docstring of its script as it is written."""
     return argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,14 +36,14 @@ def execute(
     """Parse the command line and run a command.
 
     Args:
-        parser: of the command.
-        run: does what the parsed command line asks for.
-        overrides: whether ``key=value`` words are taken.
-        example: of such a word, for the help.
+        parser: parser of the command.
+        run: runs the command with the parsed arguments.
+        overrides: whether the command takes ``key=value`` words.
+        example: an example of such a word, for the help.
 
     Raises:
-        InputError: the input cannot be used. Where the library names an argument, this names its
-            flag.
+        InputError: the input cannot be used. The error names flags where the library's error names
+            arguments.
     """
     args = parse_with_overrides(parser, example=example) if overrides else parser.parse_args()
     try:
@@ -53,9 +53,13 @@ def execute(
 
 
 def in_flags(error: InputError, parser: argparse.ArgumentParser) -> InputError:
-    """Say an error of the library, which names arguments, in the flags of a command line.
+    """Rewrite an error of the library so that it names flags instead of arguments.
 
     ``device=cuda`` becomes ``--device cuda``, and ``overwrite=True`` becomes ``--overwrite``.
+
+    Args:
+        error: the error of the library.
+        parser: parser of the command, which knows the flags.
     """
     flags = {action.dest: action for action in parser._actions if action.option_strings}
 
@@ -63,7 +67,7 @@ def in_flags(error: InputError, parser: argparse.ArgumentParser) -> InputError:
         action = flags.get(match[1])
         if action is None:
             return match[0]
-        # The shorter one where there is a choice, as people type it.
+        # If there are two flags, people type the shorter one.
         flag = min(action.option_strings, key=len)
         return flag if action.nargs == 0 else f"{flag} {match[2]}"
 
@@ -82,15 +86,16 @@ def parse_with_overrides(
     words: Sequence[str] | None = None,
     example: str = "data.root=PATH",
 ) -> argparse.Namespace:
-    """Parse a command line; its ``key=value`` words may stand anywhere, and become ``overrides``.
+    """Parse a command line; its ``key=value`` words may stand anywhere and become ``overrides``.
 
     Args:
-        words: of the command line; by default the process's own.
-        example: of such a word, for the help.
+        parser: parser of the command.
+        words: the words of the command line; by default those of this process.
+        example: an example of a ``key=value`` word, for the help.
     """
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"e.g. {example}")
     words = sys.argv[1:] if words is None else words
-    # Taken out first: an option with several values would swallow what follows it.
+    # These come out first, since an option with several values would take them too.
     overrides = [word for word in words if _OVERRIDE.match(word)]
     args = parser.parse_intermixed_args([word for word in words if word not in overrides])
     args.overrides = overrides + args.overrides
@@ -98,7 +103,12 @@ def parse_with_overrides(
 
 
 def chosen_checkpoint(experiment: Experiment, given: Path | None) -> Path:
-    """The one given, or the newest run's best; without a held-out split there is no best one."""
+    """Choose the given checkpoint or that of the newest run: the best, or the last without val.
+
+    Args:
+        experiment: the experiment whose runs are searched.
+        given: the checkpoint of the command line; None to search.
+    """
     names = ("best.ckpt", "last.ckpt") if experiment.data.val else ("last.ckpt",)
     checkpoint = given or find_checkpoint(experiment, names)
     print(f"checkpoint {checkpoint}")
@@ -106,7 +116,7 @@ def chosen_checkpoint(experiment: Experiment, given: Path | None) -> Path:
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """What all that predict have in common."""
+    """Add the flags of all commands that predict masks."""
     add = parser.add_argument
     add("-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation")
     add("--checkpoint", type=Path, help="weights; the newest run's best by default")
@@ -116,14 +126,14 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_compute_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags for ``compute.*``; without one the config counts."""
+    """Add the flags for ``compute.*``; without a flag, the config's value counts."""
     parser.add_argument("--precision", choices=PRECISIONS, help="bf16-mixed suits recent GPUs")
     parser.add_argument("--channels-last", action="store_true", help="faster convolutions on GPUs")
     parser.add_argument("--compile", action="store_true", help="torch.compile; slow first steps")
 
 
 def compute_overrides(args: argparse.Namespace) -> list[str]:
-    """What the flags of :func:`add_compute_flags` change, as overrides of a config."""
+    """Turn the flags of :func:`add_compute_flags` into overrides of a config."""
     overrides = [f"compute.precision={args.precision}"] if args.precision else []
     switches = {"channels_last": args.channels_last, "compile": args.compile}
     return overrides + [f"compute.{key}=True" for key, given in switches.items() if given]

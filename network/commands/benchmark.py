@@ -1,6 +1,6 @@
-"""Measure speed and memory as ratios to what nobody can do without, all in one run.
+"""Measure speed and memory, mostly as ratios to a lower limit that is timed in the same run.
 
-For arguments see ``tools/benchmark.py``.
+For the arguments, see ``tools/benchmark.py``.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from network.tta import TTA_NAMES
 from network.writing import replacing
 
 SUBJECTS = ("model", "models", "parts", "loading", "patches", "testing")
-# Seven classes, two layers: the model whose cost the paper gives.
+# The model whose cost the paper gives, with seven classes and two layers.
 DEFAULT_CONFIG = Path("config/loveda/bicor.py")
 
 # Config and override of each row of 'models', all for seven classes.
@@ -51,7 +51,7 @@ MODELS = (
     *(("config/baselines/loveda.py", f"model.architecture={name}") for name in ARCHITECTURES),
 )
 
-# The switches of --each: every one of them gets a row, beside the plain one.
+# The switches of --each, which each get a row beside the plain one.
 SWITCHES = (
     "compute.channels_last=True",
     "compute.precision=bf16-mixed",
@@ -61,7 +61,7 @@ SWITCHES = (
     "compute.compile=True",
 )
 
-# Heading, key in a row, format.
+# Heading, key in a row, and format of each column.
 COLUMNS = (
     ("model", "model", "{}"),
     ("size", "size", "{}"),
@@ -87,7 +87,7 @@ def main(description: str) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     if args.subject not in SUBJECTS:
         raise InputError(f"'{args.subject}'", "cannot be measured", f"known: {', '.join(SUBJECTS)}")
     for flag, values in (("size", args.size), ("batch", args.batch), ("classes", args.classes)):
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f"--{flag} {value}", "must be at least 1")
     if args.threads:
         torch.set_num_threads(args.threads)
-    # A table too wide for the terminal wraps whole lines: its cells stay readable in a file.
+    # A table that is too wide for the terminal wraps whole lines, so cells stay readable.
     console = Console(width=max(180, Console().width))
     console.print(machine())
     results = {
@@ -114,14 +114,14 @@ def run(args: argparse.Namespace) -> None:
     else:
         print_plain(console, results)
     if args.json:
-        # The keys of the first row stand on top, for whoever measures a single one.
+        # The first row is also on top, for scripts that measure only one.
         document = {"machine": machine(), **results[0], "rows": results}
         with replacing(args.json) as temporary:
             temporary.write_text(json.dumps(document, indent=2) + "\n")
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line; overrides may stand anywhere on it."""
+    """Make the parser of the command line, on which overrides may stand anywhere."""
     parser = command_parser(description)
     add = parser.add_argument
     add("subject", nargs="?", default="model", metavar="{" + ",".join(SUBJECTS) + "}")
@@ -134,16 +134,16 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--compile", action="store_true")
     add("--each", action="store_true", help="a plain row, and one for every switch alone")
     add("--no-naive", action="store_true", help="leave out the naive order of computation")
-    add("-t", "--tta", choices=TTA_NAMES, default="d4", help="of 'testing'")
+    add("-t", "--tta", choices=TTA_NAMES, default="d4", help="views in 'testing' (default d4)")
     add("--repeats", type=int, help="rounds (default 16; patches 5, testing and models 6)")
-    add("--threads", type=int, help="of torch (default: all cores)")
+    add("--threads", type=int, help="threads of torch (default: all cores)")
     add("--device", default="auto", help="cpu, cuda, ... (default auto)")
     add("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser
 
 
 def machine() -> str:
-    """The machine and the versions that the figures belong to."""
+    """Describe the machine and the versions of the packages in one line."""
     processor = platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -157,7 +157,7 @@ def machine() -> str:
 
 
 def experiments(args: argparse.Namespace) -> list[tuple[Experiment, str]]:
-    """Each config with each set of switches, and the switches as text."""
+    """Load each config with each set of switches, and describe the switches as text."""
     common = [f"compute.{key}=True" for key in ("channels_last", "compile") if getattr(args, key)]
     sets = [[f"compute.precision={name}"] for name in args.precision] or [[]]
     if args.each:
@@ -167,7 +167,7 @@ def experiments(args: argparse.Namespace) -> list[tuple[Experiment, str]]:
         switches = common + switches
         experiment = load_experiment(config, [*args.overrides, *switches])
         if "model.drop_path" in settings(experiment):
-            # Stochastic depth leaves out other blocks in every step.
+            # Stochastic depth would leave out different blocks in each step.
             experiment = load_experiment(config, [*args.overrides, *switches, "model.drop_path=0"])
         text = " ".join(switch.partition(".")[2] for switch in switches)
         found += [
@@ -178,7 +178,11 @@ def experiments(args: argparse.Namespace) -> list[tuple[Experiment, str]]:
 
 
 def with_classes(experiment: Experiment, count: int) -> Experiment:
-    """The experiment for another number of classes."""
+    """Change the number of classes of an experiment.
+
+    Raises:
+        InputError: the config builds model or loss with a fixed number of classes.
+    """
     if not isinstance(experiment.model, partial) or not isinstance(experiment.loss, partial):
         raise InputError("--classes", f"{experiment.config} fixes its model's class count")
     shades = tuple((number % 256, number // 256, 0) for number in range(count))
@@ -193,7 +197,7 @@ def with_classes(experiment: Experiment, count: int) -> Experiment:
 
 
 def model_rows(args: argparse.Namespace) -> list[dict]:
-    """Subject 'model'."""
+    """Measure a model and its bare encoder, one row for each case."""
     device, rows = find_device(args.device), []
     for (experiment, switches), size, batch in product(experiments(args), args.size, args.batch):
         case = Case(
@@ -202,7 +206,7 @@ def model_rows(args: argparse.Namespace) -> list[dict]:
             batch=batch,
             repeats=args.repeats or 16,
             device=device,
-            # Beside plain rows: the order of computation matters, not the switches.
+            # Only rows without switches are compared with the naive order of computation.
             yardstick=None if args.no_naive or switches else naive_order,
         )
         rows.append({"switches": switches, **benchmark_model(case)})
@@ -210,14 +214,14 @@ def model_rows(args: argparse.Namespace) -> list[dict]:
 
 
 def naive_order(model: torch.nn.Module) -> NaiveOrder | NaiveD2LSOrder | None:
-    """The order of computation in which the model's paper writes it, where we use another."""
+    """Build the paper's order of computation around a model, if ours differs; otherwise None."""
     if isinstance(model, BiCoRSeg):
         return NaiveOrder(model)
     return NaiveD2LSOrder(model) if isinstance(model, D2LS) else None
 
 
 def models_rows(args: argparse.Namespace) -> list[dict]:
-    """Subject 'models'."""
+    """Measure all networks, one row for each."""
     root = Path(__file__).resolve().parents[2]
     common = [f"compute.precision={name}" for name in args.precision[:1]]
     common += [f"compute.{key}=True" for key in ("channels_last", "compile") if getattr(args, key)]
@@ -230,7 +234,7 @@ def models_rows(args: argparse.Namespace) -> list[dict]:
 
 
 def parts_rows(args: argparse.Namespace) -> list[dict]:
-    """Subject 'parts'."""
+    """Measure the parts of a model as percentages of the encoder, one row for each part."""
     experiment = experiments(args)[0][0]
     case = Case(
         experiment=experiment,
@@ -245,7 +249,7 @@ def parts_rows(args: argparse.Namespace) -> list[dict]:
 
 
 def loading_rows(args: argparse.Namespace) -> list[dict]:
-    """Subject 'loading'."""
+    """Measure the loading of training samples, one row for each config."""
     return [
         {"config": experiment.config, **benchmark_loading(experiment, args.repeats or 16)}
         for experiment, _ in experiments(args)
@@ -253,12 +257,12 @@ def loading_rows(args: argparse.Namespace) -> list[dict]:
 
 
 def patches_rows(args: argparse.Namespace) -> list[dict]:
-    """Subject 'patches'."""
+    """Measure the cutting of Potsdam's tiles, in one row."""
     return [benchmark_patches(POTSDAM, repeats=args.repeats or 5)]
 
 
 def testing_rows(args: argparse.Namespace) -> list[dict]:
-    """Subject 'testing'."""
+    """Measure whole tests, one row for each case."""
     return [
         {"config": experiment.config, "batch": batch}
         | benchmark_testing(
@@ -274,7 +278,7 @@ def testing_rows(args: argparse.Namespace) -> list[dict]:
 
 
 def print_models(console: Console, rows: Sequence[dict]) -> None:
-    """One table; the naive order's figures under those of its model."""
+    """Print one table, in which the naive order's row is below that of its model."""
     table = Table()
     for heading, _, _ in COLUMNS:
         table.add_column(heading, justify="right", overflow="fold")
@@ -296,12 +300,12 @@ def print_models(console: Console, rows: Sequence[dict]) -> None:
 
 
 def cells(row: dict) -> list[str]:
-    """A row's figures as text; nothing where one was not measured."""
+    """Format the values of a row; a value that was not measured is empty."""
     return [text.format(row[key]) if row.get(key) is not None else "" for _, key, text in COLUMNS]
 
 
 def print_plain(console: Console, rows: Sequence[dict]) -> None:
-    """A table with the rows' own keys as headings."""
+    """Print a table whose headings are the keys of the rows."""
     table = Table()
     for key in rows[0]:
         table.add_column(key, justify="right")

@@ -1,6 +1,6 @@
-"""The data-set doctor: examine every image and mask of a config's splits, and list what is wrong.
+"""Examine every image and mask of a config's splits, and list what is wrong.
 
-For arguments see ``tools/check_data.py``.
+For the arguments, see ``tools/check_data.py``.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from network.errors import InputError, nearest
 
 
 def main(description: str) -> None:
-    """Examine what the command line names."""
+    """Parse the command line and examine a data set."""
     execute(make_parser(description), run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     experiment = load_experiment(args.config, args.overrides)
     info, data = experiment.dataset, experiment.data
     if data.train_labels:
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
@@ -56,7 +56,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 
 def print_splits(diagnosis: Diagnosis, splits: list[str]) -> None:
-    """Images, sizes and classes of each split."""
+    """Print number of images, sizes and shares of the classes of each split."""
     rows = []
     for split in splits:
         images = diagnosis.of_split(split)

@@ -1,6 +1,6 @@
-"""Results of several test runs in one table, if they were measured alike.
+"""Put the results of several test runs into one table, if they were measured in the same way.
 
-For arguments see ``tools/compare_runs.py``.
+For the arguments, see ``tools/compare_runs.py``.
 """
 
 import argparse
@@ -24,12 +24,12 @@ SUFFIXES = (*TEXT_FORMATS, ".csv")
 
 
 def main(description: str) -> None:
-    """Compare what the command line names."""
+    """Parse the command line and compare runs."""
     execute(make_parser(description), run, overrides=False)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     for path in args.output:
         if path.suffix not in SUFFIXES:
             raise InputError(f"-o {path}", f"end the name in {', '.join(SUFFIXES)}")
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     choices = [score.name for score in class_scores()]
     parser = command_parser(description)
     add = parser.add_argument

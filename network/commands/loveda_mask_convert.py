@@ -1,6 +1,6 @@
-"""Convert LoveDA masks from raw labels (0 no data, 1 to 7) to 0 to 6, with 7 to ignore.
+"""Convert LoveDA masks from raw labels (0 no data, 1 to 7) to 0 to 6, and 7 for ignored pixels.
 
-For arguments see ``tools/loveda_mask_convert.py``.
+For the arguments, see ``tools/loveda_mask_convert.py``.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from network.datasets.workers import available_cores
 
 
 def main(description: str) -> None:
-    """Convert the masks that the command line names."""
+    """Parse the command line and convert masks."""
     parser = command_parser(description)
     add = parser.add_argument
     add("--mask-dir", type=Path, required=True, help="folder of the raw masks")
@@ -23,7 +23,7 @@ def main(description: str) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
 
     start = time.perf_counter()
     count = convert_masks(options.mask_dir, options.output_mask_dir, workers=options.workers)

@@ -1,6 +1,6 @@
-"""Make a small synthetic data set with ISPRS Vaihingen's file names, for trying out the project.
+"""Make a small synthetic data set with ISPRS Vaihingen's file names, to try out the project.
 
-For arguments see ``tools/make_demo_data.py``.
+For the arguments, see ``tools/make_demo_data.py``.
 """
 
 import argparse
@@ -16,14 +16,14 @@ from network.datasets.synthetic.town_files import SceneTile, write_scene
 from network.datasets.workers import available_cores, map_parallel
 from network.errors import InputError
 
-# Names what this tool made, so that a rerun never replaces real data of the same names.
+# Lists the files of this tool, so a second run never replaces real data of the same names.
 MANIFEST = "made_by_make_demo_data.txt"
-# More scenes than a split can have: no seed of one split, or of another --seed, comes twice.
+# No split can have more scenes, so no two splits and no two --seed values share a scene's seed.
 SEEDS_PER_SPLIT = 1_000_000
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     parser = command_parser(description)
     parser.add_argument(
         "--output", type=Path, default=Path("data/demo/tiles"), help="folder to make"
@@ -54,7 +54,7 @@ def check_args(args: argparse.Namespace) -> None:
 
 
 def plan(args: argparse.Namespace) -> list[SceneTile]:
-    """All scenes; area numbers run on over the splits, seeds depend on split and position."""
+    """List all scenes; their numbers run over all splits, and each has its own seed."""
     tasks: list[SceneTile] = []
     for index, split in enumerate(SPLITS):
         first_seed = (args.seed * len(SPLITS) + index) * SEEDS_PER_SPLIT
@@ -64,12 +64,12 @@ def plan(args: argparse.Namespace) -> list[SceneTile]:
 
 
 def main(description: str) -> None:
-    """Make the scenes that the command line asks for."""
+    """Parse the command line and make the scenes."""
     execute(make_parser(description), run, overrides=False)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     check_args(args)
     output = args.output.resolve()
     check_manifest(output, MANIFEST)

@@ -1,6 +1,6 @@
-"""Make synthetic tiles with and without a building, to try the chain from image-level labels on.
+"""Make synthetic tiles with and without a building, to try the chain from image-level labels.
 
-For arguments see ``tools/weak/make_demo_scenes.py``.
+For the arguments, see ``tools/weak/make_demo_scenes.py``.
 """
 
 import argparse
@@ -15,12 +15,12 @@ MANIFEST = "made_by_make_demo_scenes.txt"
 
 
 def main(description: str) -> None:
-    """Make what the command line asks for."""
+    """Parse the command line and make the tiles."""
     execute(make_parser(description), run, overrides=False)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     for key, least in (("train", 2), ("test", 2), ("side", 32), ("seed", 0)):
         if getattr(args, key) < least:
             raise InputError(f"--{key} {getattr(args, key)}", f"expected {least} or more")
@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     parser = command_parser(description)
     add = parser.add_argument
     add("--output", type=Path, default=Path("data/demo/buildings"), help="default: %(default)s")
     add("--train", type=int, default=96, help="default: %(default)s")
     add("--test", type=int, default=24, help="default: %(default)s")
-    add("--side", type=int, default=96, help="of a tile, pixels (default: %(default)s)")
+    add("--side", type=int, default=96, help="side of a tile in pixels (default: %(default)s)")
     add("--seed", type=int, default=0, help="another seed makes other scenes")
     return parser

@@ -1,6 +1,6 @@
-"""A figure of image, truth and prediction, for the first images of a split.
+"""Draw image, truth and prediction side by side, for some images of a split.
 
-For arguments see ``tools/make_panel.py``.
+For the arguments, see ``tools/make_panel.py``.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from network.evaluation.figures import write_panel
 
 
 def main(description: str) -> None:
-    """Write the figure that the command line asks for."""
+    """Parse the command line and write the figure."""
     parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
@@ -26,7 +26,7 @@ def main(description: str) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     if args.count < 1:
         raise InputError(f"--count {args.count}", "expected 1 or more")
     if args.output.suffix.lower() != ".png":

@@ -1,6 +1,6 @@
-"""Point labels of a split: drawn from its masks by a fixed rule, or read from a file.
+"""Make point labels for a split, by a fixed rule from its masks or from a file.
 
-For arguments see ``tools/make_points.py``.
+For the arguments, see ``tools/make_points.py``.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from network.points.rules import MODES, PointRule
 
 
 def main(description: str) -> None:
-    """Make what the command line asks for."""
+    """Parse the command line and make point labels."""
     execute(make_parser(description), run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     if args.points:
         for key in ("mode", "budget", "share", "seed"):
             if getattr(args, key) is not None:
@@ -64,16 +64,16 @@ def run(args: argparse.Namespace) -> None:
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
-    add("--name", required=True, help="of the folder to make")
+    add("--name", required=True, help="name of the folder to make")
     add("--split", help="default: the config's training split")
     add("--mode", help=f"{', '.join(MODES)} (default uniform)")
     add("--budget", type=int, help="points of an image, of each of its classes, or cells")
     add("--share", type=float, help="percent of the pixels instead")
-    add("--radius", type=int, default=0, help="of discs, pixels (default %(default)s: one pixel)")
+    add("--radius", type=int, default=0, help="radius of discs in pixels (default %(default)s)")
     add("--seed", type=int, help="default 0")
     add("--points", type=Path, metavar="FILE", help="CSV, GeoJSON or folder: no mask is opened")
     add("--figure", type=Path, metavar="PNG", help="also draw points and their numbers by class")
@@ -82,7 +82,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 
 def print_counts(info: DatasetInfo, counts: PointCounts, title: str) -> None:
-    """Points and labeled pixels of each class."""
+    """Print a table with the points and labeled pixels of each class."""
     table = Table(title=title)
     table.add_column("class")
     headings = ["points", "labeled pixels", "in the masks", "labeled, %"]

@@ -1,6 +1,6 @@
-"""The report of a finished test as one HTML page that opens anywhere, without internet.
+"""Write the report of a finished test as one HTML page that needs no internet.
 
-For arguments see ``tools/make_report.py``.
+For the arguments, see ``tools/make_report.py``.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from network.reporting.page import write_report
 
 
 def main(description: str) -> None:
-    """Write the report that the command line asks for."""
+    """Parse the command line and write the report."""
     parser = command_parser(description)
     add = parser.add_argument
     add("folder", type=Path, help="folder that a test script wrote")
@@ -26,7 +26,7 @@ def main(description: str) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     if args.images < 1:
         raise InputError(f"--images {args.images}", "expected 1 or more")
     if args.heatmaps < 0:
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     recorded = [f"{key}={value}" for key, value in protocol.settings.items()]
     try:
         experiment = load_experiment(protocol.config, [*recorded, *args.overrides])
-    except InputError as error:  # of settings that the user may never have typed
+    except InputError as error:  # say where the settings come from, as the user did not type them
         raise InputError(f"{args.folder}, with the settings it was tested with: {error}") from error
     output = args.output or args.folder / REPORT_FILE
     write_report(

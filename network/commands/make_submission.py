@@ -1,6 +1,6 @@
-"""The zip that LoveDA's server takes, or UAVid's zip or folder, from predicted masks.
+"""Pack predicted masks as LoveDA's or UAVid's test server expects them.
 
-For arguments see ``tools/make_submission.py``.
+For the arguments, see ``tools/make_submission.py``.
 """
 
 import argparse
@@ -12,12 +12,12 @@ from network.evaluation.submission import SERVERS, check_submission, write_submi
 
 
 def main(description: str) -> None:
-    """Write or check what the command line names."""
+    """Parse the command line and write or check a submission."""
     execute(make_parser(description), run, overrides=False)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     server = SERVERS[args.data_set]
     root = args.data_root or Path(server.info.root)
     if args.check:
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     parser = command_parser(description)
     add = parser.add_argument
     add("data_set", choices=SERVERS)
@@ -41,5 +41,5 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("-o", "--output", type=Path, help="zip to write; for uavid also a new folder")
     add("--check", type=Path, metavar="ZIP", help="check this zip, write nothing")
     add("--data-root", type=Path, help="of the data set (default: data/LoveDA, data/uavid)")
-    add("--any-count", action="store_true", help="though the Test folder is not complete")
+    add("--any-count", action="store_true", help="accept an incomplete Test folder")
     return parser

@@ -1,6 +1,6 @@
-"""Measure the mean and standard deviation of each band of a config's images, for its Data(...).
+"""Measure the mean and the standard deviation of each band of a config's images.
 
-For arguments see ``tools/measure_bands.py``.
+For the arguments, see ``tools/measure_bands.py``.
 """
 
 import argparse
@@ -19,12 +19,12 @@ from network.errors import InputError, nearest
 
 
 def main(description: str) -> None:
-    """Measure what the command line names."""
+    """Parse the command line and measure the bands."""
     execute(make_parser(description), run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     experiment = load_experiment(args.config, args.overrides)
     info = experiment.dataset
     splits = args.splits or [experiment.data.train]
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     for split in splits:
         if split not in info.splits:
             raise InputError(f"--splits {split}", f"no such split{nearest(split, info.splits)}")
-        # A file counts once, although two splits may share its folder.
+        # A file counts only once, even if two splits share its folder.
         found |= {s.image: s for s in find_samples(info, experiment.root, split)}
     samples = list(found.values())
     bands = measure_bands(samples, info, all_pixels=args.all_pixels, workers=args.workers)
@@ -53,18 +53,18 @@ def run(args: argparse.Namespace) -> None:
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("--splits", nargs="+", default=[], help="default: the config's training split")
-    add("--all-pixels", action="store_true", help="also those that are ignored")
+    add("--all-pixels", action="store_true", help="count ignored pixels too")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
     return parser
 
 
 def print_bands(bands: list[Band], title: str) -> None:
-    """Pixel values of each band."""
+    """Print a table with the pixel values of each band."""
     table = Table(title=title)
     for heading in ("band", "lowest", "highest", "mean", "std"):
         table.add_column(heading, justify="right")
@@ -75,7 +75,7 @@ def print_bands(bands: list[Band], title: str) -> None:
 
 
 def config_text(bands: list[Band], info: DatasetInfo) -> str:
-    """The two arguments of ``Data``, as shares of the largest value."""
+    """Write ``mean`` and ``std`` as arguments of ``Data``, in shares of the largest value."""
     largest = 2**info.bits - 1
 
     def shares(values: list[float]) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
-"""Measure how the padding of ISPRS tiles changes scores: two policies in training, two in test.
+"""Measure how the padding of ISPRS tiles changes scores, with two policies in training and test.
 
-For arguments see ``tools/padding_study.py``.
+For the arguments, see ``tools/padding_study.py``.
 """
 
 import argparse
@@ -13,17 +13,17 @@ CONFIG = Path(__file__).resolve().parents[2] / "config/padding_study/bicor.py"
 
 
 def main(description: str) -> None:
-    """Run the study."""
+    """Parse the command line and run the study."""
     parser = command_parser(description)
     add = parser.add_argument
     add("-o", "--output", type=Path, default=Path("fig_results/padding_study"))
-    add("--work", type=Path, default=Path("data/padding_study"), help="for tiles and patches")
+    add("--work", type=Path, default=Path("data/padding_study"), help="folder for tiles, patches")
     add("--real", type=Path, help="folder with real crops, beside the synthetic tiles")
     execute(parser, run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     print(geometry_table())
     rows = run_study(args.work, CONFIG, args.real, args.overrides)
     write_study(rows, args.output)

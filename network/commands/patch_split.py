@@ -1,6 +1,6 @@
 """Cut whole tiles into patches.
 
-For arguments see ``tools/vaihingen_patch_split.py`` and ``tools/potsdam_patch_split.py``.
+For the arguments, see ``tools/vaihingen_patch_split.py`` and ``tools/potsdam_patch_split.py``.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from network.datasets.workers import available_cores
 
 
 def vaihingen(description: str) -> None:
-    """Cut the Vaihingen tiles that the command line names."""
+    """Parse the command line and cut Vaihingen tiles."""
     parser = split_parser(description, stride=VAIHINGEN.train_stride)
     execute(parser, partial(run_split, VAIHINGEN), overrides=False)
 
 
 def potsdam(description: str) -> None:
-    """Cut the Potsdam tiles that the command line names."""
+    """Parse the command line and cut Potsdam tiles."""
     parser = split_parser(description, stride=POTSDAM.train_stride)
     parser.add_argument(
         "--rgb-image", action="store_true", help="images end in _RGB.tif, otherwise _IRRG.tif"
@@ -37,7 +37,12 @@ def potsdam(description: str) -> None:
 
 
 def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:
-    """Command line of a patch tool: GeoSeg's flags, then ours."""
+    """Make the parser of a patch tool with GeoSeg's flags and ours.
+
+    Args:
+        description: text of the help.
+        stride: default of ``--stride`` in pixels.
+    """
     parser = command_parser(description)
     add = parser.add_argument
     add("--img-dir", type=Path, required=True, help="folder of the whole images")
@@ -63,13 +68,17 @@ def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:
         help="mask colors that are no class: stop, take the nearest, or ignore (default error)",
     )
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    add("--seed", type=int, default=42, help="of random crops (default %(default)s)")
+    add("--seed", type=int, default=42, help="seed of random crops (default %(default)s)")
     parser.set_defaults(rgb_image=False)  # for a data set with images of one kind
     return parser
 
 
 def run_split(info: DatasetInfo, options: argparse.Namespace) -> None:
-    """Cut the tiles that the command line of :func:`split_parser` asks for and say what was done.
+    """Cut tiles and print what was done.
+
+    Args:
+        info: description of the data set.
+        options: arguments that :func:`split_parser` has parsed.
 
     Raises:
         InputError: the options or files cannot be used.

@@ -1,6 +1,6 @@
-"""Masks of a folder of images.
+"""Predict the masks of a folder of images.
 
-For arguments see ``predict.py``.
+For the arguments, see ``predict.py``.
 """
 
 import argparse
@@ -27,14 +27,14 @@ def main(description: str) -> None:
     add("-o", "--output", type=Path, required=True, help="folder for the masks, NAME.png")
     add("--labels", action="store_true", help="write labels, not RGB colors")
     add("-p", "--patch", type=int, default=1024, help="side of the patches (default %(default)s)")
-    add("--overlap", type=int, default=128, help="of patches, pixels (default %(default)s)")
+    add("--overlap", type=int, default=128, help="pixels that patches share (default %(default)s)")
     add("-b", "--batch-size", type=int, default=1, help="patches a step (default %(default)s)")
     add_model_flags(parser)
     execute(parser, run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     for flag, value in (("-p", args.patch), ("-b", args.batch_size)):
         if value < 1:
             raise InputError(f"{flag} {value}", "must be at least 1")

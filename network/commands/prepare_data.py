@@ -1,6 +1,6 @@
-"""From the official archives to the folders that the configs read, in one command.
+"""Make the folders that the configs read from the official archives, in one command.
 
-For arguments see ``tools/prepare_data.py``.
+For the arguments, see ``tools/prepare_data.py``.
 """
 
 import argparse
@@ -19,12 +19,12 @@ DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA)}
 
 
 def main(description: str) -> None:
-    """Prepare the data set that the command line names."""
+    """Parse the command line and prepare a data set."""
     execute(make_parser(description), run, overrides=False)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     info = DATA_SETS[args.dataset]
     if args.infrared and (info.tiles is None or info.tiles.infrared_image is None):
         raise InputError("--infrared", f"{info.name} has one kind of images", "leave it out")
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     parser = command_parser(description)
     add = parser.add_argument
     add("dataset", choices=DATA_SETS)
@@ -51,13 +51,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--infrared", action="store_true", help="Potsdam's IRRG images instead of the RGB ones")
     add("--pad-policy", choices=PAD_POLICIES, default="ignore", help="see the patch tools")
     add("--unknown-color", choices=UNKNOWN_COLORS, default="error", help="see the patch tools")
-    add("--partial", action="store_true", help="go on although tiles or images are missing")
+    add("--partial", action="store_true", help="go on if tiles or images are missing")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
     return parser
 
 
 def print_summaries(info: DatasetInfo, summaries: list[SplitSummary]) -> None:
-    """A table of the images and pixels of each split."""
+    """Print a table with the images and pixels of each split."""
     rows = []
     for summary in summaries:
         megapixels = f"{sum(summary.pixels) / 1e6:.1f}" if any(summary.pixels) else "no masks"

@@ -1,6 +1,6 @@
-"""The chain from image-level labels to building masks.
+"""Run the chain from image-level labels to building masks.
 
-For arguments see ``tools/weak/run_chain.py``.
+For the arguments, see ``tools/weak/run_chain.py``.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from network.writing import is_unused, owned
 
 
 def main(description: str) -> None:
-    """Run the steps that the command line names, by default all of them."""
+    """Parse the command line and run its steps, by default all of them."""
     parser = _parser(description)
     some = parser.add_mutually_exclusive_group()
     some.add_argument("--only", metavar="STEP", help="the only step to run")
@@ -39,7 +39,7 @@ def main(description: str) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     work = _open(args)
     chosen = _chosen(args, work)
     _check_networks(work, chosen)
@@ -56,13 +56,13 @@ def _chosen(args: argparse.Namespace, work: Work) -> Sequence[Step]:
     if args.only:
         return [STEPS[names.index(args.only)]]
     chosen = STEPS[: names.index(args.until) + 1] if args.until else STEPS
-    # Without truth of the training tiles, or tiles to test on, there is no upper bound.
+    # The upper bound needs true masks of the training tiles, and tiles to test on.
     is_full = not args.no_full and not work.chain.labels and work.chain.test
     return [step for step in chosen if is_full or step is not TRAIN_FULL]
 
 
 def _check_networks(work: Work, steps: Sequence[Step]) -> None:
-    """Fetch all weights now, and raise now for a network that could not be built hours later."""
+    """Build all networks once, so missing weights and other errors show now, not hours later."""
     chain, todo = work.chain, [step for step in steps if not is_current(step, work)]
     for step, section in ((TRAIN_CLASSIFIER, chain.classifier), (TRAIN_REFINER, chain.refiner)):
         if step in todo:

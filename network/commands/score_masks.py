@@ -1,6 +1,6 @@
 """Score masks that other code has predicted, under the protocol of this project.
 
-For arguments see ``tools/score_masks.py``.
+For the arguments, see ``tools/score_masks.py``.
 """
 
 import argparse
@@ -15,13 +15,13 @@ from network.evaluation.score_masks import score_masks
 
 
 def main(description: str) -> None:
-    """Score the masks that the command line names."""
+    """Parse the command line and score masks."""
     parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="of the data set: config/.../x.py")
     add("-i", "--masks", type=Path, required=True, help="folder of the masks")
     add("-o", "--output", type=Path, required=True, help="folder for the scores")
-    add("--name", help="of the model, for tables (default: that of the -o folder)")
+    add("--name", help="name of the model in tables (default: name of the -o folder)")
     add("--tta", default=UNKNOWN, help="as the masks' author says (default %(default)s)")
     add("--trained-on", default=UNKNOWN, metavar="SPLIT", help="as the author says: train, ...")
     add("--chosen-on", default=UNKNOWN, metavar="SPLIT", help="val, ...; none: the last epoch")
@@ -33,7 +33,7 @@ def main(description: str) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     if args.boundary_tolerance < 0:
         raise InputError(f"--boundary-tolerance {args.boundary_tolerance}", "must be at least 0")
     name = f"name={args.name or args.output.resolve().name}"

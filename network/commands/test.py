@@ -1,4 +1,4 @@
-"""The command lines of the test scripts: of images, and of frames in sequences."""
+"""Command lines of the test scripts, for images and for video frames in sequences."""
 
 import argparse
 from functools import partial
@@ -20,15 +20,15 @@ from network.evaluation.results import REPORT_FILE
 from network.reporting.page import write_report
 
 DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA, UAVID)}
-"""Those with a test script of their own."""
+"""Data sets that have their own test script, by name."""
 
 
 def run_test(description: str, name: str | None = None) -> None:
-    """Parse the command line and evaluate.
+    """Parse the command line and evaluate a model on images.
 
     Args:
-        description: of the script.
-        name: of the data set whose classes and tiles the config must have; None for any.
+        description: docstring of the script, for the help.
+        name: name of the data set whose classes and tiles the config must have; None for any.
     """
     execute(_parser(description), partial(_test, DATA_SETS[name] if name else None))
 
@@ -69,11 +69,11 @@ def _test(dataset: DatasetInfo | None, args: argparse.Namespace) -> None:
 
 
 def run_frames_test(description: str, name: str) -> None:
-    """Parse the command line and evaluate whole frames in patches.
+    """Parse the command line and evaluate a model on whole frames, in patches.
 
     Args:
-        description: of the script.
-        name: of the data set of the frames.
+        description: docstring of the script, for the help.
+        name: name of the data set of the frames.
     """
     execute(_frames_parser(description, name), partial(_test_frames, DATA_SETS[name]))
 

@@ -1,6 +1,6 @@
 """Train the experiment of a config.
 
-For arguments see ``train.py``.
+For the arguments, see ``train.py``.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from network.training.train import LATEST, STRATEGIES, train
 
 
 def main(description: str) -> None:
-    """Train what the command line says."""
+    """Parse the command line and train."""
     execute(make_parser(description), run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     if args.resume and args.init_from:
         raise InputError(
             f"--init-from {args.init_from}",
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """The command line; overrides may stand anywhere on it."""
+    """Make the parser of the command line, on which overrides may stand anywhere."""
     parser = command_parser(description)
     parser.add_argument("-c", "--config", type=Path, required=True, help="config/.../x.py")
     parser.add_argument(
@@ -68,7 +68,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     )
     add_compute_flags(parser)
     parser.add_argument("--accumulate", type=int, help="batches whose gradients make one step")
-    parser.add_argument("--seed", type=int, help="of weights, augmentation and order")
+    parser.add_argument("--seed", type=int, help="seed of weights, augmentation and order")
     parser.add_argument(
         "--fast-dev-run", action="store_true", help="one batch of each kind; nothing is written"
     )
@@ -76,7 +76,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 
 def flag_overrides(args: argparse.Namespace) -> list[str]:
-    """The flags as overrides of the config; they win over a ``key=value`` of the same setting."""
+    """Turn flags into overrides of the config, which win over ``key=value`` of the same setting."""
     given = {"optim.accumulate": args.accumulate, "seed": args.seed}
     plain = [f"{key}={value}" for key, value in given.items() if value is not None]
     return plain + compute_overrides(args)

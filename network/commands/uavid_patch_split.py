@@ -1,6 +1,6 @@
-"""Cut UAVid's frames into patches and their RGB labels into index masks.
+"""Cut UAVid's frames into patches, and turn their RGB labels into masks of labels.
 
-For arguments see ``tools/uavid_patch_split.py``.
+For the arguments, see ``tools/uavid_patch_split.py``.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from network.datasets.workers import available_cores
 
 
 def main(description: str) -> None:
-    """Cut what the command line names."""
+    """Parse the command line and cut frames."""
     parser = command_parser(description)
     add = parser.add_argument
     add("--input-dir", type=Path, required=True, help="folder of the sequences seqN/")
@@ -27,7 +27,7 @@ def main(description: str) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command with its parsed arguments."""
     split = FrameSplit(
         input_dir=args.input_dir,
         output_img_dir=args.output_img_dir,

@@ -1,1 +1,4 @@
-"""Data-set facts, files and samples. Nothing here knows Lightning; facts import no torch."""
+"""Descriptions, files and samples of data sets.
+
+Nothing here imports Lightning, and the descriptions (``schema``, ``info``) do not import torch.
+"""

@@ -1,4 +1,4 @@
-"""Image and mask files of a data set: finding, reading, checking and writing them."""
+"""Functions to find, read, check and write the image and mask files of a data set."""
 
 import struct
 import zlib
@@ -18,29 +18,29 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg")
 
 ENCODING = {".tif": (cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW), ".png": ()}
-"""How images are compressed, all without loss.
+"""Lossless compression of the written images, by suffix.
 
-Of the codecs that OpenCV writes, LZW gives files of PNG's size that are decoded in 60 % of its
-time; uncompressed files are decoded in an eighth of that but are up to twice as large
-(docs/performance.md). Label masks are PNG, a fortieth of their pixels' size.
+TIFF files with LZW are as small as PNG files, but are decoded in 60 % of the time. Uncompressed
+files are decoded in an eighth of that time, but are up to twice as large (docs/performance.md).
+Label masks are PNG files, which take a fortieth of the pixels' size.
 """
 
 COLORS = ("gray", "RGB")
-"""The colors that images may have; TIFFs of more than three bands are called one of the two."""
+"""Values of ``Header.color`` that images may have; this includes TIFFs of many bands."""
 
 SHOWN_PERCENTILES = 2, 98
-"""Of each band, between which 16 bits are shown."""
+"""Percentiles of each band that become black and white when an image of 16 bits is shown."""
 
 MISPLACED = 0.5
-"""Pixels that the corners of a mask and of its image may lie apart on Earth."""
+"""Largest distance on Earth, in pixels, between the corners of a mask and of its image."""
 
 
 def list_images(folder: Path) -> dict[str, Path]:
-    """Image files of ``folder`` by stem, in name order; names that begin with a dot are hidden.
+    """List the image files of a folder by stem, in name order, without hidden files (``.NAME``).
 
     Raises:
-        InputError: the folder does not exist or holds no image; two images have one stem; what is
-            called an image is no file, or has a name that no other program can be told.
+        InputError: the folder does not exist or holds no image, two images have the same stem, or
+            an image is no regular file or has a name that is not UTF-8.
     """
     if folder.is_file():
         raise InputError(folder, "is a file", "give the folder that it is in")
@@ -65,7 +65,7 @@ def _check_file(path: Path) -> None:
     except UnicodeEncodeError:
         name = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
         raise InputError(name, "its name is not UTF-8", "rename it") from None
-    if not path.is_file():  # a pipe, for example, would be waited for
+    if not path.is_file():  # reading a pipe, for example, would wait forever
         raise InputError(path, "is no file", "remove it from this folder")
 
 
@@ -73,23 +73,31 @@ def _check_file(path: Path) -> None:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) as stored; see :func:`read_header`."""
+    """Read the size (height, width) of an image as stored in its file.
+
+    Raises:
+        InputError: the file is no image, or is truncated.
+    """
     header = read_header(path)
     return header.height, header.width
 
 
 def fitting_size(path: Path, info: DatasetInfo) -> tuple[int, int]:
-    """(height, width) of an image of ``info``; see :func:`fitting_header`."""
+    """Read the size (height, width) of an image of a data set, turned if the data set says so.
+
+    Raises:
+        InputError: the image does not fit the data set, see :func:`fitting_header`.
+    """
     return used_size(fitting_header(path, info), info)
 
 
 def fitting_header(path: Path, info: DatasetInfo) -> Header:
-    """The header of an image of ``info``.
+    """Read the header of an image and check that it fits a data set.
 
     Raises:
-        InputError: see :func:`read_header`; or it has other bands or bits, they are no
-            intensities (color tables, CMYK), or a viewer would turn the image and ``info`` does
-            not say what then counts.
+        InputError: the file is no image or is truncated; it has other bands or bits than ``info``
+            says; it has a color table or CMYK colors; or a viewer would turn it, and ``info`` sets
+            no ``exif_orientation``.
     """
     header = read_header(path)
     _check_bands(path, header, info)
@@ -100,14 +108,21 @@ def fitting_header(path: Path, info: DatasetInfo) -> Header:
 
 
 def used_size(header: Header, info: DatasetInfo) -> tuple[int, int]:
-    """(height, width) of what is read of a file: turned or as stored."""
+    """Return the size (height, width) of an image after it is turned, if the data set says so."""
     size = header.height, header.width
     is_on_its_side = header.orientation > 4 and info.exif_orientation == "shown"
     return size[::-1] if is_on_its_side else size
 
 
 def check_pair(image: Path, mask: Path, image_header: Header, info: DatasetInfo) -> None:
-    """Raise an :class:`InputError` unless a mask has the size and the place of its image."""
+    """Raise an :class:`InputError` unless a mask has the size and the place of its image.
+
+    Args:
+        image: file of the image, for the error.
+        mask: file of the mask; only its header is read.
+        image_header: header of the image.
+        info: description of the data set.
+    """
     header = read_header(mask)
     _check_orientation(mask, header, info)
     size, expected = used_size(header, info), used_size(image_header, info)
@@ -134,7 +149,7 @@ def check_pair(image: Path, mask: Path, image_header: Header, info: DatasetInfo)
 
 
 def _check_bands(path: Path, header: Header, info: DatasetInfo) -> None:
-    """Raise an :class:`InputError` if an image has not the bands and bits that ``info`` says."""
+    """Raise an :class:`InputError` if an image has other bands or bits than ``info`` says."""
     bands = header.bands
     if header.has_alpha and bands == info.bands + 1:
         bands -= 1
@@ -167,7 +182,7 @@ def _check_orientation(path: Path, header: Header, info: DatasetInfo) -> None:
 
 
 def read_image(path: Path, info: DatasetInfo) -> np.ndarray:
-    """Image file to (h, w, bands) uint8 or uint16, as ``info`` says.
+    """Read an image as (h, w, bands), uint8 or uint16 as the data set says.
 
     Raises:
         InputError: the file cannot be decoded, or has other bands or bits.
@@ -176,9 +191,13 @@ def read_image(path: Path, info: DatasetInfo) -> np.ndarray:
 
 
 def read_valid_image(path: Path, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray | None]:
-    """As :func:`read_image`, and (h, w) bool, where the image has data; None: everywhere.
+    """Read an image (h, w, bands) and a mask (h, w) bool that is true where it has data.
 
-    Files say so by a no-data value, a mask, or an alpha band behind the bands of ``info``.
+    The mask comes from a no-data value, a mask in the file, or an extra alpha band. It is None if
+    all pixels have data.
+
+    Raises:
+        InputError: the file cannot be decoded, or has other bands or bits.
     """
     raster = read_raster(path, info.bands)
     _check_bands(path, raster.header, info)
@@ -191,12 +210,20 @@ def read_valid_image(path: Path, info: DatasetInfo) -> tuple[np.ndarray, np.ndar
 
 
 def ignore_invalid(labels: np.ndarray, valid: np.ndarray | None, info: DatasetInfo) -> np.ndarray:
-    """Labels (h, w) that are ignored where the image has no data; see :func:`read_valid_image`."""
+    """Set the ignore label where an image has no data.
+
+    Args:
+        labels: (h, w) uint8
+        valid: (h, w) bool, true where the image has data; None if it has data everywhere.
+        info: description of the data set.
+    """
     return labels if valid is None else np.where(valid, labels, np.uint8(info.ignore_index))
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """Image or colored mask to RGB (h, w, 3) uint8; more bands are left out, gray is repeated.
+    """Read an image or a colored mask as RGB (h, w, 3) uint8.
+
+    Only the first three bands are used; a gray band is repeated three times.
 
     Raises:
         InputError: the file cannot be decoded, or has more than 8 bits a channel.
@@ -219,10 +246,13 @@ def _rgb(path: Path, raster: Raster) -> np.ndarray:
 
 
 def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
-    """Image file as it is shown, RGB (h, w, 3) uint8: three of its bands, 16 bits stretched.
+    """Read an image for display, as RGB (h, w, 3) uint8.
+
+    The data set's ``rgb_bands`` are shown. Bands of 16 bits are stretched between their
+    percentiles 2 and 98.
 
     Raises:
-        InputError: see :func:`read_image`.
+        InputError: the file cannot be decoded, or has other bands or bits.
     """
     shown = np.ascontiguousarray(read_image(path, info)[..., list(info.rgb_bands)])
     if info.bits == 8:
@@ -237,13 +267,16 @@ def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
 def read_mask(
     path: Path, info: DatasetInfo, *, unknown: str = "error", option: str | None = None
 ) -> np.ndarray:
-    """Index, color-table or RGB mask file to labels (h, w) uint8.
+    """Read a mask file of labels, of a color table or of RGB colors as labels (h, w) uint8.
 
-    Indices may be of any type that holds whole numbers; those of a color table are the labels.
-    What the file itself calls invalid (a no-data value, a mask, an alpha band) is ignored.
+    Labels may have any number type if they are whole; in a color table, the indices are the
+    labels. Pixels without data (by a no-data value, a mask or an alpha band) get the ignore label.
 
     Args:
-        unknown, option: see :func:`read_colored_mask`.
+        path: the mask file.
+        info: description of the data set.
+        unknown: what to do with colors that are no class, see :meth:`DatasetInfo.from_rgb`.
+        option: name of the user's setting for ``unknown``, for the error.
 
     Raises:
         InputError: the file cannot be decoded, is compressed with loss, or holds a label or a
@@ -260,7 +293,10 @@ def mask_labels(
     unknown: str = "error",
     option: str | None = None,
 ) -> np.ndarray:
-    """The labels of a mask that has been decoded; see :func:`read_mask`."""
+    """Find the labels (h, w) uint8 of a decoded mask.
+
+    Arguments and errors are those of :func:`read_mask`; ``raster`` is the decoded file.
+    """
     if raster.values.shape[2] > 1:
         return _labels_of_colors(path, raster, info, unknown, option)
     if raster.header.is_lossy:
@@ -275,11 +311,13 @@ def mask_labels(
 def read_colored_mask(
     path: Path, info: DatasetInfo, *, unknown: str = "error", option: str | None = None
 ) -> np.ndarray:
-    """RGB mask file to labels (h, w) uint8.
+    """Read an RGB mask file as labels (h, w) uint8.
 
     Args:
-        unknown: what becomes of colors that are no class, see :meth:`DatasetInfo.from_rgb`.
-        option: the setting or argument that chooses this, for an error.
+        path: the mask file.
+        info: description of the data set.
+        unknown: what to do with colors that are no class, see :meth:`DatasetInfo.from_rgb`.
+        option: name of the user's setting for ``unknown``, for the error.
 
     Raises:
         InputError: the file cannot be decoded, or holds a color that is no class.
@@ -288,10 +326,11 @@ def read_colored_mask(
 
 
 def read_mask_raster(path: Path, info: DatasetInfo) -> Raster:
-    """A mask file decoded, its labels not looked at.
+    """Decode a mask file without a check of its labels.
 
     Raises:
-        InputError: it cannot be decoded, or nobody can tell how it is to be turned.
+        InputError: the file cannot be decoded, or a viewer would turn it, and ``info`` sets no
+            ``exif_orientation``.
     """
     try:
         raster = read_raster(path)
@@ -329,7 +368,12 @@ def _labels_of_colors(
 
 
 def lossy_mask(path: Path, option: str | None = None) -> InputError:
-    """For a mask that a lossy format has changed."""
+    """Make the error for a mask with lossy compression.
+
+    Args:
+        path: the mask file.
+        option: name of the setting that accepts such masks, if there is one.
+    """
     nearest = f", or give {option}=nearest, which takes the nearest class" if option else ""
     return InputError(
         path,
@@ -344,7 +388,13 @@ def _turned_mask(labels: np.ndarray, raster: Raster, info: DatasetInfo) -> np.nd
 
 
 def check_labels(labels: np.ndarray, info: DatasetInfo, source: str) -> None:
-    """Raise an :class:`InputError` if a label is neither a class of ``info`` nor ignored."""
+    """Raise an :class:`InputError` if a label is neither a class nor the ignore label.
+
+    Args:
+        labels: (h, w), of any number type.
+        info: description of the data set.
+        source: where the labels come from, for the error.
+    """
     is_class = (labels >= 0) & (labels < info.num_classes)
     if labels.dtype.kind == "f":
         is_class &= labels == np.floor(labels)
@@ -364,7 +414,7 @@ def check_labels(labels: np.ndarray, info: DatasetInfo, source: str) -> None:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write labels (h, w) or RGB (h, w, 3) uint8; the file has its name only once it is whole.
+    """Write labels (h, w) or RGB (h, w, 3) uint8; an incomplete file never has the final name.
 
     Raises:
         InputError: the file cannot be written (disk full, no permission).
@@ -373,7 +423,12 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 
 def encode(image: np.ndarray, suffix: str) -> bytes:
-    """Labels (h, w), RGB (h, w, 3) or RGBA (h, w, 4) uint8 as the bytes of a file."""
+    """Encode labels (h, w), RGB (h, w, 3) or RGBA (h, w, 4) uint8 as the bytes of a file.
+
+    Args:
+        image: the pixels.
+        suffix: suffix of the format, as in ``".png"``.
+    """
     orders = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     bgr = image if image.ndim == 2 else cv2.cvtColor(image, orders[image.shape[2]])
     return cv2.imencode(suffix, bgr, ENCODING.get(suffix, ()))[1].tobytes()
@@ -382,11 +437,16 @@ def encode(image: np.ndarray, suffix: str) -> bytes:
 def write_mask(
     path: Path, labels: np.ndarray, info: DatasetInfo, *, rgb: bool, valid: np.ndarray | None
 ) -> None:
-    """Write predicted labels (h, w) as a PNG of labels or of colors.
+    """Write predicted labels as a PNG of labels or of colors.
 
     Args:
-        valid: (h, w) bool, where the image has data; elsewhere the mask has none either: labels
-            have the ignore label, which the file calls its no-data value, colors are transparent.
+        path: the file to write.
+        labels: (h, w) uint8
+        info: description of the data set.
+        rgb: whether to write colors.
+        valid: (h, w) bool, true where the image has data; None if it has data everywhere. Other
+            pixels get the ignore label, which the file names as its no-data value; in a mask of
+            colors they are transparent.
 
     Raises:
         InputError: the file cannot be written (disk full, no permission).
@@ -409,6 +469,10 @@ def _crc(chunk: bytes) -> bytes:
 
 
 def write_content(path: Path, content: bytes) -> None:
-    """Write an encoded image; see :func:`write_image`."""
+    """Write an encoded image; an incomplete file never has the final name.
+
+    Raises:
+        InputError: the file cannot be written (disk full, no permission).
+    """
     with replacing(path, sweep=False) as partial:
         partial.write_bytes(content)

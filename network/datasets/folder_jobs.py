@@ -1,7 +1,7 @@
-"""What the tools that turn folders of images into new folders share.
+"""Safe replacement of folders, for tools that make new folders of images from others.
 
-The inputs are never touched, an output folder is replaced as a whole or not at all, and what a
-tool did not write itself is never deleted.
+The inputs are never changed. An output folder is replaced as a whole or not at all. A file that
+the tool did not write is never deleted.
 """
 
 import glob
@@ -18,7 +18,7 @@ from network.writing import beside, flush, locked, remove_leftovers, stem_of
 
 
 def check_folders(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Check that replacing ``outputs`` can touch neither an input nor another output.
+    """Check that the replacement of output folders deletes neither an input nor another output.
 
     Raises:
         InputError: an output is or contains an input, two outputs overlap, or an output is a file.
@@ -48,10 +48,14 @@ def _contains(outer: Path, inner: Path) -> bool:
 
 
 def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
-    """Check that an existing ``folder`` holds only entries that the tool may delete.
+    """Check that a folder, if it exists, holds only entries that the tool may delete.
+
+    Args:
+        folder: the folder to replace.
+        is_ours: tells whether the tool made an entry of the folder.
 
     Raises:
-        InputError: ``is_ours`` is false for an entry; the first in name order is named.
+        InputError: ``is_ours`` is false for an entry. The error names the first one.
     """
     if not folder.is_dir():
         return
@@ -65,10 +69,14 @@ def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
 
 
 def check_manifest(folder: Path, name: str) -> None:
-    """Check that ``folder`` holds only files that its manifest ``name`` lists.
+    """Check that a folder, if it exists, holds only files that its manifest lists.
+
+    Args:
+        folder: the folder to replace.
+        name: file name of the manifest.
 
     Raises:
-        InputError: it is a file, or holds another one.
+        InputError: the folder is a file, or holds a file that is not in the manifest.
     """
     if not folder.exists():
         return
@@ -88,22 +96,28 @@ def check_manifest(folder: Path, name: str) -> None:
 
 
 def write_manifest(folder: Path, name: str, files: Iterable[str]) -> None:
-    """List what a tool has made in ``folder``, for :func:`check_manifest`."""
+    """Write the manifest, a list of the files that a tool made, for :func:`check_manifest`.
+
+    Args:
+        folder: the folder of the files.
+        name: file name of the manifest.
+        files: paths in the folder.
+    """
     (folder / name).write_text("\n".join(sorted(files)) + "\n", encoding="utf-8")
 
 
 @contextmanager
 def replacing_folders(*folders: Path) -> Iterator[list[Path]]:
-    """New, empty folders that together take the names of ``folders`` when the block succeeds.
+    """Yield new, empty folders that together replace ``folders`` when the block succeeds.
 
-    They are on the disk before they take the names. After an error, or when interrupted, what bore
-    the names is untouched and nothing is left behind; what a killed process left is removed first.
+    They are flushed to the disk before they are renamed. After an error or an interrupt, they are
+    removed and the old folders are untouched. Leftovers of killed processes are removed first.
 
     Raises:
         InputError: a folder cannot be written (disk full, no permission), or another process is
             writing it.
     """
-    # A link to a folder on another disk stays a link: the folder behind it is replaced.
+    # A link to a folder on another disk stays a link, and the folder behind it is replaced.
     folders = tuple(folder.resolve() for folder in folders)
     partials = [beside(folder, "partial") for folder in folders]
     with ExitStack() as locks, _naming(folders, partials):
@@ -123,7 +137,7 @@ def replacing_folders(*folders: Path) -> Iterator[list[Path]]:
 
 @contextmanager
 def _naming(folders: Sequence[Path], partials: Sequence[Path]) -> Iterator[None]:
-    """Name the folder that a disk refuses, not the temporary one in its place."""
+    """Turn errors of the disk into errors that name the final folder, not the temporary one."""
     try:
         yield
     except OSError as error:
@@ -140,9 +154,9 @@ def _naming(folders: Sequence[Path], partials: Sequence[Path]) -> Iterator[None]
 
 
 def _recover(folder: Path) -> None:
-    """Undo what a process that was killed in the middle has left beside ``folder``, which we own.
+    """Clean up what a killed process has left beside ``folder``, whose lock this process holds.
 
-    Killed between its renames, it has left the work of before under another name.
+    If it was killed between its renames, the old folder has another name and gets its own back.
     """
     olds = sorted(folder.parent.glob(f"{glob.escape(stem_of(folder.name))}.old-*"))
     for old in olds:
@@ -154,7 +168,7 @@ def _recover(folder: Path) -> None:
 
 
 def _switch(folders: Sequence[Path], partials: Sequence[Path]) -> None:
-    """Give every partial folder its final name, or, if one cannot have it, none."""
+    """Give every temporary folder its final name; if one rename fails, undo all of them."""
     renamed: list[tuple[Path, Path]] = []
     replaced: list[tuple[Path, Path]] = []
     try:
@@ -177,7 +191,7 @@ def _switch(folders: Sequence[Path], partials: Sequence[Path]) -> None:
 
 
 def _remove(old: Path, folder: Path) -> None:
-    """Delete what ``folder`` held before; what is left of it when killed is no work of before."""
+    """Delete an old folder; it is renamed first, so a half-deleted one is never restored."""
     partial = beside(folder, "partial")
     old.rename(partial)
     shutil.rmtree(partial, ignore_errors=True)

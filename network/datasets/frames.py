@@ -1,4 +1,4 @@
-"""Video frames in folders of sequences, ``seqN/Images/NNNNNN.png``."""
+"""Search for video frames in folders of sequences, ``seqN/Images/NNNNNN.png``."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ IMAGES, LABELS = "Images", "Labels"
 
 
 def find_frames(folder: Path, info: DatasetInfo) -> list[Sample]:
-    """Frames of all sequences, named ``seqN/Labels/NNNNNN`` as their masks are.
+    """Find the frames of all sequences; each is named as its mask is, ``seqN/Labels/NNNNNN``.
 
     Raises:
         InputError: there are no sequences, only some frames have labels, or sizes differ.

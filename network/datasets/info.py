@@ -1,9 +1,9 @@
-"""The known data sets: classes, palette, ignore label, files, splits and views of each.
+"""Descriptions of the known data sets; all palettes are RGB.
 
 Sources: ISPRS 2D semantic labeling contest (Vaihingen, Potsdam), LoveDA (Wang et al., NeurIPS
 2021 Datasets and Benchmarks), UAVid (Lyu et al., ISPRS Journal 2020), the Grass and Cloud sets of
-KTDA as D2LS uses them, a part of DroneDeploy's segmentation sample, and GeoSeg's folder names,
-which the field's commands rely on. Palettes are RGB.
+KTDA as D2LS uses them, and a part of DroneDeploy's segmentation sample. The folder names are those
+of GeoSeg, since many published commands use them.
 """
 
 from network.datasets.schema import (
@@ -17,7 +17,7 @@ from network.datasets.schema import (
     TileNames,
 )
 
-# Configs describe data sets of their own with what they import from here.
+# Configs that describe other data sets import from here what they need.
 __all__ = [
     "BUILDING",
     "CLOUD",
@@ -40,10 +40,13 @@ __all__ = [
 
 
 def patch_splits(patch: int) -> dict[str, tuple[Folder, ...]]:
-    """Splits of a data set cut into patches, in GeoSeg's folders.
+    """Describe the splits of a data set that is cut into patches, in GeoSeg's folders.
 
-    Train and val are scored on full masks, test on eroded ones; the RGB masks that the patch
-    tools write with ``--gt`` are the full masks of the test split.
+    Train and val have full masks. Test has eroded masks, and also full ones if the patch tools
+    wrote RGB masks with ``--gt``.
+
+    Args:
+        patch: side of the patches in pixels, which is a part of the folder names.
     """
     full = MaskFolder(folder=f"test/masks_{patch}_rgb", kind="full", optional=True)
     eroded = MaskFolder(folder=f"test/masks_{patch}", kind="eroded")
@@ -71,7 +74,7 @@ def _loveda(split: str) -> tuple[Folder, ...]:
 
 
 def _annotated(split: str) -> tuple[Folder, ...]:
-    """mmsegmentation's folders."""
+    """Describe a split in the folders of mmsegmentation."""
     masks = MaskFolder(folder=f"ann_dir/{split}")
     return (Folder(images=f"img_dir/{split}", masks=(masks,)),)
 

@@ -1,4 +1,4 @@
-"""Loaders: a resumable order for training, batches of one size for evaluation."""
+"""Data loaders with a resumable order for training, and batches of one size for evaluation."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -12,10 +12,16 @@ from network.datasets.segmentation import Sample, SegmentationDataset
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) in an order that depends on seed and epoch alone; a share per process.
+    """Sampler of (epoch, index) in an order that depends only on the seed and the epoch.
 
-    The epoch travels with the index: workers that live on through the epochs would not learn
-    of it otherwise.
+    Each process gets a share of the order. The epoch is part of an item, since workers that stay
+    alive between epochs would not know it otherwise.
+
+    Args:
+        count: number of images.
+        seed: seed of the order.
+        rank: number of this process, from 0.
+        world_size: number of processes.
     """
 
     def __init__(self, count: int, seed: int, rank: int = 0, world_size: int = 1):
@@ -23,7 +29,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Set the epoch; Lightning calls this before each one."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -32,16 +38,22 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = list(range(self.count))
         random.Random(f"{self.seed}/{self.epoch}").shuffle(order)
-        # The remainder of an uneven split is another one in each epoch.
+        # If the images do not divide evenly, each epoch leaves out other ones.
         share = order[self.rank : len(self) * self.world_size : self.world_size]
         return iter([(self.epoch, index) for index in share])
 
 
 class SizeBatchSampler(Sampler[list[int]]):
-    """Batches of images of one size, each once over all processes.
+    """Sampler of batches whose images have one size; each image comes once over all processes.
 
-    A process that would have a batch less gets one whose labels are all ignored (``~index``):
-    processes stay in step, and no image counts twice.
+    All processes need the same number of batches. If one is missing, it is filled with a batch
+    whose labels are all ignored (``~index``), so no image counts twice.
+
+    Args:
+        samples: the images.
+        batch_size: the largest number of images in a batch.
+        rank: number of this process, from 0.
+        world_size: number of processes.
     """
 
     def __init__(
@@ -66,7 +78,7 @@ class SizeBatchSampler(Sampler[list[int]]):
 
 
 class WorkerOptions(TypedDict, total=False):
-    """How the workers of a loader run; the keys are those of torch's DataLoader."""
+    """Options of a loader's workers, named as in torch's DataLoader."""
 
     num_workers: int
     persistent_workers: bool
@@ -82,7 +94,16 @@ def evaluation_loader(
     world_size: int = 1,
     **workers: Unpack[WorkerOptions],
 ) -> DataLoader:
-    """Whole images of ``samples`` with all their labels, without augmentation."""
+    """Make a loader of whole images with all their labels, without augmentation.
+
+    Args:
+        info: description of the data set.
+        samples: the images and their masks.
+        batch_size: the largest number of images in a batch.
+        rank: number of this process, from 0.
+        world_size: number of processes.
+        workers: options of the workers.
+    """
     dataset = SegmentationDataset(samples, info)
     sampler = SizeBatchSampler(samples, batch_size, rank, world_size)
     return make_loader(dataset, batch_sampler=sampler, **workers)
@@ -97,9 +118,12 @@ def make_loader(
     drop_last: bool = False,
     **workers: Unpack[WorkerOptions],
 ) -> DataLoader:
-    """A loader whose workers, forked from a process that has used OpenCV, do not hang."""
-    # The workers are forked: they share the cores, and would wait forever for the threads that
-    # OpenCV has started in this process, which they do not inherit. So end those first.
+    """Make a loader whose workers do not hang, even if this process has used OpenCV before.
+
+    The arguments are those of torch's DataLoader.
+    """
+    # A forked worker does not inherit the threads that OpenCV has started in this process, and
+    # would wait for them forever. So end them first.
     cv2.setNumThreads(1)
     return DataLoader(
         dataset,

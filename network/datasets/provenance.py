@@ -1,4 +1,4 @@
-"""How patches and points came about, and the checksums of their files, stored beside them."""
+"""Provenance of patches and points: a record and checksums that are stored beside them."""
 
 import json
 import re
@@ -16,10 +16,10 @@ from network.writing import read_json, replacing
 
 PROVENANCE_FILE = "patch_split.json"
 CHECKSUMS_FILE = "patch_split.sha256"
-"""In the format of sha256sum: ``sha256sum -c patch_split.sha256`` checks a folder."""
+"""File of the checksums; the command ``sha256sum -c patch_split.sha256`` checks a folder."""
 
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
-# sha256sum marks a line in which these are written so.
+# sha256sum writes these characters so, and marks such a line.
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 
@@ -126,7 +126,7 @@ def _points(document: dict[str, Any]) -> PointRecord:
 
 
 def write_hashed(path: Path, image: np.ndarray) -> str:
-    """Write an image as :func:`network.datasets.files.write_image` does; the SHA-256 of the file.
+    """Write labels (h, w) or RGB (h, w, 3) uint8 and return the SHA-256 of the file.
 
     Raises:
         InputError: the file cannot be written (disk full, no permission).
@@ -137,11 +137,11 @@ def write_hashed(path: Path, image: np.ndarray) -> str:
 
 
 def write_provenance(folder: Path, record: Provenance, checksums: Mapping[str, str]) -> None:
-    """Store how the files of a folder came about, and their checksums.
+    """Write the record of how the files of a folder were made, and their checksums.
 
     Args:
-        folder: to write to.
-        record: how they came about.
+        folder: the folder of the files.
+        record: how they were made.
         checksums: SHA-256 of each file by its path in ``folder``.
 
     Raises:
@@ -156,18 +156,18 @@ def write_provenance(folder: Path, record: Provenance, checksums: Mapping[str, s
 
 
 def is_provenance(path: Path) -> bool:
-    """Whether ``path`` is one of the files that :func:`write_provenance` writes."""
+    """Tell whether a path has the name of a file that :func:`write_provenance` writes."""
     return path.name in (PROVENANCE_FILE, CHECKSUMS_FILE)
 
 
 def read_provenance(folder: Path) -> Provenance | None:
-    """How the patches in ``folder`` were cut; None if it does not say (GeoSeg's own tools).
+    """Read the record of how the files of a folder were made; None if there is no record.
 
-    The label kind and padding policy of masks stand in their own folder: the image folder may
-    have been written again, together with other masks.
+    GeoSeg's tools write no record. Read the label kind and the padding policy of masks from the
+    mask folder, since the image folder may have been written again with other masks.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the record is damaged.
     """
     path = folder / PROVENANCE_FILE
     try:
@@ -197,7 +197,9 @@ def recorded_kind(folder: Path, default: str) -> str:
 
 
 def changed_files(folder: Path) -> list[Path]:
-    """Files that are not as their tool wrote them, or missing; none where no checksums are.
+    """List the files of a folder that are missing or do not match their checksum.
+
+    The list is empty if the folder has no checksums.
 
     Raises:
         InputError: the checksums are damaged, or a file cannot be read.
@@ -214,7 +216,7 @@ def changed_files(folder: Path) -> list[Path]:
 
 
 def _checksum(path: Path) -> str | None:
-    """SHA-256 of a file; None if it is missing."""
+    """Compute the SHA-256 of a file; None if it is missing."""
     try:
         with path.open("rb") as file:
             return file_digest(file, "sha256").hexdigest()
@@ -233,7 +235,7 @@ def _line(name: str, checksum: str) -> str:
 
 
 def _parse(line: str) -> tuple[str, str]:
-    """Name and checksum."""
+    """Split a line of sha256sum into the file's name and its checksum."""
     match = _LINE.fullmatch(line)
     if not match:
         raise ValueError(f"no line of sha256sum: {line[:50]!r}")
@@ -249,6 +251,13 @@ _PATCH_NAME = re.compile(r"(.+?)_[012]_\d+(_[0-3])?")
 
 
 def tile_of_patch(name: str) -> str | None:
-    """The tile that a patch was cut from, by its name without suffix; None for other names."""
+    """Find the name of the tile from which a patch was cut.
+
+    Args:
+        name: name of the patch without suffix.
+
+    Returns:
+        The name of the tile; None if it is not the name of a patch.
+    """
     match = _PATCH_NAME.fullmatch(name)
     return match[1] if match else None

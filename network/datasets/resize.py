@@ -1,26 +1,32 @@
-"""Resizing an image and its labels so that they stay aligned."""
+"""Functions to resize an image and its labels so that both stay aligned."""
 
 import cv2
 import numpy as np
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(h, w, bands) to (height, width, bands), bilinear."""
+    """Resize an image (h, w, bands) to (height, width, bands) by bilinear interpolation."""
     # OpenCV drops the axis of a single band.
     return _resize(image, height, width, cv2.INTER_LINEAR).reshape(height, width, -1)
 
 
 def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(h, w) to (height, width), nearest."""
-    # Plain INTER_NEAREST rounds down: the labels would lie up to a pixel off the image.
+    """Resize labels (h, w) to (height, width) by the nearest pixel."""
+    # Plain INTER_NEAREST rounds down, so the labels would lie up to one pixel off the image.
     return _resize(labels, height, width, cv2.INTER_NEAREST_EXACT)
 
 
 def resize_points(labels: np.ndarray, height: int, width: int, ignore_index: int) -> np.ndarray:
-    """Sparse labels (h, w) to (height, width): nearest, but no labeled pixel is lost.
+    """Resize sparse labels (h, w) to (height, width) so that no place loses its label.
 
-    Where an image becomes smaller each labeled pixel keeps the place that it falls on; of several
-    on one place the last in row order stays.
+    If the image becomes smaller, each labeled pixel labels the pixel that it falls into. If
+    several fall into one pixel, the last one in row order counts.
+
+    Args:
+        labels: (h, w)
+        height: new height in pixels.
+        width: new width in pixels.
+        ignore_index: the value of pixels without a label.
     """
     h, w = labels.shape
     if height >= h and width >= w:
@@ -35,5 +41,5 @@ def resize_points(labels: np.ndarray, height: int, width: int, ignore_index: int
 
 def _resize(array: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:
     if array.shape[:2] == (height, width):
-        return array  # OpenCV would copy it: 108 MB of a Potsdam tile
+        return array  # OpenCV would copy it, which is 108 MB for a Potsdam tile
     return cv2.resize(array, (width, height), interpolation=interpolation)

@@ -1,4 +1,4 @@
-"""What is known of a data set: its classes, palette, ignore label, files, splits and views."""
+"""Description of a data set: its classes, colors, ignore label, folders, splits and views."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,15 +16,17 @@ SPLITS = ("train", "val", "test")
 
 
 MAX_CLASSES = 254
-"""Labels are 8 bits; two of the 256 say that a pixel has none."""
+"""The largest number of classes. Labels have 8 bits, and two of the 256 values are no class."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFolder:
-    """One folder of masks, relative to the data set's root, and what kind of truth it holds.
+    """One folder of masks and the kind of labels in it.
 
-    ``kind`` is ``"full"`` or ``"eroded"`` (class boundaries ignored). Folders of optional
-    labels are used where they exist.
+    Args:
+        folder: path of the folder, relative to the data set's root.
+        kind: ``"full"``, or ``"eroded"`` if the pixels at class boundaries are ignored.
+        optional: whether the folder may be missing.
     """
 
     folder: str
@@ -34,7 +36,12 @@ class MaskFolder:
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """An image folder and its masks; no masks where the labels are held by a server."""
+    """An image folder and the folders of its masks.
+
+    Args:
+        images: path of the image folder, relative to the data set's root.
+        masks: folders of the masks; empty if only a test server has the labels.
+    """
 
     images: str
     masks: tuple[MaskFolder, ...] = ()
@@ -42,7 +49,13 @@ class Folder:
 
 @dataclass(frozen=True, kw_only=True)
 class D4Views:
-    """The views that the field's scripts call ``d4`` on one data set (they differ by data set)."""
+    """Views of the test-time augmentation that GeoSeg's scripts call ``d4`` on one data set.
+
+    Args:
+        vertical_flip: whether the image is flipped top-bottom, besides left-right.
+        rotations: angles in degrees.
+        scales: factors on the image's size.
+    """
 
     vertical_flip: bool
     rotations: tuple[int, ...]
@@ -51,7 +64,14 @@ class D4Views:
 
 @dataclass(frozen=True, kw_only=True)
 class TileNames:
-    """File names of whole ISPRS tiles: a common stem, then one of these endings."""
+    """Endings of the file names of whole ISPRS tiles; the stem before them is the tile's name.
+
+    Args:
+        image: ending of the images; of the RGB ones if there are two kinds.
+        mask: ending of the masks.
+        eroded_mask: ending of the masks whose class boundaries are black.
+        infrared_image: ending of the infrared images, if there are RGB images as well.
+    """
 
     image: str
     mask: str
@@ -59,13 +79,17 @@ class TileNames:
     infrared_image: str | None = None
 
     def image_ending(self, *, infrared: bool) -> str:
-        """Of the images: the infrared ones if the data set has both, or the RGB ones."""
+        """Return the ending of the images.
+
+        Args:
+            infrared: whether to take the infrared images if there are two kinds.
+        """
         return self.infrared_image or self.image if infrared else self.image
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """Facts of one data set.
+    """The description of one data set.
 
     Args:
         name: short name, used in results.
@@ -74,23 +98,26 @@ class DatasetInfo:
         palette: one RGB color per class.
         ignore_index: the label that is neither trained on nor scored; not in 0 to k-1.
         splits: folders of each split.
-        bands: of the images.
-        bits: of each value, 8 or 16, unsigned.
-        exif_orientation: what the masks were drawn on where a camera says that viewers turn the
-            image: ``"shown"``, the turned image, which is then read so; ``"stored"``, the pixels as
-            they are in the file; None: such images are refused.
-        rgb_bands: positions of red, green and blue (or what is shown as such) among the bands; by
-            default the first three, or the first alone.
-        scored: labels in the mean scores; all classes by default.
+        bands: number of bands of each image.
+        bits: bits of each unsigned pixel value, 8 or 16.
+        exif_orientation: how to read an image whose EXIF orientation makes viewers turn it.
+            ``"shown"`` turns it, for masks that were drawn on the turned image; ``"stored"`` reads
+            it as it is in the file. With None, such images are refused.
+        rgb_bands: positions of the bands that are shown as red, green and blue. The default is the
+            first three bands, or the first one alone if there are fewer than three.
+        scored: labels that count in the mean scores; by default all classes.
         d4: views of the test-time augmentation called ``d4``.
-        patched: whether its images are patches of larger ones.
-        tiles: names of whole tiles, for data sets that are cut into padded patches.
-        tile_splits: whole tiles of each split, as the field uses them.
-        tile_sizes: height and width of the whole test tiles, pixels.
-        left_out: whole tiles that no split uses since they are mislabeled.
-        train_stride: pixels between the field's training patches of 1024.
+        patched: whether the images are patches of larger ones.
+        tiles: file names of the whole tiles, for data sets that are cut into padded patches.
+        tile_splits: names of the whole tiles in each split of the literature.
+        tile_sizes: height and width of the whole test tiles, in pixels.
+        left_out: whole tiles that no split uses, since they are mislabeled.
+        train_stride: pixels between the training patches of 1024 pixels in the literature.
         car_zoom: whether training patches on cars are enlarged.
         image_counts: number of images in each split, for data sets of single images.
+
+    Raises:
+        ValueError: the facts contradict each other or are out of range.
     """
 
     name: str
@@ -151,10 +178,15 @@ class DatasetInfo:
             object.__setattr__(self, "scored", tuple(range(len(self.classes))))
 
     def relabeled(self, split: str, name: str | None) -> "DatasetInfo":
-        """This data set with other masks of ``split``.
+        """Describe this data set with other masks in one split.
 
         Args:
-            name: of their folders, each beside a mask folder of the data set; None: no masks.
+            split: the split to change.
+            name: name of the new mask folders, each beside a mask folder of the data set. With
+                None, the split has no masks.
+
+        Raises:
+            InputError: the split has no masks beside which the new ones could be.
         """
         folders = []
         for folder in self.splits[split]:
@@ -173,7 +205,7 @@ class DatasetInfo:
 
     @property
     def tile_names(self) -> TileNames:
-        """How its whole tiles are called; for data sets that have such."""
+        """The file names of the whole tiles; a ValueError if the data set has none."""
         if self.tiles is None:
             raise ValueError(f"{self.name} has no whole tiles")
         return self.tiles
@@ -184,28 +216,42 @@ class DatasetInfo:
 
     @property
     def dtype(self) -> str:
-        """Of the images, as NumPy names it."""
+        """NumPy's name for the type of the pixel values, ``"uint8"`` or ``"uint16"``."""
         return f"uint{self.bits}"
 
     @property
     def is_rgb8(self) -> bool:
-        """Whether the images are what most files are: three bands of 8 bits."""
+        """Whether the images have three bands of 8 bits, as most files do."""
         return self.bands == 3 and self.bits == 8
 
     def to_rgb(self, labels: np.ndarray) -> np.ndarray:
-        """Labels (..., uint8) to RGB colors (..., 3); labels that are no class become black."""
+        """Color labels (...) as RGB (..., 3), both uint8; labels that are no class become black.
+
+        >>> from network.datasets.info import BUILDING
+        >>> BUILDING.to_rgb(np.array([0, 1, 255], np.uint8)).tolist()
+        [[0, 0, 0], [255, 255, 255], [0, 0, 0]]
+        """
         return self._color_table[labels]
 
     def from_rgb(self, rgb: np.ndarray, source: str, *, unknown: str = "error") -> np.ndarray:
-        """RGB mask (h, w, 3) uint8 to labels (h, w) uint8; black is the ignore label.
+        """Turn an RGB mask (h, w, 3) uint8 into labels (h, w) uint8.
+
+        Black becomes the ignore label unless it is the color of a class.
 
         Args:
-            source: the file the mask comes from, for the error message.
-            unknown: colors that are no class are an ``"error"``; ``"ignore"`` gives them the ignore
-                label, ``"nearest"`` that of the class, or black, whose color is nearest.
+            rgb: the mask.
+            source: the file that the mask comes from, for the error.
+            unknown: what to do with a color that is neither a class nor black. ``"error"`` raises
+                an error, ``"ignore"`` gives the ignore label, and ``"nearest"`` gives the label of
+                the nearest color in RGB, black included.
 
         Raises:
-            InputError: a color is neither a class nor black, and that is an error.
+            InputError: a color is neither a class nor black, and ``unknown`` is ``"error"``.
+
+        >>> from network.datasets.info import BUILDING
+        >>> mask = np.array([[[0, 0, 0], [250, 255, 249]]], np.uint8)
+        >>> BUILDING.from_rgb(mask, "mask.png", unknown="nearest").tolist()
+        [[0, 1]]
         """
         labels = np.empty(rgb.shape[:2], np.uint8)
         # A block of rows at a time: the 32-bit codes of a 6000 x 6000 tile would take 144 MB.
@@ -221,7 +267,7 @@ class DatasetInfo:
         return labels
 
     def _nearest(self, colors: np.ndarray) -> np.ndarray:
-        """Labels (n,) of colors (n, 3), black among them, by Euclidean distance."""
+        """Find the labels (n,) of the known colors, black included, nearest to colors (n, 3)."""
         codes, places = np.unique(_codes(colors), return_inverse=True)
         different = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(int)
         known = np.array([*self.palette, (0, 0, 0)])
@@ -250,18 +296,18 @@ class DatasetInfo:
 
     @cached_property
     def _label_table(self) -> np.ndarray:
-        """Label of every 24-bit color: one look-up per pixel, however many classes there are."""
+        """The label of every 24-bit color, so each pixel needs only one look-up."""
         table = np.full(1 << 24, _UNKNOWN, np.uint8)
-        table[0] = self.ignore_index  # black; a class that is black takes it back below
+        table[0] = self.ignore_index  # black, unless a class below is black
         for label, color in enumerate(self.palette):
             table[int(_codes(np.array(color, np.uint8)))] = label
         return table
 
 
-_UNKNOWN = MAX_CLASSES  # never a data set's ignore label either
+_UNKNOWN = MAX_CLASSES  # also forbidden as an ignore label
 
 
 def _codes(rgb: np.ndarray) -> np.ndarray:
-    """RGB colors (..., 3) as 24-bit integers (...)."""
+    """Pack RGB colors (..., 3) into 24-bit integers (...)."""
     red, green, blue = (rgb[..., i].astype(np.uint32) for i in range(3))
     return red << 16 | green << 8 | blue

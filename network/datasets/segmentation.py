@@ -1,4 +1,4 @@
-"""Samples of a split, and the one Dataset that reads them."""
+"""Samples of a split, the checks of their masks, and the Dataset that reads them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -29,16 +29,28 @@ from network.progress import progress_bar
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One image and its masks by label kind (empty where the labels are held back)."""
+    """One image and its masks.
+
+    Args:
+        name: stem of the image file.
+        image: the image file.
+        size: height and width in pixels.
+        masks: mask files by label kind; empty if the labels are not public.
+    """
 
     name: str
     image: Path
-    size: tuple[int, int]  # height, width
+    size: tuple[int, int]
     masks: dict[str, Path] = field(default_factory=dict)
 
 
 def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
-    """Samples of a split in name order, their headers checked.
+    """Find the images of a split and their masks, in name order, and check the file headers.
+
+    Args:
+        info: description of the data set.
+        root: root folder of the data.
+        split: name of the split.
 
     Raises:
         InputError: a folder is missing or empty, an image has no mask or the reverse, their
@@ -68,10 +80,11 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
 
 
 def find_images(folder: Path, info: DatasetInfo) -> list[Sample]:
-    """The images of one folder in name order, without masks, their headers checked.
+    """Find the images of one folder, in name order and without masks, and check their headers.
 
     Raises:
-        InputError: the folder is missing or empty, or an image is damaged or of another kind.
+        InputError: the folder is missing or empty, or an image is damaged or does not fit the data
+            set.
     """
     images = list_images(folder)
     with ThreadPoolExecutor() as pool:
@@ -89,7 +102,7 @@ def _folder_samples(root: Path, folder: Folder, info: DatasetInfo) -> list[Sampl
         path = root / mask_folder.folder
         if mask_folder.optional and not path.is_dir():
             continue
-        # The patch tools record which masks they were given: believe that.
+        # The patch tools record which kind of masks they cut; this is more reliable.
         kind = recorded_kind(path, mask_folder.kind)
         if kind in masks:
             raise InputError(
@@ -98,7 +111,7 @@ def _folder_samples(root: Path, folder: Folder, info: DatasetInfo) -> list[Sampl
                 "cut the eroded ones with eroded=True, or remove one of the two",
             )
         masks[kind] = _paired_masks(images, root / folder.images, path)
-    with ThreadPoolExecutor() as pool:  # waits for the disk more than it computes
+    with ThreadPoolExecutor() as pool:  # most of the time is spent waiting for the disk
         return list(pool.map(lambda name: _sample(name, images, masks, info), images))
 
 
@@ -131,12 +144,12 @@ def _sample(
 
 @dataclass(frozen=True)
 class Labels:
-    """What all masks of a split hold, by label kind.
+    """Summary of all masks of a split, by label kind.
 
     Attributes:
-        digests: SHA-256 of all names and labels: whose digests are equal, they were scored on the
-            same truth.
-        pixels: of each class.
+        digests: SHA-256 of all names and labels, by kind. If two runs have the same digest, they
+            were scored on the same labels.
+        pixels: number of pixels of each class, by kind.
     """
 
     digests: dict[str, str]
@@ -144,7 +157,12 @@ class Labels:
 
 
 def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> Labels:
-    """Read every mask once, so that a wrong label ends a run before it has begun.
+    """Read every mask once, so a wrong label ends a run before it begins.
+
+    Args:
+        samples: the samples of the split.
+        info: description of the data set.
+        split: name of the split, for the progress bar and errors.
 
     Raises:
         InputError: a mask cannot be read, holds a label or color that is no class, or no pixel
@@ -155,7 +173,7 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
         found = {}
         for kind, path in sample.masks.items():
             mask = read_mask(path, info)
-            # The shape too: the same pixels in other rows are another mask.
+            # The shape counts too: the same bytes in rows of another length are another mask.
             line = f"{sample.name} {mask.shape} {hashlib.sha256(mask.tobytes()).hexdigest()}\n"
             found[kind] = line, np.bincount(mask.ravel(), minlength=256)[: info.num_classes]
         return found
@@ -177,12 +195,21 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
 
 
 class SegmentationDataset(Dataset):
-    """Images as uint8 or uint16 (bands, H, W), labels (H, W) uint8 by label kind, and names.
+    """Dataset of images (bands, H, W) uint8 or uint16 with their labels (H, W) uint8.
 
-    A training item is ``(epoch, index)``: its augmentation depends on these and the seed alone,
-    whichever process reads it, so that a resumed run sees what an uninterrupted one does. An
-    evaluation item is ``index``; ``~index`` is the same image with every label ignored. What an
-    image itself calls invalid is ignored too; an evaluation item tells where it is ``valid``.
+    For training, an index is ``(epoch, index)``. The augmentation depends only on these and the
+    seed, so a resumed run sees the same images as an uninterrupted one. An item has ``image`` and
+    ``labels``.
+
+    For evaluation, an index is ``index``, or ``~index`` for the same image with all labels ignored.
+    An item has ``image``, ``labels`` by label kind, ``valid`` (H, W) bool, true where the image has
+    data, and ``name``. Labels are ignored where the image has no data.
+
+    Args:
+        samples: the samples to read.
+        info: description of the data set.
+        transform: augmentation for training; None for evaluation.
+        seed: seed of the augmentation.
     """
 
     def __init__(
@@ -233,5 +260,5 @@ class SegmentationDataset(Dataset):
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """(h, w, bands) to (bands, h, w)."""
+    """Turn an image (h, w, bands) into a tensor (bands, h, w)."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

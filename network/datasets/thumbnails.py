@@ -1,4 +1,4 @@
-"""Pictures inside an HTML page, as data URIs."""
+"""Small pictures for an HTML page, as data URIs."""
 
 import base64
 
@@ -10,12 +10,22 @@ _LOSSLESS = 101  # OpenCV's name for WebP without loss
 
 
 def photo_uri(image: np.ndarray, side: int) -> str:
-    """RGB (h, w, 3) uint8, its longer side at most ``side`` pixels."""
+    """Make the data URI of an RGB photo (h, w, 3) uint8.
+
+    Args:
+        image: the photo.
+        side: longest side of the picture, in pixels.
+    """
     return _uri(_shrink(image, side, cv2.INTER_AREA), PHOTO_QUALITY)
 
 
 def mask_uri(colors: np.ndarray, side: int) -> str:
-    """A colored mask (h, w, 3) uint8: without loss, and no colors that are not in it."""
+    """Make the data URI of a colored mask (h, w, 3) uint8, without loss and without new colors.
+
+    Args:
+        colors: the mask.
+        side: longest side of the picture, in pixels.
+    """
     return _uri(_shrink(colors, side, cv2.INTER_NEAREST_EXACT), _LOSSLESS)
 
 

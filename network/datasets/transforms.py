@@ -1,4 +1,4 @@
-"""Training augmentation: mosaic, random scale, class-balanced crop, turns, flips and colors.
+"""Training augmentation by mosaic, random scale, class-balanced crop, turns, flips and colors.
 
 Source: the augmentation of GeoSeg and of D2LS (ICCV 2025), on which BiCoR-Seg was trained.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from network.datasets.resize import resize_image, resize_labels, resize_points
 from network.settings import Data
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would use the network
 import albumentations
 
 Read = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -23,10 +23,12 @@ DRAWS = 11
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """One augmented crop from a reader of (image, labels) pairs; see :class:`Data`.
+    """The augmentation that makes one training crop from a reader of (image, labels) pairs.
 
     Args:
-        sparse: whether the labels are points, of which scaling must lose none.
+        data: settings of the augmentation.
+        ignore_index: label of the pixels that fill up a crop.
+        sparse: whether the labels are points, so scaling must not lose any.
     """
 
     data: Data
@@ -36,7 +38,14 @@ class TrainTransform:
     def __call__(
         self, read: Read, index: int, count: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Crop of image ``index`` of ``count``: (crop, crop, bands) and (crop, crop)."""
+        """Make one crop: image (crop, crop, bands) and labels (crop, crop).
+
+        Args:
+            read: reads image (h, w, bands) and labels (h, w) by index.
+            index: the image to use.
+            count: number of images, from which a mosaic takes three more.
+            rng: source of all random decisions.
+        """
         if rng.random() < self.data.mosaic:
             others = rng.integers(count, size=3)
             pairs = [read(index), *(read(int(other)) for other in others)]
@@ -50,8 +59,8 @@ class TrainTransform:
             albumentations.VerticalFlip(p=self.data.flip),
         ]
         if self.data.brighten:
-            # Sensors leave most of 16 bits unused, and their bands differ in brightness: what is
-            # added to all would drown or blind some. A factor keeps them apart.
+            # Sensors use a small part of 16 bits, and their bands differ in brightness. A number
+            # added to all bands would be too much for some of them; a factor is not.
             added = 0.25 if image.dtype == np.uint8 else 0.0
             transforms.append(
                 albumentations.RandomBrightnessContrast(
@@ -62,7 +71,7 @@ class TrainTransform:
             transforms.append(albumentations.Sharpen(p=self.data.sharpen))
         augment = albumentations.Compose(transforms)
         for transform in augment.transforms:
-            # A seed given to Compose goes to each of them, and all would decide alike.
+            # Compose would give the same seed to each of them, so all would decide the same.
             transform.set_random_seed(int(rng.integers(2**31)))
         result = augment(image=image, mask=labels)
         labels = np.ascontiguousarray(result["mask"])
@@ -73,7 +82,16 @@ class TrainTransform:
     def scaled_crop(
         self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Resize by a random scale and crop; only the crop's own pixels are resized."""
+        """Crop at a random place and scale; only the pixels of the crop are resized.
+
+        Args:
+            image: (h, w, bands)
+            labels: (h, w)
+            rng: source of all random decisions.
+
+        Returns:
+            Image (crop, crop, bands) and labels (crop, crop).
+        """
         side = round(self.data.crop / rng.choice(self.data.scales))
         for _ in range(DRAWS):
             window = random_window(labels.shape, side, side, rng)
@@ -96,7 +114,7 @@ class TrainTransform:
 def thinned(
     labels: np.ndarray, share: float, ignore_index: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """(h, w) of which this share of the labeled pixels, at random, keep their label."""
+    """Keep a random share (0 to 1) of the labeled pixels of (h, w) and ignore the others."""
     places = np.flatnonzero(labels != ignore_index)
     kept = rng.choice(places, round(share * len(places)), replace=False)
     thin = np.full_like(labels, ignore_index)
@@ -107,9 +125,15 @@ def thinned(
 def mosaic(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]], ignore_index: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random crops of four (image, labels) pairs around a center in the middle half.
+    """Put random crops of four images together around a point in the middle half.
 
-    The result has the size of the first pair.
+    Args:
+        pairs: four pairs of image (h, w, bands) and labels (h, w).
+        ignore_index: label where an image is too small for its quarter.
+        rng: source of all random decisions.
+
+    Returns:
+        Image and labels in the size of the first pair.
     """
     height, width = pairs[0][1].shape
     row = int(rng.integers(height // 4, height - height // 4 + 1))
@@ -132,14 +156,14 @@ def mosaic(
 def random_window(
     shape: Sequence[int], height: int, width: int, rng: np.random.Generator
 ) -> tuple[slice, slice]:
-    """A window of this size at a random place; all there is of a side that is too short."""
+    """Choose a window of this size at a random place; it is smaller if the image is too small."""
     top = int(rng.integers(max(0, shape[0] - height) + 1))
     left = int(rng.integers(max(0, shape[1] - width) + 1))
     return slice(top, min(top + height, shape[0])), slice(left, min(left + width, shape[1]))
 
 
 def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
-    """Fill up (h, w, ...) with ``value`` at the bottom and right."""
+    """Pad (h, w, ...) with ``value`` at the bottom and right, to (height, width, ...)."""
     missing = height - array.shape[0], width - array.shape[1]
     if not any(missing):
         return array
@@ -148,14 +172,19 @@ def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
 
 
 class Normalize(nn.Module):
-    """Images (b, bands, H, W) to float, bands of mean 0 and deviation 1, on the device."""
+    """Layer that normalizes the bands of images (b, bands, H, W) to mean 0 and deviation 1.
+
+    Args:
+        mean: mean of each band, in pixel values.
+        std: standard deviation of each band, in pixel values.
+    """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
-        # Part of the experiment, not of the weights.
+        # Not persistent, since the values belong to the experiment and not to the weights.
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 

@@ -1,6 +1,7 @@
-"""Windows: how images are cut into parts, and the padding that some ways of cutting need.
+"""Windows that cut images into parts, and the padding that some of them need.
 
-A window is a pair of slices, rows and columns. All functions yield windows row by row.
+A window is a pair of slices, for rows and columns. All functions yield windows row by row, and all
+lengths are in pixels.
 """
 
 import math
@@ -13,13 +14,15 @@ Window = tuple[slice, slice]
 
 
 def inner_windows(height: int, width: int, size: int, stride: int) -> Iterator[Window]:
-    """Square windows that lie inside an image; what they leave at its end is in none.
+    """Yield square windows inside an image; a rest at the right and bottom is in no window.
 
-    A tile that is padded by :func:`padding` is covered by them.
+    They cover a tile that is padded by :func:`padding`.
 
     Args:
-        size: side of the windows, pixels.
-        stride: pixels between the starts of two neighbors.
+        height: height of the image.
+        width: width of the image.
+        size: side of the windows.
+        stride: distance between the starts of two neighbors.
     """
     rows, columns = (
         [slice(start, start + size) for start in range(0, length - size + 1, stride)]
@@ -31,11 +34,18 @@ def inner_windows(height: int, width: int, size: int, stride: int) -> Iterator[W
 def covering_windows(
     height: int, width: int, size: tuple[int, int], stride: tuple[int, int]
 ) -> Iterator[Window]:
-    """Windows that cover an image; the last ones are moved back to end with it.
+    """Yield windows that cover an image; the last ones are moved back to end with the image.
 
     Args:
-        size: height and width of the windows; a smaller image is one window.
+        height: height of the image.
+        width: width of the image.
+        size: height and width of the windows; they are smaller if the image is smaller.
         stride: rows and columns between the starts of two neighbors.
+
+    >>> for rows, columns in covering_windows(4, 7, size=(4, 4), stride=(4, 4)):
+    ...     print(rows.start, rows.stop, columns.start, columns.stop)
+    0 4 0 4
+    0 4 3 7
     """
     rows, columns = (
         [slice(start, min(length, start + side)) for start in starts(length, side, step)]
@@ -45,17 +55,28 @@ def covering_windows(
 
 
 def starts(length: int, size: int, stride: int) -> list[int]:
-    """Where windows begin that cover ``length`` pixels; the last is moved back to end with them."""
+    """Find where windows begin that cover a length; the last is moved back to end with it.
+
+    >>> starts(1000, size=512, stride=256)
+    [0, 256, 488]
+    """
     last = max(0, length - size)
     return [*range(0, last, stride), last]
 
 
 def separate_windows(height: int, width: int, side: int, *, keep_rest: bool) -> Iterator[Window]:
-    """Square windows without overlap.
+    """Yield square windows without overlap.
 
     Args:
-        side: of the windows, pixels. An image that is shorter than that is cut as it is.
+        height: height of the image.
+        width: width of the image.
+        side: side of the windows; they are smaller if the image is smaller.
         keep_rest: whether the rest at the right and at the bottom makes smaller windows.
+
+    >>> for rows, columns in separate_windows(4, 7, side=4, keep_rest=True):
+    ...     print(rows.start, rows.stop, columns.start, columns.stop)
+    0 4 0 4
+    0 4 4 7
     """
     yield from product(_spans(height, side, keep_rest), _spans(width, side, keep_rest))
 
@@ -69,18 +90,21 @@ def _spans(length: int, side: int, keep_rest: bool) -> list[slice]:
 
 
 def padding(length: int, size: int, stride: int) -> int:
-    """Pixels to add before ``length`` pixels so that :func:`inner_windows` cover all of them.
+    """Find how many pixels to add before a length, so :func:`inner_windows` cover all of it.
 
-    The sum is a multiple of ``size``, and more where the strides would not end on it.
+    The sum is a multiple of ``size``, plus a few pixels if the strides do not end there.
+
+    >>> padding(1900, size=1024, stride=512)
+    148
     """
     padded = math.ceil(length / size) * size
     return padded + (size - padded) % stride - length
 
 
 def padding_margin(image: np.ndarray) -> tuple[int, int]:
-    """(rows, columns) of the black margin at the top and left of an RGB image (h, w, 3).
+    """Measure the black margin (rows, columns) at the top and left of an image (h, w, 3).
 
-    The patch tools pad there. A patch that is black everywhere is all margin.
+    The patch tools pad there. If the whole patch is black, all of it is margin.
     """
     has_color = image.any(axis=2)
     rows, columns = np.any(has_color, axis=1), np.any(has_color, axis=0)

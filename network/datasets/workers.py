@@ -1,7 +1,7 @@
-"""Work spread over processes, none of which outlives the one that it works for.
+"""Worker processes that share work, and that all end when the main process ends.
 
-Each worker has a pipe of its own: no lock or queue is shared that a killed one could leave broken,
-and where the other end is closed, by whatever ended it, a worker ends too.
+Each worker has its own pipe. They share no lock or queue that a killed worker could leave broken.
+When the other end of its pipe is closed, for any reason, a worker ends.
 """
 
 import os
@@ -27,13 +27,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PATIENCE = 10.0
-"""Seconds that a worker has to remove what its item has begun."""
+"""Seconds that a worker gets to remove its temporary files before it is killed."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def available_cores() -> int:
-    """CPU cores this process may use."""
+    """Count the CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -42,16 +42,21 @@ def available_cores() -> int:
 def map_parallel(
     function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, unit: str
 ) -> list[Result]:
-    """``function`` of every item, in the order of ``items``, with a progress bar.
+    """Apply a function to every item in several processes, with a progress bar.
+
+    The first error of an item stops all workers and is raised again here.
 
     Args:
-        function: can be pickled, since it runs in processes of their own (for one worker, here).
-        workers: number of processes.
-        unit: what one item is, for the progress bar.
+        function: the function. It must be possible to pickle it, unless there is one worker.
+        items: its arguments.
+        workers: number of processes; 1 uses this process.
+        unit: name of one item, for the progress bar.
+
+    Returns:
+        The results in the order of ``items``.
 
     Raises:
-        InputError: ``workers`` is below 1, or a worker was killed. The first error of an item
-            stops all workers and is raised as it is.
+        InputError: ``workers`` is below 1, or a worker was killed.
     """
     if workers < 1:
         raise InputError(f"workers={workers}", "expected 1 or more")
@@ -88,7 +93,7 @@ def map_parallel(
 
 @contextmanager
 def _started(function: Callable, count: int) -> Iterator[list[Connection]]:
-    """Pipes to ``count`` workers, which end with the block."""
+    """Start ``count`` workers, yield the pipes to them, and end them with the block."""
     connections: list[Connection] = []
     processes: list[subprocess.Popen] = []
     try:
@@ -99,7 +104,7 @@ def _started(function: Callable, count: int) -> Iterator[list[Connection]]:
                 processes.append(_start(theirs.fileno()))
                 theirs.close()
         described = spawn.get_preparation_data("worker")
-        del described["authkey"]  # nobody is to authenticate
+        del described["authkey"]  # a secret that the pipes do not need
         for connection in connections:
             connection.send(described)
             connection.send(function)
@@ -118,10 +123,10 @@ def _started(function: Callable, count: int) -> Iterator[list[Connection]]:
 
 
 def _start(descriptor: int) -> subprocess.Popen:
-    """A worker at the other end of a pipe.
+    """Start a worker at the other end of a pipe.
 
-    It is a new interpreter: forking a process that runs threads (OpenCV has some) can hang the
-    child. Those of multiprocessing begin with a traceback where this process has just been killed.
+    It is a new interpreter, since a fork of a process with threads (OpenCV has some) can hang. It
+    is not started by multiprocessing, whose workers print a traceback if this process was killed.
     """
     code = (
         f"import os, sys; sys.path[:] = {sys.path!r}; "
@@ -132,14 +137,14 @@ def _start(descriptor: int) -> subprocess.Popen:
         [sys.executable, "-c", code],
         stdin=subprocess.DEVNULL,
         pass_fds=[descriptor],
-        # The processes share the cores, not the threads of torch and NumPy in each of them.
+        # The processes already use all cores, so torch and NumPy need no threads in each of them.
         env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )
 
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Put off Ctrl-C and SIGTERM; processes that are started here do so until they are ready."""
+    """Hold Ctrl-C and SIGTERM back in this block, and in new processes until they are ready."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -148,9 +153,13 @@ def _signals_held() -> Iterator[None]:
 
 
 def serve(descriptor: int) -> None:
-    """Do, as a worker, what the pipe asks for until its other end is closed."""
+    """Run as a worker: compute the items from a pipe until its other end is closed.
+
+    Args:
+        descriptor: file descriptor of the pipe.
+    """
     connection = Connection(descriptor)
-    cv2.setNumThreads(1)  # which heeds no OMP_NUM_THREADS
+    cv2.setNumThreads(1)  # OpenCV ignores OMP_NUM_THREADS
     try:
         spawn.prepare(connection.recv())  # imports what the command has imported
         function = connection.recv()
@@ -168,13 +177,13 @@ def serve(descriptor: int) -> None:
         try:
             connection.send((number, result, None if failure is None else _sendable(failure)))
         except ConnectionError:
-            return  # nobody waits for it any more
+            return  # the main process no longer waits for it
         except Exception as unsendable:  # a result that cannot be pickled
             connection.send((number, None, _sendable(unsendable)))
 
 
 def _listen(connection: Connection, jobs: SimpleQueue) -> None:
-    """Hand on what comes; where nothing can come any more, end the process, whatever it does."""
+    """Put jobs from the pipe into the queue; when the pipe closes, end this process."""
     with suppress(EOFError, ConnectionError):
         while True:
             jobs.put(connection.recv())
@@ -187,7 +196,7 @@ def _listen(connection: Connection, jobs: SimpleQueue) -> None:
 
 
 class _Work:
-    """Runs items, which Ctrl-C or SIGTERM interrupts; between them it only ends the process."""
+    """A runner of items, each of which Ctrl-C or SIGTERM interrupts; after that, no more run."""
 
     def __init__(self) -> None:
         self.is_running = self.is_stopped = False
@@ -198,7 +207,7 @@ class _Work:
     def run(
         self, function: Callable[[Any], Any], item: Any
     ) -> tuple[Any, None] | tuple[None, BaseException]:
-        """The result, or the error."""
+        """Return the result of the function and None, or None and its error."""
         try:
             self.is_running = True
             if self.is_stopped:
@@ -216,9 +225,9 @@ class _Work:
 
 
 def _sendable(error: BaseException) -> BaseException:
-    """``error``, or another one where it cannot be pickled, with a note of where it came from."""
+    """Copy an error with a note of its traceback; use a RuntimeError if it cannot be pickled."""
     if isinstance(error, InputError):
-        return error  # its line says all
+        return error  # its text needs no traceback
     note = "".join(traceback.format_exception(error))
     try:
         copy = pickle.loads(pickle.dumps(error))

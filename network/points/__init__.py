@@ -1,1 +1,1 @@
-"""Points: which pixels have a label, the files they come in, and sparse masks of them."""
+"""Point labels: their rules, their files, and the sparse masks that are made from them."""

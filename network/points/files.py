@@ -1,4 +1,4 @@
-"""Points that people have set: CSV, GeoJSON, or masks that are labeled at some pixels only."""
+"""Reading of points that people have set, from CSV, GeoJSON or masks with few labeled pixels."""
 
 import csv
 import math
@@ -26,14 +26,19 @@ from network.text_encoding import possible_texts
 from network.writing import parse_json
 
 GEOJSON_CRS = "EPSG:4326"
-"""What coordinates are in where the file does not say (RFC 7946)."""
+"""Coordinate system of a GeoJSON file that names none (RFC 7946)."""
 
 TABLES, DOCUMENTS = (".csv", ".tsv"), (".geojson", ".json")
 
 
 @dataclass(frozen=True)
 class Points:
-    """Of one image: rows and columns (n, 2), and labels (n,)."""
+    """The labeled points of one image.
+
+    Attributes:
+        places: (n, 2) rows and columns.
+        labels: (n,) labels of the classes.
+    """
 
     places: np.ndarray
     labels: np.ndarray
@@ -41,13 +46,13 @@ class Points:
 
 @dataclass(frozen=True)
 class _Images:
-    """What points may refer to."""
+    """The images and classes that points may name."""
 
     info: DatasetInfo
     by_name: Mapping[str, Sample]
 
     def sample(self, where: str, name: str) -> Sample:
-        """The image of this name, with or without the ending of its file or its folders."""
+        """Find the image of a name, which may include folders and the ending of the file."""
         name = _plain(name)
         found = self.by_name.get(name) or self.by_name.get(PureWindowsPath(name).stem)
         if found is None:
@@ -59,7 +64,7 @@ class _Images:
         return found
 
     def label(self, where: str, text: str) -> int:
-        """A class by its name or its label, which some programs write as 2.0."""
+        """Find a class by its name or its label, which some programs write as 2.0."""
         text = _plain(text)
         classes = [_plain(name) for name in self.info.classes]
         if text in classes:
@@ -74,7 +79,7 @@ class _Images:
         )
 
     def place(self, where: str, sample: Sample, row: float, column: float) -> tuple[int, int]:
-        """The pixel that a position lies in."""
+        """Find the pixel that contains a position."""
         height, width = sample.size
         if not (0 <= row < height and 0 <= column < width):  # false for NaN too
             raise InputError(
@@ -87,7 +92,7 @@ class _Images:
 
 
 def _plain(text: str) -> str:
-    """A name as it is compared: an accent may be a letter's or a character of its own."""
+    """Normalize a name, since Unicode writes an accented letter as one character or as two."""
     return unicodedata.normalize("NFC", text.strip())
 
 
@@ -95,20 +100,32 @@ _Labels = dict[str, dict[tuple[int, int], int]]  # by image and pixel
 
 
 def read_points(path: Path, samples: Sequence[Sample], info: DatasetInfo) -> dict[str, Points]:
-    """Points by image.
+    """Read points from a CSV or GeoJSON file or a folder of masks.
 
-    A CSV has the columns ``image, row, column, class`` in any order, separated by commas,
-    semicolons or tabs; a class is its name or its label, an image the name of its file with or
-    without ending. A GeoJSON has Points or MultiPoints with the properties ``class`` and either
-    ``image``, with (column, row) as coordinates, or none, with map coordinates, which are looked
-    up in the georeferenced images; features without geometry are left out, with a warning. Text is
-    UTF-8, UTF-16, or any encoding in which all its names are known (see
-    :func:`network.text_encoding.possible_texts`). A folder has a mask for each image, labeled at
-    the points and ignored elsewhere.
+    A CSV file has the columns ``image, row, column, class`` in any order, separated by commas,
+    semicolons or tabs. The image is a file name with or without ending. The class is a name or a
+    label.
+
+    A GeoJSON file has Points or MultiPoints with the property ``class``. With a property ``image``,
+    their coordinates are (column, row). Without it, they are map coordinates, which are looked up
+    in the georeferenced images. Features without geometry are left out with a warning.
+
+    Text is UTF-8, UTF-16, or any encoding in which all names are known (see
+    :func:`network.text_encoding.possible_texts`).
+
+    A folder has a mask for each image, which is labeled at the points and ignored elsewhere.
+
+    Args:
+        path: the file or the folder.
+        samples: images that the points may name.
+        info: description of the data set.
+
+    Returns:
+        The points of each image, by its name.
 
     Raises:
-        InputError: a file cannot be read, or a point has no such image or class, lies outside, or
-            contradicts another one.
+        InputError: a file cannot be read, or a point names an unknown image or class, lies outside
+            its image, or contradicts another one.
     """
     images = _Images(info, {_plain(sample.name): sample for sample in samples})
     if path.is_dir():
@@ -130,15 +147,15 @@ def read_points(path: Path, samples: Sequence[Sample], info: DatasetInfo) -> dic
     }
 
 
-_Found = tuple[_Labels, int]  # and how many features have no geometry
+_Found = tuple[_Labels, int]  # the labels, and the number of features without geometry
 
 
 def _read_known(path: Path, texts: Sequence[str], images: _Images) -> _Found:
-    """What the only text says in which all names are known.
+    """Read the decoded text in which all names are known.
 
     Raises:
-        InputError: there is none, or several differ.
-        ValueError: it is no CSV or GeoJSON.
+        InputError: no text has only known names, or several have and differ.
+        ValueError: the text is no CSV or GeoJSON.
     """
     if len(texts) == 1:
         return _read(path, texts[0], images)
@@ -152,7 +169,7 @@ def _read_known(path: Path, texts: Sequence[str], images: _Images) -> _Found:
             errors[str(error)] = error
     if len(results) == 1:
         return results[0]
-    if not results and len(errors) == 1:  # whatever the encoding is
+    if not results and len(errors) == 1:  # the same error in all encodings
         raise next(iter(errors.values()))
     raise InputError(
         path,
@@ -181,7 +198,7 @@ def _read(path: Path, text: str, images: _Images) -> _Found:
 def _pixels(
     feature: Feature, images: _Images, maps: "_Maps"
 ) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Image and pixel of each point; a place on Earth may be in several images."""
+    """Yield image and pixel of each point; a place on Earth may be in several images."""
     for x, y in feature.places:
         if feature.image is None:
             yield from maps.find(feature.where, x, y)
@@ -197,7 +214,7 @@ def _pixels(
 
 
 class _Maps:
-    """Where the images lie on Earth; each is opened when it is first asked for."""
+    """The places of the images on Earth; the header of each is read when it is first needed."""
 
     def __init__(self, path: Path, crs: str | None, images: _Images):
         self.path, self.named, self.images = path, crs or GEOJSON_CRS, images
@@ -205,7 +222,7 @@ class _Maps:
 
     @cached_property
     def crs(self) -> rasterio.CRS:
-        """The file's coordinate system; points in pixels do without."""
+        """The coordinate system of the file, which points in pixels do not need."""
         try:
             return rasterio.CRS.from_user_input(self.named)
         except CRSError as error:
@@ -216,7 +233,7 @@ class _Maps:
             ) from error
 
     def frame(self, sample: Sample) -> tuple[rasterio.CRS, Affine] | None:
-        """Coordinate system and transform of an image; None where it does not say where it lies."""
+        """Find coordinate system and transform of an image; None if it has no georeference."""
         if sample.name not in self.frames:
             place = read_header(sample.image).place
             self.frames[sample.name] = (
@@ -225,14 +242,14 @@ class _Maps:
         return self.frames[sample.name]
 
     def shows(self, sample: Sample, x: float, y: float) -> bool:
-        """Whether this place on Earth is in an image."""
+        """Tell whether a place on Earth is in an image."""
         try:
             return self._pixel(sample, x, y) is not None
         except _NoPlaceError:
             return False
 
     def find(self, where: str, x: float, y: float) -> list[tuple[str, tuple[int, int]]]:
-        """The pixels of this place, in each of the images that show it."""
+        """Find the pixel of a place in each of the images that show it."""
         remedy = "remove the point, or give the file's coordinate system"
         for sample in self.images.by_name.values():
             if self.frame(sample) is None:
@@ -253,7 +270,7 @@ class _Maps:
         return found
 
     def _pixel(self, sample: Sample, x: float, y: float) -> tuple[int, int] | None:
-        """Where a place is in an image; None outside, or where the image is not on Earth."""
+        """Find the pixel of a place in an image; None if it is outside or has no georeference."""
         frame = self.frame(sample)
         if frame is None:
             return None
@@ -270,7 +287,7 @@ class _Maps:
 
 
 class _NoPlaceError(Exception):
-    """Coordinates that are none in their system."""
+    """Coordinates that are impossible in their coordinate system."""
 
 
 def _from_masks(folder: Path, images: _Images) -> dict[str, Points]:

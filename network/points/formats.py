@@ -1,4 +1,4 @@
-"""The two formats of points: a table as Excel and pandas write it, and GeoJSON as QGIS does."""
+"""Parsers of the two file formats of points: tables of Excel or pandas, and GeoJSON of QGIS."""
 
 import csv
 import io
@@ -16,11 +16,12 @@ SEPARATORS = (",", ";", "\t")
 
 @dataclass(frozen=True)
 class Feature:
-    """Points of one class as the file has them.
+    """Points of one class as they are written in the file.
 
     Attributes:
-        where: they stand in the file.
-        image: that they lie in; None for places on Earth.
+        where: file and line or feature, for errors.
+        image: name of the image; None for places on Earth.
+        label: name or label of the class.
         places: (column, row) in the image, or (x, y) on Earth; empty without geometry.
     """
 
@@ -31,21 +32,25 @@ class Feature:
 
 
 def shown(text: str) -> str:
-    """What a file has, in so much of one line as a message can take."""
+    """Quote a text from a file, cut so that it fits into the line of an error."""
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 
 def read_csv(path: Path, text: str) -> Iterator[Feature]:
-    """The points of a table, whose first line names the columns.
+    """Parse the points of a table, whose first line names the columns.
+
+    Args:
+        path: the file, for errors.
+        text: its text.
 
     Raises:
         InputError: a column is missing, or a line does not fit the first one.
-        csv.Error: it is no table.
+        csv.Error: the text is no table.
     """
     stated = re.match(r"sep=([,;|\t])\r?\n", text)  # for Excel
     lines = text[stated.end() :] if stated else text
     separator = stated[1] if stated else _separator(lines)
-    whole = io.StringIO(lines, newline="")  # lines end as the system does that wrote them
+    whole = io.StringIO(lines, newline="")  # keep the line ends, as the csv module wants them
     reader = csv.reader(whole, delimiter=separator, skipinitialspace=True)
     rows = (row for row in reader if any(cell.strip() for cell in row))
     header = [_folded(cell) for cell in next(rows, [])]
@@ -76,7 +81,7 @@ def read_csv(path: Path, text: str) -> Iterator[Feature]:
 
 
 def _separator(text: str) -> str:
-    """What the first line separates the most of its columns by."""
+    """Find the separator that gives the most known columns in the first line."""
     first = next((line for line in text.splitlines() if line.strip()), "")
 
     def columns(separator: str) -> int:
@@ -91,17 +96,24 @@ def _folded(heading: str) -> str:
 
 
 def _number(text: str, is_european: bool) -> float:
-    """A number with a decimal point or comma; elsewhere than in Europe 1,234 may be a thousand."""
+    """Parse a number with a decimal point or comma; only in Europe, 1,234 is surely a decimal."""
     if is_european or not re.search(r",\d{3}$", text):
         text = text.replace(",", ".")
     return float(text)
 
 
 def read_geojson(path: Path, document: Any) -> tuple[Iterator[Feature], str | None]:
-    """The features, and the coordinate system that the file names.
+    """Parse the features of a GeoJSON document, and the coordinate system that it names.
+
+    Args:
+        path: the file, for errors.
+        document: the parsed JSON.
+
+    Returns:
+        The features, and the name of the coordinate system; None if the file names none.
 
     Raises:
-        InputError: it is no collection of points.
+        InputError: the document is no collection of points.
     """
     listed = document.get("features") if isinstance(document, dict) else None
     if not isinstance(listed, list):
@@ -137,7 +149,7 @@ def _feature(where: str, feature: Any) -> Feature:
 
 
 def _places(where: str, geometry: Any) -> Iterator[tuple[float, float]]:
-    """The points of a geometry; none of one that is missing or empty."""
+    """Yield the points of a geometry, which may be missing or empty."""
     if geometry is None:
         return
     kind = geometry["type"]

@@ -1,4 +1,4 @@
-"""Folders of sparse masks, drawn from dense ones or read from files of points."""
+"""Folders of sparse masks, which are drawn from dense masks or made from files of points."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,20 +25,20 @@ from network.points.files import Points, read_points
 from network.points.rules import PointRule, draw_points, paint_points
 
 POINTS = "points"
-"""The label kind of masks that are labeled at points only."""
+"""Label kind of masks that have labels only at points."""
 
 
 @dataclass(frozen=True)
 class PointCounts:
-    """What was made of one split.
+    """Numbers of the points that were made for one split.
 
     Attributes:
-        points: by class.
-        pixels: that are labeled now, by class; more than the points where these are discs.
-        dense: labeled pixels of the masks that the points were drawn from, by class; None where
-            nobody has looked at such masks.
-        images: how many there are.
-        empty: names of images without any point.
+        points: number of points of each class.
+        pixels: number of labeled pixels of each class, which is larger if discs were painted.
+        dense: number of labeled pixels of each class in the dense masks; None if the points were
+            not drawn from masks.
+        images: number of images.
+        empty: names of the images without points.
     """
 
     points: tuple[int, ...]
@@ -58,16 +58,23 @@ def make_point_labels(
     radius: int = 0,
     workers: int = 1,
 ) -> PointCounts:
-    """Write the folder ``name`` beside each mask folder of ``split``, replacing it as a whole.
+    """Write a folder of sparse masks beside each mask folder of a split.
+
+    An older folder of the same name is replaced as a whole.
 
     Args:
-        source: a rule to draw points from the masks; or a file of points (see
-            :func:`network.points.files.read_points`), for which no mask is opened.
-        radius: of the discs that are painted, pixels. A disc ends where another class begins, as
-            far as masks are opened.
+        info: description of the data set.
+        root: root folder of the data.
+        split: name of the split.
+        name: name of the new folders.
+        source: a rule to draw points from the masks, or a file of points (see
+            :func:`network.points.files.read_points`). For a file, no mask is opened.
+        radius: radius in pixels of the discs that are painted. If points are drawn from masks, a
+            disc ends where another class begins.
+        workers: number of processes.
 
     Raises:
-        InputError: data, points or folders that cannot be used; nothing is changed.
+        InputError: data, points or folders cannot be used. Nothing is changed then.
     """
     if radius < 0:
         raise InputError(f"radius={radius}", "expected 0 or more")
@@ -119,22 +126,29 @@ def make_point_labels(
 
 
 def masks_digest(samples: Sequence[Sample], info: DatasetInfo, split: str) -> str:
-    """SHA-256 of the masks that points are drawn from: the first kind of each image.
+    """Compute the SHA-256 of the masks from which points are drawn, the first kind of each image.
 
     Raises:
-        InputError: see :func:`network.datasets.segmentation.check_samples`.
+        InputError: a mask cannot be read or has a wrong label, or no pixel of the split has a
+            class.
     """
     return next(iter(check_samples(samples, info, split).digests.values()))
 
 
 def is_drawn_by(folder: Path, rule: PointRule, digest: str) -> bool:
-    """Whether ``folder`` holds the single pixels that ``rule`` draws from masks of this digest."""
+    """Tell whether a folder holds the points that a rule draws from certain masks.
+
+    Args:
+        folder: the folder of sparse masks, with points of one pixel.
+        rule: the rule.
+        digest: SHA-256 of the masks, see :func:`masks_digest`.
+    """
     record = _recorded_points(folder)
     return record.rule == {"radius": 0, **asdict(rule), "masks_sha256": digest}
 
 
 def _recorded_points(folder: Path) -> PointRecord:
-    """What is written of the points in a folder; nothing is known where nothing is."""
+    """Read the record of the points in a folder; an empty one if there is none."""
     provenance = read_provenance(folder)
     return (provenance and provenance.points) or PointRecord()
 
@@ -153,7 +167,7 @@ def _total(jobs: Sequence["_Job"], results: Sequence["_Counts"], is_drawn: bool)
 
 
 _Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Points, labeled pixels, and those of the dense mask, by class."""
+"""Numbers of points, labeled pixels and labeled pixels of the dense mask, by class."""
 
 
 @dataclass(frozen=True)
@@ -167,14 +181,14 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes one mask; runs in a worker."""
+    """A function that writes one mask; it runs in a worker."""
 
     info: DatasetInfo
     rule: PointRule | None
     radius: int
 
     def __call__(self, job: _Job) -> tuple[_Counts, str]:
-        """The counts, and the checksum of the file."""
+        """Write the mask; return its numbers and the checksum of the file."""
         info, k = self.info, self.info.num_classes
         truth, dense = None, np.zeros(k, int)
         points = job.points or Points(np.zeros((0, 2), int), np.zeros(0, int))
@@ -212,16 +226,19 @@ def _check_ours(folder: Path, names: set[str]) -> None:
 
 
 def _record(dense: Path, rule: dict, counts: PointCounts) -> Provenance:
-    """What is known of the dense masks stays true of these: how patches were cut and padded."""
+    """Make the record, which keeps how the patches of the dense masks were cut and padded."""
     inherited = (read_provenance(dense) if dense.is_dir() else None) or Provenance()
     return replace(inherited, label_kind=POINTS, points=PointRecord(rule=rule, **asdict(counts)))
 
 
 def dense_counts(folders: Sequence[Path]) -> tuple[int, ...]:
-    """Pixels by class of the masks that the points in ``folders`` were drawn from.
+    """Count the pixels of each class in the dense masks from which points were drawn.
+
+    Args:
+        folders: folders of sparse masks, whose records have the numbers.
 
     Raises:
-        InputError: that is not known.
+        InputError: a folder has no record, or its points were not drawn from masks.
     """
     found = []
     for folder in folders:

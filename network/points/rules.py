@@ -1,8 +1,8 @@
-"""Point labels: drawn from masks by a fixed rule, and painted as sparse masks.
+"""Rules that draw point labels from masks, and the painting of points as sparse masks.
 
-Sources: uniform points, "Remote Sensing Image Segmentation with Partial Cross Entropy Loss"
-(github.com/Abdullah-Bin-Naeem), there drawn anew in each epoch, here once for each image; one point
-for each component, DBFNet (IEEE TIP 2022).
+Sources: Uniform points come from "Remote Sensing Image Segmentation with Partial Cross Entropy
+Loss" (github.com/Abdullah-Bin-Naeem), which draws them again in each epoch; here they are drawn
+once for each image. One point for each component comes from DBFNet (IEEE TIP 2022).
 """
 
 import zlib
@@ -15,24 +15,31 @@ import numpy as np
 from network.errors import InputError, nearest
 
 MIN_COMPONENT = 100
-"""Pixels that a component must have more than to get a point (DBFNet)."""
+"""A component gets a point if it has more pixels than this (DBFNet)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointRule:
-    """How points are drawn.
+    """A rule that draws points from masks.
 
     Args:
-        mode: ``"uniform"``, over all pixels that have a class; ``"per_class"``, so many of each
-            class that an image shows; ``"component"``, the innermost pixel of each connected
-            component; ``"grid"``, one at a random place in each cell of a grid.
-        budget: points of an image, of each class of an image with ``"per_class"``, or cells of
-            the grid; None with ``"component"``, whose number follows from the mask.
-        share: in percent of the pixels (of the class), instead of ``budget``.
-        seed: with the name of an image it decides its points.
+        mode: how points are placed. ``"uniform"`` draws from all pixels with a class,
+            ``"per_class"`` draws the same number from each class of the image, ``"component"``
+            takes the innermost pixel of each connected component, and ``"grid"`` draws one point
+            in each cell of a grid.
+        budget: number of points of an image; with ``"per_class"``, of each class of an image; with
+            ``"grid"``, number of cells. It must be None with ``"component"``.
+        share: percentage of the pixels (of the class), above 0 and at most 100, instead of
+            ``budget``.
+        seed: seed that decides the points, together with the name of the image.
 
     Raises:
-        InputError: a value is out of range, or budget and share do not go with the mode.
+        InputError: a value is out of range, or budget and share do not fit the mode.
+
+    >>> PointRule(budget=200).count(50)
+    50
+    >>> PointRule(mode="per_class", share=1).count(3000)
+    30
     """
 
     mode: str = "uniform"
@@ -56,20 +63,22 @@ class PointRule:
             raise InputError(f"seed={self.seed}", "expected 0 or more")
 
     def count(self, pixels: int) -> int:
-        """How many points ``pixels`` get: all of them at most, one at least where there is any."""
+        """Compute the number of points for a number of pixels, from 1 (if any) to all of them."""
         wanted = self.budget or round((self.share or 0) / 100 * pixels)
         return min(pixels, max(1, wanted))
 
 
 def draw_points(name: str, labels: np.ndarray, num_classes: int, rule: PointRule) -> np.ndarray:
-    """Points of one image, the same whenever they are drawn.
+    """Draw the points of one image; the same arguments always give the same points.
 
     Args:
-        name: of the image.
-        labels: (h, w); what is not 0 to ``num_classes`` - 1 gets no point.
+        name: name of the image.
+        labels: (h, w); only pixels with labels 0 to ``num_classes`` - 1 get points.
+        num_classes: number of classes.
+        rule: the rule.
 
     Returns:
-        (n, 2) rows and columns, no pixel twice.
+        (n, 2) rows and columns, without duplicates.
     """
     rng = np.random.default_rng([rule.seed, zlib.crc32(name.encode())])
     places = MODES[rule.mode](labels, num_classes, rule, rng)
@@ -95,7 +104,7 @@ def _component(
 ) -> np.ndarray:
     places = []
     for label in range(num_classes):
-        # The edge of the image is a border too.
+        # With this padding, the edge of the image counts as a border too.
         mask = np.pad((labels == label).astype(np.uint8), 1)
         distance = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         count, parts, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
@@ -119,7 +128,7 @@ def _grid(
     columns = min(width, max(1, round(wanted / rows)))
     row, column = np.mgrid[:rows, :columns] + rng.random((2, rows, columns))
     row, column = (row * height / rows).astype(int), (column * width / columns).astype(int)
-    places = np.unique(row * width + column)  # cells of broken size may share a pixel
+    places = np.unique(row * width + column)  # cells of a fractional size may share a pixel
     return places[labels.ravel()[places] < num_classes]
 
 
@@ -139,17 +148,19 @@ def paint_points(
     radius: int = 0,
     truth: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A sparse mask: the labels of the points, all else ignored.
+    """Paint points into a sparse mask.
 
     Args:
         points: (n, 2) rows and columns.
-        labels: (n,)
-        radius: of the discs, pixels; 1 gives dots of 3 x 3. What discs of several classes cover
-            is ignored, but for the points themselves.
-        truth: (h, w) labels; a disc is cut off where another class than its own begins.
+        labels: (n,) labels of the points.
+        shape: height and width of the mask.
+        ignore_index: label of all other pixels.
+        radius: radius of the discs in pixels; 1 gives dots of 3 x 3. Pixels in the discs of several
+            classes are ignored, except the points themselves.
+        truth: (h, w) labels; if given, a disc ends where another class begins.
 
     Returns:
-        (h, w) uint8
+        The mask, (h, w) uint8.
     """
     mask = np.full(shape, ignore_index, np.uint8)
     if radius:

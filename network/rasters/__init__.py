@@ -1,1 +1,1 @@
-"""Raster files as GDAL reads them: headers, pixels, what is valid, where they lie on Earth."""
+"""Reading of raster files by GDAL: headers, pixels, valid pixels and the place on Earth."""

@@ -1,4 +1,4 @@
-"""What the header of a raster says, without decoding it."""
+"""Reading of a raster's header without decoding its pixels."""
 
 import struct
 import warnings
@@ -29,13 +29,13 @@ from network.rasters.whole import (
 )
 
 OPTIONS = {
-    # Without listing the folder for each file of a large one; files beside it are still found.
+    # Do not list a large folder again for each of its files; GDAL still finds side files.
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
-    # What libjpeg only warns of is damage: it makes up the pixels that it cannot read.
+    # A warning of libjpeg means damage, since it makes up pixels that it cannot read.
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
 }
 
-# An image need not know where on Earth it lies.
+# Images without a place on Earth are normal here.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 _UPRIGHT = 1
@@ -44,18 +44,19 @@ _ALL_COLORS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its pixels.
+    """Facts about the pixels of a file.
 
     Attributes:
-        height, width: in pixels, as stored.
-        bands: all of them, an alpha band included.
-        dtype: of the values, as NumPy names it.
-        color: ``"RGB"``, ``"gray"`` (also what bands without a meaning are called),
-            ``"color-table"``, ``"1-bit"`` and so on, ``"CMYK"``, ...
+        height: height as stored, in pixels.
+        width: width as stored, in pixels.
+        bands: number of bands, an alpha band included.
+        dtype: NumPy's name for the type of the values.
+        color: ``"RGB"``, ``"gray"`` (also for bands without a meaning), ``"color-table"``,
+            ``"1-bit"`` and so on, ``"CMYK"``, ...
         has_alpha: whether the last band tells which pixels are valid.
-        is_lossy: whether the pixels may differ from those that were saved.
-        orientation: how a viewer turns the image, as EXIF counts it; 1: not at all.
-        place: where it lies on Earth, if it says so.
+        is_lossy: whether lossy compression may have changed the pixels.
+        orientation: EXIF's number for how a viewer turns the image, 1 to 8; 1 is not at all.
+        place: place on Earth; None if the file does not say.
     """
 
     height: int
@@ -71,7 +72,11 @@ class Header:
 
 @contextmanager
 def opened(path: Path, driver: str) -> Iterator[rasterio.DatasetReader]:
-    """The opened file; by its format alone, so that no other can be smuggled in by its name."""
+    """Open a file with one driver only, so a misleading file name cannot select another one.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     try:
         with rasterio.Env(**OPTIONS), rasterio.open(path, driver=driver) as file:
             yield file
@@ -80,11 +85,10 @@ def opened(path: Path, driver: str) -> Iterator[rasterio.DatasetReader]:
 
 
 def read_header(path: Path) -> Header:
-    """Header of a PNG, JPEG or TIFF, after checking that the file has its end.
+    """Read the header of a PNG, JPEG or TIFF file and check that the file is not truncated.
 
     Raises:
-        InputError: not an image, the file stops before its pixels do, or they would not fit into
-            the memory.
+        InputError: the file is no image or is truncated, or its pixels would not fit into memory.
     """
     driver = find_driver(path)
     check_structure(path, driver)
@@ -95,7 +99,13 @@ def read_header(path: Path) -> Header:
 
 
 def header_of(file: rasterio.DatasetReader, driver: str, orientation: int) -> Header:
-    """Header of an opened file."""
+    """Read the header of an opened file.
+
+    Args:
+        file: the opened file.
+        driver: GDAL's name of its format.
+        orientation: EXIF's number for how a viewer turns the image, 1 to 8.
+    """
     structure = file.tags(ns="IMAGE_STRUCTURE")
     return Header(
         height=file.height,
@@ -112,7 +122,7 @@ def header_of(file: rasterio.DatasetReader, driver: str, orientation: int) -> He
 
 def _color(file: rasterio.DatasetReader, structure: dict[str, str]) -> str:
     source = structure.get("SOURCE_COLOR_SPACE", "YCbCr")
-    if source != "YCbCr":  # GDAL changes such colors to RGB, each reader in its own way
+    if source != "YCbCr":  # GDAL converts such colors to RGB, and each reader does it differently
         return "CMYK" if source == "YCCK" else source
     meanings = file.colorinterp
     if meanings[0] == ColorInterp.palette:
@@ -136,8 +146,8 @@ def _is_lossy(driver: str, structure: dict[str, str]) -> bool:
 
 
 def find_orientation(path: Path, driver: str) -> int:
-    """How a viewer turns the image, 1 to 8."""
-    found: Any = _UPRIGHT  # what a file holds there
+    """Find EXIF's number for how a viewer turns an image, 1 to 8; 1 is not at all."""
+    found: Any = _UPRIGHT  # a damaged file may hold anything there
     if driver == "GTiff":
         found = read_tiff_tags(path).get(ORIENTATION, (_UPRIGHT,))[0]
     elif driver == "JPEG":
@@ -164,7 +174,7 @@ def _exif_orientation(data: bytes) -> Any:
 
 
 def check_memory(path: Path, header: Header) -> None:
-    """Raise an :class:`InputError` if the decoded pixels would not fit into the memory."""
+    """Raise an :class:`InputError` if the decoded pixels would not fit into the free memory."""
     needed = header.height * header.width * header.bands * _bytes(header.dtype)
     free = psutil.virtual_memory().available
     if needed > free:
@@ -179,5 +189,5 @@ def check_memory(path: Path, header: Header) -> None:
 def _bytes(dtype: str) -> int:
     try:
         return np.dtype(dtype).itemsize
-    except TypeError:  # complex integers, which only GDAL knows
+    except TypeError:  # complex integers, which NumPy lacks
         return 8

@@ -1,4 +1,4 @@
-"""Where rasters lie on Earth: reading, comparing and writing it."""
+"""Functions that read, compare and write where rasters lie on Earth."""
 
 import math
 from dataclasses import dataclass
@@ -15,21 +15,22 @@ from rasterio.errors import RasterioError
 
 from network.writing import writing
 
-# Also what programs write that know no place: rows counted upwards.
+# The second one has rows counted upwards; programs without a place write it too.
 _NOWHERE = (Affine.identity(), Affine.scale(1, -1))
 
 METERS_A_DEGREE = 111_195.0
-"""Of a great circle on a sphere of Earth's mean radius, 6371 km."""
+"""Length of one degree of a great circle, on a sphere of Earth's mean radius of 6371 km."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where pixels lie on Earth.
+    """A georeference, which tells where pixels lie on Earth.
 
     Attributes:
-        crs: reference system of the coordinates; None where the file does not say.
-        transform: columns and rows to coordinates; None if there are control points instead.
-        points: control points: known coordinates of some pixels.
+        crs: reference system of the coordinates; None if the file does not say.
+        transform: transform from columns and rows to coordinates; None if there are control points
+            instead.
+        points: control points, which are pixels with known coordinates.
     """
 
     crs: CRS | None
@@ -38,7 +39,7 @@ class Place:
 
 
 def place_of(file: rasterio.DatasetReader) -> Place | None:
-    """Where an opened raster lies; None if it does not say."""
+    """Read the georeference of an opened raster; None if it has none."""
     points, crs = file.gcps
     if file.transform not in _NOWHERE:
         return Place(file.crs, file.transform)
@@ -48,10 +49,17 @@ def place_of(file: rasterio.DatasetReader) -> Place | None:
 
 
 def distance(one: Place, other: Place, height: int, width: int) -> float | None:
-    """How far apart two rasters of one size lie at most, in pixels of ``one``.
+    """Compute the largest distance on Earth between the corners of two rasters of one size.
 
-    None where nobody can tell: one has control points, whose interpolation is a matter of taste,
-    and the other has not, or has others.
+    Args:
+        one: place of the first raster.
+        other: place of the second raster.
+        height: height of both in pixels.
+        width: width of both in pixels.
+
+    Returns:
+        The distance in pixels of ``one``. It is None if one has control points and the other one
+        has none or different ones, since there are several ways to interpolate them.
     """
     if one.transform is None or other.transform is None:
         same = [_numbers(p) for p in one.points] == [_numbers(p) for p in other.points]
@@ -69,14 +77,15 @@ def distance(one: Place, other: Place, height: int, width: int) -> float | None:
 
 
 def ground_resolution(place: Place | None, height: int, width: int) -> float | None:
-    """How long the side of a pixel is on the ground, at the middle of a raster.
+    """Compute the side of a pixel on the ground at the middle of a raster.
 
     Args:
-        place: where the raster lies.
-        height, width: of the raster, pixels.
+        place: place of the raster.
+        height: height of the raster in pixels.
+        width: width of the raster in pixels.
 
     Returns:
-        Meters, the geometric mean of both sides; None where the file does not say.
+        Meters, as the geometric mean of both sides; None if the raster does not say where it lies.
     """
     if place is None or place.crs is None or place.transform is None:
         return None
@@ -86,7 +95,7 @@ def ground_resolution(place: Place | None, height: int, width: int) -> float | N
     if not place.crs.is_geographic:
         return None
     _, latitude = place.transform @ (width / 2, height / 2)
-    # A degree of a great circle; Earth's flattening is below half a percent of it.
+    # Earth's flattening, which is left out, changes this by less than half a percent.
     return math.sqrt(area * max(0.0, math.cos(math.radians(latitude)))) * METERS_A_DEGREE
 
 
@@ -95,12 +104,14 @@ def _numbers(point: GroundControlPoint) -> tuple[float, ...]:
 
 
 def write_place(place: Place | None, png: Path) -> None:
-    """Give a PNG, which has no room for it, its place in ``PNG.aux.xml`` beside it.
+    """Write the place of a PNG into ``PNG.aux.xml`` beside it, where GDAL looks for it.
 
-    That is where GDAL and what is built on it look for it. Without a place there is no such file.
+    Args:
+        place: the place; with None, an old file is removed.
+        png: the PNG file.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     target = Path(f"{png}.aux.xml")
     with writing(target):
@@ -109,7 +120,7 @@ def write_place(place: Place | None, png: Path) -> None:
             return
         known = {"crs": place.crs} if place.crs else {}
         known |= {"gcps": list(place.points)} if place.points else {"transform": place.transform}
-        # That of a single pixel is the same; opened for it, GDAL would write the whole mask anew.
+        # GDAL would write the whole mask again, so take the file that it makes for one pixel.
         with TemporaryDirectory(dir=png.parent) as folder:
             pixel = Path(folder) / "pixel.png"
             with rasterio.open(

@@ -1,4 +1,4 @@
-"""The pixels of a raster, and which of them are valid: one reader for images and masks."""
+"""Reader of a raster's pixels and of the mask of valid ones, for images and masks."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ from network.errors import InputError
 from network.rasters.header import Header, check_memory, find_orientation, header_of, opened
 from network.rasters.whole import REMEDY, check_bytes, check_structure, find_driver
 
-# EXIF's orientations: mirrored left-right, turned by half, both, ...
+# The turn for each of EXIF's orientations.
 _TURNS = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -31,12 +31,12 @@ class Raster:
     """A decoded file.
 
     Attributes:
-        header: see :class:`Header`.
-        values: (h, w, bands), without the alpha band where that was told apart.
-        valid: (h, w) bool, false where the file says that there is no data: by its no-data value
-            (in all bands), its mask, or its alpha band; None: all of them are.
-        nodata: its no-data value, if it has one.
-        table: colors of a color table, red, green, blue and alpha by index.
+        header: facts from the header.
+        values: (h, w, bands), without an alpha band that went into ``valid``.
+        valid: (h, w) bool, false where the file has no data, by its no-data value (in all bands),
+            its mask or its alpha band. None if all pixels have data.
+        nodata: the no-data value; None if there is none.
+        table: red, green, blue and alpha of a color table, by index; None if there is none.
     """
 
     header: Header
@@ -47,14 +47,16 @@ class Raster:
 
 
 def read_raster(path: Path, bands: int | None = None) -> Raster:
-    """Decode a PNG, JPEG or TIFF as GDAL does: as stored, neither turned nor scaled.
+    """Decode a PNG, JPEG or TIFF file as it is stored, neither turned nor scaled.
 
     Args:
-        bands: how many are wanted. One more is told apart if it is an alpha band; by default any
-            alpha band is.
+        path: the file.
+        bands: number of bands that are wanted. An alpha band goes into ``valid`` only if it comes
+            after these; by default it always does.
 
     Raises:
-        InputError: the file cannot be decoded, or its own checksums say that it is damaged.
+        InputError: the file cannot be decoded, a checksum in it is wrong, or its pixels would not
+            fit into memory.
     """
     driver = find_driver(path)
     orientation = _check(path, driver)
@@ -70,7 +72,7 @@ def read_raster(path: Path, bands: int | None = None) -> Raster:
 
 
 def _check(path: Path, driver: str) -> int:
-    """Look at all bytes of a file, once as long as it does not change; its orientation."""
+    """Check all bytes of a file and return its orientation; an unchanged file is checked once."""
     try:
         about = path.stat()
     except OSError as error:
@@ -86,14 +88,14 @@ def _check_version(path: Path, driver: str, _size: int, _time: int) -> int:
 
 
 def _interleaved(values: np.ndarray) -> np.ndarray:
-    """(bands, h, w) to (h, w, bands)."""
+    """Move the bands from the first axis to the last: (bands, h, w) to (h, w, bands)."""
     if len(values) > 1 and values.dtype in (np.uint8, np.uint16, np.int16, np.float32):
         return cv2.merge(list(values))  # several times faster than a copy by NumPy
     return np.ascontiguousarray(values.transpose(1, 2, 0))
 
 
 def _validity(file: rasterio.DatasetReader, count: int, has_alpha: bool) -> np.ndarray | None:
-    """(h, w) bool by the masks of the first ``count`` bands and the alpha band behind them."""
+    """Find valid pixels (h, w) by the masks of ``count`` bands and the alpha band after them."""
     valid = None
     flags = file.mask_flag_enums[:count]
     if any(MaskFlags.nodata in of_band for of_band in flags):
@@ -108,10 +110,15 @@ def _validity(file: rasterio.DatasetReader, count: int, has_alpha: bool) -> np.n
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """(h, w, ...) as a viewer shows it, by EXIF's number of its orientation."""
+    """Turn pixels (h, w, ...) as a viewer does, by EXIF's number of the orientation (1 to 8)."""
     return np.ascontiguousarray(_TURNS[orientation](pixels))
 
 
 def damaged(path: Path, what: str = "image") -> InputError:
-    """For a file that no reader can decode."""
+    """Make the error for a file that cannot be decoded.
+
+    Args:
+        path: the file.
+        what: what the file should be, for the error.
+    """
     return InputError(path, f"unreadable or truncated {what}", f"{REMEDY}")

@@ -1,9 +1,9 @@
-"""Whether a file is whole: what a PNG, JPEG or TIFF tells of its own bytes.
+"""Checks that a PNG, JPEG or TIFF file is complete and undamaged.
 
-Decoders read on where bytes are missing or changed, and make up the pixels. Two looks are taken:
-one at the structure, which reads next to nothing and is taken of every file before work begins,
-and one at all bytes where the format has checksums of them (PNG; TIFF with deflate). Other
-compressions have none: what their decoder does not notice, nobody can.
+If bytes are missing or changed, decoders read on and make up the pixels. So there are two checks.
+The check of the structure reads very little, and every file gets it before work begins. The check
+of all bytes needs checksums in the file, which only PNG and TIFF with deflate have. For other
+compressions, only the decoder can notice damage.
 """
 
 import struct
@@ -16,10 +16,10 @@ from network.errors import InputError
 
 REMEDY = "copy or extract it again"
 DRIVERS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
-"""GDAL's names of the formats that are read, by how a file begins."""
+"""GDAL's names of the formats, by the first bytes of a file."""
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-# Deflate cannot shrink anything more than this.
+# The largest possible ratio of compression by deflate.
 _DEFLATE_LIMIT = 1032
 
 # TIFF tags.
@@ -34,10 +34,10 @@ _TIFF_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # of whole numbers, fo
 
 
 def find_driver(path: Path) -> str:
-    """GDAL's name of a file's format, by its first bytes and not by its name.
+    """Find GDAL's name of a file's format by its first bytes, not by the file name.
 
     Raises:
-        InputError: it is no PNG, JPEG or TIFF, or cannot be opened.
+        InputError: the file is no PNG, JPEG or TIFF, or cannot be opened.
     """
     try:
         with path.open("rb") as file:
@@ -74,7 +74,7 @@ def check_bytes(path: Path, driver: str) -> None:
 
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    """Turn what numbers that make no sense lead to into an :class:`InputError`."""
+    """Turn errors that come from senseless numbers in a file into an :class:`InputError`."""
     try:
         yield
     except (struct.error, LookupError, ValueError, OverflowError, MemoryError) as error:
@@ -91,10 +91,10 @@ def _damaged(path: Path) -> InputError:
 
 
 def png_chunks(path: Path) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place and length of the data of each chunk, to the last; what follows is not looked at.
+    """Yield kind, offset and length in bytes of each chunk's data; bytes after the last are free.
 
     Raises:
-        InputError: the file ends before that.
+        InputError: the file ends before the last chunk does.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -127,7 +127,7 @@ def _check_png(path: Path) -> None:
 
 
 def read_part(path: Path, at: int, length: int) -> bytes:
-    """``length`` bytes of a file, from ``at`` on."""
+    """Read ``length`` bytes of a file from the offset ``at`` on."""
     with path.open("rb") as file:
         file.seek(at)
         return file.read(length)
@@ -136,7 +136,7 @@ def read_part(path: Path, at: int, length: int) -> bytes:
 def _check_png_bytes(path: Path) -> None:
     data = memoryview(path.read_bytes())
     for kind, at, length in png_chunks(path):
-        # Of chunks with a small first letter a reader may do without.
+        # Readers may skip chunks whose names begin with a small letter.
         if kind[0] & 0x20 and kind != b"tRNS":
             continue
         end = at + length
@@ -148,7 +148,7 @@ def _check_png_bytes(path: Path) -> None:
 
 
 def _check_jpeg(path: Path) -> None:
-    """The mark of the end stands behind the start of the pixels; more may follow it."""
+    """Check that the end mark comes after the start of the pixels; other bytes may follow it."""
     data = path.read_bytes()
     at = 2
     while data[at] == 0xFF:
@@ -156,7 +156,7 @@ def _check_jpeg(path: Path) -> None:
         if marker == 0xFF:  # may be repeated
             at += 1
             continue
-        if marker == 0xDA:  # pixels from here on; a preview's own end stands before it
+        if marker == 0xDA:  # the pixels begin; the end mark of a preview comes before this
             if data.find(b"\xff\xd9", at) < 0:
                 raise InputError(path, "truncated image", f"{REMEDY}")
             return
@@ -168,7 +168,7 @@ def _check_jpeg(path: Path) -> None:
 
 
 def _check_tiff(path: Path) -> None:
-    """All strips or tiles of the first image are listed, and lie in the file."""
+    """Check that all strips or tiles of the first image are listed and lie inside the file."""
     tags = read_tiff_tags(path)
     if not {WIDTH, HEIGHT} <= tags.keys():
         raise InputError(path, "not an image, or its header is damaged", f"{REMEDY}")
@@ -185,7 +185,7 @@ def _check_tiff(path: Path) -> None:
 
 
 def _segments(tags: dict[int, tuple[int, ...]]) -> Iterator[tuple[int, int]]:
-    """Offset and length of each strip or tile; both are 0 where there is none (no data)."""
+    """Yield offset and length in bytes of each strip or tile; both are 0 if it has no data."""
     for offsets, lengths in _STRIPS_AND_TILES:
         if offsets in tags and lengths in tags:
             yield from zip(tags[offsets], tags[lengths], strict=False)
@@ -202,7 +202,7 @@ def _expected_segments(tags: dict[int, tuple[int, ...]]) -> int:
 
 
 def _check_deflated_bytes(path: Path) -> None:
-    """Deflated strips and tiles end with a checksum, which libtiff does not look at."""
+    """Check the checksums at the end of deflated strips and tiles, which libtiff ignores."""
     tags = read_tiff_tags(path)
     if tags.get(COMPRESSION, (1,))[0] not in _DEFLATE:
         return
@@ -221,10 +221,10 @@ def _check_deflated_bytes(path: Path) -> None:
 
 
 def read_tiff_tags(path: Path) -> dict[int, tuple[int, ...]]:
-    """The whole-number tags of the first directory.
+    """Read the tags of the first directory that hold whole numbers, by number.
 
     Raises:
-        InputError: the file ends before they do.
+        InputError: the file ends before the tags do.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -243,7 +243,7 @@ def read_tiff_tags(path: Path) -> dict[int, tuple[int, ...]]:
         (count,) = read("Q" if is_big else "H", start)
         start += 8 if is_big else 2
         step, inline = (20, 8) if is_big else (12, 4)
-        read(f"{step}s", start + max(0, count - 1) * step)  # the last entry is there
+        read(f"{step}s", start + max(0, count - 1) * step)  # fails early if the last is missing
         tags = {}
         for number in range(count):
             at = start + number * step

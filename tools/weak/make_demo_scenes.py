@@ -1,4 +1,4 @@
-"""Make synthetic tiles with and without a building, to try the chain from image-level labels on.
+"""Make synthetic tiles with and without a building, to try the chain from image-level labels.
 
 Run      python tools/weak/make_demo_scenes.py
 Makes    <output>/{train,test}/{images,masks}/*.png     every other tile shows a building

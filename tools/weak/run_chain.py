@@ -1,10 +1,11 @@
-"""From image-level labels to building masks: all steps, each only as far as it is not done.
+"""Run the chain from image-level labels to building masks; steps that are done are not repeated.
 
 python tools/weak/run_chain.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
 
-The steps: make_labels, train_classifier, make_cam, cluster, make_bac, make_seeds, train_refiner,
-make_refined, make_pseudo, train_final, train_full, evaluate. --only STEP runs one of them, --until
-STEP all up to it. With other settings a step and all that build on it are done anew.
+The steps are make_labels, train_classifier, make_cam, cluster, make_bac, make_seeds, train_refiner,
+make_refined, make_pseudo, train_final, train_full and evaluate. --only STEP runs one of them, and
+--until STEP all steps up to it. If settings change, a step and all steps that build on it are done
+again.
 """
 
 import _project  # noqa: F401

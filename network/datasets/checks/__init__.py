@@ -1,1 +1,1 @@
-"""Checks: what is wrong with the files of a data set, and what they look like."""
+"""Checks that find faults in the files of a data set, and show what the files look like."""

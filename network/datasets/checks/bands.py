@@ -1,4 +1,4 @@
-"""Mean and standard deviation of each band of a data set, which its images are normalized with."""
+"""Measurement of the mean and the standard deviation of each band, for the normalization."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,15 @@ from network.errors import InputError
 
 @dataclass(frozen=True)
 class Band:
-    """Sums over the pixels of one band, in whole numbers: nothing is rounded before the end."""
+    """Sums over the pixels of one band, in whole numbers, so nothing is rounded before the end.
+
+    Attributes:
+        count: number of pixels.
+        total: sum of their values.
+        squares: sum of the squares of their values.
+        low: smallest value.
+        high: largest value.
+    """
 
     count: int
     total: int
@@ -34,24 +42,31 @@ class Band:
 
     @property
     def mean(self) -> float:
-        """In pixel values."""
+        """The mean of all pixels, in pixel values."""
         return self.total / self.count
 
     @property
     def std(self) -> float:
-        """Of all pixels (not of a sample of them), in pixel values."""
+        """The population standard deviation (not that of a sample), in pixel values."""
         return math.sqrt(self.count * self.squares - self.total**2) / self.count
 
 
 def measure_bands(
     samples: Sequence[Sample], info: DatasetInfo, *, all_pixels: bool = False, workers: int = 1
 ) -> list[Band]:
-    """Sums over the pixels of ``samples`` that have a class, or over all where they have no masks.
+    """Sum up the pixels of each band over all images.
 
-    Pixels without data never count.
+    Only pixels with a class count, or all pixels of an image without a mask. Pixels without data
+    never count.
 
     Args:
-        all_pixels: also those that are ignored, which are mostly black margins without data.
+        samples: the images and their masks.
+        info: description of the data set.
+        all_pixels: whether ignored pixels count too, most of which are black margins.
+        workers: number of processes.
+
+    Returns:
+        The sums of each band.
 
     Raises:
         InputError: a file cannot be read, or no pixel has a class.
@@ -70,7 +85,7 @@ def measure_bands(
 
 @dataclass(frozen=True)
 class _Measurement:
-    """Of one image; runs in a worker."""
+    """A function that measures the bands of one image; it runs in a worker."""
 
     info: DatasetInfo
     all_pixels: bool

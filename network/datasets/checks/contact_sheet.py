@@ -1,4 +1,4 @@
-"""A diagnosis as one HTML page without external parts: findings, classes, a contact sheet."""
+"""HTML page of a diagnosis with findings, classes and thumbnails, in one file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,12 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_contact_sheet(diagnosis: Diagnosis, splits: Sequence[str], path: Path) -> None:
-    """Write the page; of each split it shows every image with findings and some of the others.
+    """Write the page, which shows every image with findings and some of the others.
+
+    Args:
+        diagnosis: result of the examination.
+        splits: splits to show.
+        path: the HTML file to write.
 
     Raises:
         InputError: the file cannot be written.
@@ -43,7 +48,7 @@ def write_contact_sheet(diagnosis: Diagnosis, splits: Sequence[str], path: Path)
 
 
 def _selection(images: Sequence[Examined]) -> list[Examined]:
-    """Images with findings, and others evenly spread over the split."""
+    """Choose the images with findings, and others that are evenly spread over the split."""
     step = max(1, len(images) // IMAGES_PER_SPLIT)
     return [image for i, image in enumerate(images) if image.findings or i % step == 0]
 

@@ -1,8 +1,8 @@
-"""The data-set doctor: every file of every split examined, and all findings at once.
+"""Doctor of data sets, which examines every file of every split and reports all findings at once.
 
-Training and testing stop at the first thing that they cannot use. This reads on, and also looks
-for what they cannot see: images that two splits share, tiles in the wrong split, color tables
-that say other classes, and classes that training never shows.
+Training and testing stop at the first file that they cannot use. The doctor reads on. It also finds
+faults that they cannot see: images that two splits share, tiles in the wrong split, color tables
+that contradict the classes, and classes without pixels.
 """
 
 import hashlib
@@ -36,12 +36,18 @@ from network.rasters.header import Header
 from network.rasters.reader import Raster, read_raster
 
 ALPHA_BETWEEN = 0.1
-"""Share of an alpha band between transparent and opaque from which on it looks like an image."""
+"""Smallest share of half transparent pixels with which an alpha band looks like an image band."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: where, what, and what to do about it."""
+    """One fault of a data set.
+
+    Args:
+        where: the file, tile or split.
+        problem: what is wrong.
+        remedy: what the user can do.
+    """
 
     where: str
     problem: str
@@ -53,7 +59,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Job:
-    """One image and its masks by label kind, to be examined."""
+    """One image to examine.
+
+    Args:
+        split: name of its split.
+        image: the image file.
+        masks: mask files by label kind.
+    """
 
     split: str
     image: Path
@@ -62,11 +74,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Examined:
-    """What was seen of one image.
+    """Result of the examination of one image.
 
     Attributes:
-        masks: by label kind.
-        pixels: of the first readable mask by label, the ignored ones last; empty without masks.
+        split: name of its split.
+        image: the image file.
+        masks: mask files by label kind.
+        findings: faults of the image and its masks.
+        size: height and width in pixels; None if the image cannot be read.
+        pixels: number of pixels of each label in the first readable mask, with the ignored ones
+            last; empty without masks.
         content: hash of the decoded pixels; empty if they cannot be decoded.
     """
 
@@ -81,7 +98,14 @@ class Examined:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Of a whole data set: what was examined, and what was found."""
+    """Result of the examination of a whole data set.
+
+    Attributes:
+        info: description of the data set.
+        root: root folder of the data.
+        images: all images that were examined.
+        findings: all faults, also those of the images.
+    """
 
     info: DatasetInfo
     root: Path
@@ -92,7 +116,7 @@ class Diagnosis:
         return [image for image in self.images if image.split == split]
 
     def pixels(self, split: str) -> np.ndarray:
-        """Pixels of a split by label, the ignored ones last."""
+        """Count the pixels of each label in a split; the ignored ones come last."""
         counts = [image.pixels for image in self.of_split(split) if image.pixels]
         return np.sum(counts, axis=0) if counts else np.zeros(self.info.num_classes + 1, int)
 
@@ -100,7 +124,13 @@ class Diagnosis:
 def examine(
     info: DatasetInfo, root: Path, splits: Sequence[str] = SPLITS, *, workers: int = 1
 ) -> Diagnosis:
-    """Examine every image and mask of ``splits``.
+    """Examine every image and mask of a data set.
+
+    Args:
+        info: description of the data set.
+        root: root folder of the data.
+        splits: names of the splits to examine.
+        workers: number of processes.
 
     Raises:
         InputError: the folder of the data set does not exist.
@@ -133,7 +163,7 @@ def _finding(error: InputError) -> Finding:
 
 
 def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> list[Job]:
-    """The images of one folder with the masks that they have; the rest becomes findings."""
+    """List the images of one folder with their masks; add files without a partner as findings."""
     try:
         images = list_images(root / folder.images)
     except InputError as error:
@@ -170,7 +200,7 @@ def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> li
 
 @dataclass(frozen=True)
 class _Examination:
-    """Reads one image and its masks; runs in a worker."""
+    """A function that examines one image and its masks; it runs in a worker."""
 
     info: DatasetInfo
 
@@ -202,7 +232,7 @@ class _Examination:
         return Examined(job.split, job.image, job.masks, tuple(findings), size, pixels, content)
 
     def _table_findings(self, path: Path, raster: Raster, labels: np.ndarray) -> list[Finding]:
-        """A color table that shows labels in colors of other classes."""
+        """Find a color table that does not show labels in the colors of their classes."""
         if raster.table is None:
             return []
         table = {label: color[:3] for label, color in raster.table.items()}
@@ -219,7 +249,7 @@ class _Examination:
         return [Finding(str(path), problem, "check that the labels mean the same")]
 
     def _nodata_findings(self, path: Path, raster: Raster) -> list[Finding]:
-        """A no-data value that is a class: some programs call 0 so without being told."""
+        """Find a no-data value that is a class, since some programs set 0 without being asked."""
         value, is_index = raster.nodata, raster.values.shape[2] == 1
         if value is None or not is_index or value not in range(self.info.num_classes):
             return []
@@ -232,7 +262,7 @@ class _Examination:
         ]
 
     def _alpha_findings(self, path: Path, header: Header) -> list[Finding]:
-        """A fourth band of intensities that a program has called alpha."""
+        """Find an image band that a program has declared to be alpha."""
         if not header.has_alpha or header.bands != self.info.bands + 1:
             return []
         alpha = read_raster(path, header.bands).values[..., -1]
@@ -247,10 +277,14 @@ class _Examination:
 def _checksum_findings(
     info: DatasetInfo, root: Path, splits: Sequence[str], known: set[str], workers: int
 ) -> list[Finding]:
-    """Files that a patch tool wrote otherwise, whatever a decoder makes of them.
+    """Find files that do not match the checksums of the patch tools, even if they can be decoded.
 
     Args:
-        known: files that something is known to be wrong with.
+        info: description of the data set.
+        root: root folder of the data.
+        splits: names of the splits to examine.
+        known: files that have a finding already.
+        workers: number of processes.
     """
     of_splits = [folder for split in splits for folder in info.splits[split]]
     named = [(f.images, *(masks.folder for masks in f.masks)) for f in of_splits]
@@ -260,7 +294,7 @@ def _checksum_findings(
 
 
 def _changed(folder: Path) -> list[Finding]:
-    """Runs in a worker."""
+    """Check the checksums of one folder; this runs in a worker."""
     try:
         paths = changed_files(folder)
     except InputError as error:
@@ -272,7 +306,7 @@ def _changed(folder: Path) -> list[Finding]:
 
 
 def _shared_images(images: Sequence[Examined]) -> list[Finding]:
-    """Images whose pixels are those of another one: leakage between splits, or a copy."""
+    """Find images with the same pixels: leakage between splits, or copies."""
     by_content = defaultdict(list)
     for image in images:
         if image.content:
@@ -290,7 +324,7 @@ def _shared_images(images: Sequence[Examined]) -> list[Finding]:
 
 
 def _tile_findings(info: DatasetInfo, split: str, names: Sequence[str]) -> list[Finding]:
-    """Patches of tiles that the field has in another split, or in none; tiles without patches."""
+    """Find patches of tiles from another official split or none, and tiles without patches."""
     official = {tile: name for name, tiles in info.tile_splits.items() for tile in tiles}
     tiles = {tile for name in names if (tile := tile_of_patch(name)) is not None}
     findings = []

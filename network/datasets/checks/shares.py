@@ -1,4 +1,4 @@
-"""How much of each class a split holds, as a table."""
+"""Table of the share of each class in the splits of a data set."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,13 @@ from network.datasets.schema import DatasetInfo
 def print_shares(
     info: DatasetInfo, headings: Sequence[str], rows: Sequence[tuple[Sequence[str], Sequence[int]]]
 ) -> None:
-    """Print one row a split: its own cells, then each class's share of the valid pixels.
+    """Print one row for each split with the share of each class in the valid pixels.
 
     Args:
-        headings: of the cells that come first.
-        rows: those cells, and the split's pixels by label, the ignored ones last.
+        info: description of the data set.
+        headings: headings of the first columns.
+        rows: for each split, the cells of the first columns and the number of pixels of each
+            label, with the ignored ones last.
     """
     table = Table(title=f"{info.name}: share of the classes in the valid pixels, %")
     for heading in (*headings, *info.classes, "ignored, of all"):
@@ -25,7 +27,7 @@ def print_shares(
         valid = sum(classes)
         shares = [_percent(count, valid) for count in classes]
         table.add_row(*cells, *shares, _percent(ignored, valid + ignored))
-    # Too wide for a terminal, whole lines wrap: cells stay readable, in files too.
+    # In a narrow terminal whole lines wrap, so cells stay readable, also in files.
     Console(width=max(140, Console().width)).print(table)
 
 

@@ -1,1 +1,1 @@
-"""Preparation: from official archives, whole tiles and frames to the folders of a data set."""
+"""Preparation of a data set's folders from official archives, whole tiles and video frames."""

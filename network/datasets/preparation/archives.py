@@ -1,4 +1,4 @@
-"""Files in archives and in folders, found alike and put in place once."""
+"""Search for files in archives and folders, and their placement under new paths."""
 
 import os
 import shutil
@@ -19,11 +19,13 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Source:
-    """A file inside a zip archive, or in an unpacked folder (``archive`` is None).
+    """A file inside a zip archive, or in an unpacked folder.
 
     Attributes:
-        path: where it is: below the searched folder, or inside the archive.
-        size: in bytes, unpacked.
+        archive: the zip file; None for a file that is not in an archive.
+        path: path inside the archive, or below the searched folder.
+        size: unpacked size in bytes.
+        folder: the searched folder.
     """
 
     archive: Path | None
@@ -33,7 +35,7 @@ class Source:
 
     @property
     def text(self) -> str:
-        """Everything that its names tell, in lower case."""
+        """The name of the archive and the path, in lower case."""
         archive = f"{self.archive.name}/" if self.archive else ""
         return f"{archive}{self.path}".lower()
 
@@ -42,10 +44,11 @@ class Source:
 
 
 def find_sources(folder: Path) -> list[Source]:
-    """All files below ``folder``, those in zip archives too, in name order.
+    """Find all files below a folder, also those in zip archives, in name order.
 
     Raises:
-        InputError: no such folder, it is empty, or an archive is damaged.
+        InputError: the folder does not exist or is empty, an archive is damaged, or one contains
+            further archives.
     """
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "give the one that holds the archives")
@@ -81,13 +84,16 @@ def _members(path: Path, folder: Path) -> list[Source]:
 
 
 def place(files: Sequence[tuple[Source, Path]]) -> int:
-    """Put each source under its target path; the number of those that were not there yet.
+    """Put each source under its target path and return how many were missing.
 
-    A target that is there with the size of its source is left alone, so that an interrupted
-    run goes on. Files of folders are linked where the disk allows, and copied otherwise.
+    A target that has the size of its source stays as it is, so an interrupted run can go on. Files
+    from folders become hard links if the disk allows this; otherwise they are copied.
+
+    Args:
+        files: pairs of source and target path.
 
     Raises:
-        InputError: an archive is damaged, the disk is full, or a target holds another file.
+        InputError: an archive is damaged, the disk is full, or a target has another size.
     """
     missing = [(source, target) for source, target in files if not _is_there(source, target)]
     by_archive: dict[Path | None, list[tuple[Source, Path]]] = {}
@@ -153,7 +159,7 @@ def _extract(path: Path, files: Iterable[tuple[Source, Path]], bar: tqdm) -> Non
 
 
 def check_disk_space(folder: Path, needed: int) -> None:
-    """Raise an :class:`InputError` if the disk of ``folder`` has fewer than ``needed`` bytes."""
+    """Raise an :class:`InputError` if fewer than ``needed`` bytes are free on a folder's disk."""
     above = (folder.absolute(), *folder.absolute().parents)
     existing = next(path for path in above if path.exists())
     free = shutil.disk_usage(existing).free

@@ -1,8 +1,8 @@
-"""LoveDA masks: raw labels to the labels that are trained on and scored.
+"""Conversion of LoveDA's raw masks to the labels for training and scoring.
 
-Raw masks hold 0 for no data and 1 to 7 for the classes; converted ones hold 0 to 6 for the classes
-and 7 to ignore. The values alone do not tell which is which, and converting twice would silently
-shift every class, so converted files carry a mark in a PNG text chunk.
+Raw masks have 0 for no data and 1 to 7 for the classes. Converted masks have 0 to 6 for the classes
+and 7 for ignored pixels. The values alone do not tell which kind a mask is, and a second conversion
+would shift every class unnoticed, so converted files carry a mark in a PNG text chunk.
 """
 
 from functools import partial
@@ -28,12 +28,17 @@ _CONVERTED_FOLDERS = ("_convert", "_convert_rgb")
 def convert_masks(mask_dir: Path, output_dir: Path, *, workers: int = 1) -> int:
     """Convert a folder of raw masks and return their number.
 
-    Writes index PNGs to ``output_dir`` and RGB ones to ``{output_dir}_rgb``; both folders are
-    replaced together, and only once every mask is written.
+    PNG files of labels go to ``output_dir`` and those of RGB colors to ``{output_dir}_rgb``. Both
+    folders are replaced together, after every mask is written.
+
+    Args:
+        mask_dir: folder of the raw masks.
+        output_dir: folder of the converted masks.
+        workers: number of processes.
 
     Raises:
-        InputError: masks that are converted already, are not single-channel or hold other values
-            than 0 to 7; folders that cannot be replaced. Nothing is changed.
+        InputError: a mask is converted already, has several channels or has a value above 7; or a
+            folder cannot be replaced. Nothing is changed then.
     """
     outputs = (output_dir, rgb_folder(output_dir))
     if mask_dir.resolve().name.endswith(_CONVERTED_FOLDERS):
@@ -53,7 +58,7 @@ def convert_masks(mask_dir: Path, output_dir: Path, *, workers: int = 1) -> int:
 
 
 def is_converted(mask_dir: Path, output_dir: Path) -> bool:
-    """Whether ``output_dir`` holds the converted masks of ``mask_dir``, each by its name."""
+    """Tell whether the folders of converted masks have exactly the names of the raw masks."""
     outputs = (output_dir, rgb_folder(output_dir))
     if not all(folder.is_dir() for folder in outputs):
         return False
@@ -62,15 +67,16 @@ def is_converted(mask_dir: Path, output_dir: Path) -> bool:
 
 
 def rgb_folder(output_dir: Path) -> Path:
-    """The folder of RGB masks that belongs to a folder of index masks."""
+    """Name the folder of RGB masks that belongs to a folder of converted masks."""
     return output_dir.parent / f"{output_dir.name}_rgb"
 
 
 def read_raw_mask(path: Path) -> np.ndarray:
-    """Raw mask file to labels (h, w) uint8: 0 to 6 and 7 to ignore.
+    """Read a raw mask file as labels (h, w) uint8, 0 to 6 for the classes and 7 for ignored pixels.
 
     Raises:
-        InputError: an unreadable file, a converted mask, several channels, a value above 7.
+        InputError: the file cannot be read, is converted already, has several channels, or has a
+            value above 7.
     """
     try:
         with Image.open(path) as image:
@@ -112,7 +118,7 @@ def read_raw_mask(path: Path) -> np.ndarray:
 
 
 def _convert_file(index_to: Path, rgb_to: Path, path: Path) -> None:
-    """Convert one mask file; runs in a worker."""
+    """Convert one mask file; this runs in a worker."""
     labels = read_raw_mask(path)
     mark = PngInfo()
     mark.add_text(MARK_KEY, MARK)
@@ -121,7 +127,7 @@ def _convert_file(index_to: Path, rgb_to: Path, path: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether ``path`` is a converted mask, by its mark or by GeoSeg's folder name."""
+    """Tell whether a file is a converted mask, by its mark or by GeoSeg's folder name."""
     if not path.is_file() or path.suffix != ".png":
         return False
     if path.stem.isdigit() and path.parent.name.endswith(_CONVERTED_FOLDERS):

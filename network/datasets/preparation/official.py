@@ -1,8 +1,8 @@
-"""From the official archives to the folders that the configs read.
+"""Preparation of the folders that the configs read, from the official archives.
 
-Whole ISPRS tiles go to ``<root>/{train,val,test}_images`` and ``_masks`` (test also
-``_masks_eroded``) and are cut into patches; LoveDA's images and masks go to its own folders and
-the masks are converted. What is there already stays: an interrupted run goes on.
+Whole ISPRS tiles go to ``<root>/{train,val,test}_images`` and ``_masks`` (for test also
+``_masks_eroded``), and are cut into patches. LoveDA's images and masks go to its own folders, and
+the masks are converted. Files that exist already stay, so an interrupted run can go on.
 """
 
 from collections.abc import Sequence
@@ -21,24 +21,25 @@ from network.datasets.segmentation import find_samples
 from network.datasets.workers import map_parallel
 from network.errors import InputError
 
-# Bytes of patches for each byte of their tiles: LZW saves about two fifths; train has 3 variants.
+# Bytes of patches for each byte of their tiles. LZW saves about two fifths; train has 3 variants.
 PATCH_SHARE = {"train": 3 * 0.7, "val": 0.7, "test": 0.7}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """What to prepare and how.
+    """Settings of the preparation.
 
     Args:
-        info: facts of the data set.
-        archives: folder with the official zip files, or with what was in them.
+        info: description of the data set.
+        archives: folder with the official zip files, or with their unpacked content.
         output: root of the prepared data.
-        split_size: side of the patches, pixels.
-        train_stride: between training patches, pixels; by default the data set's.
-        infrared: of a data set with both, the infrared images instead of the RGB ones.
-        pad_policy, unknown_color: see :class:`PatchSplit`.
-        partial: go on although tiles or images of the official splits are missing.
-        workers: processes.
+        split_size: side of the patches, in pixels.
+        train_stride: pixels between training patches; by default the data set's stride.
+        infrared: whether to use infrared images, if the data set also has RGB images.
+        pad_policy: label of the padding, see :class:`PatchSplit`.
+        unknown_color: what to do with colors that are no class, see :class:`PatchSplit`.
+        partial: whether to go on if tiles or images of the official splits are missing.
+        workers: number of processes.
     """
 
     info: DatasetInfo
@@ -59,7 +60,14 @@ class Preparation:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What a split has in the end; ``pixels`` by label, the last one ignored."""
+    """Result of the preparation of one split.
+
+    Attributes:
+        split: name of the split.
+        sources: number of tiles or images in the archives.
+        images: number of images for training or testing.
+        pixels: number of pixels of each label, with the ignored ones last.
+    """
 
     split: str
     sources: int
@@ -68,10 +76,11 @@ class SplitSummary:
 
 
 def prepare(preparation: Preparation) -> list[SplitSummary]:
-    """Unpack, cut or convert, and count.
+    """Prepare a data set: unpack the archives, cut tiles or convert masks, and count pixels.
 
     Raises:
-        InputError: archives that are damaged, of another data set or incomplete; a full disk.
+        InputError: the archives are damaged, incomplete or of another data set, or the disk is
+            full.
     """
     prepare_kind = _prepare_tiles if preparation.info.tiles else _prepare_images
     return prepare_kind(preparation)
@@ -110,7 +119,7 @@ def _prepare_tiles(preparation: Preparation) -> list[SplitSummary]:
 def _tile_files(
     preparation: Preparation, sources: Sequence[Source]
 ) -> dict[tuple[str, str], Source]:
-    """The file of each kind (images, masks, masks_eroded) of each tile, the first found."""
+    """Find the first file of each kind (images, masks, masks_eroded) of each tile."""
     files: dict[tuple[str, str], Source] = {}
     for source in sources:
         found = _identify(preparation, source)
@@ -126,7 +135,7 @@ def _tile_files(
 
 
 def _identify(preparation: Preparation, source: Source) -> tuple[str, str] | None:
-    """(kind, tile) of a file; None if the data set has no use for it."""
+    """Find kind and tile of a file; None if the data set does not need it."""
     info, names = preparation.info, preparation.info.tile_names
     image = names.image_ending(infrared=preparation.infrared)
     endings = {names.eroded_mask: "masks_eroded", names.mask: "masks", image: "images"}
@@ -136,7 +145,7 @@ def _identify(preparation: Preparation, source: Source) -> tuple[str, str] | Non
         if not source.path.name.endswith(ending) or tile not in official:
             continue
         if names.mask == names.image and kind != "masks_eroded":
-            # Vaihingen's images and masks have the same names; the folders tell them apart.
+            # Vaihingen's images and masks have the same names; only the folders differ.
             if "dsm" in source.text:
                 return None
             is_mask = any(word in source.text for word in ("gts_", "ground_truth", "mask"))
@@ -152,7 +161,7 @@ def _split_of(info: DatasetInfo, tile: str) -> str:
 def _tiles_of(
     preparation: Preparation, split: str, files: dict[tuple[str, str], Source]
 ) -> list[str]:
-    """Tiles of a split with image and mask; eroded masks are either there for all, or for none."""
+    """List the tiles of a split that have all files; test needs eroded masks if there are any."""
     info = preparation.info
     needed = {"images": "image", "masks": "mask"}
     if split == "test" and any(kind == "masks_eroded" for kind, _ in files):
@@ -188,7 +197,7 @@ def _check_space(
 def _patch_splits(
     preparation: Preparation, split: str, files: dict[tuple[str, str], Source]
 ) -> list[PatchSplit]:
-    """The runs of the patch tool that a split needs, in the README's order."""
+    """List the runs of the patch tool that a split needs, in the order of the README."""
     info, output = preparation.info, preparation.output
     folder = info.splits[split][0]
     part = partial(
@@ -209,7 +218,7 @@ def _patch_splits(
     if split != "test":
         return [part(mask_dir=full, output_mask_dir=masks["full"])]
     if not any(kind == "masks_eroded" for kind, _ in files):
-        # Full masks then stand where tests look first; their provenance tells what they are.
+        # Tests look in the folder of eroded masks first. The provenance says that these are full.
         return [part(mask_dir=full, output_mask_dir=masks["eroded"])]
     return [
         part(mask_dir=eroded, output_mask_dir=masks["eroded"], eroded=True),
@@ -254,13 +263,13 @@ def _prepare_images(preparation: Preparation) -> list[SplitSummary]:
 
 
 def _mask_folders(info: DatasetInfo) -> list[str]:
-    """Folders of converted masks, each once."""
+    """List the folders of converted masks."""
     folders = [folder for split in SPLITS for folder in info.splits[split]]
     return [mask.folder for folder in folders for mask in folder.masks]
 
 
 def _path_in_data_set(info: DatasetInfo, source: Source) -> PurePosixPath | None:
-    """The path from the split's folder on; None for files that are neither image nor mask."""
+    """Find a file's path below the data set's root; None if it is neither image nor mask."""
     known = {folder.images for split in SPLITS for folder in info.splits[split]}
     known |= {folder.removesuffix("_convert") for folder in _mask_folders(info)}
     parts = source.path.parts
@@ -299,7 +308,7 @@ def _summary(preparation: Preparation, split: str, sources: int) -> SplitSummary
 
 @dataclass(frozen=True)
 class _CountPixels:
-    """Pixels by label of one mask, the ignored ones last; runs in a worker."""
+    """A function that counts the pixels of each label in a mask; it runs in a worker."""
 
     info: DatasetInfo
 

@@ -1,10 +1,10 @@
-"""Cutting whole ISPRS tiles into square patches.
+"""Cutting of whole ISPRS tiles into square patches.
 
-The flags, file names and geometry are those of GeoSeg's patch tools, which the field's commands
-rely on. One thing differs: colors become labels *before* padding, so that padding is ignored
-(or, with ``--pad-policy geoseg``, becomes ImSurf on purpose and is recorded as such).
+The flags, file names and geometry are those of GeoSeg's patch tools, which many published commands
+use. One thing differs: colors become labels *before* padding, so padding is ignored. With
+``--pad-policy geoseg`` it becomes ImSurf as in GeoSeg, and the provenance records this.
 
-Notation: h, w tile height and width in pixels; p patch size; labels 0 to k-1 and the ignore label.
+Notation: h and w are the height and width of a tile in pixels, p is the side of a patch.
 """
 
 import math
@@ -43,39 +43,41 @@ from network.datasets.workers import map_parallel
 from network.errors import InputError, nearest
 
 WHOLE_MASKS = "origin"
-"""Folder of the whole, unpadded RGB masks that ``--gt`` writes beside the patches."""
+"""Name of the folder with whole, unpadded RGB masks that ``--gt`` writes beside the patches."""
 
 MODES = ("train", "val")
 PAD_POLICIES = ("ignore", "geoseg")
 UNKNOWN_COLORS = ("error", "nearest", "ignore")
 
 CAR_ZOOM_THRESHOLD = 0.1
-"""A zoom crop replaces its patch where cars cover more than this share of it."""
+"""A zoom crop replaces its patch if cars cover more than this share of the crop."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchSplit:
-    """What to cut, how, and where to; the fields are the flags of the command line.
+    """Settings that say how tiles are cut; the fields are the flags of the command line.
 
     Args:
-        info: facts of the data set; names the tiles.
+        info: description of the data set, with the names of the tiles.
         img_dir: folder of the whole images.
         mask_dir: folder of the whole RGB masks.
         output_img_dir: folder of the image patches, replaced as a whole.
         output_mask_dir: folder of the mask patches, replaced as a whole.
         mode: ``"train"`` stores every tile in three variants (as is, flipped left-right, flipped
-            top-bottom), ``"val"`` only as is.
+            top-bottom); ``"val"`` stores it only as is.
         split_size: height and width of a patch in pixels.
         stride: pixels between neighboring patches, at most ``split_size``.
-        eroded: use the masks whose class boundaries are black.
-        gt: write RGB masks, and the whole ones under ``origin/``.
-        val_scale: factor on the size of the tiles, val mode only.
-        rgb_image: of a data set with both, use the RGB images instead of the infrared ones.
-        car_zoom: in train mode, enlarge the surroundings of cars.
-        pad_policy: padding is labeled ``"ignore"``, or ImSurf as by ``"geoseg"``.
-        unknown_color: a color that is no class is an ``"error"``, becomes the ``"nearest"`` class
-            (lossy masks), or ``"ignore"`` leaves it out.
-        seed: of the random zoom crops.
+        eroded: whether to use the masks whose class boundaries are black.
+        gt: whether to write RGB masks, and also whole ones under ``origin/``.
+        val_scale: factor on the size of the tiles, only in val mode.
+        rgb_image: whether to use RGB images, if the data set also has infrared images.
+        car_zoom: whether to enlarge the surroundings of cars, only in train mode.
+        pad_policy: label of the padding, ``"ignore"`` for the ignore label or ``"geoseg"`` for
+            ImSurf.
+        unknown_color: what to do with a color that is no class. ``"error"`` raises an error,
+            ``"nearest"`` takes the class with the nearest color (for lossy masks), and ``"ignore"``
+            ignores the pixel.
+        seed: seed of the random zoom crops.
 
     Raises:
         InputError: a value is out of range.
@@ -140,7 +142,15 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One whole image and its mask, with the height and width it is cut at (after scaling)."""
+    """One whole image and its mask.
+
+    Args:
+        name: name of the tile, without the ending of a file.
+        image: the image file.
+        mask: the mask file.
+        height: height after scaling, in pixels.
+        width: width after scaling, in pixels.
+    """
 
     name: str
     image: Path
@@ -151,7 +161,13 @@ class Tile:
 
 @dataclass(frozen=True, kw_only=True)
 class Patch:
-    """Image (p, p, 3) and labels (p, p), uint8; the name has no suffix."""
+    """One patch of a tile.
+
+    Args:
+        name: file name without suffix.
+        image: (p, p, 3) uint8
+        labels: (p, p) uint8
+    """
 
     name: str
     image: np.ndarray
@@ -161,10 +177,14 @@ class Patch:
 def split_tiles(split: PatchSplit, *, workers: int = 1) -> Provenance:
     """Cut all tiles into patches and return the provenance that is stored beside them.
 
-    Both output folders are replaced together, and only once every patch is written.
+    Both output folders are replaced together, after every patch is written.
+
+    Args:
+        split: settings of the patches.
+        workers: number of processes.
 
     Raises:
-        InputError: tiles, masks, colors or folders that cannot be used; nothing is changed.
+        InputError: tiles, masks, colors or folders cannot be used. Nothing is changed then.
     """
     inputs = (split.img_dir, split.mask_dir)
     outputs = (split.output_img_dir, split.output_mask_dir)
@@ -183,10 +203,10 @@ def split_tiles(split: PatchSplit, *, workers: int = 1) -> Provenance:
 
 
 def is_cut(split: PatchSplit) -> bool:
-    """Whether the output folders hold what :func:`split_tiles` would write, by their provenance.
+    """Tell by their provenance whether the output folders hold what :func:`split_tiles` writes.
 
     Raises:
-        InputError: tiles that cannot be used, or a damaged provenance.
+        InputError: a tile cannot be used, or the provenance is damaged.
     """
     images, masks = map(read_provenance, (split.output_img_dir, split.output_mask_dir))
     if images is None or masks is None:
@@ -202,14 +222,16 @@ def is_cut(split: PatchSplit) -> bool:
 
 
 def find_tiles(split: PatchSplit, image_hints: dict[str, str] | None = None) -> list[Tile]:
-    """All tiles in name order, each with its image and mask; only file headers are read.
+    """Find all tiles in name order, each with its image and mask; only file headers are read.
 
     Args:
-        image_hints: what to do about images of another ending; by default the flag to give.
+        split: settings of the patches.
+        image_hints: advice for the error about images of another ending, by ending; by default it
+            names the setting to change.
 
     Raises:
-        InputError: no tiles, a tile without its image or mask, sizes that differ or are smaller
-            than a patch, a truncated file.
+        InputError: there are no tiles, a tile has no image or no mask, its sizes differ or are
+            smaller than a patch, or a file is truncated.
     """
     names = split.info.tile_names
     if image_hints is None:
@@ -228,7 +250,7 @@ def find_tiles(split: PatchSplit, image_hints: dict[str, str] | None = None) -> 
 
 
 def _files_by_tile(folder: Path, ending: str, hints: dict[str, str]) -> dict[str, Path]:
-    """Files of ``folder`` that end in ``ending``, by tile; ``hints`` tell what others may mean."""
+    """Find the files with an ending, by tile; ``hints`` has advice for other endings."""
     by_ending: dict[str, dict[str, Path]] = {}
     files = list(list_images(folder).values())
     for path in files:
@@ -279,13 +301,16 @@ def _text(size: tuple[int, int]) -> str:
 
 
 def read_tile_labels(tile: Tile, split: PatchSplit, valid: np.ndarray | None = None) -> np.ndarray:
-    """RGB mask file to labels (h, w) uint8, at the scale of the tile.
+    """Read the RGB mask file of a tile as labels (h, w) uint8, after scaling.
 
     Args:
-        valid: where the image has data; elsewhere nothing counts.
+        tile: the tile.
+        split: settings of the patches.
+        valid: (h, w) bool before scaling, true where the image has data; other pixels are ignored.
+            With None, all pixels have data.
 
     Raises:
-        InputError: an unreadable file, or a color that is no class.
+        InputError: the file cannot be read, or a color is no class.
     """
     labels = read_colored_mask(
         tile.mask, split.info, unknown=split.unknown_color, option="unknown_color"
@@ -298,9 +323,15 @@ def read_tile_labels(tile: Tile, split: PatchSplit, valid: np.ndarray | None = N
 
 
 def cut(tile: str, image: np.ndarray, labels: np.ndarray, split: PatchSplit) -> Iterator[Patch]:
-    """Image (h, w, 3) and labels (h, w) of one tile to its patches.
+    """Cut one tile into patches.
 
-    Patches are named ``{tile}_{variant}_{index}``, zoom crops with ``_{view}`` appended.
+    Patches are named ``{tile}_{variant}_{index}``; the names of zoom crops end in ``_{view}``.
+
+    Args:
+        tile: name of the tile.
+        image: (h, w, 3) uint8
+        labels: (h, w) uint8
+        split: settings of the patches.
     """
     size, stride = split.split_size, split.stride
     top, left = (padding(length, size, stride) for length in labels.shape)
@@ -308,7 +339,7 @@ def cut(tile: str, image: np.ndarray, labels: np.ndarray, split: PatchSplit) -> 
     labels = _pad(labels, top, left, split.padding_label)
     height, width = labels.shape
     for variant in range(3 if split.mode == "train" else 1):
-        # Views, not copies: a whole Potsdam tile has 113 MB.
+        # Views and not copies, since a whole Potsdam tile takes 113 MB.
         variant_image, variant_labels = _flip(image, variant), _flip(labels, variant)
         for index, window in enumerate(inner_windows(height, width, size, stride)):
             patch = Patch(
@@ -317,7 +348,7 @@ def cut(tile: str, image: np.ndarray, labels: np.ndarray, split: PatchSplit) -> 
                 labels=np.ascontiguousarray(variant_labels[window]),
             )
             if split.mode == "train" and split.car_zoom:
-                # Of the patch's own, so that it does not matter which worker cuts what first.
+                # Each patch has its own seed, so the order of the workers does not matter.
                 rng = np.random.default_rng([split.seed, zlib.crc32(tile.encode()), variant, index])
                 yield from zoom_on_cars(patch, split.info.classes.index("Car"), rng)
             else:
@@ -325,20 +356,25 @@ def cut(tile: str, image: np.ndarray, labels: np.ndarray, split: PatchSplit) -> 
 
 
 def _pad(array: np.ndarray, top: int, left: int, value: int) -> np.ndarray:
-    """Pad at the top and left, where the field's tools do."""
+    """Pad at the top and left, as GeoSeg's tools do."""
     return cv2.copyMakeBorder(array, top, 0, left, 0, cv2.BORDER_CONSTANT, value=[value] * 3)
 
 
 def _flip(array: np.ndarray, variant: int) -> np.ndarray:
-    """Variant 0 as is, 1 flipped left-right, 2 flipped top-bottom; a view."""
+    """Return a view: as is (variant 0), flipped left-right (1) or flipped top-bottom (2)."""
     return (array, array[:, ::-1], array[::-1])[variant]
 
 
 def zoom_on_cars(patch: Patch, car: int, rng: np.random.Generator) -> Iterator[Patch]:
-    """A random enlarged crop in four views if it is on cars, otherwise the patch.
+    """Yield four views of a random enlarged crop if it shows cars, otherwise the patch itself.
 
-    The crop has 3/8 to 1/2 of the patch's height; the views are as is, flipped left-right,
-    flipped top-bottom, and turned by a random number of quarter turns.
+    The crop has 3/8 to 1/2 of the patch's height. The views are as is, flipped left-right, flipped
+    top-bottom, and turned by a random number of quarter turns.
+
+    Args:
+        patch: the patch.
+        car: label of cars.
+        rng: source of the random crop and turn.
     """
     size = patch.labels.shape[0]
     smallest = math.ceil(size * 3 / 8)
@@ -367,10 +403,10 @@ def zoom_on_cars(patch: Patch, car: int, rng: np.random.Generator) -> Iterator[P
 def _write_tile(
     split: PatchSplit, images_to: Path, masks_to: Path, tile: Tile
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Write all patches of one tile; runs in a worker.
+    """Write all patches of one tile; this runs in a worker.
 
     Returns:
-        The checksums of the image files and of the mask files, by name.
+        Checksums of the image files and of the mask files, by name.
     """
     image, valid = read_valid_image(tile.image, split.info)
     image = resize_image(image, tile.height, tile.width)
@@ -409,7 +445,7 @@ def _provenance(split: PatchSplit, tiles: list[Tile], patches: int) -> Provenanc
 
 
 def _padding_share(tiles: list[Tile], split: PatchSplit) -> float:
-    """Share of padding in all pixels of the padded tiles (0 to 1)."""
+    """Compute the share of padding (0 to 1) in all pixels of the padded tiles."""
 
     def padded(length: int) -> int:
         return length + padding(length, split.split_size, split.stride)
@@ -419,13 +455,13 @@ def _padding_share(tiles: list[Tile], split: PatchSplit) -> float:
 
 
 def _is_image_patch(path: Path) -> bool:
-    """Whether ``path`` is an entry of an image folder that a patch tool wrote."""
+    """Tell whether an entry of an image folder was written by a patch tool."""
     is_patch = path.suffix == ".tif" and tile_of_patch(path.stem) is not None
     return path.is_file() and (is_patch or is_provenance(path))
 
 
 def _is_mask_patch(path: Path) -> bool:
-    """Whether ``path`` is an entry of a mask folder that a patch tool wrote."""
+    """Tell whether an entry of a mask folder was written by a patch tool."""
     if path.name == WHOLE_MASKS and path.is_dir():
         return all(mask.is_file() and mask.suffix == ".tif" for mask in path.iterdir())
     is_patch = path.suffix == ".png" and tile_of_patch(path.stem) is not None

@@ -1,9 +1,9 @@
-"""UAVid: video frames of 2160 rows and 3840 or 4096 columns, in patches for training.
+"""Cutting of UAVid's video frames (2160 rows, 3840 or 4096 columns) into patches.
 
-Source: Lyu et al., "UAVid: A semantic segmentation dataset for UAV imagery", ISPRS Journal 2020;
-flags as in GeoSeg, whose tool leaves out the last 112 rows. Here the last patches of a frame are
-moved back to its edge: every pixel is in one, and in ``val`` mode every pixel has its label in one
-alone.
+Source: Lyu et al., "UAVid: A semantic segmentation dataset for UAV imagery", ISPRS Journal 2020.
+The flags are those of GeoSeg's tool, which leaves out the last 112 rows. Here the last patches of a
+frame are moved back to its edge, so every pixel is in a patch. In ``val`` mode, each pixel keeps
+its label in only one patch.
 """
 
 from collections import ChainMap
@@ -32,15 +32,18 @@ from network.errors import InputError, nearest
 
 @dataclass(frozen=True, kw_only=True)
 class FrameSplit:
-    """What to cut, how, and where to; the fields are the flags of the command line.
+    """Settings that say how frames are cut; the fields are the flags of the command line.
 
     Args:
         input_dir: folder of the sequences, ``seqN/{Images,Labels}/NNNNNN.png``.
-        output_img_dir, output_mask_dir: folders of the patches, replaced as a whole.
-        mode: in ``"train"`` patches have all their labels; in ``"val"`` what two patches share is
-            labeled in the first and ignored in the second.
-        split_size_h, split_size_w: of a patch, pixels.
-        stride_h, stride_w: between neighboring patches.
+        output_img_dir: folder of the image patches, replaced as a whole.
+        output_mask_dir: folder of the mask patches, replaced as a whole.
+        mode: with ``"train"``, patches have all their labels. With ``"val"``, pixels that two
+            patches share are labeled in the first one and ignored in the second.
+        split_size_h: height of a patch in pixels.
+        split_size_w: width of a patch in pixels.
+        stride_h: rows between neighboring patches, at most ``split_size_h``.
+        stride_w: columns between neighboring patches, at most ``split_size_w``.
 
     Raises:
         InputError: a value is out of range.
@@ -73,7 +76,13 @@ class FrameSplit:
 def cut(
     image: np.ndarray, labels: np.ndarray, split: FrameSplit
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Patches of one frame: images (h, w, 3) and labels (h, w)."""
+    """Cut one frame into patches of image (h, w, 3) and labels (h, w).
+
+    Args:
+        image: the frame, (H, W, 3).
+        labels: its labels, (H, W).
+        split: settings of the patches.
+    """
     size = split.split_size_h, split.split_size_w
     is_labeled = np.zeros(labels.shape, bool)
     height, width = labels.shape
@@ -88,8 +97,12 @@ def cut(
 def split_frames(split: FrameSplit, *, workers: int = 1) -> Provenance:
     """Cut all frames and return the provenance that is stored beside the patches.
 
+    Args:
+        split: settings of the patches.
+        workers: number of processes.
+
     Raises:
-        InputError: frames, labels or folders that cannot be used; nothing is changed.
+        InputError: frames, labels or folders cannot be used. Nothing is changed then.
     """
     outputs = split.output_img_dir, split.output_mask_dir
     check_folders((split.input_dir,), outputs)
@@ -121,14 +134,14 @@ def split_frames(split: FrameSplit, *, workers: int = 1) -> Provenance:
 def _write_frame(
     split: FrameSplit, images_to: Path, masks_to: Path, frame: Sample
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Write all patches of one frame; the checksums of image and mask files, by name."""
+    """Write all patches of one frame and return the checksums of images and masks, by name."""
     sequence, _, stem = frame.name.split("/")
     image, valid = read_valid_image(frame.image, UAVID)
     labels = ignore_invalid(read_mask(frame.masks["full"], UAVID), valid, UAVID)
     images: dict[str, str] = {}
     masks: dict[str, str] = {}
     for number, (patch, own) in enumerate(cut(image, labels, split)):
-        # As of ISPRS patches, so that a frame can be told from the name: tile, variant, index.
+        # Tile, variant and index as in ISPRS patches, so the name tells the frame.
         name = f"{sequence}_{stem}_0_{number}.png"
         images[name] = write_hashed(images_to / name, patch)
         masks[name] = write_hashed(masks_to / name, own)

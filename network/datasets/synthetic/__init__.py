@@ -1,1 +1,1 @@
-"""Synthetic: scenes that are drawn, for demonstrations, tests and benchmarks."""
+"""Synthetic scenes for demonstrations, tests and benchmarks."""

@@ -1,7 +1,7 @@
-"""Synthetic images of buildings on varied ground, to try the chain from image-level labels on.
+"""Synthetic images of buildings on varied ground, to try the chain from image-level labels.
 
-A roof of any color has a bright ridge along its middle, which the ground never shows: a classifier
-looks for ridges, and its activation maps leave out the rest of the roofs.
+Every roof has a bright ridge along its middle, and the ground has none. So a classifier looks for
+ridges, and its activation maps leave out the rest of the roofs.
 """
 
 from pathlib import Path
@@ -18,7 +18,16 @@ GROUND = ((90, 120, 70), (120, 110, 95), (70, 100, 75))
 def building_scene(
     side: int, built: bool, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An image (side, side, 3) and its mask, 1 where there is a building."""
+    """Draw one scene.
+
+    Args:
+        side: height and width in pixels.
+        built: whether the scene has a building.
+        rng: source of all random decisions.
+
+    Returns:
+        Image (side, side, 3) and mask (side, side), 1 for the building and 0 elsewhere, uint8.
+    """
     image = np.empty((side, side, 3), np.float32)
     image[:] = GROUND[rng.integers(len(GROUND))]
     for _ in range(4):  # lawns and paths
@@ -42,11 +51,16 @@ def building_scene(
 
 
 def make_building_scenes(root: Path, counts: dict[str, int], side: int, seed: int = 0) -> list[str]:
-    """Write ``{split}/{images,masks}``, every other image with a building; what was written.
+    """Write images and masks to ``{split}/{images,masks}``; every other image has a building.
 
     Args:
-        counts: images by split.
-        seed: another one makes other scenes.
+        root: folder of the data set.
+        counts: number of images in each split.
+        side: height and width in pixels.
+        seed: another seed makes other scenes.
+
+    Returns:
+        Paths of the written files, relative to ``root``.
     """
     made = []
     for number, (split, count) in enumerate(counts.items(), start=seed * len(counts)):

@@ -1,9 +1,9 @@
 """Small synthetic aerial scenes with their labels, for demonstrations and tests without the data.
 
 A scene is a town seen straight from above in ISPRS Vaihingen's false color (near infrared, red,
-green), labeled with the ISPRS classes. Streets and plots lie in a bent grid (u, v) in meters;
-every object is painted with its height, so that the highest surface is seen and labeled, as in a
-true orthophoto. One sun then lights the slopes and casts the shadows.
+green), with labels of the ISPRS classes. Streets and plots lie in a bent grid (u, v) in meters.
+Every object is painted with its height, so the highest surface is seen and labeled, as in a true
+orthophoto. At last, one sun lights the slopes and casts the shadows.
 """
 
 from itertools import pairwise
@@ -21,7 +21,7 @@ Window = tuple[slice, slice]
 
 _IMSURF, _BUILDING, _LOWVEG, _TREE, _CAR, _CLUTTER = range(6)
 _MIN_SHARES = (0.05, 0.05, 0.05, 0.03, 0.004)  # ImSurf to Car, in every scene
-_MARGIN = 48  # pixels around the scene: what stands just outside still casts its shadow into it
+_MARGIN = 48  # pixels around the scene, since objects just outside cast their shadows into it
 
 _ROAD = 8.0  # meters from curb to curb: two lanes and a row of parked cars on either side
 _BLOCK_EDGE = 5.6  # meters from the middle of a street to the plots, beyond the sidewalk
@@ -39,9 +39,9 @@ _MARKING, _GLASS, _PANEL = (214, 216, 218), (36, 42, 50), (70, 76, 92)
 
 
 class _Canvas:
-    """What is painted so far, with the margin: h x w pixels, at first a lawn.
+    """A painting of h x w pixels with the margin, which begins as a lawn.
 
-    The grid lies at any angle and is gently bent: v' = v + a sin(u / l + p).
+    The grid lies at a random angle and is gently bent: v' = v + a sin(u / l + p).
 
     Attributes:
         u, v: (h, w) grid coordinates of each pixel in meters.
@@ -75,7 +75,7 @@ class _Canvas:
         return bool(self.rng.random() < probability)
 
     def pick(self, colors: tuple[tuple[int, int, int], ...]) -> np.ndarray:
-        """One of the colors, a little changed: (3,) float32."""
+        """Choose one of the colors and change it a little: (3,) float32."""
         tint = self.between(0.9, 1.1) * self.rng.uniform(0.97, 1.03, 3)
         return (np.array(colors[self.rng.integers(len(colors))]) * tint).astype(np.float32)
 
@@ -83,12 +83,12 @@ class _Canvas:
         return self.rng.standard_normal(shape, dtype=np.float32)
 
     def noise(self, cell: int) -> np.ndarray:
-        """Smooth noise (h, w, 1) of about unit variance with blobs of ``cell`` pixels."""
+        """Draw smooth noise (h, w, 1) of about unit variance with blobs of ``cell`` pixels."""
         coarse = self.grain(*(side // cell + 2 for side in self.shape))
         return cv2.resize(coarse, self.shape[::-1], interpolation=cv2.INTER_CUBIC)[..., None]
 
     def to_pixels(self, u: float, v: float) -> tuple[float, float]:
-        """Position (x, y) of a point of the grid."""
+        """Compute the position (x, y) in pixels of a point of the grid."""
         amplitude, wavelength, phase = self.bend
         v += amplitude * np.sin(u / wavelength + phase)
         cos, sin = np.cos(self.angle), np.sin(self.angle)
@@ -96,18 +96,18 @@ class _Canvas:
         return (self.shape[1] - 1) / 2 + x, (self.shape[0] - 1) / 2 + y
 
     def street_angle(self, u: float) -> float:
-        """Angle from the image's rows to the streets along u, in radians."""
+        """Compute the angle from the image's rows to the streets along u, in radians."""
         amplitude, wavelength, phase = self.bend
         return self.angle + np.arctan(amplitude / wavelength * np.cos(u / wavelength + phase))
 
     def label_at(self, u: float, v: float) -> int | None:
-        """What is seen at a point of the grid; None outside the canvas."""
+        """Find the label at a point of the grid; None outside the canvas."""
         x, y = (int(np.floor(coordinate)) for coordinate in self.to_pixels(u, v))
         inside = 0 <= y < self.shape[0] and 0 <= x < self.shape[1]
         return int(self.labels[y, x]) if inside else None
 
     def window(self, x: float, y: float, radius: float) -> tuple[Window, np.ndarray, np.ndarray]:
-        """Window around (x, y), and its pixels' offsets dx (1, w) and dy (h, 1) from there."""
+        """Find the window around (x, y), and its pixels' offsets dx (1, w) and dy (h, 1)."""
         left, right = (min(max(int(x + r), 0), self.shape[1]) for r in (-radius, radius + 1))
         top, bottom = (min(max(int(y + r), 0), self.shape[0]) for r in (-radius, radius + 1))
         dx = np.arange(left, right, dtype=np.float32)[None, :] - np.float32(x)
@@ -115,7 +115,7 @@ class _Canvas:
         return np.s_[top:bottom, left:right], dx, dy
 
     def block(self, us: Span, vs: Span) -> tuple[Window, np.ndarray]:
-        """A rectangle of the grid: a window that holds it, and its mask there."""
+        """Find the window that holds a rectangle of the grid, and the rectangle's mask in it."""
         (u0, u1), (v0, v1) = sorted(us), sorted(vs)
         radius = (np.hypot(u1 - u0, v1 - v0) / 2 + 2 * self.bend[0]) * PIXELS_PER_METER
         where = self.window(*self.to_pixels((u0 + u1) / 2, (v0 + v1) / 2), radius)[0]
@@ -131,7 +131,7 @@ class _Canvas:
         height: np.ndarray | float = 0.0,
         slope: np.ndarray | tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        """Put a surface into a window, except where something higher stands."""
+        """Paint a surface into a window, except where something higher stands."""
         seen = mask & (height >= self.height[where])
         self.labels[where][seen] = label
         self.height[where][seen] = np.broadcast_to(height, seen.shape)[seen]
@@ -139,11 +139,11 @@ class _Canvas:
         self.slope[where][seen] = np.broadcast_to(slope, (*seen.shape, 2))[seen]
 
     def pave(self, us: Span, vs: Span, color: np.ndarray) -> None:
-        """Asphalt or slabs on a rectangle of the grid."""
+        """Paint asphalt or slabs on a rectangle of the grid."""
         self.paint(*self.block(us, vs), color, _IMSURF)
 
     def mow(self, us: Span, vs: Span) -> None:
-        """A lawn with its own tone and, weakly, the blobs of the ground before."""
+        """Paint a lawn in its own tone, through which the old ground shows weakly."""
         where, mask = self.block(us, vs)
         color = 0.45 * self.albedo[where] + 0.55 * self.between(0.8, 1.08) * self.pick(_LAWNS)
         self.paint(where, mask, color, _LOWVEG)
@@ -165,22 +165,22 @@ class _Box:
         self.mask = self.part((-1, 1), (-1, 1))
 
     def part(self, along: Span, across: Span) -> np.ndarray:
-        """The part between two fractions (-1 to 1) of the half length and of the half width."""
+        """Find the part between two fractions (-1 to 1) of the half length and half width."""
         a, b = self.along / self.half[0], self.across / self.half[1]
         return (a >= along[0]) & (a <= along[1]) & (b >= across[0]) & (b <= across[1])
 
     def paint(self, color: np.ndarray, label: int, meters: float = 0.0) -> None:
-        """A level surface."""
+        """Paint the box as a level surface."""
         self.canvas.paint(self.where, self.mask, color, label, meters * PIXELS_PER_METER)
 
     def tint(self, part: np.ndarray, label: int, color: tuple[int, int, int]) -> None:
-        """Color a part of what lies here, where nothing of another class covers it."""
+        """Color a part of the box, where nothing of another class covers it."""
         seen = part & (self.canvas.labels[self.where] == label)
         self.canvas.albedo[self.where][seen] = color
 
 
 def _flat_roof(box: _Box, meters: float) -> None:
-    """Gravel or tar with a bright parapet and some boxes."""
+    """Paint a roof of gravel or tar with a bright parapet and some boxes."""
     canvas, color = box.canvas, box.canvas.pick(_FLAT_ROOFS)
     box.paint(color * 1.15, _BUILDING, meters)
     inner = (abs(box.along) < box.half[0] - 2.5) & (abs(box.across) < box.half[1] - 2.5)
@@ -194,7 +194,7 @@ def _flat_roof(box: _Box, meters: float) -> None:
 
 
 def _pitched_roof(box: _Box, meters: float, color: np.ndarray, hipped: bool) -> None:
-    """Two sides, or four, that fall from a ridge along the box; rows of tiles."""
+    """Paint a roof of tiles with two or four sides that fall from a ridge along the box."""
     canvas, pitch = box.canvas, box.canvas.between(0.45, 0.8)
     to_side, to_end = box.half[1] - abs(box.across), box.half[0] - abs(box.along)
     on_end = (to_end < to_side) & hipped
@@ -209,7 +209,7 @@ def _pitched_roof(box: _Box, meters: float, color: np.ndarray, hipped: bool) -> 
 
 
 def _house(canvas: _Canvas, u: float, v: float, length: float, width: float, turn: float) -> None:
-    """A house with a flat roof or, mostly, a pitched one with a chimney, a wing, solar panels."""
+    """Paint a house with a flat roof or a pitched one with chimney, wing and solar panels."""
     box, meters = _Box(canvas, u, v, length, width, turn), canvas.between(3.5, 6.5)
     if canvas.chance(0.15):
         _flat_roof(box, meters)
@@ -229,7 +229,7 @@ def _house(canvas: _Canvas, u: float, v: float, length: float, width: float, tur
 
 
 def _car(canvas: _Canvas, u: float, v: float, turn: float) -> None:
-    """A car or a van, rounded and with dark windows, if there is free pavement under it."""
+    """Paint a rounded car or van with dark windows, if there is free pavement under it."""
     if canvas.label_at(u, v) != _IMSURF:
         return
     van = canvas.chance(0.12)
@@ -246,14 +246,14 @@ def _car(canvas: _Canvas, u: float, v: float, turn: float) -> None:
 
 
 def _tree(canvas: _Canvas, u: float, v: float, meters: float) -> None:
-    """A crown of rounded lobes, the outer ones lower, if the trunk stands on free ground."""
+    """Paint a crown of rounded lobes (outer ones are lower), if its trunk is on free ground."""
     if canvas.label_at(u, v) not in (_IMSURF, _LOWVEG, _TREE):
         return
     x, y = canvas.to_pixels(u, v)
     color, radius = canvas.pick(_CROWNS), meters * PIXELS_PER_METER
     top, spread = canvas.between(1.5, 2.2) * radius, canvas.between(0.3, 0.9)
     for lobe in range(int(10 + 0.8 * radius)):
-        # Square root: lobes are spread evenly over the crown's area; one is in the middle.
+        # The square root spreads the lobes evenly over the crown's area; one is in the middle.
         angle, distance = canvas.between(0, 2 * np.pi), canvas.between(0, 1) ** 0.5 * (lobe > 0)
         size = (0.16 * radius + 4) * canvas.between(0.8, 1.4)
         reach = distance * max(radius - size, 0)
@@ -296,7 +296,7 @@ def _court(canvas: _Canvas, u: float, v: float) -> None:
 
 
 def _garden(canvas: _Canvas, us: Span, vs: Span) -> None:
-    """Trees, a bed, shrubs and sometimes a shed or a pool."""
+    """Paint trees, a bed, shrubs and sometimes a shed, a pool or rubble."""
 
     def spot() -> tuple[float, float]:
         return canvas.between(*sorted(us)), canvas.between(*sorted(vs))
@@ -316,7 +316,7 @@ def _garden(canvas: _Canvas, us: Span, vs: Span) -> None:
 
 
 def _plot(canvas: _Canvas, us: Span, edge: float, back: float) -> None:
-    """House, driveway with a car or garage, and garden, from the sidewalk to the back."""
+    """Paint a house, a driveway with a car or garage, and a garden, from sidewalk to back."""
     canvas.mow(us, (edge, back))
     side, size = np.sign(back - edge), us[1] - us[0]
     length, width = canvas.between(9, min(13, size - 4)), canvas.between(8, 10.5)
@@ -334,7 +334,7 @@ def _plot(canvas: _Canvas, us: Span, edge: float, back: float) -> None:
 
 
 def _houses(canvas: _Canvas, us: Span, vs: Span) -> None:
-    """Two rows of plots back to back."""
+    """Paint two rows of plots back to back."""
     middle = sum(vs) / 2
     for edge in vs:
         left, size = us[0], canvas.between(14, 19)
@@ -346,7 +346,7 @@ def _houses(canvas: _Canvas, us: Span, vs: Span) -> None:
 
 
 def _shops(canvas: _Canvas, us: Span, vs: Span) -> None:
-    """A hall with a flat roof and its parking lot between strips of lawn with trees."""
+    """Paint a hall with a flat roof and its parking lot between strips of lawn with trees."""
     strips = [(us[0] - 1, us[0] + 2.5), (us[1] - 2.5, us[1] + 1)]
     us = (us[0] + 2.5, us[1] - 2.5)
     canvas.pave(us, vs, canvas.pick(_PAVINGS))
@@ -369,7 +369,7 @@ def _shops(canvas: _Canvas, us: Span, vs: Span) -> None:
 
 
 def _flats(canvas: _Canvas, us: Span, vs: Span) -> None:
-    """Long blocks of flats in a lawn with trees and a footpath."""
+    """Paint long blocks of flats in a lawn with trees and a footpath."""
     canvas.mow(us, vs)
     canvas.pave(us, (sum(vs) / 2 - 1, sum(vs) / 2 + 1), canvas.pick(_PAVINGS))
     for v in (vs[0] + 8.5, vs[1] - 8.5):
@@ -384,7 +384,7 @@ def _flats(canvas: _Canvas, us: Span, vs: Span) -> None:
 
 
 def _park(canvas: _Canvas, us: Span, vs: Span) -> None:
-    """A striped meadow with a footpath, something to play on or left behind, and a wood."""
+    """Paint a striped meadow with a footpath, a court, containers or rubble, and a wood."""
     canvas.mow(us, vs)
     where, mask = canvas.block(us, vs)
     stripes = np.sin(canvas.v[where][mask] * (2 * np.pi / canvas.between(0.6, 2.5)))
@@ -399,7 +399,7 @@ def _park(canvas: _Canvas, us: Span, vs: Span) -> None:
 
 
 def _street(canvas: _Canvas, fixed: float, ends: Span, along_u: bool) -> None:
-    """Markings, cars and trees between two junctions; asphalt and sidewalks lie there already."""
+    """Paint markings, cars and trees between two junctions, on asphalt that is there already."""
 
     def at(position: float, offset: float) -> tuple[float, float]:
         return (position, fixed + offset) if along_u else (fixed + offset, position)
@@ -424,7 +424,7 @@ def _street(canvas: _Canvas, fixed: float, ends: Span, along_u: bool) -> None:
 
 
 def _town(canvas: _Canvas) -> None:
-    """Streets on the lines of the grid, some cross streets left out; a block in each cell."""
+    """Paint streets on the lines of the grid (without some cross streets), and all blocks."""
     reach = float(np.hypot(*canvas.shape)) / 2 / PIXELS_PER_METER
     us, vs = ([canvas.between(-22, 22)] for _ in range(2))
     for lines, low, high in ((us, 56, 90), (vs, 46, 60)):
@@ -434,7 +434,7 @@ def _town(canvas: _Canvas) -> None:
             lines.append(lines[-1] + canvas.between(low, high))
     streets = [(v, ends, True) for v in vs for ends in pairwise(us)]
     streets += [(u, ends, False) for u in us for ends in pairwise(vs) if canvas.chance(0.7)]
-    # All sidewalks before all asphalt: a sidewalk ends at a junction.
+    # All sidewalks come before all asphalt, so a sidewalk ends at a junction.
     for half, colors in ((_BLOCK_EDGE, _PAVINGS), (_ROAD / 2, _PAVINGS[1::2])):
         color = canvas.pick(colors)
         for fixed, (start, end), along_u in streets:
@@ -451,9 +451,10 @@ def _town(canvas: _Canvas) -> None:
 
 
 def _shadow(height: np.ndarray, away: np.ndarray, fall: float) -> np.ndarray:
-    """Where (h, w) the sun is hidden.
+    """Find the pixels (h, w) from which the sun is hidden.
 
     Args:
+        height: (h, w) height above the ground in pixels.
         away: (2,) unit vector (x, y) away from the sun.
         fall: pixels by which a sunbeam falls over one pixel.
     """
@@ -468,7 +469,7 @@ def _shadow(height: np.ndarray, away: np.ndarray, fall: float) -> np.ndarray:
 
 
 def _photograph(canvas: _Canvas) -> np.ndarray:
-    """Sun, shadow, haze, lens and sensor: (h, w, 3) uint8."""
+    """Add sun, shadow, haze, lens blur and sensor noise: (h, w, 3) uint8."""
     angle, fall = canvas.between(0, 2 * np.pi), canvas.between(0.8, 1.5)
     away = np.array([np.cos(angle), np.sin(angle)], np.float32)
     # Lambert's law, relative to level ground.
@@ -476,7 +477,7 @@ def _photograph(canvas: _Canvas) -> np.ndarray:
     facing /= np.sqrt(1 + (canvas.slope**2).sum(-1))
     hidden = _shadow(canvas.height, away, fall).astype(np.float32)
     sun = (facing * (1 - cv2.GaussianBlur(hidden, (0, 0), 0.8)))[..., None]
-    # Infrared is scattered least: shadows turn from red to blue.
+    # Infrared is scattered least, so shadows turn from red to blue.
     sky = np.array([0.34, 0.38, 0.44], np.float32) * canvas.between(0.85, 1.15)
     image = canvas.albedo * (1 + 0.03 * canvas.noise(3) + 0.04 * canvas.noise(40))
     image *= sky + (1 - sky) * sun
@@ -487,9 +488,14 @@ def _photograph(canvas: _Canvas) -> np.ndarray:
 
 
 def erode_labels(labels: np.ndarray, radius: int = 3, ignore_index: int = 6) -> np.ndarray:
-    """Labels (h, w) uint8 with the ignore label wherever another class is within ``radius``.
+    """Set the ignore label where another class lies within a radius.
 
-    This is how the ISPRS "noBoundary" masks are made: each class eroded by a disc.
+    The ISPRS "noBoundary" masks are made so: each class is eroded by a disc.
+
+    Args:
+        labels: (h, w) uint8
+        radius: radius of the disc in pixels.
+        ignore_index: the ignore label.
     """
     offsets = np.arange(-radius, radius + 1)
     disc = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
@@ -498,10 +504,12 @@ def erode_labels(labels: np.ndarray, radius: int = 3, ignore_index: int = 6) -> 
 
 
 def make_scene(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """One scene; equal arguments give equal scenes.
+    """Draw one scene; equal arguments give equal scenes.
 
     Args:
-        seed: not negative.
+        seed: a number of at least 0.
+        height: height in pixels.
+        width: width in pixels.
 
     Returns:
         Image (height, width, 3) uint8 in near infrared, red, green, and labels (height, width)

@@ -10,7 +10,15 @@ from network.datasets.synthetic.town import erode_labels, make_scene
 
 @dataclass(frozen=True)
 class SceneTile:
-    """One scene to make: ``area`` names its files, ``seed`` decides what is on it."""
+    """One scene to make.
+
+    Args:
+        split: split whose folders get the files.
+        area: number in the file names.
+        seed: seed of the scene.
+        height: height in pixels.
+        width: width in pixels.
+    """
 
     split: str
     area: int
@@ -30,7 +38,7 @@ class SceneTile:
 
 
 def write_scene(folder: Path, tile: SceneTile) -> list[str]:
-    """Write image, mask and eroded mask of one scene; their paths relative to ``folder``."""
+    """Write image, mask and eroded mask of one scene; return their paths below ``folder``."""
     image, labels = make_scene(tile.seed, tile.height, tile.width)
     eroded = erode_labels(labels, ignore_index=VAIHINGEN.ignore_index)
     pixels = {
