@@ -29,11 +29,21 @@ class Views:
 
 
 def build_views(name: str, info: DatasetInfo) -> Views:
-    """The views of a test-time augmentation.
+    """Make the views of a test-time augmentation.
 
     Args:
-        name: ``none``; ``lr``: both flips, 4 views; ``d4``: what the field's scripts call so on
-            this data set, flips, turns and scales; ``dihedral``: the true group of 8.
+        name: ``none``; ``lr``: both flips, 4 views; ``d4``: the flips, turns and scales that the
+            field's scripts call so on this data set; ``dihedral``: all 8 flips and turns.
+        info: facts of the data set.
+
+    Raises:
+        ValueError: there is no augmentation of this name.
+
+    >>> from network.datasets.info import LOVEDA, VAIHINGEN
+    >>> [len(build_views(name, VAIHINGEN)) for name in ("none", "lr", "dihedral", "d4")]
+    [1, 4, 8, 40]
+    >>> len(build_views("d4", LOVEDA))
+    8
     """
     flips = [ttach.HorizontalFlip(), ttach.VerticalFlip()]
     if name == "none":

@@ -44,7 +44,14 @@ class Calibration:
 
 
 def expected_calibration_error(counts: Tensor) -> float | None:
-    """Of (3, bins) counts as in :class:`Calibration`; None without pixels."""
+    """Compute the mean gap between confidence and accuracy, 0 to 1; None without pixels.
+
+    Args:
+        counts: (3, bins): pixels, the sum of their confidences, and how many are right.
+
+    >>> expected_calibration_error(torch.tensor([[8.0, 8.0], [4.0, 7.0], [5.0, 6.0]]))
+    0.125
+    """
     pixels, confidence, correct = counts
     if not pixels.sum():
         return None

@@ -351,11 +351,16 @@ def pooled_scores(counts: Pooled, table: Sequence[Score] | None = None) -> Score
 
 
 def compute_scores(matrix: Tensor | np.ndarray, info: DatasetInfo) -> Scores:
-    """The scores of a confusion matrix alone: of a training epoch, an image, another padding.
+    """Compute the scores that a confusion matrix alone gives.
 
     Args:
-        matrix: (k, k) pixels; rows = truth.
+        matrix: pixels (k, k), rows = truth.
         info: facts of the data set.
+
+    >>> from network.datasets.info import BUILDING
+    >>> scores = compute_scores(np.array([[90, 0], [5, 5]]), BUILDING)
+    >>> scores.overall["OA"], scores.by_class["IoU"][1]
+    (0.95, 0.5)
     """
     k = info.num_classes
     counts = Pooled(
@@ -369,6 +374,10 @@ def compute_scores(matrix: Tensor | np.ndarray, info: DatasetInfo) -> Scores:
 
 
 def mean_of_present(values: Sequence[Value]) -> Value:
-    """Mean of the values that are not None; None if there is none."""
+    """Compute the mean of the values that are not None; None if there is no such value.
+
+    >>> mean_of_present([0.5, None, 1.0])
+    0.75
+    """
     present = [value for value in values if value is not None]
     return sum(present) / len(present) if present else None

@@ -64,18 +64,20 @@ def partial_focal_loss(
 
 
 def class_weights(counts: Sequence[int] | Tensor, rule: str) -> Tensor:
-    """Weights of the classes from their numbers of pixels.
+    """Compute weights of the classes from their numbers of pixels; rare classes weigh more.
 
-    Scaled so that those of the classes that occur sum to their number; of a class that does not
-    occur it is 0.
+    A class that does not occur has the weight 0. The weights of the others have the mean 1.
 
     Args:
-        counts: (k,) pixels.
+        counts: pixels of each class, (k,).
         rule: ``"inverse"``: 1 / count; ``"sqrt_inverse"``: its square root;
             ``"effective"``: 1 / (1 - beta^count) with beta 0.9999.
 
     Returns:
         (k,) float32
+
+    >>> class_weights([300, 100, 0], "inverse")
+    tensor([0.5000, 1.5000, 0.0000])
     """
     counts = torch.as_tensor(counts, dtype=torch.float64)
     weights = RULES[rule](counts + EPSILON) * (counts > 0)

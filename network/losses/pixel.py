@@ -15,13 +15,19 @@ DICE_SMOOTHING = 0.05
 def cross_entropy(
     logits: Tensor, labels: Tensor, ignore_index: int, smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy with label smoothing, mean over the valid pixels.
+    """Compute the cross-entropy with label smoothing, as the mean over the valid pixels.
 
-    Equals ``torch.nn.functional.cross_entropy`` where any pixel is valid, else 0.
+    It equals ``torch.nn.functional.cross_entropy`` if any pixel is valid; else it is 0.
 
     Args:
         logits: (b, k, H, W).
         labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
+        ignore_index: label of the pixels that do not count.
+        smoothing: share of the target that all classes get in equal parts, 0 to below 1.
+
+    >>> logits = torch.zeros(1, 2, 1, 2)  # both classes are equally probable
+    >>> cross_entropy(logits, torch.tensor([[[0, 255]]]), ignore_index=255)
+    tensor(0.6931)
     """
     total = nnf.cross_entropy(
         at_least_float32(logits),

@@ -24,7 +24,15 @@ EPSILON = 1e-6
 
 
 def selected_pixels(pixels: int, ratio: float) -> int:
-    """K: how many of ``pixels`` a class embedding is refined from (ratio rounded half to even)."""
+    """Tell how many pixels a class embedding is refined from: a share, but at least 64.
+
+    Args:
+        pixels: of the feature map.
+        ratio: share of the pixels, above 0 and at most 1; the product is rounded half to even.
+
+    >>> selected_pixels(16384, 0.02), selected_pixels(1024, 0.02), selected_pixels(36, 0.02)
+    (328, 64, 36)
+    """
     return min(pixels, max(MIN_SELECTED, round(ratio * pixels)))
 
 
@@ -54,8 +62,13 @@ def pooling_weights(score: Tensor, count: int) -> Tensor:
 class HBISLayer(nn.Module):
     """Heatmap-driven bidirectional information synergy: one exchange between classes and pixels.
 
+    >>> layer = HBISLayer(dim=32)
+    >>> classes, features, heatmap = layer(torch.zeros(1, 6, 32), torch.zeros(1, 100, 32))
+    >>> classes.shape, features.shape, heatmap.shape
+    (torch.Size([1, 6, 32]), torch.Size([1, 100, 32]), torch.Size([1, 6, 100]))
+
     Args:
-        dim: d.
+        dim: d, the channels of class embeddings and features.
         topk_ratio: share of the pixels that each class embedding is refined from.
         learn_alpha: train the mixing weight alpha, which stays in (0, 1) and starts at 0.5.
         tau: temperature of the heatmaps and of the softmax over classes.
