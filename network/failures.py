@@ -11,20 +11,20 @@ from collections.abc import Iterator
 
 _REMEDIES = {
     errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space, or have your quota raised",
+    errno.EDQUOT: "free some space, or ask for a larger quota",
     errno.EROFS: "choose a folder on a disk that is not read-only",
     errno.EACCES: "choose a folder that you may write to",
     errno.EPERM: "choose a folder that you may write to",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 _OF_READING = {
-    errno.EACCES: "have the rights to it given to you, or choose another place",
-    errno.EPERM: "have the rights to it given to you, or choose another place",
+    errno.EACCES: "get permission for it, or choose another place",
+    errno.EPERM: "get permission for it, or choose another place",
     errno.EMFILE: "raise the limit with 'ulimit -n 65536', or give fewer data.workers",
     errno.ENFILE: "raise the machine's limit of open files, or give fewer data.workers",
-    errno.EIO: "the disk or the network is failing; look after it, then try again",
+    errno.EIO: "the disk or the network is failing; check it, then try again",
     errno.ESTALE: "the network disk was lost; mount it again",
-    errno.EPIPE: "what read the output has ended",
+    errno.EPIPE: "the program that read the output has ended",
 }
 _MISTAKES = (errno.EBADF, errno.ESRCH, errno.ECHILD)
 """Errors of a wrong descriptor or process: these are bugs, not failures of the machine."""

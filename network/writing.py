@@ -196,7 +196,7 @@ def _acquire(lock: Path, folder: Path) -> tuple[int, bool]:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                warn(f"{folder}: this disk knows no locks; start no second process that writes it")
+                warn(f"{folder}: this disk has no locks; start no second process that writes there")
                 return descriptor, False
             owner = os.read(descriptor, 1000).decode(errors="replace").strip()
             os.close(descriptor)

@@ -85,7 +85,7 @@ def test_a_file_is_named(run):
     [
         (errno.ENOSPC, "free some space"),
         (errno.EROFS, "not read-only"),
-        (errno.EACCES, "rights"),
+        (errno.EACCES, "permission"),
         (errno.EMFILE, "ulimit -n"),
         (errno.EIO, "try again"),
     ],

@@ -177,7 +177,7 @@ def _begin(step: Step, work: Work) -> Record:
                 f"{settings[changed[0]]}",
                 "choose another work, or delete it",
             )
-        print(f"{step.name}: anew, since it has other {', '.join(changed)}")
+        print(f"{step.name}: starts again, since it has other {', '.join(changed)}")
     aside = _read(_aside(step, work) / _RECORD)
     if aside is not None and aside.fits(settings):
         # The user went back to the old settings before the new result was complete.

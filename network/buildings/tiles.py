@@ -139,7 +139,7 @@ def _check_names(results: Sequence[Sequence[tuple[str, int | None]]]) -> None:
         raise InputError(
             name,
             f"the name of {times} tiles",
-            "rename the image that is called so, or that of which it is a part",
+            "rename the image of this name, or the image whose tile has it",
         )
 
 
@@ -346,7 +346,7 @@ def find_tiles(images: Path, labels: Mapping[str, int], info: DatasetInfo) -> li
     for name in sorted(labels):
         path = images / f"{name}.png"
         if not path.is_file():
-            raise InputError(path, "no such tile, but the list names it", "make the tiles anew")
+            raise InputError(path, "no such tile, but the list names it", "make the tiles again")
         tiles.append(Sample(name=name, image=path, size=fitting_size(path, info)))
     return tiles
 

@@ -82,7 +82,7 @@ COLUMNS = (
 
 
 def main(description: str) -> None:
-    """Measure what the command line asks for."""
+    """Parse the command line, measure, and print the results."""
     execute(make_parser(description), run)
 
 

@@ -49,7 +49,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
-    add("--splits", nargs="+", default=[], help="default: train val test, as far as they exist")
+    add("--splits", nargs="+", default=[], help="default: those of train val test that exist")
     add("--html", type=Path, metavar="FILE", help="also write a page with a contact sheet")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
     return parser

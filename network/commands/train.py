@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     if args.resume and args.init_from:
         raise InputError(
             f"--init-from {args.init_from}",
-            "a run that goes on has its weights",
+            "a resumed run has its own weights",
             "leave out --resume",
         )
     experiment = load_experiment(args.config, [*args.overrides, *flag_overrides(args)])
@@ -52,13 +52,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         nargs="?",
         const=LATEST,
         metavar="CKPT",
-        help="continue from a last.ckpt; without a file from that of the newest run",
+        help="continue from a last.ckpt, by default that of the newest run",
     )
     parser.add_argument(
         "--init-from",
         type=Path,
         metavar="CKPT",
-        help="begin with what fits of a checkpoint: ours, a released or another one",
+        help="begin with the weights that fit from a checkpoint: ours, released or other",
     )
     parser.add_argument("--devices", default="auto", help="a count, a list such as 0,1, or auto")
     parser.add_argument("--num-nodes", type=int, default=1)

@@ -159,7 +159,7 @@ def _check_bands(path: Path, header: Header, info: DatasetInfo) -> None:
             path,
             f"{_count(header.bands)} of {header.dtype}, {info.name} has {_count(info.bands)} of "
             f"{info.dtype}",
-            f"{remedy}, or say what the images have in the config's DatasetInfo",
+            f"{remedy}, or set bands and bits in the config's DatasetInfo",
         )
 
 
@@ -171,10 +171,9 @@ def _check_orientation(path: Path, header: Header, info: DatasetInfo) -> None:
     if header.orientation != 1 and info.exif_orientation is None:
         raise InputError(
             path,
-            f"viewers turn this image (its EXIF orientation is {header.orientation}), and masks "
-            "lie wrong on one of the two",
-            "say which they were drawn on in the config's DatasetInfo: "
-            "exif_orientation='shown', or 'stored'",
+            f"viewers turn this image (its EXIF orientation is {header.orientation}), so masks fit "
+            "either the turned or the stored pixels",
+            "set which of them in the config's DatasetInfo: exif_orientation='shown', or 'stored'",
         )
 
 
@@ -377,8 +376,8 @@ def lossy_mask(path: Path, option: str | None = None) -> InputError:
     nearest = f", or give {option}=nearest, which takes the nearest class" if option else ""
     return InputError(
         path,
-        "compressed with loss, so that some of its labels are wrong",
-        f"save the mask anew from its source, as PNG or a lossless TIFF{nearest}",
+        "compressed with loss, so some of its labels are wrong",
+        f"save the mask again from its source, as PNG or a lossless TIFF{nearest}",
     )
 
 

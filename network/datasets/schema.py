@@ -186,7 +186,7 @@ class DatasetInfo:
                 None, the split has no masks.
 
         Raises:
-            InputError: the split has no masks beside which the new ones could be.
+            InputError: the split has no masks, so there is no place for the new ones.
         """
         folders = []
         for folder in self.splits[split]:
@@ -194,7 +194,7 @@ class DatasetInfo:
             if name and not folder.masks:
                 raise InputError(
                     self.name,
-                    f"its split '{split}' has no masks beside which '{name}' could be",
+                    f"its split '{split}' has no masks, so there is no place for '{name}'",
                     "take another split",
                 )
             if name:

@@ -67,7 +67,7 @@ def read_csv(path: Path, text: str) -> Iterator[Feature]:
             raise InputError(
                 where,
                 f"{len(row)} fields, the first line has {width}",
-                "write numbers with a decimal point, or quote what has a separator in it",
+                "write numbers with a decimal point, or quote fields with a separator in them",
             )
         by_column = dict(zip(header, [*row, *[""] * (width - len(row))], strict=False))
         name, down, across, label = (by_column[column].strip() for column in CSV_COLUMNS)

@@ -246,7 +246,7 @@ def dense_counts(folders: Sequence[Path]) -> tuple[int, ...]:
         if not counts:
             raise InputError(
                 folder,
-                "not drawn from dense masks, whose counts loss.counted=dense asks for",
+                "not drawn from dense masks, but loss.counted=dense needs their counts",
                 "give loss.counted=labels",
             )
         found.append(counts)

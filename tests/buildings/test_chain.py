@@ -313,7 +313,7 @@ def test_other_settings_begin_anew(copied, done, capsys):
     run_steps(work_of(copied, "pseudo.threshold=0.9"), "make_pseudo")
     out = capsys.readouterr().out
     assert "make_refined: done already" in out
-    assert "make_pseudo: anew, since it has other pseudo.threshold" in out
+    assert "make_pseudo: starts again, since it has other pseudo.threshold" in out
 
     def buildings(cwd: Path) -> int:
         masks = (cwd / "work/data/train/pseudo").iterdir()

@@ -174,7 +174,7 @@ def _tiles_of(
                 preparation.archives,
                 f"{len(missing)} of the {len(tiles)} {split} tiles of {info.name} have no "
                 f"{word}, the first is {missing[0]}",
-                "add the archive that holds them, or partial=True goes on without them",
+                "add the archive that holds them, or give partial=True to go on without them",
             )
     return [tile for tile in tiles if all((kind, tile) in files for kind in needed)]
 
@@ -289,7 +289,7 @@ def _check_counts(preparation: Preparation, targets: Sequence[Path]) -> None:
             raise InputError(
                 preparation.archives,
                 f"{count} {split} images of {info.name} instead of {expected}",
-                "add the archive that holds the others, or partial=True goes on without",
+                "add the archive that holds the others, or give partial=True to go on without them",
             )
 
 

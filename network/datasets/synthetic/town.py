@@ -44,7 +44,8 @@ class _Canvas:
     The grid lies at a random angle and is gently bent: v' = v + a sin(u / l + p).
 
     Attributes:
-        u, v: (h, w) grid coordinates of each pixel in meters.
+        u: (h, w) grid coordinate u of each pixel in meters.
+        v: (h, w) grid coordinate v of each pixel in meters.
         albedo: (h, w, 3) color without light and shadow, 0 to 255.
         height: (h, w) height above the ground in pixels.
         slope: (h, w, 2) change of height to the right and downward.
