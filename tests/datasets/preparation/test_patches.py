@@ -440,7 +440,7 @@ def test_wrong_ending_says_which_flag_may_be_meant(tmp_path):
     image, labels = random_tile(8, 8)
     add_tile(tmp_path, "top_potsdam_2_10", image, labels, POTSDAM)
     assert len(find_tiles(options(tmp_path, info=POTSDAM, rgb_image=True))) == 1
-    with pytest.raises(InputError, match=r"_IRRG\.tif.*did you mean --rgb-image"):
+    with pytest.raises(InputError, match=r"_IRRG\.tif.*did you mean rgb_image=True"):
         find_tiles(options(tmp_path, info=POTSDAM))
     with pytest.raises(InputError, match=r"_label_noBoundary\.tif.*leave eroded=True out"):
         find_tiles(options(tmp_path, info=POTSDAM, rgb_image=True, eroded=True))
@@ -466,7 +466,7 @@ def test_eroded_masks_without_the_flag(tile):
     assert find_tiles(options(folder))[0].mask == mask  # both kinds in one folder
     assert find_tiles(options(folder, eroded=True))[0].mask == eroded
     mask.unlink()
-    with pytest.raises(InputError, match="did you mean --eroded"):
+    with pytest.raises(InputError, match="did you mean eroded=True"):
         find_tiles(options(folder))
 
 
