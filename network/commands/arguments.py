@@ -16,7 +16,7 @@ _OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
 # Arguments in an error, without and with a value. Settings such as optim.lr=1 have a dot, and paths
 # have a slash, so they do not match.
 _ANOTHER = re.compile(r"another (output|work|name)\b")
-_ARGUMENT = re.compile(r"(?<![\w./])([a-z]\w*)=([^\s;:,]+)")
+_ARGUMENT = re.compile(r"(?<![\w./])([a-z]\w*)=([^\s;:,?()]+)")
 
 
 def command_parser(description: str) -> argparse.ArgumentParser:

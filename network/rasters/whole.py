@@ -77,7 +77,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     """Turn errors that come from senseless numbers in a file into an :class:`InputError`."""
     try:
         yield
-    except (struct.error, LookupError, ValueError, OverflowError, MemoryError) as error:
+    except (struct.error, LookupError, ValueError, ArithmeticError, MemoryError) as error:
         raise InputError(path, "its header is damaged", f"{REMEDY}") from error
     except OSError as error:
         raise InputError(path, f"unreadable image ({error.strerror})", f"{REMEDY}") from error

@@ -120,7 +120,7 @@ def test_whole_tiles_of_potsdam(tmp_path):
     mask = read_rgb(path)
     mask[40:, :] = (9, 9, 9)
     write_image(path, mask)
-    with pytest.raises(InputError, match=r"give tiles.unknown_color: nearest"):
+    with pytest.raises(InputError, match=r"give tiles.unknown_color=nearest"):
         cut_test_tiles(chain, out / "test", out / "truth")
     cut_test_tiles(changed(chain, unknown_color="ignore"), out / "test", out / "truth")
     bottom = read_mask(out / "truth/top_potsdam_2_13_0004.png", BUILDING)

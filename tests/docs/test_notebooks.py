@@ -43,9 +43,9 @@ def test_scores_notebook(demo):
     found = runpy.run_path(str(NOTEBOOKS / "read_scores.py"))
     kind = found["kind"]
     images, scores = found["images"], summaries[kind].scores
-    assert images["right"].sum() / images["pixels"].sum() == pytest.approx(scores.oa)
+    assert images["right"].sum() / images["pixels"].sum() == pytest.approx(scores.overall["OA"])
     iou = found["scores"]["IoU", kind]
-    assert list(iou) == pytest.approx([value or 0 for value in scores.iou], nan_ok=True)
+    assert list(iou) == pytest.approx([value or 0 for value in scores.by_class["IoU"]], nan_ok=True)
 
 
 def test_all_are_run():

@@ -494,7 +494,7 @@ def test_what_does_not_fit(textures, tmp_path):
     with pytest.raises(InputError, match=r"mode=grids: no such rule; did you mean 'grid'"):
         PointRule(mode="grids", budget=3)
     tool = "tools/make_points.py", "-c", "textures.py", "--name", "other"
-    assert "either --budget or --share" in error_of(*tool, cwd=textures)
+    assert "either a budget or a share" in error_of(*tool, cwd=textures)
     assert "no such file" in error_of(*tool, "--points", "none.csv", cwd=textures)
     assert "--split tran" in error_of(*tool, "--split", "tran", "--budget", "3", cwd=textures)
 

@@ -146,12 +146,8 @@ def test_a_jpeg_that_claims_more_than_it_has(tmp_path, side):
         read_raster(path)
 
 
-@pytest.mark.parametrize("options", [{}, {"compress": "lzw"}, {"compress": "deflate"}])
-@pytest.mark.parametrize("tag", [256, 257])
-@pytest.mark.parametrize("value", [0, 30_000, 2**31 - 1])
-def test_a_tiff_that_claims_something_else(tmp_path, options, tag, value):
-    path = tmp_path / "image.tif"
-    write_bands(path, picture(), **options)
+def with_tag(path: Path, tag: int, value: int) -> None:
+    """Change a number in the first directory of a TIFF."""
     content = bytearray(path.read_bytes())
     (start,) = struct.unpack_from("<I", content, 4)
     (count,) = struct.unpack_from("<H", content, start)
@@ -159,7 +155,26 @@ def test_a_tiff_that_claims_something_else(tmp_path, options, tag, value):
         if struct.unpack_from("<H", content, entry)[0] == tag:
             struct.pack_into("<HII", content, entry + 2, 4, 1, value)
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize("options", [{}, {"compress": "lzw"}, {"compress": "deflate"}])
+@pytest.mark.parametrize("tag", [256, 257])
+@pytest.mark.parametrize("value", [0, 30_000, 2**31 - 1])
+def test_a_tiff_that_claims_something_else(tmp_path, options, tag, value):
+    path = tmp_path / "image.tif"
+    write_bands(path, picture(), **options)
+    with_tag(path, tag, value)
     with pytest.raises(InputError, match=r"image\.tif: "):
+        read_raster(path)
+
+
+@pytest.mark.parametrize("tag", [322, 323, 278])  # width and height of tiles, rows of strips
+def test_a_tiff_in_parts_without_any_pixel(tmp_path, tag):
+    path = tmp_path / "image.tif"
+    tiles = {"tiled": True, "blockxsize": 32, "blockysize": 32}
+    write_bands(path, picture(), compress="deflate", **({} if tag == 278 else tiles))
+    with_tag(path, tag, 0)
+    with pytest.raises(InputError, match=r"image\.tif: its header is damaged"):
         read_raster(path)
 
 
