@@ -50,7 +50,7 @@ def _say(trainer: pl.Trainer, begin: str, names: list[str]) -> None:
 
 
 def console_options() -> dict[str, Any]:
-    """Make Lightning's options, with a bar if stderr is a terminal; else see :class:`EpochLines`."""
+    """Make Lightning's options, with a bar on a terminal; otherwise see :class:`EpochLines`."""
     return {"enable_progress_bar": sys.stderr.isatty(), "enable_model_summary": False}
 
 
