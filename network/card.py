@@ -1,4 +1,4 @@
-"""The card of a trained network: what a checkpoint says so that it can be used without a config."""
+"""The card of a trained network, with which a checkpoint can be used without a config."""
 
 import importlib
 import inspect
@@ -20,33 +20,33 @@ CARD_KEY = "card"
 """The name of the card in a checkpoint."""
 
 _BUILDABLE = "network.models."
-"""Only classes of these modules are built by a name that stands in a file. A name could otherwise
-run any code that is installed."""
+"""Only classes of these modules are built by their name in a file. Otherwise a name could run any
+installed code."""
 
 _NEED_CONFIG = "give the config that it was trained with, config=..."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What is needed to predict with a trained network.
+    """The facts that are needed to predict with a trained network.
 
     Attributes:
         model: module and class of the network, ``"network.models.bicor:BiCoRSeg"``; None if it is
-            defined in a config or in code of the user's own.
-        settings: what the class is called with, without pretrained weights.
-        data_set: name of the data set that it was trained on.
-        classes: their names, by label.
+            defined in a config or in a user's own code.
+        settings: arguments of the class, without pretrained weights.
+        data_set: name of the data set of the training.
+        classes: names of the classes, by label.
         palette: red, green and blue of each class, 0 to 255.
-        ignore_index: the label of pixels without a class.
-        bands: of the images.
-        bits: of each value, 8 or 16.
+        ignore_index: label of pixels without a class.
+        bands: number of bands of each image.
+        bits: number of bits of each value, 8 or 16.
         rgb_bands: positions of red, green and blue among the bands.
         exif_orientation: see :class:`DatasetInfo`.
-        mean: of each band, in pixel values.
-        std: the standard deviations.
+        mean: mean of each band, in pixel values.
+        std: standard deviation of each band, in pixel values.
         d4: vertical flip, rotations and scales of the views that are called ``d4``.
-        precision: that it was trained in.
-        ground_resolution: meters a pixel of the training images, if they say so.
+        precision: precision of the training.
+        ground_resolution: meters per pixel of the training images; None if unknown.
     """
 
     model: str | None
@@ -67,10 +67,10 @@ class Card:
 
     @property
     def info(self) -> DatasetInfo:
-        """The data set, as far as predictions depend on it.
+        """Description of the data set, with the facts that predictions depend on.
 
         Raises:
-            ValueError: its facts do not fit together.
+            ValueError: the facts do not fit together.
         """
         return DatasetInfo(
             name=self.data_set,
@@ -88,19 +88,20 @@ class Card:
 
     @property
     def compute(self) -> Compute:
-        """Full precision; a caller may choose another."""
+        """Compute settings with full precision; a caller may choose others."""
         return Compute(precision="64-true" if self.precision == "64-true" else "32-true")
 
     def to_plain(self) -> dict[str, Any]:
-        """The card as plain values, as a checkpoint holds it."""
+        """Convert the card to plain values, the form in a checkpoint."""
         return asdict(self)
 
 
 def make_card(experiment: Experiment, ground_resolution: float | None = None) -> Card:
-    """Describe the network of an experiment.
+    """Make the card for the network of an experiment.
 
     Args:
-        ground_resolution: meters a pixel of its training images, if it is known.
+        experiment: the experiment.
+        ground_resolution: meters per pixel of the training images, if known.
     """
     info = experiment.dataset
     mean, std = experiment.normalization
@@ -125,7 +126,7 @@ def make_card(experiment: Experiment, ground_resolution: float | None = None) ->
 
 
 def _describe(experiment: Experiment) -> tuple[str | None, dict[str, Any]]:
-    """The class of the network and its settings; no class if it cannot be found by its name."""
+    """Find the name of the network's class and its settings; None if no name can find it again."""
     found = innermost(experiment.model)
     if not inspect.isclass(found) or not found.__module__.startswith(_BUILDABLE):
         return None, {}
@@ -138,10 +139,14 @@ def _describe(experiment: Experiment) -> tuple[str | None, dict[str, Any]]:
 
 
 def read_card(checkpoint: Mapping[str, Any], path: Path) -> Card:
-    """The card in a checkpoint that was read from ``path``.
+    """Read the card in a checkpoint.
+
+    Args:
+        checkpoint: content of the checkpoint.
+        path: path of the checkpoint, for an error.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is no card, or it is damaged.
     """
     plain = checkpoint.get(CARD_KEY)
     if plain is None:
@@ -165,13 +170,14 @@ def _check(card: Card) -> None:
 
 
 def build_from(card: Card, path: Path) -> nn.Module:
-    """The network of a card, without its weights.
+    """Build the network of a card, without its weights.
 
     Args:
-        path: of the checkpoint, for an error.
+        card: the card.
+        path: path of the checkpoint, for an error.
 
     Raises:
-        InputError: the class is not one of this project, or does not take the settings.
+        InputError: the class is not part of this project, or does not accept the settings.
     """
     if card.model is None or not card.model.startswith(_BUILDABLE):
         raise InputError(

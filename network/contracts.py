@@ -1,8 +1,8 @@
-"""What a network and a loss must offer: all that training, testing and exporting rely on.
+"""Protocols of networks and losses, which training, testing and exporting rely on.
 
-A class need not name these protocols. It has to have their methods. The first two are the contract
-itself; the others are abilities that only some networks and losses have, and that are asked for by
-``isinstance``.
+A class does not need to name these protocols, but it must have their methods. ``Network`` and
+``Loss`` are required. The others are abilities of only some networks and losses, which
+``isinstance`` checks.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from network.models.output import SegOutput
 class Network(Protocol):
     """A torch module that segments images.
 
-    Notation: b images, k classes, (H, W) their size.
+    Notation: b images, k classes, (H, W) size of the images.
     """
 
     def forward(self, image: Tensor) -> SegOutput:
@@ -27,17 +27,17 @@ class Network(Protocol):
             image: (b, bands, H, W) float, normalized.
 
         Returns:
-            Logits (b, k, H, W), and while training what the loss may want beside them.
+            Logits (b, k, H, W), and in training other results that the loss may use.
         """
         ...
 
 
 @runtime_checkable
 class ExplainingNetwork(Network, Protocol):
-    """A network that can show what its logits come from."""
+    """A network that can show how its logits come about."""
 
     def explain(self, image: Tensor) -> SegOutput:
-        """Segment images, and give heatmaps and class embeddings where the network has them.
+        """Segment images, and give heatmaps and class embeddings if the network has them.
 
         Args:
             image: (b, bands, H, W) float, normalized.
@@ -47,10 +47,10 @@ class ExplainingNetwork(Network, Protocol):
 
 @runtime_checkable
 class DescribedNetwork(Network, Protocol):
-    """A network whose class says which of its settings no longer matter once it is trained."""
+    """A network whose class lists the settings that no longer matter after the training."""
 
     training_settings: ClassVar[frozenset[str]]
-    """Names of parameters of its constructor."""
+    """Names of these parameters of the constructor."""
 
 
 @runtime_checkable
@@ -58,10 +58,10 @@ class Loss(Protocol):
     """A torch module that compares the output of a network with labels."""
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
-        """Give the weighted parts of the loss by name; their sum is minimized.
+        """Compute the weighted parts of the loss by name; their sum is minimized.
 
         Args:
-            output: of a network.
+            output: output of a network.
             labels: (b, H, W) int64, 0 to k-1 or the ignored label.
         """
         ...
@@ -69,19 +69,19 @@ class Loss(Protocol):
 
 @runtime_checkable
 class CountingLoss(Loss, Protocol):
-    """A loss that weighs the classes by the pixels that they have in the training masks."""
+    """A loss that weights the classes by their numbers of pixels in the training masks."""
 
     counted: str | None
-    """Which masks are counted: ``"labels"``, those that are trained on; ``"dense"``, those that
-    points were drawn from; None: none, and no counts are wanted."""
+    """Masks that are counted: ``"labels"`` for the training masks, ``"dense"`` for the masks that
+    points were drawn from; None if the loss needs no counts."""
 
     def set_class_counts(self, counts: Sequence[int]) -> None:
-        """Take the pixels of each class, k numbers, before the first step."""
+        """Set the number of pixels of each class, k numbers, before the first step."""
         ...
 
 
 def encoder_of(model: nn.Module) -> nn.Module | None:
-    """Find the encoder of a network, the part that pretrained weights are for.
+    """Find the encoder of a network, which is the part with pretrained weights.
 
     Returns:
         The submodule or property ``encoder``; None if the network has no such part.

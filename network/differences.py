@@ -1,6 +1,6 @@
-"""Which settings make two trainings, or the predictions of two networks, different.
+"""Rules that tell which settings change a training, or the predictions of a trained network.
 
-Settings are named as overrides name them: ``model.dim``, ``data.crop``.
+Settings have the same names as in overrides: ``model.dim``, ``data.crop``.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -14,7 +14,7 @@ from network.contracts import DescribedNetwork
 from network.errors import InputError
 from network.models.segmenter import Segmenter
 
-# What a resumed run may change: neither its weights nor its choice of the best depend on it.
+# Settings that a resumed run may change, since weights and best checkpoint do not depend on them.
 _FREE = {
     *("name", "data.root", "data.test", "data.workers", "data.val_batch_size"),
     *(f"model.{name}" for name in Segmenter.compute_settings),
@@ -29,16 +29,17 @@ def changes_training(key: str) -> bool:
 def defines_training(key: str) -> bool:
     """Tell whether runs that differ in the setting ``key`` are runs of different models.
 
-    Where the data lies is left to the digest of its labels.
+    The folder of the data does not matter; the digest of its labels tells whether data are equal.
     """
     return changes_training(key) or key == "model.weights"
 
 
 def training_settings(model: nn.Module) -> frozenset[str]:
-    """The settings of a network that it no longer depends on once it is trained.
+    """List the settings of a network that no longer matter after the training.
 
     Args:
-        model: whose class says so; else the names that all networks here have in common count.
+        model: the network; if its class does not list them, the settings that all networks of this
+            project share are taken.
     """
     if isinstance(model, DescribedNetwork):
         return model.training_settings
@@ -48,10 +49,11 @@ def training_settings(model: nn.Module) -> frozenset[str]:
 def changes_predictions(
     key: str, training_only: Collection[str] = Segmenter.training_settings
 ) -> bool:
-    """Tell whether a trained network predicts otherwise with another setting ``key``.
+    """Tell whether another value of the setting ``key`` changes the predictions of a network.
 
     Args:
-        training_only: see :func:`training_settings`.
+        key: name of the setting.
+        training_only: settings that only matter in training, see :func:`training_settings`.
     """
     section, _, name = key.partition(".")
     is_model = section == "model" and name not in training_only
@@ -64,15 +66,16 @@ def check_same_settings(
     checkpoint: Path,
     matters: Callable[[str], bool],
 ) -> None:
-    """Compare the settings that a checkpoint was trained with to those of ``experiment``.
+    """Compare the settings that a checkpoint was trained with to those of an experiment.
 
     Args:
         training: settings in the checkpoint.
-        checkpoint: its path, for an error.
-        matters: which of them are compared, by key.
+        experiment: the experiment.
+        checkpoint: path of the checkpoint, for an error.
+        matters: function that tells by its key whether a setting is compared.
 
     Raises:
-        InputError: one differs.
+        InputError: a setting differs.
     """
     training = default_settings(experiment) | dict(training)
     for key, value in settings(experiment).items():

@@ -1,4 +1,4 @@
-"""The predictor: the one way to load a trained network and to predict with it."""
+"""The predictor, which loads a trained network and predicts with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,22 +24,22 @@ from network.settings import Compute
 from network.tta import TTA_NAMES, build_views, mean_logits, patched_logits
 
 PATCH, OVERLAP = 1024, 128
-"""Side and overlap of the patches that larger images are predicted in, pixels."""
+"""Side and overlap of the patches that larger images are predicted in, in pixels."""
 
 _PIXELS_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network sees in one image.
+    """The prediction of a network for one image.
 
     Attributes:
-        info: classes and palette.
+        info: description of the data set, with classes and palette.
         labels: (h, w) uint8, the most probable class of each pixel.
-        confidence: (h, w) float32, its probability, 0 to 1.
-        probabilities: (k, h, w) float32, those of all classes; None unless asked for.
-        heatmaps: how strongly each layer sees each class, (k, h', w') float32 with the sum 1 over
-            the classes, at a quarter of the image's size; None unless asked for, and empty for a
+        confidence: (h, w) float32, the probability of this class, 0 to 1.
+        probabilities: (k, h, w) float32, probabilities of all classes; None unless requested.
+        heatmaps: response of each layer to each class, (k, h', w') float32 with the sum 1 over the
+            classes, at a quarter of the image's size; None unless requested, and empty for a
             network without heatmaps.
         valid: (h, w) bool, where the image has data; None if it has data everywhere.
     """
@@ -52,15 +52,15 @@ class Prediction:
     valid: np.ndarray | None = None
 
     def to_rgb(self) -> np.ndarray:
-        """The colors of the classes, (h, w, 3) uint8."""
+        """Convert the labels to the colors of their classes, (h, w, 3) uint8."""
         return self.info.to_rgb(self.labels)
 
     def save(self, path: str | Path, *, rgb: bool = False) -> None:
         """Write the mask as a PNG.
 
         Args:
-            path: of the file.
-            rgb: write the colors of the classes instead of their labels.
+            path: path of the file.
+            rgb: whether to write the colors of the classes instead of their labels.
 
         Raises:
             InputError: the name has another ending, or the file cannot be written.
@@ -72,19 +72,19 @@ class Prediction:
 
 
 class Predictor:
-    """A network with its weights, and everything that its images go through.
+    """A network with its weights and all processing of its images.
 
     Args:
-        model: with its weights.
-        info: facts of the images and classes.
+        model: the network with its weights.
+        info: description of images and classes.
         normalization: mean and standard deviation of each band, in pixel values.
         compute: precision and memory format.
-        device: to compute on.
+        device: device of the computation.
         tta: test-time augmentation, a name that :func:`network.tta.build_views` knows.
         patch: height and width of the patches that larger images are predicted in; None predicts
             images whole.
-        overlap: pixels that neighboring patches share at least.
-        batch_size: patches a step, or as many views of an image as have their pixels.
+        overlap: smallest overlap of neighboring patches, in pixels.
+        batch_size: number of patches in a step, or of views with as many pixels.
 
     Raises:
         InputError: a value is out of range.
@@ -141,16 +141,17 @@ class Predictor:
         Args:
             checkpoint: a ``best.ckpt`` or ``last.ckpt`` of this project; with a config also one of
                 the released code.
-            config: of the training. It is needed for checkpoints that do not say how their network
-                is built: those of older or other code, and of networks that a config defines.
-            overrides: ``key=value`` words that the training was given beside the config.
+            config: config of the training. It is needed for checkpoints that do not tell how their
+                network is built: those of older or other code, and of networks that a config
+                defines.
+            overrides: ``key=value`` words of the training beside the config.
             compute: precision and memory format; by default single precision.
             device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``"auto"`` takes the GPU if there is one.
             tta: test-time augmentation: ``"none"``, ``"lr"``, ``"d4"`` or ``"dihedral"``.
             patch: height and width of the patches that larger images are predicted in; None
                 predicts images whole.
-            overlap: pixels that neighboring patches share at least.
-            batch_size: patches a step.
+            overlap: smallest overlap of neighboring patches, in pixels.
+            batch_size: number of patches in a step.
 
         Raises:
             InputError: the checkpoint or the config cannot be used, or they do not fit together.
@@ -195,11 +196,12 @@ class Predictor:
         """Predict one image.
 
         Args:
-            image: (h, w, bands), uint8 or uint16 as the network was trained, not normalized; of one
-                band also (h, w).
-            probabilities: also give the probability of each class; 4 bytes a pixel and class.
-            heatmaps: also give the heatmaps of each layer. They are of the image as a whole, so
-                that a large image takes much memory.
+            image: (h, w, bands), uint8 or uint16 as in the training, not normalized; with one band
+                also (h, w).
+            probabilities: whether to give the probability of each class; this takes 4 bytes for
+                each pixel and class.
+            heatmaps: whether to give the heatmaps of each layer. They are computed for the whole
+                image at once, so a large image takes much memory.
             valid: (h, w) bool, where the image has data; elsewhere the saved mask has no class.
 
         Raises:
@@ -221,10 +223,13 @@ class Predictor:
         )
 
     def heatmaps(self, image: np.ndarray) -> list[np.ndarray]:
-        """How strongly each layer sees each class of an image (h, w, bands).
+        """Compute heatmaps, which show how strongly each layer responds to each class.
+
+        Args:
+            image: (h, w, bands), see :meth:`predict`.
 
         Returns:
-            For each layer (k, h', w') float32, softmax over the classes; nothing for a network
+            For each layer (k, h', w') float32, softmax over the classes; empty for a network
             without heatmaps.
 
         Raises:
@@ -238,10 +243,10 @@ class Predictor:
         return [layer[0].float().softmax(0).cpu().numpy() for layer in layers]
 
     def logits(self, images: Tensor) -> Tensor:
-        """Mean logits over the views, in patches where images are larger than these.
+        """Compute mean logits over the views; larger images are predicted in patches.
 
         Args:
-            images: (b, bands, H, W) pixel values on the CPU; a single one if there are patches.
+            images: (b, bands, H, W) pixel values on the CPU; with patches, only a single image.
 
         Returns:
             (b, k, H, W) on the device.
@@ -288,14 +293,15 @@ class Predictor:
 def load_network(
     experiment: Experiment, path: Path, content: dict | None = None
 ) -> tuple[nn.Module, dict | None]:
-    """The network of an experiment with the weights of a checkpoint.
+    """Build the network of an experiment and load the weights of a checkpoint.
 
     Args:
-        path: of the checkpoint.
-        content: what was read from it, if it has been read already.
+        experiment: the experiment.
+        path: path of the checkpoint.
+        content: content of the checkpoint, if it is already read.
 
     Returns:
-        The network, and the settings that its weights were trained with, if the checkpoint says so.
+        The network, and the settings of its training, if the checkpoint has them.
 
     Raises:
         InputError: the checkpoint cannot be read, or was trained with other settings.
@@ -315,8 +321,8 @@ class BestClasses:
     """The most probable class of each pixel of an image, on the CPU.
 
     Attributes:
-        labels: (h, w) uint8.
-        confidence: (h, w) float32, the probability of each.
+        labels: (h, w) uint8 labels of the classes.
+        confidence: (h, w) float32 probabilities of these classes.
     """
 
     labels: Tensor
@@ -326,10 +332,11 @@ class BestClasses:
 def best_classes(logits: Tensor) -> BestClasses:
     """Choose the most probable class of each pixel.
 
-    Some rows at a time: the probabilities of a whole large image would double its memory.
+    This takes a few rows at a time, since the probabilities of a whole large image would double its
+    memory.
 
     Args:
-        logits: (k, h, w).
+        logits: (k, h, w)
     """
     height, width = logits.shape[1:]
     labels = torch.empty(height, width, dtype=torch.uint8)

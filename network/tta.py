@@ -1,4 +1,4 @@
-"""Test-time augmentation: views of an image, and the mean of their logits."""
+"""Test-time augmentation, which averages the logits of several views of an image."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,12 @@ Predict = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Views:
-    """Each of ``symmetries`` (flips and quarter turns) at each of ``scales``."""
+    """The views of an image: each symmetry at each scale.
+
+    Attributes:
+        symmetries: flips and quarter turns.
+        scales: factors of the image's size.
+    """
 
     symmetries: ttach.Compose
     scales: tuple[float, ...] = (1.0,)
@@ -33,8 +38,8 @@ def build_views(name: str, info: DatasetInfo) -> Views:
 
     Args:
         name: ``none``; ``lr``: both flips, 4 views; ``d4``: the flips, turns and scales that the
-            field's scripts call so on this data set; ``dihedral``: all 8 flips and turns.
-        info: facts of the data set.
+            field's scripts call d4 on this data set; ``dihedral``: all 8 flips and turns.
+        info: description of the data set.
 
     Raises:
         ValueError: there is no augmentation of this name.
@@ -51,7 +56,7 @@ def build_views(name: str, info: DatasetInfo) -> Views:
     if name == "lr":
         return Views(ttach.Compose(flips))
     if name == "dihedral":
-        # Half turns are both flips: with a quarter turn these are all 8.
+        # A half turn equals both flips, so with a quarter turn these are all 8.
         return Views(ttach.Compose([*flips, ttach.Rotate90([0, 90])]))
     if name != "d4":
         raise ValueError(f"unknown test-time augmentation '{name}'; known: {TTA_NAMES}")
@@ -64,21 +69,28 @@ def build_views(name: str, info: DatasetInfo) -> Views:
 def mean_logits(
     predict: Predict, image: Tensor, views: Views, max_pixels: int | None = None
 ) -> Tensor:
-    """Mean of the logits over views, each turned back; (b, bands, H, W) -> (b, k, H, W).
+    """Compute the mean of the logits over all views, each turned back.
 
-    Resizing is linear: the views of one scale are added up first and come back to (H, W) in
-    one bicubic resize, which their images shared before.
+    Resizing is linear, so the views of one scale are added before one bicubic resize to (H, W).
+    Their images share one resize too.
 
     Args:
-        max_pixels: how many pixels ``predict`` is given at once; views of one size are batched
-            up to it, and images of a larger scale split. By default those of ``image``.
+        predict: function from images to logits.
+        image: (b, bands, H, W)
+        views: the views.
+        max_pixels: largest number of pixels for one call of ``predict``. Views of the same size
+            are batched up to it, and images of a larger scale are split. By default, it is the
+            number of pixels of ``image``.
+
+    Returns:
+        (b, k, H, W)
     """
     max_pixels = max_pixels or image[:, 0].numel()
     return _total(_by_scale(predict, image, views, max_pixels)) / len(views)
 
 
 def _by_scale(predict: Predict, image: Tensor, views: Views, max_pixels: int) -> Iterator[Tensor]:
-    """Of each scale the sum of the logits of its views, at the size of ``image``."""
+    """Compute for each scale the sum of the logits of its views, at the size of ``image``."""
     height, width = image.shape[-2:]
     for scale in views.scales:
         resized = _resize(image, (round(height * scale), round(width * scale)))
@@ -99,15 +111,18 @@ def patched_logits(
     overlap: int = 0,
     prepare: Predict = lambda patches: patches,
 ) -> Tensor:
-    """Mean logits of one large image in patches; where these overlap, their mean.
+    """Compute mean logits of one large image in patches; where patches overlap, take their mean.
 
     Args:
-        image: (1, bands, H, W).
-        prepare: what becomes of the patches before they are seen; a whole large image would take
-            much memory on the device and normalized.
-        patch: height and width; the last ones of a row or column are moved back to the edge.
-        batch: patches of one size, or views of them, that ``predict`` is given at once.
-        overlap: pixels that neighboring patches share at least; less than a side of a patch.
+        predict: function from images to logits.
+        image: (1, bands, H, W)
+        views: the views.
+        patch: height and width of the patches; the last ones of a row or column are moved back to
+            the edge.
+        batch: number of patches of the same size, or of their views, for one call of ``predict``.
+        overlap: smallest overlap of neighboring patches in pixels; less than a patch's side.
+        prepare: function that moves patches to the device and normalizes them. For a whole large
+            image, this would take much memory.
     """
     height, width = image.shape[-2:]
     by_size: dict[tuple[int, int], list[tuple[slice, slice]]] = {}
@@ -118,7 +133,7 @@ def patched_logits(
     total = None
     rows_seen, columns_seen = torch.zeros(height), torch.zeros(width)
     for rows, columns in covering_windows(height, width, patch, stride):
-        # A grid: each row of windows has the same columns.
+        # The windows are a grid, so each row of windows has the same columns.
         rows_seen[rows] += columns.start == 0
         columns_seen[columns] += rows.start == 0
     for size, places in by_size.items():
@@ -130,22 +145,22 @@ def patched_logits(
                 total = logits.new_zeros(1, logits.shape[1], height, width)
             for (rows, columns), part in zip(some, logits, strict=True):
                 total[0, :, rows, columns] += part
-    assert total is not None  # there is no image without a patch
-    # In place: a large image has no room for a copy.
+    assert total is not None  # each image has a patch
+    # In place, since a copy of a large image's logits may not fit into memory.
     return total.div_(rows_seen.to(total)[:, None]).div_(columns_seen.to(total))
 
 
 def _sum_over(
     symmetries: ttach.Compose, predict: Predict, images: Tensor, max_pixels: int
 ) -> Tensor:
-    """Sum of the float32 logits of all ``symmetries``, turned back; (b, k, h, w)."""
+    """Compute the sum of the float32 logits of all symmetries, turned back, (b, k, h, w)."""
     return _total(_upright(symmetries, predict, images, max_pixels))
 
 
 def _upright(
     symmetries: ttach.Compose, predict: Predict, images: Tensor, max_pixels: int
 ) -> Iterator[Tensor]:
-    """The terms of :func:`_sum_over`, one by one."""
+    """Compute the terms of :func:`_sum_over` one by one."""
     at_once = max(1, max_pixels // images[:, 0].numel())
     augmented = [(view, view.augment_image(images)) for view in symmetries]
     # A quarter turn swaps the sides of an image.
@@ -160,7 +175,7 @@ def _upright(
 
 
 def _total(terms: Iterator[Tensor]) -> Tensor:
-    """Their sum; unlike ``functools.reduce``, it keeps no former sum while the next is made."""
+    """Sum the terms; unlike ``functools.reduce``, keep no old sum while a term is computed."""
     total = next(terms)
     for term in terms:
         total = total + term

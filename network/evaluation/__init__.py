@@ -1,4 +1,4 @@
-"""Evaluation: predict a split or a folder, score it, and say how the scores were measured."""
+"""Evaluation: prediction of splits and folders, their scores, and how these were measured."""
 
 from network.compat import ensure_torchvision
 

@@ -1,8 +1,8 @@
-"""Intervals of scores by drawing images again.
+"""Confidence intervals of scores, from random draws of the test images (bootstrap).
 
 Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993: percentile intervals. The
-images of a test set are drawn with replacement; the scores of a draw come from its pooled
-confusion matrix. Patches of one tile resemble and may overlap each other: tiles are drawn whole.
+images of a test set are drawn with replacement. The scores of a draw come from its pooled
+confusion matrix. Patches of one tile resemble each other and may overlap, so whole tiles are drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +14,18 @@ from network.datasets.provenance import tile_of_patch
 DRAWS = 1000
 LEVEL = 0.95
 
-# Pooled confusion matrices (draws, k, k) -> a score for each, nan where there is none.
+# Takes pooled confusion matrices (draws, k, k); gives one score for each draw, nan without one.
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 def mean_iou(scored: Sequence[int]) -> Statistic:
-    """Mean IoU over the scored classes that are in truth or prediction."""
+    """Make the statistic that computes the mean IoU of scored classes.
+
+    Classes that are neither in the truth nor in the prediction do not count.
+
+    Args:
+        scored: indices of the scored classes.
+    """
 
     def score(matrices: np.ndarray) -> np.ndarray:
         hits = np.diagonal(matrices, axis1=1, axis2=2)
@@ -32,28 +38,42 @@ def mean_iou(scored: Sequence[int]) -> Statistic:
 
 
 def overall_accuracy(matrices: np.ndarray) -> np.ndarray:
-    """Share of the pixels that are right."""
+    """Compute the share of correct pixels for each confusion matrix of (draws, k, k)."""
     with np.errstate(invalid="ignore"):
         return np.trace(matrices, axis1=1, axis2=2) / matrices.sum((1, 2))
 
 
 def units(names: Sequence[str], matrices: np.ndarray, is_cut: bool) -> np.ndarray:
-    """Confusion matrices (u, k, k) of what is drawn, from those of images (n, k, k).
+    """Pool the confusion matrices of images by the units that are drawn: images or whole tiles.
 
     Args:
-        is_cut: the images are patches, to be pooled by the tiles that their names tell.
+        names: names of the images.
+        matrices: (n, k, k), one for each image.
+        is_cut: whether the images are patches; these are pooled by the tiles in their names.
+
+    Returns:
+        (u, k, k), one for each unit that has labels.
     """
     by_unit: dict[str, np.ndarray] = {}
     for name, matrix in zip(names, matrices, strict=True):
         unit = (is_cut and tile_of_patch(name)) or name
         by_unit[unit] = by_unit.get(unit, 0) + matrix
-    # What has no labels says nothing.
+    # A unit without labels says nothing about the scores.
     found = [matrix for matrix in by_unit.values() if matrix.any()]
     return np.stack(found) if found else np.zeros((0, *matrices.shape[1:]), matrices.dtype)
 
 
 def draw(matrices: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
-    """Pooled confusion matrices (draws, k, k) of images drawn again from (n, k, k)."""
+    """Draw units with replacement and pool their confusion matrices.
+
+    Args:
+        matrices: (n, k, k), one for each unit.
+        seed: seed of the draws.
+        draws: number of draws.
+
+    Returns:
+        (draws, k, k)
+    """
     count = len(matrices)
     rng = np.random.default_rng(seed)
     times = rng.multinomial(count, np.full(count, 1 / count), size=draws)  # (draws, n)
@@ -63,7 +83,17 @@ def draw(matrices: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
 def interval(
     matrices: np.ndarray, score: Statistic, seed: int = 0, draws: int = DRAWS
 ) -> tuple[float, float] | None:
-    """95 % interval of a score; None with fewer than two units, of which nothing can be said."""
+    """Compute the 95 % interval of a score.
+
+    Args:
+        matrices: (u, k, k) confusion matrices of the units.
+        score: the score.
+        seed: seed of the draws.
+        draws: number of draws.
+
+    Returns:
+        The lower and the upper end; None with fewer than two units, which allow no interval.
+    """
     if len(matrices) < 2:
         return None
     return _percentiles(score(draw(matrices, seed, draws)))
@@ -76,11 +106,19 @@ def paired_difference(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> tuple[float, float] | None:
-    """95 % interval of ``score(other) - score(one)``, both on the same draws; None as above.
+    """Compute the 95 % interval of the difference ``score(other) - score(one)`` of two models.
+
+    Both models are scored on the same draws, and their scores are averaged over their runs.
 
     Args:
-        one, other: confusion matrices (u, k, k) of two models on the same units in one order,
-            one for each run of the model; the scores of a model are averaged over its runs.
+        one: (u, k, k) confusion matrices of the units, for each run of the first model.
+        other: the same for the second model, with the same units in the same order.
+        score: the score.
+        seed: seed of the draws.
+        draws: number of draws.
+
+    Returns:
+        The lower and the upper end; None with fewer than two units, which allow no interval.
     """
     if len(one[0]) < 2:
         return None
@@ -98,7 +136,7 @@ def _percentiles(values: np.ndarray) -> tuple[float, float]:
 
 
 def _mean_of_numbers(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis, without nan; nan where there is nothing else."""
+    """Compute the mean over the last axis without its nan; nan if there are no numbers."""
     is_number = ~np.isnan(values)
     total = np.where(is_number, values, 0).sum(-1)
     return np.where(is_number.any(-1), total / np.maximum(is_number.sum(-1), 1), np.nan)

@@ -1,8 +1,8 @@
 """Scores of class boundaries: boundary IoU and boundary F1, pooled over images.
 
 Sources: boundary IoU, Cheng et al., "Boundary IoU", CVPR 2021; boundary F1, Csurka et al., "What is
-a good evaluation measure for semantic segmentation?", BMVC 2013. Both distances are in pixels and
-are those of a square neighborhood, as in Cheng's own erosion.
+a good evaluation measure for semantic segmentation?", BMVC 2013. Both distances are in pixels, in
+a square neighborhood, as in Cheng's own erosion.
 """
 
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ import numpy as np
 
 @dataclass
 class BoundaryCounts:
-    """Pixels counted by class; counts of several images add up.
+    """Counts of boundary pixels by class, which add up over images.
 
     Args:
-        num_classes: k.
-        ignore_index: label of the pixels that count nowhere; beside them is no boundary.
-        width: of the band inside a class that boundary IoU compares.
-        tolerance: how far apart the boundaries that F1 matches may lie.
+        num_classes: number of classes, k.
+        ignore_index: label of the pixels that do not count; they form no boundary with others.
+        width: width of the band inside a class, which boundary IoU compares, in pixels.
+        tolerance: largest distance of boundaries that F1 takes as matched, in pixels.
     """
 
     num_classes: int
@@ -29,11 +29,12 @@ class BoundaryCounts:
     counts: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        # Rows: band intersection and union; predicted boundary, of these matched; true, matched.
+        # Rows: intersection of the bands, their union, predicted boundary pixels, how many of these
+        # are matched, true boundary pixels, how many of these are matched.
         self.counts = np.zeros((6, self.num_classes), np.int64)
 
     def update(self, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Count one image; its own counts (6, k).
+        """Count one image and return its own counts (6, k).
 
         Args:
             prediction: (h, w) labels 0 to k-1.
@@ -63,20 +64,20 @@ class BoundaryCounts:
         return result
 
     def _count(self, coded: np.ndarray) -> np.ndarray:
-        """Pixels of each class in a map of labels + 1, where 0 is none."""
+        """Count the pixels of each class in a map of labels + 1, where 0 is no class."""
         return np.bincount(coded.ravel(), minlength=self.num_classes + 1)[1:]
 
     def iou(self) -> list[float | None]:
-        """Boundary IoU by class; None where no image has or predicts it."""
+        """Compute boundary IoU by class; None if the class is in no truth and no prediction."""
         return boundary_iou(self.counts)
 
     def f1(self) -> list[float | None]:
-        """Boundary F1 by class; None where neither truth nor prediction has a boundary of it."""
+        """Compute boundary F1 by class; None if no truth and no prediction has its boundary."""
         return boundary_f1(self.counts)
 
 
 def boundary_iou(counts: np.ndarray) -> list[float | None]:
-    """The share of its bands that each class has in common with the truth; see :meth:`iou`.
+    """Compute boundary IoU by class from counts; see :meth:`BoundaryCounts.iou`.
 
     Args:
         counts: (6, k), see :class:`BoundaryCounts`.
@@ -86,7 +87,7 @@ def boundary_iou(counts: np.ndarray) -> list[float | None]:
 
 
 def boundary_f1(counts: np.ndarray) -> list[float | None]:
-    """How well the boundaries of each class match those of the truth; see :meth:`f1`.
+    """Compute boundary F1 by class from counts; see :meth:`BoundaryCounts.f1`.
 
     Args:
         counts: (6, k), see :class:`BoundaryCounts`.
@@ -100,15 +101,20 @@ def boundary_f1(counts: np.ndarray) -> list[float | None]:
 
 
 def band_width(height: int, width: int, share: float = 0.02) -> int:
-    """Cheng's width of the band: a share of the image's diagonal, at least a pixel."""
+    """Compute Cheng's band width: a share of the image's diagonal, but at least one pixel."""
     return max(1, round(share * float(np.hypot(height, width))))
 
 
 def _is_near_other(coded: np.ndarray, distance: int, edge: bool) -> np.ndarray:
-    """Whether another class, or the image's edge, is within ``distance``; 0 is no class at all.
+    """Tell for each pixel whether another class, or the image's edge, is within ``distance``.
 
-    A pixel's square holds another class if its lowest and highest label differ: one erosion and
-    one dilation for all classes.
+    The square around a pixel holds another class if its lowest and highest labels differ. So one
+    erosion and one dilation serve all classes.
+
+    Args:
+        coded: (h, w) labels + 1; 0 is no class.
+        distance: distance in pixels.
+        edge: whether the image's edge counts.
     """
     square = _square(distance)
     nothing = coded == 0

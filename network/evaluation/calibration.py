@@ -1,5 +1,4 @@
-"""How often a network is right where it is this sure of itself.
-
+"""Calibration of a network: how well its confidence agrees with its accuracy.
 Source: expected calibration error, Guo et al., "On calibration of modern neural networks",
 ICML 2017.
 """
@@ -11,10 +10,14 @@ BINS = 15
 
 
 class Calibration:
-    """Pixels by the confidence of their prediction, in bins of equal width.
+    """Counts of pixels by the confidence of their prediction, in bins of equal width.
+
+    Args:
+        bins: number of bins.
 
     Attributes:
-        counts: (3, bins) float64: pixels, the sum of their confidences, how many are right.
+        counts: (3, bins) float64: number of pixels, sum of their confidences, and number of
+            correct pixels.
     """
 
     def __init__(self, bins: int = BINS):
@@ -25,13 +28,13 @@ class Calibration:
 
         Args:
             confidence: (...) highest probability, 0 to 1.
-            correct: (...) whether the prediction is the truth.
+            correct: (...) whether the prediction is correct.
             valid: (...) whether the pixel counts.
         """
         bins = self.counts.shape[1]
         # Bins are open below and closed above, as in the paper.
         index = (torch.ceil(confidence.float() * bins) - 1).clamp(0, bins - 1).long()
-        index = index.where(valid, bins).flatten()  # one more bin for what does not count
+        index = index.where(valid, bins).flatten()  # one more bin for pixels that do not count
         ones = torch.ones_like(index, dtype=torch.float64)
         values = torch.stack([ones, confidence.double().flatten(), correct.double().flatten()])
         counts = values.new_zeros(3, bins + 1).index_add_(1, index, values)[:, :bins].cpu()
@@ -39,7 +42,7 @@ class Calibration:
         return counts
 
     def error(self) -> float | None:
-        """Expected calibration error, 0 to 1: the mean gap of confidence and accuracy."""
+        """Compute the expected calibration error of all counted pixels; None without pixels."""
         return expected_calibration_error(self.counts)
 
 
@@ -47,7 +50,8 @@ def expected_calibration_error(counts: Tensor) -> float | None:
     """Compute the mean gap between confidence and accuracy, 0 to 1; None without pixels.
 
     Args:
-        counts: (3, bins): pixels, the sum of their confidences, and how many are right.
+        counts: (3, bins): number of pixels, sum of their confidences, and number of correct
+            pixels.
 
     >>> expected_calibration_error(torch.tensor([[8.0, 8.0], [4.0, 7.0], [5.0, 6.0]]))
     0.125

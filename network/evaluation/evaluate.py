@@ -1,4 +1,4 @@
-"""Evaluation: predict a split, write its masks, score them; the engine of every test script."""
+"""Prediction of splits and folders into mask files, and their scores; all test scripts use it."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +39,8 @@ from network.rasters.place import write_place
 from network.tta import build_views
 
 BOUNDARY_TOLERANCE = 3
-"""Pixels that boundaries may lie apart: 15 cm on the ground in Potsdam, 90 cm in LoveDA."""
+"""Largest distance of matched boundaries in pixels: 15 cm on the ground in Potsdam, 90 cm in
+LoveDA."""
 
 
 def evaluate(
@@ -59,23 +60,29 @@ def evaluate(
 ) -> dict[str, Summary]:
     """Predict ``split`` into PNG masks in ``output``, and score them where there are labels.
 
-    Masks are written while predicting. An interrupted evaluation goes on where it stopped;
+    Masks are written during prediction. An interrupted evaluation goes on where it stopped;
     ``output`` gets its scores when all masks are there.
 
     Args:
-        tta: see :func:`network.tta.build_views`.
-        rgb: write colors instead of labels.
-        batch_size: images a step; images of other sizes are never in one batch. Views of one
-            size are batched too, up to as many pixels.
-        boundary_tolerance: of boundary F1, pixels.
+        experiment: the experiment.
+        checkpoint: the checkpoint file.
+        output: folder of the masks and the scores.
+        split: name of the split.
+        tta: test-time augmentation, see :func:`network.tta.build_views`.
+        rgb: whether to write colors instead of labels.
+        batch_size: number of images in a step. Images in a batch have the same size. Views of the
+            same size are batched too, up to the same number of pixels.
+        device: name of the device, see :func:`network.compute.find_device`.
+        boundary_tolerance: largest distance of boundaries that boundary F1 takes as matched, in
+            pixels.
         frames: folder of sequences to predict instead of the config's folders; see
-            :func:`network.datasets.frames.find_frames`. ``split`` says what they are.
-        patch: height and width of the patches that larger images are predicted in, ``batch_size``
-            of them a step; by default they are predicted whole.
-        overwrite: delete the results of another run in ``output``, which are left alone else.
+            :func:`network.datasets.frames.find_frames`. ``split`` tells what they are.
+        patch: height and width of the patches that larger images are predicted in, with
+            ``batch_size`` patches in a step; by default, images are predicted whole.
+        overwrite: whether to delete the results of another run in ``output``.
 
     Returns:
-        What was measured by label kind; nothing where the labels are held back.
+        The measured scores by label kind; empty if the split has no labels.
 
     Raises:
         InputError: data, checkpoint, device or output folder cannot be used.
@@ -145,15 +152,24 @@ def predict_folder(
     overlap: int = 0,
     overwrite: bool = False,
 ) -> int:
-    """Masks of all images in a folder, at their own size; goes on where it was interrupted.
+    """Predict the masks of all images in a folder, at the size of each image.
 
-    Masks of georeferenced images are georeferenced too. Where an image says that it has no data,
-    its mask has no class; see :func:`write_mask`.
+    An interrupted prediction goes on where it stopped. Masks of georeferenced images are
+    georeferenced too. Where an image has no data, its mask has no class; see :func:`write_mask`.
 
     Args:
+        experiment: the experiment.
+        checkpoint: the checkpoint file.
         images: folder of images.
-        overlap: pixels that neighboring patches share at least.
-        For the others see :func:`evaluate`.
+        output: folder of the masks.
+        tta: test-time augmentation, see :func:`network.tta.build_views`.
+        rgb: whether to write colors instead of labels.
+        batch_size: number of images or patches in a step, see :func:`evaluate`.
+        device: name of the device, see :func:`network.compute.find_device`.
+        patch: height and width of the patches that larger images are predicted in; by default,
+            images are predicted whole.
+        overlap: smallest overlap of neighboring patches, in pixels.
+        overwrite: whether to delete the results of another run in ``output``.
 
     Returns:
         The number of images.
@@ -213,10 +229,15 @@ def predict_samples(
     device: torch.device,
     patch: int,
 ) -> None:
-    """Write the labels of a few images into an empty folder.
+    """Predict a few images and write their labels into an empty folder.
 
     Args:
-        patch: side of the patches that larger images are predicted in, pixels.
+        experiment: the experiment.
+        checkpoint: the checkpoint file.
+        samples: the images.
+        output: the empty folder.
+        device: the device.
+        patch: side of the patches that larger images are predicted in, in pixels.
     """
     model, _ = load_network(experiment, checkpoint)
     predictor = Predictor(
@@ -241,27 +262,31 @@ def predict(
     workers: int,
     georeference: bool = False,
 ) -> None:
-    """Write the masks of ``samples``, and beside them a record of each image.
+    """Predict images and write their masks, and beside them a record of each image.
 
     Args:
-        counter: counts each image where it has labels; it may be left out where none has.
-        rgb: write colors instead of labels.
-        workers: processes that load the images, on a GPU.
-        georeference: tell beside each mask where its image lies on Earth.
+        predictor: the predictor.
+        samples: the images.
+        output: folder of the masks.
+        counter: counter of the images with labels; may be None if no image has labels.
+        rgb: whether to write colors instead of labels.
+        workers: number of processes that load the images, if the device is not the CPU.
+        georeference: whether to write a file beside each mask with its place on Earth.
 
     Raises:
         InputError: an image is damaged.
     """
     info = predictor.info
     counter = counter or Counter(info, BOUNDARY_TOLERANCE)
-    # Beside a network on the CPU decoding is nothing, and after a fork both copy what they write.
+    # On the CPU the network takes far longer than the decoding, and workers cost memory: after a
+    # fork, both processes copy the pages they write.
     workers = min(workers, len(samples)) if predictor.device.type != "cpu" else 0
     images_at_once = 1 if predictor.patch else predictor.batch_size
     loader = evaluation_loader(info, samples, images_at_once, num_workers=workers)
     by_name = {sample.name: sample for sample in samples}
 
     def save(name: str, image: Tensor, valid: Tensor, labels: dict, best: BestClasses) -> None:
-        """Runs in a thread of its own, beside the next forward pass."""
+        """Write and count one image, in a separate thread during the next forward pass."""
         sample, path = by_name[name], output / f"{name}.png"
         if georeference:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -288,9 +313,14 @@ def predict(
 
 
 def check_memory(samples: Sequence[Sample], info: DatasetInfo) -> None:
-    """Refuse images whose scores, which are held as a whole, do not fit into the memory.
+    """Refuse images that are too large for the memory, which holds the scores of a whole image.
 
-    Measured on images of 2000 x 2000 to 8000 x 8000 pixels; the network's own memory comes beside.
+    The need was measured on images of 2000 x 2000 to 8000 x 8000 pixels. It does not include the
+    network's own memory.
+
+    Args:
+        samples: the images.
+        info: description of the data set.
 
     Raises:
         InputError: an image is too large.
@@ -310,7 +340,7 @@ def check_memory(samples: Sequence[Sample], info: DatasetInfo) -> None:
 
 @contextmanager
 def _background() -> Iterator[Callable]:
-    """A function that calls others in a thread of its own, a few of them waiting at most."""
+    """Provide a function that calls others in a separate thread; only a few calls may wait."""
     pending: deque[Future] = deque()
     with ThreadPoolExecutor(max_workers=1) as pool:
 

@@ -1,4 +1,4 @@
-"""Figures as PNG, in fonts that have the letters of every name in them."""
+"""Writing of figures as PNG, in fonts that have the letters of all their texts."""
 
 import unicodedata
 import warnings
@@ -22,41 +22,45 @@ from network.errors import warn
 from network.writing import replacing
 
 REMEDY = "apt-get install fonts-noto-core fonts-noto-cjk"
-"""What has the letters of almost every script, on Debian and Ubuntu."""
+"""Command for Debian and Ubuntu that installs the letters of almost every script."""
 
 LAST_RESORT = "Last Resort"
 """Matplotlib's own font of boxes; it claims to have every letter."""
 
 
 def save_figure(figure: Figure, output: Path) -> None:
-    """Write a figure as PNG, whole or not at all.
+    """Write a figure as PNG; an incomplete file never has the final name.
 
     Letters that Matplotlib's font lacks, such as those of Chinese or Hindi class names, come from
-    other fonts of this machine. Where there is none they are boxes, and a warning says so once.
+    other fonts of this machine. Letters that no font has are shown as boxes, with one warning.
 
     Raises:
         InputError: the file cannot be written.
     """
-    for axis in figure.get_axes():  # their labels have no text before that
+    for axis in figure.get_axes():  # these calls fill in the texts of the labels
         axis.get_xticklabels()
         axis.get_yticklabels()
     texts = [text for text in figure.findobj(Text) if text.get_text()]
     families, missing = _fallbacks(frozenset("".join(text.get_text() for text in texts)))
     for text in texts:
         text.set_fontfamily([*text.get_fontfamily(), *families])
-        # A name may have dollars in it; only the powers of ten at an axis are mathematics.
+        # A name may contain dollar signs; only the powers of ten at an axis are mathematics.
         text.set_parse_math("\\mathdefault" in text.get_text())
     if missing:
         _tell_once(_scripts(missing))
     with replacing(output) as partial, warnings.catch_warnings():
-        # Of each letter and each place it is drawn at; the line above says it once.
+        # Matplotlib warns for each letter and place; the line above warns once.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(partial, format="png", dpi=110)
 
 
 @cache
 def _fallbacks(letters: frozenset[str]) -> tuple[list[str], set[str]]:
-    """The families that have the letters which the default font lacks, and those that none has."""
+    """Find font families for the letters that the default font lacks.
+
+    Returns:
+        The families, and the letters that no font has.
+    """
     visible = {letter for letter in letters if unicodedata.category(letter)[0] not in "CZ"}
     missing = visible - _letters_of(findfont(FontProperties()), visible)
     families: list[str] = []
@@ -69,7 +73,7 @@ def _fallbacks(letters: frozenset[str]) -> tuple[list[str], set[str]]:
 
 
 def _cover(missing: set[str], fonts: Iterable[FontEntry], families: list[str]) -> set[str]:
-    """Add families of ``fonts`` until they have all letters, or all that any has; the rest."""
+    """Add to ``families`` until they cover the missing letters; return those no font has."""
     found: dict[str, set[str]] = {}
     for font in sorted(fonts, key=_rank):
         if font.name not in found and not font.name.startswith(LAST_RESORT):
@@ -84,7 +88,7 @@ def _cover(missing: set[str], fonts: Iterable[FontEntry], families: list[str]) -
 
 
 def _rank(font: FontEntry) -> tuple:
-    """Plain upright letters without serifs first; of the Han fonts, those of simplified Chinese."""
+    """Make a sort key: plain upright fonts without serifs first, and simplified Chinese first."""
     return (
         font.style != "normal" or font.variant != "normal",
         abs(int(font.weight) - 400) if str(font.weight).isdigit() else 0,
@@ -96,7 +100,7 @@ def _rank(font: FontEntry) -> tuple:
 
 
 def _letters_of(path: str, letters: Iterable[str]) -> set[str]:
-    """Those of ``letters`` that a font has."""
+    """Find out which of ``letters`` a font has."""
     try:
         font = get_font(path)
         return {letter for letter in letters if font.get_char_index(ord(letter))}
@@ -105,7 +109,7 @@ def _letters_of(path: str, letters: Iterable[str]) -> set[str]:
 
 
 def _new_fonts() -> list[FontEntry]:
-    """Fonts that were installed after Matplotlib listed them, made known to it."""
+    """Find fonts that were installed after Matplotlib made its list, and add them to the list."""
     known = {font.fname for font in fontManager.ttflist}
     before = len(fontManager.ttflist)
     for path in findSystemFonts():
@@ -118,7 +122,7 @@ def _new_fonts() -> list[FontEntry]:
 
 
 def _scripts(letters: Iterable[str]) -> str:
-    """What Unicode calls their scripts, such as ``CJK and DEVANAGARI``."""
+    """Name the scripts of letters as Unicode does, such as ``CJK and DEVANAGARI``."""
     names = {unicodedata.name(letter, "unnamed").split()[0] for letter in letters}
     return " and ".join(sorted(names))
 

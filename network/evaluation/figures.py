@@ -1,4 +1,4 @@
-"""Figures of results: image, truth and prediction side by side; reliability diagrams."""
+"""Figures of results: panels of masks, reliability diagrams and overviews of points."""
 
 import math
 from collections.abc import Sequence
@@ -28,12 +28,17 @@ def write_panel(
     title: str,
     trained_on: Sequence[Path] | None = None,
 ) -> None:
-    """One row a sample: image, truth (black where ignored), prediction, and the classes below.
+    """Draw a panel with one row for each sample: image, truth and prediction.
+
+    Ignored pixels of the truth are black. The colors of the classes are explained below the rows.
 
     Args:
+        samples: the samples.
         predictions: folder of the predicted masks, labels or RGB, named like the samples.
-        output: PNG to write.
-        trained_on: other training masks of the samples, such as points, for a column of their own.
+        info: description of the data set.
+        output: the PNG file to write.
+        title: title of the panel.
+        trained_on: other training masks of the samples, such as points, for an additional column.
 
     Raises:
         InputError: a prediction is missing or has another size.
@@ -82,12 +87,13 @@ def _row(
 
 
 def write_reliability(calibration: np.ndarray, output: Path, title: str) -> None:
-    """Accuracy against confidence, above the share of the pixels in each bin.
+    """Draw a reliability diagram: accuracy against confidence, and the share of pixels by bin.
 
     Args:
-        calibration: (3, bins): pixels, the sum of their confidences, how many are right.
-        output: PNG to write.
-        title: stands above; the calibration error is added to it.
+        calibration: (3, bins): number of pixels, sum of their confidences, and number of correct
+            pixels.
+        output: the PNG file to write.
+        title: title of the figure; the calibration error is added to it.
     """
     error = expected_calibration_error(torch.from_numpy(calibration))
     pixels, confidence, correct = calibration
@@ -113,11 +119,15 @@ def write_reliability(calibration: np.ndarray, output: Path, title: str) -> None
 def write_points(
     info: DatasetInfo, root: Path, split: str, name: str, counts: PointCounts, output: Path
 ) -> None:
-    """Four images with their points, and how many points and pixels each class has.
+    """Draw four images with their points, and the number of points and pixels of each class.
 
     Args:
-        name: of the folder of points.
-        output: PNG to write.
+        info: description of the data set.
+        root: folder of the data set.
+        split: name of the split.
+        name: name of the folder of points.
+        counts: numbers of points and pixels by class.
+        output: the PNG file to write.
     """
     samples = find_samples(info.relabeled(split, name), root, split)
     shown = _spread(samples, info)
@@ -153,7 +163,7 @@ def write_points(
     axis.set_yscale("symlog", linthresh=1)
     axis.set_xticks(places, info.classes)
     axis.set(ylabel="number")
-    # Above the axes: bars may be as high as these.
+    # The legend is above the axes, since bars may be as high as the axes.
     axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(bars))
     figure.suptitle(f"{info.name}, {split}: {name}")
     save_figure(figure, output)
@@ -164,7 +174,7 @@ def _read_first_mask(sample: Sample, info: DatasetInfo) -> np.ndarray:
 
 
 def _spread(samples: Sequence[Sample], info: DatasetInfo) -> list[Sample]:
-    """Up to four samples: from evenly spaced places on, the first other with a labeled pixel."""
+    """Choose up to four evenly spaced samples; those without labels are replaced by the next."""
 
     @cache
     def has_labels(index: int) -> bool:
@@ -179,7 +189,7 @@ def _spread(samples: Sequence[Sample], info: DatasetInfo) -> list[Sample]:
 
 
 def _marked(photo: np.ndarray, mask: np.ndarray, info: DatasetInfo) -> np.ndarray:
-    """A paler photo (h, w, 3) with its labeled pixels, larger the fewer there are."""
+    """Draw labeled pixels on a paler photo (h, w, 3); the fewer there are, the larger the dots."""
     gray = photo.mean(axis=2, keepdims=True)
     shown = (0.5 * gray + 0.5 * photo).astype(np.uint8)
     is_labeled = mask != info.ignore_index

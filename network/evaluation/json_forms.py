@@ -1,4 +1,4 @@
-"""From what a JSON file holds to a checked object."""
+"""Conversion of JSON documents to checked objects."""
 
 import json
 from typing import Any
@@ -7,18 +7,18 @@ from pydantic import TypeAdapter, ValidationError
 
 
 def checked(form: Any, document: Any, where: str = "") -> Any:
-    """An object of the type ``form`` with the facts of a JSON document; other facts are left out.
+    """Make an object of the type ``form`` from a JSON document; unknown entries are left out.
 
     Args:
-        form: a dataclass, a model of pydantic, or another type that it knows.
-        document: what a JSON file holds.
-        where: what to call the document in an error.
+        form: a dataclass, a pydantic model, or another type that pydantic knows.
+        document: the content of a JSON file.
+        where: name of the document in an error.
 
     Raises:
-        ValueError: a fact is missing or of another type; it says which.
+        ValueError: an entry is missing or has another type; the error names it.
     """
     try:
-        # As JSON again: lists then are tuples where the form says so, and still no text a number.
+        # From JSON text, a strict check accepts a list for a tuple, but no text for a number.
         return TypeAdapter(form).validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -1,7 +1,7 @@
-"""The folder that a test or a prediction writes: whose it is, and what in it is done.
+"""The output folder of a test or a prediction: which run owns it, and which images are done.
 
-Finished work is only taken over by a run that would make it again just so. What decides is what
-changes the output (:func:`identity`), not how the command was spelled.
+A run takes over finished work only if it would produce the same output again. The settings that
+change the output decide this (:func:`identity`), not the spelling of the command.
 """
 
 import json
@@ -25,9 +25,9 @@ from network.evaluation.results import (
 from network.writing import owned, read_json, replacing
 
 IMAGES_KEY = "images_in"
-"""In a record: the folder of the images, resolved."""
+"""Key in a record of the resolved folder of the images."""
 
-# Of a record, beside the settings of the model: what masks and scores depend on.
+# Keys of a record that masks and scores depend on, beside the settings of the model.
 _DEFINING = (
     *("checkpoint_sha256", "tta", "patch", "overlap", "rgb", "precision"),
     *("data_set", "split", "masks", "labels_sha256", "classes", "classes_in_mean"),
@@ -36,14 +36,14 @@ _DEFINING = (
 
 
 def identity(record: dict) -> dict[str, Any]:
-    """What of a run's record changes its output, by name.
+    """Select the entries of a run's record that change its output, by name.
 
     Args:
-        record: a protocol stamp, or what :func:`predict_folder` writes.
+        record: a protocol stamp, or the record that :func:`predict_folder` writes.
     """
     settings = record.get("settings", {})
     found = {key: record[key] for key in _DEFINING if key in record}
-    # Records of older predictions say this in their settings alone.
+    # Records of older predictions have the precision only in their settings.
     found.setdefault("precision", settings.get("compute.precision"))
     return found | {key: value for key, value in settings.items() if changes_predictions(key)}
 
@@ -52,17 +52,19 @@ def identity(record: dict) -> dict[str, Any]:
 def output_folder(
     output: Path, samples: Sequence[Sample], record: dict, *, overwrite: bool = False
 ) -> Iterator[list[Sample]]:
-    """Own ``output`` for a run, and tell which of its samples are still to be predicted.
+    """Lock ``output`` for a run, and give the samples that are still to be predicted.
 
     Args:
-        record: what the run is, see :func:`identity`.
-        overwrite: delete what another run has left there.
+        output: the folder.
+        samples: the samples of the run.
+        record: description of the run, see :func:`identity`.
+        overwrite: whether to delete the results of another run.
 
     Raises:
-        InputError: the folder holds images that no run has made, or the work of another run, or
+        InputError: the folder holds images that no run has made, or the results of another run, or
             another process is writing there.
     """
-    record = json.loads(json.dumps(record))  # as it will be read back
+    record = json.loads(json.dumps(record))  # the form that a reader of the file gets
     if output.exists() and not output.is_dir():
         raise InputError(output, "is a file", "choose another output")
     _check_own(output, samples)
@@ -71,13 +73,13 @@ def output_folder(
         todo = [s for s in samples if not _is_done(output / f"{s.name}.png", s, done)]
         with replacing(output / PROTOCOL_FILE) as partial:
             partial.write_text(json.dumps(record, indent=2) + "\n")
-        if todo:  # what was scored is not what will lie here
+        if todo:  # the old scores are not those of the new masks
             _remove(output, (SCORES_FILE, SCORES_TABLE, REPORT_FILE))
         yield todo
 
 
 def fingerprint(image: Path) -> str:
-    """Size and time of a file: what tells that it is still the one that was predicted."""
+    """Make a text of size and time of an image file, which shows later whether it has changed."""
     about = image.stat()
     return f"{about.st_size}-{about.st_mtime_ns}"
 
@@ -88,9 +90,9 @@ def _masks(output: Path) -> set[str]:
 
 
 def _check_own(output: Path, samples: Sequence[Sample]) -> None:
-    """Raise an :class:`InputError` if there are images that no run of ours has recorded."""
+    """Raise an :class:`InputError` if there are images that no run has recorded."""
     names = set()
-    # Without its record a folder is not of such a run: it may hold images, or the truth.
+    # A folder without a record does not come from a run: it may hold images, or the truth.
     if (output / PROTOCOL_FILE).is_file():
         names = {f"{name}.png" for name in (*(s.name for s in samples), *read_records(output))}
     foreign = sorted(_masks(output) - names)
@@ -105,9 +107,9 @@ def _check_own(output: Path, samples: Sequence[Sample]) -> None:
 def _take_over(
     output: Path, samples: Sequence[Sample], record: dict, overwrite: bool
 ) -> dict[str, ImageRecord]:
-    """The records of what is there, if the same run made it."""
+    """Read the records of finished images, if the same run made them; otherwise clear or refuse."""
     present = _masks(output)
-    # A mask is written before its record: both are there, or the image is predicted again.
+    # A mask is written before its record. An image without both is predicted again.
     done = {name: r for name, r in read_records(output).items() if f"{name}.png" in present}
     if not present:
         _remove(output, (RECORDS_FILE, SCORES_FILE, SCORES_TABLE, REPORT_FILE))
@@ -128,7 +130,7 @@ def _take_over(
 def _difference(
     output: Path, samples: Sequence[Sample], record: dict, done: dict[str, ImageRecord]
 ) -> str | None:
-    """The first thing in which the run that made ``output`` differs from this one."""
+    """Describe the first difference between this run and the one that made ``output``, if any."""
     try:
         old = read_json(output / PROTOCOL_FILE)
         found = difference(old, record)
@@ -137,7 +139,7 @@ def _difference(
     if found:
         return found
     if old.get(IMAGES_KEY) != record.get(IMAGES_KEY):
-        # The same files elsewhere are the same images; other ones may have the same names.
+        # The folder may have moved, with the same files; or other files may have the same names.
         for sample in samples:
             known = done.get(sample.name)
             if known and known.image and known.image != fingerprint(sample.image):
@@ -146,7 +148,15 @@ def _difference(
 
 
 def difference(old: dict, new: dict) -> str | None:
-    """The first thing in which the outputs of two records may differ, and how many there are."""
+    """Describe the first of the differences that may change the output, and count the others.
+
+    Args:
+        old: record of the earlier run.
+        new: record of this run.
+
+    Returns:
+        The description; None without a difference.
+    """
     before, now = identity(old), identity(new)
     different = [key for key in before | now if before.get(key) != now.get(key)]
     if not different:
@@ -162,13 +172,13 @@ def _short(value: Any) -> str:
 
 
 def _is_done(mask: Path, sample: Sample, done: dict[str, ImageRecord]) -> bool:
-    """Whether the mask is of the image as it is now."""
+    """Tell whether a mask was predicted from the image file as it is now."""
     record = done.get(sample.name)
     if record is None:
         return False
     if record.image:
         return record.image == fingerprint(sample.image)
-    # Records of older versions do not tell.
+    # Records of older versions have no fingerprint.
     is_newer = mask.stat().st_mtime >= sample.image.stat().st_mtime
     return is_newer and image_size(mask) == sample.size
 

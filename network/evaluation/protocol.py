@@ -1,4 +1,4 @@
-"""What decides which results may stand side by side: masks, and the training of a checkpoint."""
+"""Facts that decide which results can be compared: the masks and the training of a checkpoint."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,30 +18,33 @@ from network.datasets.windows import padding_margin
 from network.errors import InputError
 
 UNKNOWN = "unknown"
-"""What nobody can tell of a result; it equals nothing, not even itself."""
+"""Value of an unknown fact; two unknown facts do not count as equal."""
 
 DATA_SET_KEY, PADDING_KEY = "data.data_set", "data.padding"
 LABELS_KEY, POINTS_KEY = "data.labels_sha256", "data.points"
-"""Among the settings in a checkpoint: of the masks that it was trained on."""
+"""Keys of a checkpoint's settings that describe the masks that it was trained on."""
 IMAGES_KEY = "data.image_ending"
-"""Among them, if it is known: the ending of the files that the patches were cut from."""
+"""Key of the ending of the files that the patches were cut from, if it is known."""
 PROCESSES_KEY = "processes"
-"""Among them too: how many processes had a batch of their own in each step."""
+"""Key of the number of processes, each of which had its own batch in each step."""
 CLASSES_KEY = "data.classes"
-"""Among them: the names of the classes, by label."""
+"""Key of the names of the classes, by label."""
 EXTENDED_KEY, INIT_KEY = "extended", "init_from"
-"""Among them, if that was so: each time that the run was made longer, as (epochs done, epochs
-planned before, epochs planned since); path and sha256 of the weights that it began with."""
+"""Keys of the history of a run, if it has one.
+
+The first holds (epochs done, epochs planned before, epochs planned since) for each time that the
+run was made longer. The second holds path and sha256 of the weights that the run began with.
+"""
 HISTORY = (EXTENDED_KEY, INIT_KEY)
-"""What a run that goes on keeps of the run before."""
+"""Keys that a resumed run keeps from the run before."""
 
 
-# Between the policies of several folders, also in files.
+# Joins the policies of several folders, also in files.
 _AND = " and "
 
 
 def is_known_policy(policy: str) -> bool:
-    """Whether a padding policy, or each of several folders, is known."""
+    """Tell whether a padding policy is known; of several folders, whether all are known."""
     return UNKNOWN not in policy.split(_AND)
 
 
@@ -51,50 +54,51 @@ def _provenance(document: Any) -> Provenance | None:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What a checkpoint remembers of its training, read by name.
+    """The training settings that a checkpoint holds, with names to read them by.
 
     Attributes:
-        settings: all of the run by key, and what :func:`training_settings` adds; empty where the
-            checkpoint does not say.
+        settings: all settings of the run by key, and those that :func:`training_settings` adds;
+            empty if the checkpoint has none.
     """
 
     settings: Mapping[str, Any]
 
     @property
     def data_set(self) -> str | None:
-        """Name of the data set."""
+        """Name of the data set; None if unknown."""
         return self.settings.get(DATA_SET_KEY)
 
     @property
     def image_ending(self) -> str | None:
-        """Ending of the files that the patches were cut from."""
+        """Ending of the files that the patches were cut from; None if unknown."""
         return self.settings.get(IMAGES_KEY)
 
     @property
     def padding(self) -> str:
-        """How padding was labeled."""
+        """Padding policy of the training masks."""
         return str(self.settings.get(PADDING_KEY, UNKNOWN))
 
     @property
     def knows_data(self) -> bool:
-        """Whether it says what the run was trained on."""
+        """Whether the record names the split that the run was trained on."""
         return self.settings.get("data.train", UNKNOWN) != UNKNOWN
 
     @property
     def seed(self) -> int | None:
-        """Of weights, augmentation and order."""
+        """Seed of weights, augmentation and order; None if unknown."""
         return self.settings.get("seed")
 
     def has_seen(self, info: DatasetInfo, used: str, split: str) -> bool | None:
-        """Whether a split shares a folder with one that the run has used; None: unknown.
+        """Tell whether a split shares a folder with one that the run used; None if unknown.
 
         Args:
-            info: facts of the data set that the split is of.
-            used: ``"data.train"``, or ``"data.val"``, by which the checkpoint is chosen.
-            split: to test on.
+            info: description of the data set of the split.
+            used: key of the used split: ``"data.train"``, or ``"data.val"``, by which the
+                checkpoint is chosen.
+            split: name of the tested split.
         """
         name = self.settings.get(used, UNKNOWN)
-        if name is None:  # nothing was held out to choose by
+        if name is None:  # no split was held out to choose the checkpoint
             return False
         if self.settings.get(DATA_SET_KEY, info.name) != info.name:
             return False
@@ -105,22 +109,22 @@ class TrainingRecord:
         return bool(set(info.splits[split]) & set(info.splits[name]))
 
     def trained_on(self, data_set: str) -> str:
-        """The data that the run was trained on, in a few words.
+        """Describe the training data of the run in a few words.
 
         Args:
-            data_set: that the reader expects; another one is named.
+            data_set: name of the data set that the reader expects; only another one is named.
         """
         known = self.settings
         split, labels = known.get("data.train", UNKNOWN), known.get("data.train_labels")
         if known.get(DATA_SET_KEY, data_set) != data_set:
             split = f"{known[DATA_SET_KEY]} {split}"
         if labels and LABELS_KEY in known:
-            labels += f" {known[LABELS_KEY][:8]}"  # folders of one name may hold other points
+            labels += f" {known[LABELS_KEY][:8]}"  # folders of the same name may hold other points
         share = known.get("data.label_share", 1.0)
         if share < 1:
             labels = f"{100 * share:g} % of {labels or 'them'}"
         words = f"{split} (labels: {labels})" if labels else split
-        if INIT_KEY in known:  # no result of a training from scratch
+        if INIT_KEY in known:  # the run was not trained from scratch
             begun = known[INIT_KEY]
             words += f", begun with {Path(begun['path']).name} {begun['sha256'][:8]}"
         return words
@@ -128,14 +132,14 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class MaskProtocol:
-    """How the masks of one kind came about.
+    """A description of how the masks of one kind were made.
 
     Attributes:
-        padding_policy: how padding is labeled: ``"ignore"``, ``"geoseg"`` (as the first class),
-            ``"none"`` (there is none), or unknown.
-        tiling: whole images, or how patches were cut; for people.
-        patches: what the tool that cut them says; None of whole images and of other tools.
-        is_cut: the images are patches.
+        padding_policy: labels of the padding: ``"ignore"``, ``"geoseg"`` (the first class),
+            ``"none"`` (there is no padding), or unknown.
+        tiling: text for people that says how patches were cut, or that images are whole.
+        patches: record of the tool that cut the patches; None for whole images and other tools.
+        is_cut: whether the images are patches.
     """
 
     padding_policy: str
@@ -145,11 +149,11 @@ class MaskProtocol:
 
     @property
     def image_files(self) -> str:
-        """What tells images of other bands apart: the ending of the files they were cut from."""
+        """Ending of the files that patches were cut from; it differs for images of other bands."""
         return (self.patches and self.patches.image_ending) or "as stored"
 
     def to_json(self) -> dict[str, Any]:
-        """What a stamp in a file says of them."""
+        """Convert to the form that a stamp has in a JSON file."""
         patches = {"patches": self.patches.to_json()} if self.patches else {}
         return {"padding_policy": self.padding_policy, "tiling": self.tiling} | patches
 
@@ -157,11 +161,12 @@ class MaskProtocol:
 def training_settings(
     experiment: Experiment, samples: Sequence[Sample], digests: dict[str, str]
 ) -> dict:
-    """What a checkpoint remembers of its run: the settings, and the masks that it saw.
+    """Collect what a checkpoint stores about its run: the settings and the training masks.
 
     Args:
-        samples: of the training.
-        digests: of their labels, see :func:`check_samples`.
+        experiment: the experiment.
+        samples: the training samples.
+        digests: digests of their labels, see :func:`check_samples`.
     """
     kind, digest = next(iter(digests.items()))
     padding = mask_protocol(experiment.dataset, samples)[kind].padding_policy
@@ -185,11 +190,13 @@ def _image_ending(samples: Sequence[Sample]) -> str | None:
 def check_image_files(
     training: dict | None, info: DatasetInfo, samples: Sequence[Sample], checkpoint: Path
 ) -> None:
-    """Raise an :class:`InputError` where a model of RGB images would be tested on infrared ones.
+    """Raise an :class:`InputError` if a model of RGB images would be tested on infrared images.
 
     Args:
         training: settings of the run that wrote the checkpoint, if they are known.
-        samples: to test on.
+        info: description of the data set.
+        samples: the samples to test on.
+        checkpoint: the checkpoint file, for the error.
     """
     record, own = TrainingRecord(training or {}), _image_ending(samples)
     trained = record.image_ending
@@ -202,7 +209,7 @@ def check_image_files(
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Compute the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -210,15 +217,15 @@ def file_hash(path: Path) -> str:
 def mask_protocol(
     info: DatasetInfo, samples: Sequence[Sample], is_whole: bool = False
 ) -> dict[str, MaskProtocol]:
-    """How the masks came about, by label kind: padding policy and tiling.
+    """Find out how masks were made, by label kind: padding policy and tiling.
 
-    The patch tools write it beside the masks. Masks cut by other tools have no such record: what
-    their padding is labeled tells its policy.
+    The patch tools write a record beside the masks. Masks that other tools have cut have no such
+    record, so the labels of their padding tell the policy.
 
     Args:
-        info: facts of the data set.
-        samples: of one split.
-        is_whole: the samples are whole frames, though the data set is one of patches.
+        info: description of the data set.
+        samples: the samples of one split.
+        is_whole: whether the samples are whole frames, although the data set consists of patches.
     """
     if is_whole or not info.patched:
         return dict.fromkeys(samples[0].masks, MaskProtocol("none", "whole images"))
@@ -248,7 +255,7 @@ def _of_folder(
             tiling=f"patches of {', '.join(sizes)}, cut elsewhere",
             is_cut=True,
         )
-    # The images may have been cut again, from others, together with masks of another kind.
+    # The images may have been cut again, from other files, together with masks of another kind.
     ending = _image_ending(samples)
     record = replace(record, image_ending=ending or record.image_ending)
     return MaskProtocol(
@@ -260,7 +267,7 @@ def _of_folder(
 
 
 def _policy_by_labels(info: DatasetInfo, samples: Sequence[Sample], kind: str) -> str:
-    """By the first patch with a black margin."""
+    """Find out the padding policy by the labels of the first patch with a black margin."""
     for sample in samples:
         top, left = padding_margin(read_image(sample.image, info))
         if top or left:

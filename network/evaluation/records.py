@@ -1,7 +1,7 @@
-"""What each predicted image counts for: written beside the masks as they are made.
+"""Records of the pixel counts of each predicted image, written beside the masks.
 
-All scores of a test come from these counts, so that an interrupted one goes on, and images,
-intervals and pairs of models can be looked at afterwards.
+All scores of a test come from these counts. So an interrupted test can go on, and scores of images,
+intervals and pairs of models can be computed later.
 """
 
 import json
@@ -28,11 +28,11 @@ class Counts:
     """Counts of one image for one kind of labels.
 
     Attributes:
-        matrix: (k, k) pixels, rows = truth, padding left out.
-        boundary: (6, k), see :class:`BoundaryCounts`.
-        calibration: (3, bins), see :class:`Calibration`.
-        padding_matrix: (k, k) pixels of the padding, as far as the labels give it a class.
-        padding: (k,) predictions on all padding.
+        matrix: (k, k) confusion matrix of pixels, rows = truth, without the padding.
+        boundary: (6, k) boundary counts, see :class:`BoundaryCounts`.
+        calibration: (3, bins) calibration counts, see :class:`Calibration`.
+        padding_matrix: (k, k) confusion matrix of the padding, where the labels give it a class.
+        padding: (k,) number of predictions of each class on all padding.
     """
 
     matrix: np.ndarray
@@ -42,7 +42,7 @@ class Counts:
     padding: np.ndarray
 
     def is_of(self, k: int) -> bool:
-        """Whether these are counts of ``k`` classes."""
+        """Tell whether the counts have the shapes for ``k`` classes."""
         expected = {
             "matrix": (k, k),
             "boundary": (6, k),
@@ -55,10 +55,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image and its counts by label kind.
+    """One predicted image and its counts.
 
     Attributes:
-        image: fingerprint of the file that was predicted; None in records of older versions.
+        name: name of the image.
+        counts: counts by label kind.
+        image: fingerprint of the image file; None in records of older versions.
     """
 
     name: str
@@ -66,7 +68,7 @@ class ImageRecord:
     image: str | None = None
 
     def to_json(self) -> str:
-        """One line of text."""
+        """Convert the record to one line of JSON text."""
         kinds = {
             kind: {key: value.tolist() for key, value in vars(counts).items()}
             for kind, counts in self.counts.items()
@@ -75,9 +77,9 @@ class ImageRecord:
 
 
 def read_records(folder: Path) -> dict[str, ImageRecord]:
-    """Records of a test's folder by image name; a line cut off by an interruption is left out.
+    """Read the records in the folder of a test, by image name.
 
-    So is any other that is no record: its image has none.
+    Lines that are no record are left out, such as a line that an interruption cut off.
     """
     path = folder / RECORDS_FILE
     lines = path.read_bytes().splitlines() if path.is_file() else ()
@@ -86,7 +88,7 @@ def read_records(folder: Path) -> dict[str, ImageRecord]:
 
 
 def _record(line: bytes) -> ImageRecord | None:
-    """What a line says; None if it is no whole record."""
+    """Read the record in a line; None if the line is no complete record."""
     try:
         entry = parse_json(line)
         counts = {
@@ -108,7 +110,14 @@ def _record(line: bytes) -> ImageRecord | None:
 def check_counts(
     folder: Path, records: Iterable[ImageRecord], kinds: Sequence[str], classes: int
 ) -> None:
-    """Raise an :class:`InputError` unless all records have counts of these kinds of labels."""
+    """Raise an :class:`InputError` unless all records have counts for all kinds of labels.
+
+    Args:
+        folder: folder of the records, for the error.
+        records: the records.
+        kinds: the kinds of labels.
+        classes: number of classes.
+    """
     for record in records:
         for kind in kinds:
             counts = record.counts.get(kind)
@@ -121,7 +130,7 @@ def check_counts(
 
 
 def add_record(folder: Path, record: ImageRecord) -> None:
-    """Append one record; a line that an interruption cut off before it is closed first."""
+    """Append one record to the file; a line that an interruption cut off is ended first."""
     with (folder / RECORDS_FILE).open("a+b") as file:
         if file.tell():
             file.seek(-1, 2)
@@ -132,11 +141,11 @@ def add_record(folder: Path, record: ImageRecord) -> None:
 
 @dataclass(frozen=True)
 class Counter:
-    """Counts images.
+    """A counter that makes the counts of images.
 
     Args:
-        info: facts of the data set.
-        tolerance: of boundary F1, pixels.
+        info: description of the data set.
+        tolerance: largest distance of boundaries that boundary F1 takes as matched, in pixels.
     """
 
     info: DatasetInfo
@@ -149,10 +158,10 @@ class Counter:
         labels: Tensor,
         margin: tuple[int, int],
     ) -> Counts:
-        """Counts of one image, all on the CPU.
+        """Compute the counts of one image on the CPU.
 
         Args:
-            confidence: (h, w) probability of the prediction; None leaves calibration empty.
+            confidence: (h, w) probability of the prediction; if None, calibration stays empty.
             prediction: (h, w) labels 0 to k-1, int64.
             labels: (h, w) uint8.
             margin: rows and columns of padding at the top and left.

@@ -1,4 +1,4 @@
-"""What a test has measured as a table, JSON, CSV and figures, and read again."""
+"""Writing of a test's results as a table, JSON, CSV and figures, and reading them again."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ from network.evaluation.stamp import Stamp
 from network.evaluation.summary import Summary
 from network.writing import read_json, replacing
 
-# What of the protocol stands in every row of the CSV; the JSON has all of it.
+# Entries of the protocol in every row of the CSV; the JSON has the whole protocol.
 _STAMP = ("data_set", "split", "trained_on", "tta", "views", "checkpoint_sha256")
 PROTOCOL_FILE, SCORES_FILE, SCORES_TABLE = "protocol.json", "scores.json", "scores.csv"
 REPORT_FILE = "report.html"
@@ -37,12 +37,12 @@ FIGURES = "figures"
 
 @dataclass(frozen=True)
 class Result:
-    """What ``scores.json`` holds.
+    """The content of ``scores.json``.
 
     Attributes:
-        folder: of the file.
-        protocol: the stamp.
-        scores: by label kind; None of those that have come since the file was written.
+        folder: folder of the file.
+        protocol: the protocol stamp.
+        scores: scores by label kind; None for scores that are newer than the file.
     """
 
     folder: Path
@@ -52,17 +52,17 @@ class Result:
 
 @dataclass(frozen=True)
 class _ResultFile:
-    """``scores.json`` from outside."""
+    """The outer form of ``scores.json``."""
 
     protocol: dict[str, Any]
     scores: dict[str, Any]
 
 
 def read_result(folder: Path) -> Result:
-    """The result that a test script left in ``folder``.
+    """Read the result that a test script wrote into ``folder``.
 
     Raises:
-        InputError: there is none, or it does not say how it was measured.
+        InputError: there is no result, or it does not say how it was measured.
     """
     with _stamped(folder / SCORES_FILE) as document:
         file = checked(_ResultFile, document)
@@ -79,10 +79,10 @@ def read_result(folder: Path) -> Result:
 
 
 def read_protocol(folder: Path) -> Stamp:
-    """The stamp of a test that may have no scores, or not yet.
+    """Read the stamp of a test, which may not have scores (yet).
 
     Raises:
-        InputError: there is none, or it is not complete.
+        InputError: there is no stamp, or it is not complete.
     """
     path = folder / PROTOCOL_FILE
     with _stamped(path if path.is_file() else folder / SCORES_FILE) as document:
@@ -96,7 +96,7 @@ def read_protocol(folder: Path) -> Stamp:
 
 @contextmanager
 def _stamped(path: Path) -> Iterator[Any]:
-    """What a JSON file holds, for a block that fails where the stamp in it is not complete."""
+    """Provide the content of a JSON file; errors in the block mean that its stamp is incomplete."""
     if not path.is_file():
         raise InputError(path, "no such file", "give a folder that a test script wrote")
     try:
@@ -111,7 +111,13 @@ def _stamped(path: Path) -> Iterator[Any]:
 
 
 def write_results(folder: Path, protocol: Stamp, summaries: dict[str, Summary]) -> None:
-    """Write scores by label kind, with the protocol: ``scores.json`` and ``scores.csv``."""
+    """Write scores and protocol to ``scores.json`` and ``scores.csv``.
+
+    Args:
+        folder: folder of the files.
+        protocol: the protocol stamp.
+        summaries: the scores by label kind.
+    """
     document = {
         "protocol": protocol.to_json(),
         "scores": {kind: _as_dict(summary) for kind, summary in summaries.items()},
@@ -135,7 +141,7 @@ def write_results(folder: Path, protocol: Stamp, summaries: dict[str, Summary]) 
 
 
 def write_figures(folder: Path, protocol: Stamp, summaries: dict[str, Summary]) -> None:
-    """Write ``figures/reliability_<kind>.png`` for each kind of labels."""
+    """Draw the reliability diagram ``figures/reliability_<kind>.png`` of each kind of labels."""
     for kind, summary in summaries.items():
         if not summary.calibration.any():
             continue
@@ -145,7 +151,7 @@ def write_figures(folder: Path, protocol: Stamp, summaries: dict[str, Summary]) 
 
 
 def print_results(protocol: Stamp, summaries: dict[str, Summary]) -> None:
-    """A table for each label kind, titled with what it measures."""
+    """Print a table of scores for each label kind; the title says how they were measured."""
     for kind, summary in summaries.items():
         s = summary.scores
         stated = {key: fact.words for key, fact in protocol.comparability(kind).items()}
@@ -166,7 +172,7 @@ def print_results(protocol: Stamp, summaries: dict[str, Summary]) -> None:
             table.add_row(name, *(_percent(v) if score.mean_of_all else "" for score, v in shown))
         for key, score in row_scores().items():
             table.add_row(score.words, _percent(s.overall[key]))
-        # In a narrow terminal whole lines wrap: the cells of a table stay in one piece.
+        # In a narrow terminal, whole lines wrap; that is easier to read than wrapped cells.
         Console(width=max(110, Console().width)).print(table)
         for name, (low, high) in summary.intervals.items():
             print(
@@ -181,19 +187,19 @@ def print_results(protocol: Stamp, summaries: dict[str, Summary]) -> None:
 
 
 def other_padding(summary: Summary) -> str:
-    """What the scores under the other policy are."""
+    """Describe in words how padding counts in the scores under the other padding policy."""
     if summary.padding_is_labeled:
         return "without padding"
     return "with padding scored as the first class, as in many published rows"
 
 
 def _rows(s: Scores) -> list[tuple[Value, ...]]:
-    """The values of each class, in the order of columns."""
+    """List the values of each class, in the order of the columns."""
     return list(zip(*(s.by_class[score.name] for score in class_scores()), strict=True))
 
 
 def _remarks(s: Scores, tolerance: int) -> list[str]:
-    """What stands below the printed table."""
+    """List the remarks below the printed table."""
     return [
         *(
             f"{score.words} {_percent(s.overall[key])}"

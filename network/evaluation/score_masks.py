@@ -1,4 +1,4 @@
-"""Scores of masks that other code has predicted, by the same counts and under the same stamp."""
+"""Scores of masks that other code has predicted, with the same counts and the same stamp."""
 
 import hashlib
 import json
@@ -55,19 +55,26 @@ def score_masks(
     """Score the masks (labels or colors) in ``masks``, named like the images of ``split``.
 
     Args:
-        experiment: names data set and root; its model is not used.
-        output: folder of the scores; may be ``masks``.
-        tta, trained_on, chosen_on, trained_padding: as their author says: the test-time
-            augmentation, the splits of training and model selection (``"none"``: the last epoch),
-            and the padding policy of the training masks.
-        overwrite: delete the scores of other masks in ``output``, which are refused else.
+        experiment: an experiment with the data set and its root; its model is not used.
+        masks: folder of the masks.
+        output: folder of the scores; it may be ``masks``.
+        split: name of the split.
+        tta: test-time augmentation of the masks, according to their author.
+        trained_on: split of the training, according to their author.
+        chosen_on: split of the model selection, according to their author; ``"none"`` if the model
+            of the last epoch was taken.
+        trained_padding: padding policy of the training masks, according to their author.
+        boundary_tolerance: largest distance of boundaries that boundary F1 takes as matched, in
+            pixels.
+        overwrite: whether to delete the scores of other masks in ``output``; otherwise they raise
+            an error.
 
     Returns:
-        What was measured by label kind; nothing of it on calibration.
+        The measured scores by label kind, without calibration.
 
     Raises:
         InputError: the split has no labels; a mask is missing, of another size, damaged, or has
-            pixels without a class; ``output`` is that of a test script, or holds the scores of
+            pixels without a class; ``output`` belongs to a test script, or holds the scores of
             other masks.
     """
     info = experiment.dataset
@@ -101,14 +108,14 @@ def score_masks(
         views=len(build_views(tta, info)) if tta in TTA_NAMES else None,
         boundary_tolerance=boundary_tolerance,
     )
-    # Of the config, the data alone was used.
+    # Only the data settings of the config were used.
     used = {k: v for k, v in protocol.settings.items() if k == "name" or k.startswith("data.")}
     protocol = replace(protocol, settings=used, precision=UNKNOWN, predictions=masks.as_posix())
     summaries = {kind: summarize(records, kind, info) for kind in kinds}
     with owned(output):
         if (output / SCORES_FILE).is_file() and not overwrite:
             stamps = (read_result(output).protocol, protocol)
-            # As both are, or will be, read back.
+            # Both are compared in the form that a reader of the files gets.
             other = difference(*(json.loads(json.dumps(one.to_json())) for one in stamps))
             if other:
                 raise InputError(
@@ -116,7 +123,7 @@ def score_masks(
                     f"holds the scores of other masks ({other})",
                     "choose another output, or delete them by overwrite=True",
                 )
-        # Scores and counts of other masks never stand side by side.
+        # The folder must never hold new counts beside old scores.
         for name in (SCORES_FILE, SCORES_TABLE, REPORT_FILE):
             (output / name).unlink(missing_ok=True)
         with replacing(output / RECORDS_FILE) as partial:
@@ -129,7 +136,7 @@ def score_masks(
 def _stated_training(
     info: DatasetInfo, trained_on: str, chosen_on: str, padding: str
 ) -> dict | None:
-    """What a checkpoint would say of its training, as far as it is known."""
+    """Collect the known facts of the training, as a checkpoint would hold them; None if none is."""
     for split in (trained_on, chosen_on):
         if split not in (UNKNOWN, "none", *info.splits):
             raise InputError(info.name, f"no split '{split}'{nearest(split, info.splits)}")
@@ -163,7 +170,7 @@ def _record(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
             "predict at full size",
         )
     image, valid = read_valid_image(sample.image, info)
-    if valid is not None:  # no class is expected there, and none counts
+    if valid is not None:  # pixels without data need no class, and do not count
         mask = np.where(valid, mask, np.uint8(0))
     ignored = int((mask == info.ignore_index).sum())
     if ignored:

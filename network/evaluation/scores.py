@@ -1,10 +1,10 @@
 """The scores of a test, in one table: a new score is one more entry of ``SCORES``.
 
-An entry says what a score is called, how it is computed from what was counted, and how it is
-shown. ``scores.json``, ``scores.csv``, the printed table, the comparison of runs and the report
-follow the table; none of them knows a score by its name that is not one of ``MAIN``.
+An entry gives the name of a score, how it is computed from the counts, and how it is shown.
+``scores.json``, ``scores.csv``, the printed table, the comparison of runs and the report follow
+the table; of its names, they know only those in ``MAIN``.
 
-Sources: of the boundary scores and the calibration error, see these files.
+Sources: for the boundary scores and the calibration error, see boundary.py and calibration.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,23 +23,23 @@ from network.evaluation.calibration import BINS, expected_calibration_error
 from network.evaluation.json_forms import checked
 
 Value = float | None
-"""A score, 0 to 1; None where there is nothing to score."""
+"""A score, 0 to 1; None if there is nothing to score."""
 
 MAIN = ("mIoU", "mF1", "OA")
-"""The scores that a training logs, published rows state, and every ``scores.json`` has."""
+"""Scores that a training logs, that published rows state, and that every ``scores.json`` has."""
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """What was counted over all images of a test, for one kind of labels.
+    """Pixel counts pooled over all images of a test, for one kind of labels.
 
     Attributes:
-        info: facts of the data set.
-        kind: of the labels, such as ``"full"``; None where nobody has said.
-        matrix: (k, k) float64 pixels; rows = truth, columns = prediction.
-        boundary: (6, k) pixels, see :class:`BoundaryCounts`; zero where the labels have no
-            boundaries, as on eroded masks.
-        calibration: (3, bins), see :class:`Calibration`; zero where no confidences are known.
+        info: description of the data set.
+        kind: kind of the labels, such as ``"full"``; None if unknown.
+        matrix: (k, k) float64 confusion matrix of pixels; rows = truth, columns = prediction.
+        boundary: (6, k) pixels, see :class:`BoundaryCounts`; zero if the labels have no
+            boundaries, as in eroded masks.
+        calibration: (3, bins) counts, see :class:`Calibration`; zero if confidences are unknown.
     """
 
     info: DatasetInfo
@@ -50,44 +50,44 @@ class Pooled:
 
     @property
     def hits(self) -> np.ndarray:
-        """Pixels of each class that are right; (k,)."""
+        """Number of correct pixels of each class, (k,)."""
         return self.matrix.diagonal()
 
     @property
     def truth(self) -> np.ndarray:
-        """Pixels of each class in the truth; (k,)."""
+        """Number of pixels of each class in the truth, (k,)."""
         return self.matrix.sum(axis=1)
 
     @property
     def predicted(self) -> np.ndarray:
-        """Pixels of each class in the prediction; (k,)."""
+        """Number of pixels of each class in the prediction, (k,)."""
         return self.matrix.sum(axis=0)
 
 
 @dataclass(frozen=True)
 class Score:
-    """One score: what it is called, how it is computed, and how it is shown.
+    """A score: its name, its computation, and how it is shown.
 
     Args:
-        name: its key in ``scores.json``; of each class, if every class has a value of its own.
-        heading: of its column where models stand side by side.
-        compute: from the counts to one :data:`Value`, or to a tuple of k values, by label.
-        per_class: every class has a value of its own.
-        mean: key in ``scores.json`` of the mean over the scored classes; None where a mean would
-            say nothing.
-        lower_is_better: as with errors.
-        of_matrix: it is computed from the confusion matrix alone. Then it is also given for the
-            other padding policy.
-        in_rows: its mean, or its one number, is in the last rows of the printed table and of
-            ``scores.csv``, and there is a mean over all classes. Else it is in ``scores.json``
-            alone and, if it is one number, in a line below the table.
-        within_tolerance: it counts boundaries that are ``--boundary-tolerance`` pixels apart.
-        source: who has defined it, for the reader of a table.
-        drawn: makes of the scored labels the statistic that bootstrap intervals are of; None: it
-            has no interval.
+        name: key in ``scores.json``; if each class has its own value, key of the class's value.
+        heading: heading of the score's column in a table of several models.
+        compute: function from the counts to one :data:`Value`, or to a tuple of k values by label.
+        per_class: whether each class has its own value.
+        mean: key in ``scores.json`` of the mean over the scored classes; None if a mean would not
+            be useful.
+        lower_is_better: whether lower values are better, as for errors.
+        of_matrix: whether the confusion matrix alone gives the score. If so, the score is also
+            given for the other padding policy.
+        in_rows: whether the mean, or the single number, is in the last rows of the printed table
+            and of ``scores.csv``; if so, there is also a mean over all classes. Otherwise it is
+            only in ``scores.json`` and, if it is a single number, in a line below the table.
+        within_tolerance: whether boundaries match up to ``--boundary-tolerance`` pixels apart.
+        source: author of the definition, for the reader of a table.
+        drawn: function that makes the statistic for bootstrap intervals from the scored labels;
+            None if the score has no interval.
 
     Raises:
-        ValueError: a mean of what is one number.
+        ValueError: there is a ``mean``, but the score is a single number.
     """
 
     name: str
@@ -108,39 +108,44 @@ class Score:
 
     @property
     def overall(self) -> str | None:
-        """Key in ``scores.json`` of the one number that stands for a test; None: there is none."""
+        """Key in ``scores.json`` of the single number for a whole test; None if there is none."""
         return self.mean if self.per_class else self.name
 
     @property
     def mean_of_all(self) -> str | None:
-        """Key in ``scores.json`` of the mean over all classes, those that do not count too."""
+        """Key in ``scores.json`` of the mean over all classes, also those that are not scored."""
         return f"{self.mean}_all_classes" if self.mean and self.in_rows else None
 
     @property
     def words(self) -> str:
-        """The name as people write it."""
+        """Name of the score in texts for people."""
         return self.name.replace("_", " ")
 
     def note(self, tolerance: int) -> str:
-        """What a reader of its column should know, in a few words; often nothing.
+        """Make a short note for readers of the score's column; it is often empty.
 
         Args:
-            tolerance: of boundaries, pixels.
+            tolerance: largest distance of matched boundaries, in pixels.
         """
         return f"within {tolerance} pixels" if self.within_tolerance else self.source
 
 
 def ratio(part: float, whole: float) -> Value:
-    """A share; None where there is nothing to have a share in."""
+    """Compute the share of a part in a whole; None if the whole is zero."""
     return float(part / whole) if whole else None
 
 
 def ratios(parts: np.ndarray, wholes: np.ndarray) -> tuple[Value, ...]:
-    """The share of each class; (k,) and (k,)."""
+    """Compute the share of each class.
+
+    Args:
+        parts: (k,) parts.
+        wholes: (k,) wholes.
+    """
     return tuple(ratio(part, whole) for part, whole in zip(parts, wholes, strict=True))
 
 
-# Files and tables have them in this order.
+# Files and tables list the scores in this order.
 SCORES: tuple[Score, ...] = (
     Score(
         "IoU",
@@ -207,26 +212,26 @@ SCORES: tuple[Score, ...] = (
 
 
 def class_scores() -> list[Score]:
-    """The scores that every class has a value of, in the order of columns."""
+    """List the scores with a value for each class, in the order of the columns."""
     return [score for score in SCORES if score.per_class]
 
 
 def overall_scores() -> dict[str, Score]:
-    """The scores that a test has one number of, by the key of that number, in order."""
+    """List the scores with a single number for a whole test, by the key of that number."""
     return {score.overall: score for score in SCORES if score.overall}
 
 
 def row_scores() -> dict[str, Score]:
-    """Those of :func:`overall_scores` that are one number from the start, and stand in rows."""
+    """List those :func:`overall_scores` that are no means, and that are in the last rows."""
     found = overall_scores().items()
     return {key: score for key, score in found if score.in_rows and not score.per_class}
 
 
 def drawn_scores(scored: Sequence[int]) -> dict[str, bootstrap.Statistic]:
-    """The statistics that have bootstrap intervals, by key.
+    """Make the statistics for bootstrap intervals, by the key of the score.
 
     Args:
-        scored: labels in the means.
+        scored: labels of the scored classes.
     """
     found = overall_scores().items()
     return {key: score.drawn(scored) for key, score in found if score.drawn}
@@ -234,17 +239,17 @@ def drawn_scores(scored: Sequence[int]) -> dict[str, bootstrap.Statistic]:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a test has scored on one kind of labels.
+    """The scores of a test on one kind of labels.
 
-    A class that is neither in the truth nor in the prediction has no score and is left out of the
-    means; ``absent`` names it.
+    A class that is neither in the truth nor in the prediction has no score. It is left out of the
+    means, and ``absent`` names it.
 
     Attributes:
-        classes: names, by label.
-        scored: labels in the means.
-        by_class: by the name of a score, its value of each class.
-        overall: by key, as in ``scores.json``: the means, and what is one number for all classes.
-        absent: names of the classes that are nowhere.
+        classes: names of the classes, by label.
+        scored: labels of the classes in the means.
+        by_class: the values of each class, by the name of the score.
+        overall: the means and the scores that are single numbers, by their key in ``scores.json``.
+        absent: names of the classes that are neither in the truth nor in the prediction.
     """
 
     classes: tuple[str, ...]
@@ -254,11 +259,11 @@ class Scores:
     absent: tuple[str, ...]
 
     def mean_rows(self) -> list[tuple[str, list[Value]]]:
-        """The last rows of a table with a column for each of :func:`class_scores`.
+        """List the last rows of a table with a column for each of :func:`class_scores`.
 
         Returns:
-            Name and values of each; None where a column has no mean. There is one row where all
-            classes are scored, else a second with the means over all.
+            Name and values of each row; None if a column has no mean. If some classes are not
+            scored, a second row has the means over all classes.
         """
         k, scores = len(self.classes), class_scores()
         means = [score.mean if score.mean_of_all else None for score in scores]
@@ -272,7 +277,7 @@ class Scores:
         return None if key is None else self.overall[key]
 
     def classes_to_json(self) -> dict[str, dict[str, Value]]:
-        """By the name of a class, its value of each score."""
+        """Convert to the values of each score, by the name of the class."""
         return {
             name: {score: values[label] for score, values in self.by_class.items()}
             for label, name in enumerate(self.classes)
@@ -282,16 +287,18 @@ class Scores:
     def from_json(
         cls, document: Any, classes: Sequence[str], in_mean: Sequence[str], where: str
     ) -> "Scores":
-        """Those of one kind of labels in ``scores.json``; None for scores that have come since.
+        """Read the scores of one kind of labels from ``scores.json``.
+
+        Scores that are newer than the file are None.
 
         Args:
-            document: of that file, under ``scores`` and the kind.
-            classes: names, by label.
+            document: the part of the file under ``scores`` and the kind.
+            classes: names of the classes, by label.
             in_mean: names of the scored classes.
-            where: what to call the document in an error.
+            where: name of the document in an error.
 
         Raises:
-            ValueError: something is missing or no number; it says what.
+            ValueError: an entry is missing or no number; the error names it.
         """
         found = checked(_form(), document, where)
         nothing = dict.fromkeys(score.name for score in class_scores())
@@ -306,7 +313,7 @@ class Scores:
 
 
 def _form() -> type:
-    """What ``scores.json`` must hold for a kind of labels; it may hold more."""
+    """Make the type that ``scores.json`` must have for a kind of labels; it may hold more."""
 
     def field(key: str | None) -> Any:
         return (Value, ... if key in MAIN else None)
@@ -320,11 +327,11 @@ def _form() -> type:
 
 
 def pooled_scores(counts: Pooled, table: Sequence[Score] | None = None) -> Scores:
-    """The scores of a test.
+    """Compute the scores of a test.
 
     Args:
-        counts: pooled over its images.
-        table: which scores; all of ``SCORES`` by default.
+        counts: counts pooled over its images.
+        table: the scores to compute; all of ``SCORES`` by default.
     """
     table = SCORES if table is None else table
     info, values = counts.info, {score.name: score.compute(counts) for score in table}
@@ -351,11 +358,11 @@ def pooled_scores(counts: Pooled, table: Sequence[Score] | None = None) -> Score
 
 
 def compute_scores(matrix: Tensor | np.ndarray, info: DatasetInfo) -> Scores:
-    """Compute the scores that a confusion matrix alone gives.
+    """Compute the scores that need only a confusion matrix.
 
     Args:
-        matrix: pixels (k, k), rows = truth.
-        info: facts of the data set.
+        matrix: (k, k) pixels, rows = truth.
+        info: description of the data set.
 
     >>> from network.datasets.info import BUILDING
     >>> scores = compute_scores(np.array([[90, 0], [5, 5]]), BUILDING)

@@ -1,4 +1,4 @@
-"""The protocol stamp: what was measured, on every result."""
+"""The protocol stamp, which tells on each result how it was measured."""
 
 import platform
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that two results must share to stand in one table.
+    """A fact that two results must share to be in the same table.
 
     Attributes:
-        words: what is known of it; equal words are the same thing.
-        is_known: else nobody knows whether it is the same, even where the words are.
+        words: text of the fact; known facts with equal texts are equal.
+        is_known: whether the fact is known. Unknown facts may differ even if their texts are equal.
     """
 
     words: str
@@ -42,32 +42,33 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp:
-    """Everything that a reader needs to know which numbers a result can be compared with.
+    """All facts of a test that a reader needs to compare its result with others.
 
     Attributes:
-        data_set: its name.
-        split: that was tested on.
-        trained_on, chosen_on: whether the run has trained on images of this split, or chosen its
-            checkpoint by them; None: unknown.
-        images: how many there are.
-        label_kinds: what they were scored on; nothing where a server holds the labels.
-        masks: how these masks came about, by label kind.
-        labels_sha256: of all labels of a kind.
-        classes: names, by label.
-        classes_in_mean: names of those that the means are over.
+        data_set: name of the data set.
+        split: name of the tested split.
+        trained_on: whether the run was trained on images of this split; None if unknown.
+        chosen_on: whether the checkpoint was chosen by images of this split; None if unknown.
+        images: number of images.
+        label_kinds: kinds of labels that were scored; empty if a server holds the labels.
+        masks: how the masks were made, by label kind.
+        labels_sha256: digest of all labels, by label kind.
+        classes: names of the classes, by label.
+        classes_in_mean: names of the classes in the means.
         tta: name of the test-time augmentation.
-        views: how many it has; None where that is not known.
-        boundary_tolerance: of boundary scores, pixels.
-        checkpoint: its path, or where else the predictions come from.
-        checkpoint_sha256: of the checkpoint, or of these predictions.
+        views: number of its views; None if unknown.
+        boundary_tolerance: largest distance of matched boundaries, in pixels.
+        checkpoint: path of the checkpoint, or another source of the predictions.
+        checkpoint_sha256: digest of the checkpoint, or of the predictions.
         config: file of the experiment.
-        settings: of the experiment, by key.
-        training: what the checkpoint remembers of its run, see :attr:`trained`; None: nothing.
-        seed: of that run.
-        precision: that was computed with; None in results of versions that had one only.
+        settings: settings of the experiment, by key.
+        training: settings of the training run in the checkpoint, see :attr:`trained`; None if the
+            checkpoint has none.
+        seed: seed of the training run; None if unknown.
+        precision: precision of the computation; None in results of versions that had only one.
         software: versions of packages.
-        predictions: folder of the masks, where other code has predicted them.
-        frames: folder of the frames, where these were predicted instead of the data set.
+        predictions: folder of the masks, if other code has predicted them.
+        frames: folder of the frames, if they were predicted instead of the data set.
     """
 
     data_set: str
@@ -101,29 +102,34 @@ class Stamp:
 
     @property
     def trained(self) -> TrainingRecord:
-        """What the checkpoint remembers of its run, by name."""
+        """The training settings in the checkpoint, with names to read them by."""
         return TrainingRecord(self.training or {})
 
     @property
     def unit(self) -> str:
-        """What bootstrap intervals are over: ``"tiles"`` that were cut, or ``"images"``."""
+        """Unit that bootstrap intervals draw: ``"tiles"`` if they were cut, else ``"images"``."""
         return "tiles" if any(masks.is_cut for masks in self.masks.values()) else "images"
 
     def predicted_in(self, height: int, width: int) -> "Stamp":
-        """The stamp of a test that has predicted its images in patches of this size."""
+        """Make the stamp of a test that predicts its images in patches.
+
+        Args:
+            height: height of the patches in pixels.
+            width: width of the patches in pixels.
+        """
         note = f", predicted in patches of {height} x {width}"
         masks = {kind: replace(m, tiling=m.tiling + note) for kind, m in self.masks.items()}
         return replace(self, masks=masks)
 
     def comparability(self, kind: str) -> dict[str, Fact]:
-        """What two results must share to stand in one table, by its name.
+        """List the facts that two results must share to be in the same table, by name.
 
         Args:
-            kind: of the labels.
+            kind: kind of the labels.
 
         Raises:
-            KeyError: nothing was tested on this kind.
-            TypeError, ValueError, AttributeError: what is said of the training is damaged.
+            KeyError: there was no test on this kind.
+            TypeError, ValueError, AttributeError: the settings of the training are damaged.
         """
         masks, training = self.masks[kind], self.trained
         views, split = self.views, self.split
@@ -152,7 +158,7 @@ class Stamp:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """What files of results say of it."""
+        """Convert to the form that the stamp has in result files."""
         facts = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("precision", "predictions", "frames"):
             if facts[name] is None:
@@ -162,19 +168,19 @@ class Stamp:
 
     @classmethod
     def from_json(cls, document: Any, where: str = "") -> "Stamp":
-        """What :meth:`to_json` has written; facts beside it are left out.
+        """Read the stamp that :meth:`to_json` has written; other entries are left out.
 
         Args:
-            document: of a file of results.
-            where: what to call the document in an error.
+            document: content of a result file.
+            where: name of the document in an error.
 
         Raises:
-            ValueError: it is no complete stamp; it says what is missing or wrong.
+            ValueError: the stamp is not complete; the error tells what is missing or wrong.
         """
         stamp = checked(cls, document, where)
         if not isinstance(stamp.settings.get("name"), str):
             raise ValueError(f"{where and f'{where}.'}settings.name: Field required")
-        # The files say it in these words alone.
+        # In the files, only these words tell whether images were cut.
         masks = {
             kind: replace(masks, is_cut=masks.tiling.startswith("patches"))
             for kind, masks in stamp.masks.items()
@@ -196,20 +202,20 @@ def make_stamp(
     boundary_tolerance: int,
     frames: str | None = None,
 ) -> Stamp:
-    """The stamp of a test.
+    """Make the stamp of a test.
 
     Args:
-        experiment: that is tested.
-        split: to test on.
-        samples: of the split.
-        digests: of their labels, see :func:`check_samples`.
-        checkpoint: its path, or where else the predictions come from.
-        sha256: of the checkpoint, or of these predictions.
-        training: settings of the run that wrote the checkpoint; None where it does not say.
+        experiment: the tested experiment.
+        split: name of the tested split.
+        samples: the samples of the split.
+        digests: digests of their labels, see :func:`check_samples`.
+        checkpoint: path of the checkpoint, or another source of the predictions.
+        sha256: digest of the checkpoint, or of the predictions.
+        training: settings of the run that wrote the checkpoint; None if they are unknown.
         tta: name of the test-time augmentation.
-        views: of the test-time augmentation; None where that is not known.
-        boundary_tolerance: of boundary scores, pixels.
-        frames: folder of the samples, where they are whole frames from elsewhere.
+        views: number of its views; None if unknown.
+        boundary_tolerance: largest distance of matched boundaries, in pixels.
+        frames: folder of the samples, if they are whole frames from outside the data set.
     """
     info, record = experiment.dataset, TrainingRecord(training or {})
     is_whole = frames is not None

@@ -1,6 +1,7 @@
-"""What the servers of LoveDA and UAVid take: checked against the test images, and checked again.
+"""Submissions to the servers of LoveDA and UAVid, checked against the test images.
 
-A zip that differs in one file's name, mode or size scores 0 there, without a reason.
+If the name, mode or size of one file in a zip is wrong, the servers give 0 without a reason. So
+the files are checked before and after they are written.
 
 Sources: LoveDA, codabench.org/competitions/13030 (labels 0 to 6 as 8-bit gray PNG under the images'
 names, all in the root of the zip); UAVid (RGB PNG of the frames' size under seqN/Labels/).
@@ -31,13 +32,13 @@ _UAVID_TEST = "uavid_test"
 
 @dataclass(frozen=True)
 class Server:
-    """What one server expects.
+    """A server that scores submissions, and the form that it expects.
 
     Args:
-        info: of the data set.
-        images: how many test images there are.
-        mode: of the masks, Pillow's: ``"L"`` for labels, ``"RGB"`` for colors.
-        zip_only: whether only a zip is taken, and no folder.
+        info: description of the data set.
+        images: number of test images.
+        mode: Pillow's mode of the masks: ``"L"`` for labels, ``"RGB"`` for colors.
+        zip_only: whether the server accepts only a zip, no folder.
     """
 
     info: DatasetInfo
@@ -46,7 +47,7 @@ class Server:
     zip_only: bool
 
     def expected(self, root: Path) -> dict[str, Path]:
-        """Test images by the name that their mask has in the submission."""
+        """Find the test images, by the name of their mask in the submission."""
         if self.info is LOVEDA:
             found = [list_images(root / f.images) for f in LOVEDA.splits["test"]]
             return {f"{stem}.png": path for images in found for stem, path in images.items()}
@@ -57,7 +58,7 @@ class Server:
         }
 
     def predictions(self, folder: Path) -> dict[str, Path]:
-        """Predicted masks by the name that they have in the submission."""
+        """Find the predicted masks, by their name in the submission."""
         if self.info is LOVEDA:
             return {f"{stem}.png": path for stem, path in list_images(folder).items()}
         found = {p.relative_to(folder).as_posix(): p for p in folder.glob("seq*/Labels/*.png")}
@@ -82,13 +83,16 @@ def _sequences(folder: Path) -> list[Path]:
 def write_submission(
     server: Server, root: Path, predictions: Path, output: Path, any_count: bool = False
 ) -> int:
-    """Write a zip, or for UAVid also a folder, of the masks in ``predictions``; check what it is.
+    """Write predicted masks as a zip, or for UAVid also as a folder, and check the result.
 
-    Masks may hold labels or colors; they are stored as the server wants them.
+    Masks may hold labels or colors; they are converted to the form that the server expects.
 
     Args:
-        root: of the data set, with its test images.
-        any_count: accept a test folder of another size than the official one.
+        server: the server.
+        root: folder of the data set with its test images.
+        predictions: folder of the masks.
+        output: zip or folder to write.
+        any_count: whether to accept another number of test images than the official one.
 
     Returns:
         The number of masks.
@@ -135,10 +139,19 @@ def write_submission(
 
 
 def check_submission(server: Server, root: Path, path: Path, any_count: bool = False) -> int:
-    """Check a finished zip as strictly as the server does; the number of its masks.
+    """Check a finished zip as strictly as the server does, and count its masks.
+
+    Args:
+        server: the server.
+        root: folder of the data set with its test images.
+        path: the zip.
+        any_count: whether to accept another number of test images than the official one.
+
+    Returns:
+        The number of masks.
 
     Raises:
-        InputError: it would not score.
+        InputError: the server would give no score.
     """
     if not path.is_file():
         raise InputError(path, "no such file")
@@ -189,7 +202,7 @@ def _check_size(size: tuple[int, ...], image: Path, where: str) -> None:
 def _write_zip(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG is already compressed
         for name, content in files:
-            # A fixed date: equal masks make equal zips.
+            # With a fixed date, equal masks give equal zips.
             archive.writestr(zipfile.ZipInfo(name), content)
 
 
@@ -211,7 +224,7 @@ def _check_zip(server: Server, expected: Mapping[str, Path], path: Path, shown: 
             ):
                 _check_mask(server, content, expected[name], f"{shown}: {name}")
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        # Also encrypted, or packed by a method that Python does not have: no server reads these.
+        # This includes encrypted files and unknown compression, which no server reads either.
         raise InputError(shown, f"not a zip, or damaged ({error})", "write it again") from error
     return len(names)
 

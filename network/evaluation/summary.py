@@ -1,4 +1,4 @@
-"""From the counts of images to everything that is reported of a test."""
+"""Summary of a test, computed from the counts of its images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,19 @@ WORST = 10
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything that is reported of a test on one kind of labels.
+    """The reported results of a test on one kind of labels.
 
     Attributes:
-        scores: as the labels say, on padding too.
+        scores: scores with the labels as they are, also on padding.
         padding_is_labeled: whether the labels give the padding a class.
-        other_padding: then without the padding, else with all of it as the first class, as
-            published rows have it; of the confusion matrix alone. None where there is no padding.
-        calibration: (3, bins), see :class:`Calibration`.
-        intervals: 95 % bootstrap intervals by the key of a score, over whole tiles where images
-            are patches of them, else over images; empty below two of these.
-        worst: the images with the lowest mIoU over the classes that they have, lowest first.
+        other_padding: scores under the other padding policy, from the confusion matrix alone. If
+            padding is labeled, they leave it out; otherwise they count all padding as the first
+            class, as published rows do. None if there is no padding.
+        calibration: (3, bins) counts, see :class:`Calibration`.
+        intervals: 95 % bootstrap intervals by the key of a score. Units are whole tiles if images
+            are patches, else images; with fewer than two units there are no intervals.
+        worst: names and scores of the images with the lowest mIoU over the classes that they have,
+            lowest first.
     """
 
     scores: Scores
@@ -37,12 +39,12 @@ class Summary:
 
 
 def summarize(records: Sequence[ImageRecord], kind: str, info: DatasetInfo) -> Summary:
-    """Pool the counts of images, and score them.
+    """Pool the counts of images and compute their scores.
 
     Args:
-        records: of the images, with counts of this kind.
-        kind: of the labels.
-        info: facts of the data set.
+        records: records of the images, with counts of this kind.
+        kind: kind of the labels.
+        info: description of the data set.
     """
     names = [record.name for record in records]
     counts = [record.counts[kind] for record in records]
@@ -57,7 +59,7 @@ def summarize(records: Sequence[ImageRecord], kind: str, info: DatasetInfo) -> S
         info=info,
         kind=kind,
         matrix=chosen.sum(0).astype(np.float64),
-        # Eroded masks ignore the boundaries: what is left at an image's edge would say nothing.
+        # Eroded masks ignore the boundaries; the rest at the image's edge would be meaningless.
         boundary=np.zeros_like(boundary) if kind == "eroded" else boundary,
         calibration=np.sum([c.calibration for c in counts], axis=0),
     )

@@ -16,15 +16,18 @@ from network.models.output import SegOutput
 
 
 class BiCoRLoss(JointLoss):
-    """Main, auxiliary, heatmap and Fisher terms.
+    """The loss of BiCoR-Seg, with main, auxiliary, heatmap and Fisher terms.
 
     Args:
-        ignore_index, smoothing, aux: see :class:`JointLoss`.
+        ignore_index: label of the pixels that do not count.
+        smoothing: label smoothing, see :class:`JointLoss`.
+        aux: weight of the auxiliary term, see :class:`JointLoss`.
         heatmap: weight of cross-entropy and Dice of each layer's heatmaps.
         fisher: weight of the Fisher loss of each layer's class embeddings.
-        fisher_last: further weight of the last layer's, as in the released LoveDA config.
-        fisher_pairwise: between-class scatter as the mean over class pairs, as in the released
-            code; it is 2k / (k - 1) times the paper's.
+        fisher_last: additional weight of the last layer's Fisher loss, as in the released LoveDA
+            config.
+        fisher_pairwise: whether the scatter between classes is the mean over class pairs, as in
+            the released code; it is 2k / (k - 1) times that of the paper.
     """
 
     def __init__(
@@ -42,10 +45,14 @@ class BiCoRLoss(JointLoss):
         self.fisher_last, self.fisher_pairwise = fisher_last, fisher_pairwise
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
-        """Weighted parts by name; see :class:`JointLoss`.
+        """Compute the weighted parts of the loss by name; see :class:`JointLoss`.
 
-        Heatmap and Fisher parts of weight 0 are left out, and where the output has neither
-        heatmaps nor class embeddings (as in validation).
+        Heatmap and Fisher parts are left out if their weight is 0, or if the output has no
+        heatmaps or class embeddings (as in validation).
+
+        Args:
+            output: output of a model.
+            labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
         """
         parts = super().forward(output, labels)
         if self.heatmap and output.heatmaps:
@@ -55,7 +62,12 @@ class BiCoRLoss(JointLoss):
         return parts
 
     def heatmap_parts(self, heatmaps: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
-        """Heatmap logits (b, k, h, w) of each layer, resized to the labels (b, H, W)."""
+        """Compute the parts of the heatmaps, which are resized to the labels.
+
+        Args:
+            heatmaps: heatmap logits (b, k, h, w) of each layer.
+            labels: (b, H, W)
+        """
         size = labels.shape[-2:]
         losses = [
             cross_entropy_and_dice(
@@ -70,7 +82,7 @@ class BiCoRLoss(JointLoss):
         return {"heatmap_ce": self.heatmap * ce, "heatmap_dice": self.heatmap * dice}
 
     def fisher_parts(self, class_embeddings: list[Tensor]) -> dict[str, Tensor]:
-        """Class embeddings (b, k, d) of each layer."""
+        """Compute the Fisher parts from the class embeddings (b, k, d) of each layer."""
         layers = [fisher_loss(e, pairwise=self.fisher_pairwise) for e in class_embeddings]
         parts = {}
         if self.fisher:

@@ -11,13 +11,15 @@ from network.models.output import SegOutput
 
 
 class D2LSLoss(JointLoss):
-    """Main term, that of the static dictionary, and the scatter ratio of the dynamic one.
+    """The loss of D2LS, with terms of the main output, static dictionary and dynamic dictionary.
 
     Args:
-        ignore_index, smoothing, aux: see :class:`JointLoss`; the static dictionary's logits are
-            the auxiliary ones.
-        contrastive: weight of the dynamic dictionary's scatter within classes over that between
-            pairs of classes.
+        ignore_index: label of the pixels that do not count.
+        smoothing: label smoothing, see :class:`JointLoss`.
+        aux: weight of the auxiliary term, see :class:`JointLoss`; the auxiliary logits are those of
+            the static dictionary.
+        contrastive: weight of the dynamic dictionary's term, the scatter within classes divided by
+            the scatter between pairs of classes.
     """
 
     def __init__(
@@ -31,7 +33,14 @@ class D2LSLoss(JointLoss):
         self.contrastive = contrastive
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
-        """Weighted parts by name; see :class:`JointLoss`. Without a dictionary, not its part."""
+        """Compute the weighted parts of the loss by name; see :class:`JointLoss`.
+
+        The contrastive part is left out if the output has no dictionary.
+
+        Args:
+            output: output of a model.
+            labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
+        """
         parts = super().forward(output, labels)
         if self.contrastive and output.class_embeddings:
             (dictionary,) = output.class_embeddings  # (b, k, d)

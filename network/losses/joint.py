@@ -1,6 +1,7 @@
-"""Cross-entropy and Dice of the main output, cross-entropy of an auxiliary one: the field's loss.
+"""The field's common loss: cross-entropy and Dice, and cross-entropy of an auxiliary output.
 
-Source: UNetFormer (Wang et al., ISPRS Journal 2022), and as the base of BiCoR-Seg's and D2LS's.
+Source: UNetFormer (Wang et al., ISPRS Journal 2022). It is also the base of the losses of BiCoR-Seg
+and D2LS.
 """
 
 from torch import Tensor, nn
@@ -10,11 +11,11 @@ from network.models.output import SegOutput
 
 
 class JointLoss(nn.Module):
-    """Main and auxiliary terms.
+    """The loss with main and auxiliary terms.
 
     Args:
         ignore_index: label of the pixels that do not count.
-        smoothing: label smoothing of every cross-entropy.
+        smoothing: label smoothing of each cross-entropy.
         aux: weight of the auxiliary output's cross-entropy.
     """
 
@@ -23,13 +24,14 @@ class JointLoss(nn.Module):
         self.ignore_index, self.smoothing, self.aux = ignore_index, smoothing, aux
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
-        """Weighted parts by name; their sum is the loss.
+        """Compute the weighted parts of the loss by name; their sum is the loss.
 
-        The auxiliary part stays where its weight is 0, so that its parameters have a gradient, as
-        DDP expects; ``model.aux=False`` switches it off.
+        The auxiliary part is present even if its weight is 0, so that its parameters have a
+        gradient, as DDP expects; ``model.aux=False`` switches it off.
 
         Args:
-            output: of a model; without auxiliary logits (as in validation) their part is left out.
+            output: output of a model; without auxiliary logits (as in validation), their part is
+                left out.
             labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
         """
         options = (labels, self.ignore_index, self.smoothing)

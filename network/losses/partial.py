@@ -1,4 +1,4 @@
-"""Focal cross-entropy over the labeled pixels alone, for points and other sparse labels.
+"""Focal cross-entropy over only the labeled pixels, for points and other sparse labels.
 
 Source: "Remote Sensing Image Segmentation with Partial Cross Entropy Loss"
 (github.com/Abdullah-Bin-Naeem); the focal term is Lin et al., ICCV 2017; effective numbers of
@@ -29,19 +29,22 @@ def partial_focal_loss(
     normalizer: str = "count",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Sum over the labeled pixels i of w[y_i] (1 - p_i)^gamma (-log p_i), over their number.
+    """Compute the mean focal cross-entropy of the labeled pixels.
 
-    p_i is the softmax probability of the pixel's class. Pixels are pooled over the batch. Without
-    any the loss is 0 and still connected to the graph. With gamma 0 and no weights it is
-    ``torch.nn.functional.cross_entropy``.
+    It is the sum of w[y_i] (1 - p_i)^gamma (-log p_i) over the labeled pixels i, divided by their
+    number. p_i is the softmax probability of the pixel's class. Pixels are pooled over the batch.
+    Without labeled pixels the loss is 0 and still connected to the graph. With gamma 0 and no
+    weights it is ``torch.nn.functional.cross_entropy``.
 
     Args:
-        logits: (b, k, H, W).
+        logits: (b, k, H, W)
         labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
-        weights: (k,)
-        normalizer: ``"count"``: divide by the number of labeled pixels; ``"weight"``: by the sum
-            of their weights, as torch does.
-        mask: (b, H, W); where it is 0, a pixel counts as not labeled.
+        ignore_index: label of the pixels that do not count.
+        gamma: exponent of the focal term.
+        weights: (k,) weights of the classes, w.
+        normalizer: ``"count"`` divides by the number of labeled pixels, ``"weight"`` by the sum of
+            their weights, as torch does.
+        mask: (b, H, W); pixels where it is 0 count as not labeled.
 
     Returns:
         A scalar, float32 or better.
@@ -50,16 +53,16 @@ def partial_focal_loss(
     if mask is not None:
         valid = valid & (mask != 0)
     index = labels.where(valid, 0)
-    # Only these pixels are ever made into probabilities: they are few.
+    # Only the few labeled pixels are converted to probabilities.
     log_p = at_least_float32(logits.movedim(1, -1)[valid]).log_softmax(dim=-1)  # (n, k)
     log_p = log_p.gather(1, index[valid][:, None])[:, 0]
     loss = -log_p
     if gamma:
-        # As 1 - p, but exact where p is almost 1; not 0, where a root would have no slope.
+        # This is 1 - p, but exact if p is almost 1. It is never 0, where a root has no gradient.
         loss = loss * (-torch.expm1(log_p)).clamp(min=1e-12) ** gamma
     own = torch.ones_like(loss) if weights is None else weights.to(loss)[index[valid]]
     total = own.sum() if normalizer == "weight" else torch.ones_like(own).sum()
-    # Where nothing is labeled the sum is that of no elements, which has a gradient of zeros.
+    # Without labeled pixels, this is the sum of no elements, which has a gradient of zeros.
     return (own * loss).sum() / total.clamp(min=EPSILON)
 
 
@@ -69,7 +72,7 @@ def class_weights(counts: Sequence[int] | Tensor, rule: str) -> Tensor:
     A class that does not occur has the weight 0. The weights of the others have the mean 1.
 
     Args:
-        counts: pixels of each class, (k,).
+        counts: (k,) number of pixels of each class.
         rule: ``"inverse"``: 1 / count; ``"sqrt_inverse"``: its square root;
             ``"effective"``: 1 / (1 - beta^count) with beta 0.9999.
 
@@ -92,17 +95,17 @@ RULES = {
 
 
 class PartialCrossEntropy(nn.Module):
-    """:func:`partial_focal_loss` of the main and of an auxiliary output.
+    """The loss that applies :func:`partial_focal_loss` to the main and auxiliary outputs.
 
-    Class weights come from pixel counts, which the training hands over before it begins
+    Class weights come from pixel counts, which the training sets before it begins
     (:meth:`set_class_counts`); until then all weights are 1.
 
     Args:
         ignore_index: label of the pixels that do not count.
-        gamma: of the focal term; 0 is plain cross-entropy.
+        gamma: exponent of the focal term; 0 is plain cross-entropy.
         weights: a rule of :func:`class_weights`, or ``"none"``.
-        counted: ``"labels"``: the counts of what is trained on, the points alone; ``"dense"``:
-            those of the masks that the points were drawn from, which leaks these.
+        counted: ``"labels"`` counts pixels in the training masks, so only the points; ``"dense"``
+            counts in the masks that the points were drawn from, and so leaks facts about them.
         normalizer: see :func:`partial_focal_loss`.
         aux: weight of the auxiliary output's term.
 
@@ -135,18 +138,23 @@ class PartialCrossEntropy(nn.Module):
         self.ignore_index, self.gamma, self.aux = ignore_index, gamma, aux
         self.rule, self.normalizer = weights, normalizer
         self.counted = None if weights == "none" else counted  # nothing needs to be counted then
-        # Part of the experiment and its data, not of the weights.
+        # Class weights belong to the experiment and its data, so they are not saved.
         self.register_buffer("class_weights", None, persistent=False)
 
     def set_class_counts(self, counts: Sequence[int]) -> None:
-        """Pixels of each class, (k,), as ``counted`` says; not where that is None."""
+        """Set the class weights from pixel counts; not to be called if ``counted`` is None.
+
+        Args:
+            counts: (k,) number of pixels of each class, in the masks that ``counted`` names.
+        """
         self.class_weights = class_weights(counts, self.rule)
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
-        """Weighted parts by name; their sum is the loss.
+        """Compute the weighted parts of the loss by name; their sum is the loss.
 
         Args:
-            output: of a model; without auxiliary logits (as in validation) their part is left out.
+            output: output of a model; without auxiliary logits (as in validation), their part is
+                left out.
             labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
         """
         options = (self.ignore_index, self.gamma, self.class_weights, self.normalizer)

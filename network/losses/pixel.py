@@ -1,6 +1,6 @@
 """Cross-entropy and Dice loss over the valid pixels of a label map, from one softmax.
 
-Both are finite, zero and connected to the graph where no pixel is valid.
+If no pixel is valid, both are zero and still connected to the graph.
 """
 
 import torch
@@ -42,15 +42,17 @@ def cross_entropy(
 def cross_entropy_and_dice(
     logits: Tensor, labels: Tensor, ignore_index: int, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """:func:`cross_entropy` and the soft Dice loss.
+    """Compute :func:`cross_entropy` and the soft Dice loss.
 
-    Dice is, per class over the batch's valid pixels, 1 - (2 I + e) / (C + e) with I the sum of
+    For each class, Dice is 1 - (2 I + e) / (C + e) over the batch's valid pixels, with I the sum of
     p t, C the sum of p + t, p the softmax, t the one-hot truth and e = 0.05. Classes absent
     from the batch count as 0 but stay in the mean.
 
     Args:
-        logits: (b, k, H, W).
+        logits: (b, k, H, W)
         labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
+        ignore_index: label of the pixels that do not count.
+        smoothing: label smoothing of the cross-entropy.
     """
     k = logits.shape[1]
     log_p = at_least_float32(logits).log_softmax(dim=1)

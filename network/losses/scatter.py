@@ -1,4 +1,4 @@
-"""Fisher loss: scatter of class embeddings within classes over that between classes.
+"""The Fisher loss: scatter of class embeddings within classes, divided by that between classes.
 
 Source: arXiv 2512.20255, eq. 14 to 18.
 """
@@ -21,8 +21,8 @@ def fisher_loss(class_embeddings: Tensor, *, pairwise: bool = False) -> Tensor:
 
     Args:
         class_embeddings: (b, k, d); b is the same on every process.
-        pairwise: take as S_b the mean over pairs of classes of the squared distance of their
-            means, as the released code does. It is 2k / (k - 1) times the above.
+        pairwise: whether S_b is the mean over pairs of classes of the squared distance of their
+            means, as in the released code. It is 2k / (k - 1) times the S_b above.
 
     >>> embeddings = torch.tensor([[[0.0], [8.0]], [[2.0], [10.0]]])  # two images, two classes
     >>> fisher_loss(embeddings)  # within: 1, between: 16
@@ -41,10 +41,11 @@ def fisher_loss(class_embeddings: Tensor, *, pairwise: bool = False) -> Tensor:
 
 
 def _global_batch(embeddings: Tensor) -> Tensor:
-    """(b, k, d) of every process to (b * processes, k, d).
+    """Join the embeddings (b, k, d) of all processes to (b * processes, k, d).
 
-    Each process sends gradients to its own part alone. DDP divides their sum by the number of
-    processes, and this multiplies by it: what remains is the gradient of the global batch.
+    Each process sends gradients only to its own part. DDP divides their sum by the number of
+    processes, and this function multiplies by it, so the result is the gradient of the global
+    batch.
     """
     processes = dist.get_world_size()
     own = embeddings.detach()

@@ -1,4 +1,4 @@
-"""Networks: shared parts (encoder, aggregator, head) and one file per method."""
+"""Networks: shared parts (encoder, aggregator, head) and one file for each method."""
 
 from network.compat import ensure_torchvision
 

@@ -1,4 +1,4 @@
-"""Aggregator: four encoder stages to one map of class-independent features.
+"""The aggregator, which joins four encoder stages to one map of class-independent features.
 
 Source: arXiv 2512.20255, section 3; the same function as the released code, in a cheaper order.
 """
@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 
 class Aggregator(nn.Module):
-    """One Linear per stage, resize to the first stage, concatenate, one Linear without bias.
+    """The module that joins the stages of an encoder to one map.
 
-    Both Linears act on each pixel alone and so commute with the resize: each stage is
-    brought to d channels at its own resolution, and the resized maps are added.
+    It has one Linear for each stage, a resize to the first stage, a concatenation, and one Linear
+    without bias. Both Linears act on each pixel alone, so they commute with the resize. So each
+    stage is brought to d channels at its own resolution, and the resized maps are added.
 
     Args:
-        channels: channels of the stages, shallow to deep.
-        dim: d, the channels of the result.
+        channels: numbers of channels of the stages, shallow to deep.
+        dim: number of channels of the result, d.
     """
 
     def __init__(self, channels: Sequence[int], dim: int):
@@ -32,10 +33,17 @@ class Aggregator(nn.Module):
         self.fuse = nn.Linear(dim * len(channels), dim, bias=False)
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """stages, each (b, c_i, h_i, w_i) -> features (b, h, w, d) at the first stage's size."""
+        """Join the stages.
+
+        Args:
+            stages: maps, each (b, c_i, h_i, w_i), shallow to deep.
+
+        Returns:
+            Features (b, h, w, d) at the first stage's size.
+        """
         size = stages[0].shape[-2:]
         slices = self.fuse.weight.chunk(len(stages), dim=1)[::-1]  # shallow to deep, (d, d) each
-        # A bias is the same at every pixel, so that resizing leaves it alone: added once.
+        # A bias is the same at every pixel, so the resize does not change it. It is added once.
         shifts = (
             fuse @ projection.bias
             for fuse, projection in zip(slices, self.projections, strict=True)
@@ -45,17 +53,19 @@ class Aggregator(nn.Module):
         total = _project(*first, bias)
         for stage, projection, fuse in deeper:
             features = _project(stage, projection, fuse)
-            total += _resize(features, size)  # in place: nothing keeps the partial sums
+            total += _resize(features, size)  # in place, since nothing needs the partial sums
         return total
 
 
 def _project(
     stage: Tensor, projection: nn.Linear, fuse: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """Stage (b, c_i, h_i, w_i) -> its part of the features (b, h_i, w_i, d).
+    """Compute the part of one stage in the features, (b, h_i, w_i, d).
 
     Args:
-        fuse: (d, d), what the second Linear does to this stage.
+        stage: (b, c_i, h_i, w_i)
+        projection: Linear of the stage.
+        fuse: (d, d), weight of the second Linear for this stage.
         bias: (d,), added to the result.
     """
     pixels = stage.permute(0, 2, 3, 1)  # (b, h_i, w_i, c_i)
@@ -67,7 +77,7 @@ def _project(
 
 
 def _resize(features: Tensor, size: torch.Size) -> Tensor:
-    """(b, h_i, w_i, d) -> (b, h, w, d), bilinear."""
-    channels_first = features.permute(0, 3, 1, 2)  # a view: the memory stays channels-last
+    """Resize features (b, h_i, w_i, d) to (b, h, w, d), bilinear."""
+    channels_first = features.permute(0, 3, 1, 2)  # a view, so the memory stays channels-last
     resized = nnf.interpolate(channels_first, size=size, mode="bilinear", align_corners=False)
     return resized.permute(0, 2, 3, 1)

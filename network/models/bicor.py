@@ -1,8 +1,8 @@
-"""BiCoR-Seg: class embeddings and pixel features refine each other through class heatmaps.
+"""BiCoR-Seg, where class embeddings and pixel features refine each other through class heatmaps.
 
 Source: "BiCoR-Seg: Bidirectional Co-Refinement Framework for High-Resolution Remote Sensing Image
 Segmentation", arXiv 2512.20255. Where the text and the released code differ (gate, candidate,
-softmax of the logits) this follows the code, whose parameter counts and cost are the paper's.
+softmax of the logits), this follows the code, whose parameter counts and cost match the paper.
 
 Notation: b batch, k classes, d channels, (h, w) a quarter of the image, s = h * w pixels.
 """
@@ -24,10 +24,10 @@ EPSILON = 1e-6
 
 
 def selected_pixels(pixels: int, ratio: float) -> int:
-    """Tell how many pixels a class embedding is refined from: a share, but at least 64.
+    """Compute how many pixels a class embedding is refined from: a share, but at least 64.
 
     Args:
-        pixels: of the feature map.
+        pixels: number of pixels of the feature map.
         ratio: share of the pixels, above 0 and at most 1; the product is rounded half to even.
 
     >>> selected_pixels(16384, 0.02), selected_pixels(1024, 0.02), selected_pixels(36, 0.02)
@@ -37,12 +37,14 @@ def selected_pixels(pixels: int, ratio: float) -> int:
 
 
 def pooling_weights(score: Tensor, count: int) -> Tensor:
-    """Weights of the ``count`` pixels with the highest heatmap, summing to 1; 0 elsewhere.
+    """Compute weights of the pixels with the highest heatmap values; other pixels get 0.
 
-    Where a heatmap is so cold that those sum to almost nothing, all its pixels are weighted.
+    The weights sum to 1. If the values of the selected pixels sum to almost 0, all pixels of the
+    heatmap are weighted.
 
     Args:
         score: heatmap logits (b, k, s), float32. No gradient flows back to them.
+        count: number of pixels to select.
 
     Returns:
         (b, k, s)
@@ -53,24 +55,24 @@ def pooling_weights(score: Tensor, count: int) -> Tensor:
         selected = torch.zeros_like(heatmap).scatter(-1, top.indices, top.values)
     else:
         selected = heatmap
-    # A branch on the values would wait for the GPU, so that both cases are computed.
+    # A branch on the values would wait for the GPU, so both cases are computed.
     is_cold = selected.sum(-1, keepdim=True) <= EPSILON
     weights = torch.where(is_cold, heatmap, selected)
     return weights / (weights.sum(-1, keepdim=True) + EPSILON)
 
 
 class HBISLayer(nn.Module):
-    """Heatmap-driven bidirectional information synergy: one exchange between classes and pixels.
-
+    """The layer of heatmap-driven bidirectional information synergy between classes and pixels.
     >>> layer = HBISLayer(dim=32)
     >>> classes, features, heatmap = layer(torch.zeros(1, 6, 32), torch.zeros(1, 100, 32))
     >>> classes.shape, features.shape, heatmap.shape
     (torch.Size([1, 6, 32]), torch.Size([1, 100, 32]), torch.Size([1, 6, 100]))
 
     Args:
-        dim: d, the channels of class embeddings and features.
+        dim: number of channels of class embeddings and features, d.
         topk_ratio: share of the pixels that each class embedding is refined from.
-        learn_alpha: train the mixing weight alpha, which stays in (0, 1) and starts at 0.5.
+        learn_alpha: whether to train the mixing weight alpha, which stays in (0, 1) and starts at
+            0.5.
         tau: temperature of the heatmaps and of the softmax over classes.
     """
 
@@ -88,18 +90,18 @@ class HBISLayer(nn.Module):
         self.alpha_logit = nn.Parameter(torch.zeros(()), requires_grad=learn_alpha)
 
     def forward(self, classes: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Refine both sides.
+        """Refine class embeddings and features.
 
         Args:
             classes: class embeddings (b, k, d).
-            features: (b, s, d).
+            features: features (b, s, d).
 
         Returns:
-            refined class embeddings (b, k, d), refined features (b, s, d), and the heatmap
+            Refined class embeddings (b, k, d), refined features (b, s, d), and the heatmap
             logits (b, k, s).
         """
         classes_n, features_n = self.class_norm(classes), self.feature_norm(features)
-        # Heatmaps decide which pixels a class is made of: float32 in every precision.
+        # Heatmaps decide which pixels a class is refined from, so they are always float32.
         with torch.autocast(features.device.type, enabled=False):
             features_n = at_least_float32(features_n)
             query = self.query(at_least_float32(classes_n)) * features.shape[-1] ** -0.5
@@ -109,21 +111,40 @@ class HBISLayer(nn.Module):
         return classes, self.refine_features(classes, features, score), score / self.tau
 
     def pool(self, score: Tensor, features_n: Tensor) -> Tensor:
-        """score (b, k, s), features_n (b, s, d) -> context of each class (b, k, d)."""
+        """Pool the context of each class from the features.
+
+        Args:
+            score: heatmap logits (b, k, s).
+            features_n: normalized features (b, s, d).
+
+        Returns:
+            (b, k, d)
+        """
         count = selected_pixels(score.shape[-1], self.topk_ratio)
-        # Pooled first, projected after: k vectors instead of s.
+        # With pooling first, only k vectors are projected instead of s.
         return self.value(pooling_weights(score, count) @ features_n)
 
     def refine_classes(self, classes: Tensor, classes_n: Tensor, context: Tensor) -> Tensor:
-        """F2CE: mix each embedding with its context, channel by channel; all (b, k, d)."""
+        """Mix each class embedding with its context, channel by channel (F2CE).
+
+        Args:
+            classes: class embeddings (b, k, d).
+            classes_n: normalized class embeddings (b, k, d).
+            context: context of each class (b, k, d).
+        """
         gate = self.gate(torch.cat([classes_n, context], dim=-1)).sigmoid()
         return gate * self.candidate(context) + (1 - gate) * classes
 
     def refine_features(self, classes: Tensor, features: Tensor, score: Tensor) -> Tensor:
-        """CE2F: modulate the features (b, s, d) by the classes (b, k, d) that pixels look like.
+        """Modulate the features of each pixel by its probable classes (CE2F).
 
-        alpha * F + (1 - alpha) * sum_n p_n (gamma_n * F + beta_n), where p sums to 1 over the
-        classes: every factor of F, and every shift, is a mixture of k vectors.
+        The result is alpha * F + (1 - alpha) * sum_n p_n (gamma_n * F + beta_n). Since p sums to 1
+        over the classes, each factor of F and each shift is a mixture of k vectors.
+
+        Args:
+            classes: refined class embeddings (b, k, d).
+            features: features F (b, s, d).
+            score: heatmap logits (b, k, s).
         """
         alpha = self.alpha_logit.sigmoid()
         scale = alpha + (1 - alpha) * (1 + self.gamma(classes).tanh())  # (b, k, d)
@@ -137,24 +158,25 @@ def _mlp(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class BiCoRSeg(Segmenter):
-    """Encoder, aggregator, cascaded HBIS layers, head.
+    """The network BiCoR-Seg: encoder, aggregator, cascaded HBIS layers and head.
 
     A subclass may override :meth:`make_layer` to refine classes and pixels in another way.
 
     Args:
-        num_classes: k.
+        num_classes: number of classes, k.
         encoder: a timm model with maps at strides 4, 8, 16 and 32.
-        weights: of the encoder: ``"imagenet"``, a local file, or None.
-        dim: d, a multiple of 16.
+        weights: weights of the encoder: ``"imagenet"``, a local file, or None.
+        dim: number of channels, d, a multiple of 16.
         layers: number of HBIS layers.
         topk_ratio: share of the pixels that each class embedding is refined from.
-        learn_alpha: train the mixing weight of each layer; False keeps it at 0.5.
-        aux: an auxiliary output in training, from unrefined features and fixed embeddings.
+        learn_alpha: whether to train the mixing weight of each layer; False keeps it at 0.5.
+        aux: whether training has an auxiliary output, from unrefined features and fixed embeddings.
         tau: temperature of the heatmaps.
-        drop_path: stochastic depth of the encoder.
-        checkpoint_encoder: in training, compute the encoder's blocks again in the backward pass.
+        drop_path: rate of stochastic depth of the encoder.
+        checkpoint_encoder: whether training computes the encoder's blocks again in the backward
+            pass.
         checkpoint_decoder: the same for each HBIS layer and the head.
-        bands: of the images.
+        bands: number of bands of each image.
 
     Raises:
         InputError: a value is out of range, or see :class:`Encoder`.
@@ -195,7 +217,13 @@ class BiCoRSeg(Segmenter):
         self.aux_classifier = nn.Linear(dim, dim // UPSCALING**2, bias=False) if aux else None
 
     def make_layer(self, dim: int, topk_ratio: float, learn_alpha: bool, tau: float) -> nn.Module:
-        """Build one of the cascaded layers; called once for each.
+        """Build one of the cascaded layers; this is called once for each layer.
+
+        Args:
+            dim: number of channels, d.
+            topk_ratio: share of the pixels that each class embedding is refined from.
+            learn_alpha: whether to train the mixing weight.
+            tau: temperature of the heatmaps.
 
         Returns:
             A module that takes class embeddings (b, k, d) and features (b, s, d), and returns both
@@ -204,7 +232,12 @@ class BiCoRSeg(Segmenter):
         return HBISLayer(dim, topk_ratio, learn_alpha, tau)
 
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
-        """Stages, each (b, c_i, h_i, w_i) -> output at four times the first stage's size."""
+        """Compute the output at four times the first stage's size.
+
+        Args:
+            stages: maps of the encoder, each (b, c_i, h_i, w_i).
+            details: whether to return heatmaps and class embeddings too, as in training.
+        """
         fused = self.aggregator(stages)  # (b, h, w, d)
         b, h, w, d = fused.shape
         classes = self.class_embeddings.repeat(b, 1, 1)  # (b, k, d)
@@ -221,7 +254,7 @@ class BiCoRSeg(Segmenter):
         return SegOutput(logits, aux_logits, heatmaps, class_embeddings)
 
     def _aux(self, fused: Tensor) -> Tensor:
-        """Unrefined features against the learned start of the embeddings, which it leaves alone."""
+        """Compute logits of unrefined features and initial embeddings, without their gradient."""
         assert self.aux_classifier is not None  # has_aux says so
         vectors = self.aux_classifier(self.class_embeddings.detach())[None]
         return self.run(self.head.segment, fused, vectors)

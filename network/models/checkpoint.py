@@ -1,4 +1,4 @@
-"""Reading checkpoints: our own and those of the released BiCoR-Seg and D2LS code."""
+"""Functions to read checkpoints of this project and of the released BiCoR-Seg and D2LS code."""
 
 import pickle
 import zipfile
@@ -18,17 +18,17 @@ from network.models.reference import from_reference, is_reference
 
 # The Lightning task holds the network under this name.
 TASK_PREFIX = "model."
-# The settings of the run that wrote a checkpoint stand in it under this name.
+# A checkpoint holds the settings of its run under this name.
 SETTINGS_KEY = "settings"
 
-# Parts of a name that torch adds where it wraps a module: compiled, sharded, recomputed.
+# Parts of a name that torch adds when it wraps a module (compiled, sharded, recomputed).
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-# That of DataParallel, DDP and AveragedModel, which a network may have of its own.
+# The part that DataParallel, DDP and AveragedModel add; a network may also have it itself.
 _PARALLEL = "module"
 
 _MOST_NESTED = 4
 
-# Whatever torch's reader stumbles over in a file that is something else.
+# Errors of torch's reader in files that are no checkpoints.
 _NOT_A_CHECKPOINT = (
     OSError,
     RuntimeError,
@@ -46,7 +46,7 @@ _NOT_A_CHECKPOINT = (
 
 
 def read_checkpoint(path: Path) -> dict:
-    """A checkpoint file as tensors and plain data; pickled objects are never loaded.
+    """Read a checkpoint file as tensors and plain data; pickled objects are never loaded.
 
     Raises:
         InputError: the file does not exist, is damaged, or holds pickled objects.
@@ -80,9 +80,9 @@ def check_readable(path: Path) -> None:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that is not as torch writes it, before anything in it is unpacked.
+    """Refuse an archive that torch has not written like this, before anything is unpacked.
 
-    torch checks neither what a record grows to nor its checksum.
+    torch itself checks neither the unpacked size of a record nor its checksum.
     """
     if not zipfile.is_zipfile(path):  # the format of torch before 1.6
         return
@@ -96,7 +96,7 @@ def _check_archive(path: Path) -> None:
                 "save it again by torch.save where it was made",
             )
         for record in records:
-            if record.CRC:  # 0 where its writer has left it out
+            if record.CRC:  # 0 if its writer has left it out
                 with archive.open(record) as content:
                     while content.read(1 << 20):
                         pass
@@ -112,10 +112,10 @@ def _check_settings(settings: object, path: Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a checkpoint, whatever they are wrapped in.
+    """Read the named tensors of a checkpoint file, without the names of wrappers.
 
     Raises:
-        InputError: as :func:`read_checkpoint` and :func:`named_tensors`.
+        InputError: see :func:`read_checkpoint` and :func:`named_tensors`.
     """
     tensors = named_tensors(read_checkpoint(path), path)
     while all(name.startswith(f"{_PARALLEL}.") for name in tensors):
@@ -124,11 +124,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def named_tensors(checkpoint: Mapping, path: Path) -> dict[str, Tensor]:
-    """The named tensors of a checkpoint that was read from ``path``.
+    """Find the named tensors in the content of a checkpoint.
+
+    Args:
+        checkpoint: content of the file.
+        path: path of the file, for an error.
 
     Raises:
-        InputError: there are none, or some that no network has: numbered, sparse, quantized,
-            without values, or larger than what the file holds of them.
+        InputError: there are no tensors, or some cannot belong to a network: they have numbers for
+            names, are sparse or quantized, have no values, or are larger than their data.
     """
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(checkpoint.get(key), Mapping):
@@ -155,7 +159,7 @@ def named_tensors(checkpoint: Mapping, path: Path) -> dict[str, Tensor]:
 
 
 def is_dense(value: Tensor) -> bool:
-    """Whether each value of a tensor stands in memory, and it is the network's own kind."""
+    """Tell whether a tensor is of the plain kind and has all its values in memory."""
     if value.is_meta or value.is_quantized or value.is_nested or value.layout != torch.strided:
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
@@ -172,14 +176,16 @@ def _renamed(tensors: dict[str, Tensor], rename: Any, path: Path) -> dict[str, T
 
 
 def load_weights(model: nn.Module, path: Path, checkpoint: Mapping | None = None) -> None:
-    """Load a checkpoint of ours or of released BiCoR-Seg or D2LS code into ``model``.
+    """Load a checkpoint of this project or of released BiCoR-Seg or D2LS code into a model.
 
     Args:
-        checkpoint: what was read from ``path``, if it has been read already.
+        model: the model.
+        path: path of the checkpoint.
+        checkpoint: content of the checkpoint, if it is already read.
 
     Raises:
-        InputError: as :func:`read_tensors`, or the weights are another model's: other names,
-            another class count, another encoder; or some are not finite.
+        InputError: see :func:`read_tensors`; or the weights belong to another model, with other
+            names, another number of classes or another encoder; or some are not finite.
     """
     checkpoint = read_checkpoint(path) if checkpoint is None else checkpoint
     expected = model.state_dict()
@@ -205,10 +211,12 @@ def load_weights(model: nn.Module, path: Path, checkpoint: Mapping | None = None
 
 
 def weights_for(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The network's tensors of ``state`` under the names that ``model`` has for them.
+    """Rename the tensors of a checkpoint to the names of a model, and leave out those of a task.
 
     Args:
-        path: of the checkpoint, for an error.
+        model: the model.
+        state: named tensors of the checkpoint.
+        path: path of the checkpoint, for an error.
     """
     known = model.state_dict().keys()
     if is_reference(state):
@@ -222,7 +230,7 @@ def weights_for(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[
             ) from error
     state = _renamed(state, lambda parts: _as_known(parts, known), path)
     if any(name.startswith(TASK_PREFIX) for name in state) and not state.keys() & known:
-        # Beside the model, a task may hold state of its own.
+        # A task may have its own state beside the model.
         state = {
             name.removeprefix(TASK_PREFIX): value
             for name, value in state.items()
@@ -236,7 +244,7 @@ def _without_parallel(parts: list[str]) -> list[str]:
 
 
 def _as_known(parts: list[str], known: Container[str]) -> list[str]:
-    """The parts of a name without as few of DDP's as make it a name of the model."""
+    """Drop as few of DDP's parts from a name as are needed to get a name of the model."""
     places = [place for place, part in enumerate(parts) if part == _PARALLEL]
     for count in range(len(places) + 1):
         for dropped in combinations(places[:_MOST_NESTED], count):
@@ -248,17 +256,19 @@ def _as_known(parts: list[str], known: Container[str]) -> list[str]:
 
 
 def kind_of(value: Tensor) -> str:
-    """Which numbers a tensor holds; within a kind, loading only rounds."""
+    """Tell the kind of a tensor's numbers; within a kind, loading only rounds."""
     if value.is_complex():
         return "complex"
     return "real" if value.is_floating_point() else "whole"
 
 
 def check_finite(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
-    """Raise an :class:`InputError` that names the first of the weights that is not finite.
+    """Raise an :class:`InputError` if a weight is not finite; it names the first one.
 
     Args:
-        expected: those of a new network; what is not finite there is a constant of it.
+        state: the weights.
+        expected: weights of a new network; those that are not finite there are constants.
+        path: path of the checkpoint, for the error.
     """
     constants = {name for name in expected if first_not_finite({name: expected[name]})}
     name = first_not_finite({n: value for n, value in state.items() if n not in constants})
@@ -271,9 +281,16 @@ def check_finite(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], pa
 
 
 def first_not_finite(state: Any, name: str = "") -> str | None:
-    """Where in nested dicts and lists the first tensor or number is that is not finite, if any.
+    """Find the first tensor in nested dicts and lists that is not finite.
 
-    Values on a GPU are waited for once.
+    This waits only once for values on a GPU.
+
+    Args:
+        state: the dict or list.
+        name: name of ``state``, with which the result begins.
+
+    Returns:
+        Name of the tensor; None if all are finite.
     """
     floats = [(where, value) for where, value in _floats(state, name) if value.numel()]
     if not floats:
@@ -290,7 +307,7 @@ def first_not_finite(state: Any, name: str = "") -> str | None:
 def _floats(state: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(state, Tensor):
         if state.is_floating_point() or state.is_complex():
-            # Of 8 bits torch does not know what is finite.
+            # torch cannot tell whether numbers of 8 bits are finite.
             yield name, state.detach().float() if state.element_size() == 1 else state.detach()
         return
     entries: Iterable[tuple[Any, Any]]

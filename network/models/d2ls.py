@@ -1,8 +1,8 @@
-"""D2LS: a dictionary of class vectors, made for each image, exchanges attention with the pixels.
+"""D2LS, where a dictionary of class vectors, made for each image, exchanges attention with pixels.
 
 Source: "Dynamic Dictionary Learning for Remote Sensing Image Segmentation", ICCV 2025, arXiv
-2503.06683, and the released code's behavior. What that code constructs and never calls
-(self-attention and feed-forward blocks, 1.3 M parameters a layer) is left out.
+2503.06683, and the released code's behavior. Parts that this code constructs but never calls
+(self-attention and feed-forward blocks, 1.3 M parameters a layer) are left out.
 
 Notation: b batch, k classes, d channels, r candidates of a class, n heads, (h, w) a quarter of the
 image, s = h * w pixels.
@@ -26,12 +26,14 @@ EMBEDDINGS = ("learned", "ones", "zeros")
 
 
 class DictionaryGenerator(nn.Module):
-    """The dynamic dictionary: each class a mixture of its candidates, weighted by the image.
+    """The module that makes the dynamic dictionary.
+
+    Each class vector is a mixture of its candidates, with weights from the image.
 
     Args:
-        num_classes: k.
-        channels: of the deepest stage.
-        dim: d.
+        num_classes: number of classes, k.
+        channels: number of channels of the deepest stage.
+        dim: number of channels, d.
     """
 
     def __init__(self, num_classes: int, channels: int, dim: int):
@@ -42,7 +44,12 @@ class DictionaryGenerator(nn.Module):
         self.mixture = MLP(dim, 2 * dim, num_classes * CANDIDATES)
 
     def forward(self, class_embeddings: Tensor, deepest: Tensor) -> Tensor:
-        """class_embeddings (k, d), deepest stage (b, c, h_4, w_4) -> dictionary (b, k, d)."""
+        """Compute the dictionary (b, k, d) of each image.
+
+        Args:
+            class_embeddings: (k, d)
+            deepest: deepest stage (b, c, h_4, w_4).
+        """
         k, d = class_embeddings.shape
         candidates = self.candidates(class_embeddings).view(k, CANDIDATES, d)
         pixels = self.projection(deepest.flatten(2).transpose(1, 2))  # (b, s_4, d)
@@ -54,7 +61,11 @@ class DictionaryGenerator(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linears with ReLU between."""
+    """A sequence of Linears with ReLU between them.
+
+    Args:
+        sizes: numbers of channels, from the input to the output.
+    """
 
     def __init__(self, *sizes: int):
         super().__init__()
@@ -70,7 +81,11 @@ class MLP(nn.Module):
 
 
 class FourierPosition(nn.Module):
-    """Random Fourier features of the pixel centers; a fixed draw, saved with the weights."""
+    """The random Fourier features of the pixel centers, drawn once and saved with the weights.
+
+    Args:
+        dim: number of channels, d.
+    """
 
     frequencies: Tensor
 
@@ -79,22 +94,25 @@ class FourierPosition(nn.Module):
         self.register_buffer("frequencies", torch.randn(2, dim // 2))
 
     def forward(self, height: int, width: int) -> Tensor:
-        """(s, d) for a map of any size."""
+        """Compute the features (s, d) for a map of any height and width."""
         device = self.frequencies.device
         x, y = ((torch.arange(count, device=device) + 0.5) / count for count in (width, height))
         centers = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
-        # In half precision neighbors would have one position.
+        # In half precision, neighbors would have the same position.
         with torch.autocast(device.type, enabled=False):
             phase = 2 * math.pi * (2 * centers - 1).to(self.frequencies) @ self.frequencies
             return torch.cat([phase.sin(), phase.cos()], dim=-1).flatten(0, 1)
 
 
 class CrossAttention(nn.Module):
-    """Attention between classes and pixels, of n heads with d / (2n) channels each.
+    """The base of attention between classes and pixels, with n heads of d / (2n) channels each.
 
-    Linears of s pixels are what costs. Here those of the few classes are multiplied by them
-    instead: n * k vectors of d channels meet the pixels as they are. Exact, and cheaper below
-    d / (2n) classes.
+    Linears of the s pixels cost the most. Here they are multiplied into the Linears of the few
+    classes: n * k vectors of d channels meet the unchanged pixels. This is exact, and cheaper
+    below d / (2n) classes.
+
+    Args:
+        dim: number of channels, d.
     """
 
     def __init__(self, dim: int):
@@ -103,14 +121,18 @@ class CrossAttention(nn.Module):
         self.output = nn.Linear(dim // 2, dim)
 
     def _heads(self, x: Tensor) -> Tensor:
-        """(b, k, d/2) -> (b, n, k, c)."""
+        """Split (b, k, d/2) into heads (b, n, k, c)."""
         return x.unflatten(-1, (HEADS, -1)).transpose(1, 2)
 
     def _fold(self, own: Tensor, other: nn.Linear) -> tuple[Tensor, Tensor]:
-        """``own`` (b, n, k, c) times the Linear of the pixels, that they are then spared.
+        """Multiply the class side by the Linear of the pixels, so that the pixels do not need it.
+
+        Args:
+            own: class side (b, n, k, c).
+            other: the Linear of the pixels.
 
         Returns:
-            (b, n * k, d), and for each what the Linear's bias adds: (b, n * k, 1).
+            The products (b, n * k, d), and the part of the Linear's bias in each (b, n * k, 1).
         """
         own = own * own.shape[-1] ** -0.5
         weight = other.weight.unflatten(0, (HEADS, -1))  # (n, c, d)
@@ -119,13 +141,19 @@ class CrossAttention(nn.Module):
 
 
 class ReadPixels(CrossAttention):
-    """Classes attend to pixels."""
+    """The attention of classes to pixels."""
 
     def forward(self, classes: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """classes (b, k, d), keys and values of the pixels (b, s, d) -> (b, k, d)."""
+        """Compute the result for the classes, (b, k, d).
+
+        Args:
+            classes: (b, k, d)
+            keys: keys of the pixels (b, s, d).
+            values: values of the pixels (b, s, d).
+        """
         k = classes.shape[1]
         queries, bias = self._fold(self._heads(self.query(classes)), self.key)
-        # Equal for all pixels, so that the softmax does not see the bias; its parameter is one.
+        # The bias is equal for all pixels, so the softmax ignores it; but it is a parameter.
         score = torch.baddbmm(bias, queries, keys.transpose(1, 2))  # (b, n * k, s)
         context = score.softmax(dim=-1) @ values  # (b, n * k, d)
         weight = self.value.weight.unflatten(0, (HEADS, -1)).transpose(1, 2)  # (n, d, c)
@@ -134,10 +162,16 @@ class ReadPixels(CrossAttention):
 
 
 class ReadClasses(CrossAttention):
-    """Pixels attend to classes."""
+    """The attention of pixels to classes."""
 
     def forward(self, pixels: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """pixels (b, s, d), keys and values of the classes (b, k, d) -> (b, s, d)."""
+        """Compute the result for the pixels, (b, s, d).
+
+        Args:
+            pixels: (b, s, d)
+            keys: keys of the classes (b, k, d).
+            values: values of the classes (b, k, d).
+        """
         folded, bias = self._fold(self._heads(self.key(keys)), self.query)
         score = torch.baddbmm(bias.transpose(1, 2), pixels, folded.transpose(1, 2))
         weights = score.unflatten(-1, (HEADS, -1)).softmax(dim=-1).flatten(2)  # (b, s, n * k)
@@ -147,7 +181,11 @@ class ReadClasses(CrossAttention):
 
 
 class InteractorLayer(nn.Module):
-    """Classes read pixels, then pixels read classes."""
+    """A layer of the interactor: classes attend to pixels, then pixels to classes.
+
+    Args:
+        dim: number of channels, d.
+    """
 
     def __init__(self, dim: int):
         super().__init__()
@@ -157,13 +195,13 @@ class InteractorLayer(nn.Module):
     def forward(
         self, classes: Tensor, features: Tensor, start: Tensor, position: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Refine both.
+        """Refine classes and features.
 
         Args:
-            classes: (b, k, d).
-            features: (b, s, d).
-            start: the dictionary before the first layer (b, k, d), the position of the classes.
-            position: of the pixels (s, d).
+            classes: (b, k, d)
+            features: (b, s, d)
+            start: dictionary before the first layer (b, k, d), used as position of the classes.
+            position: position of the pixels (s, d).
         """
         read = self.read_pixels(classes + start, features + position, features)
         classes = self.class_norm(classes + read)
@@ -172,21 +210,23 @@ class InteractorLayer(nn.Module):
 
 
 class D2LS(Segmenter):
-    """Encoder, aggregator, dictionary, interactor, head.
+    """The network D2LS: encoder, aggregator, dictionary, interactor and head.
 
     Args:
-        num_classes: k.
+        num_classes: number of classes, k.
         encoder: a timm model with maps at strides 4, 8, 16 and 32.
-        weights: of the encoder: ``"imagenet"``, a local file, or None.
-        dim: d, a multiple of 16.
-        layers: of the interactor.
-        generator: make the dictionary for each image; without it, it is the class embeddings.
-        embeddings: the static dictionary: ``"learned"``, or for ablations ``"ones"``, ``"zeros"``.
-        aux: in training, also the logits of the static dictionary, by a second pass.
-        drop_path: stochastic depth of the encoder.
-        checkpoint_encoder: in training, compute the encoder's blocks again in the backward pass.
+        weights: weights of the encoder: ``"imagenet"``, a local file, or None.
+        dim: number of channels, d, a multiple of 16.
+        layers: number of layers of the interactor.
+        generator: whether to make the dictionary for each image; otherwise the class embeddings
+            are the dictionary.
+        embeddings: static dictionary: ``"learned"``, or for ablations ``"ones"`` or ``"zeros"``.
+        aux: whether training also gives the logits of the static dictionary, by a second pass.
+        drop_path: rate of stochastic depth of the encoder.
+        checkpoint_encoder: whether training computes the encoder's blocks again in the backward
+            pass.
         checkpoint_decoder: the same for each layer and the head.
-        bands: of the images.
+        bands: number of bands of each image.
 
     Raises:
         InputError: a value is out of range, or see :class:`Encoder`.
@@ -215,7 +255,7 @@ class D2LS(Segmenter):
         check_setting("dim", dim, is_dim, f"a multiple of {UPSCALING**2}")
         is_known = embeddings in EMBEDDINGS
         check_setting("embeddings", embeddings, is_known, f"one of {', '.join(EMBEDDINGS)}")
-        # Equal vectors would give all classes equal logits.
+        # With equal vectors, all classes would have equal logits.
         is_learned = embeddings == "learned"
         check_setting("generator", generator, generator or is_learned, "True with such embeddings")
         check_setting("aux", aux, is_learned or not aux, "False with such embeddings")
@@ -234,9 +274,13 @@ class D2LS(Segmenter):
         self.head = PixelShuffleHead(dim, MLP(dim, dim, dim, dim // UPSCALING**2))
 
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
-        """Stages, each (b, c_i, h_i, w_i) -> output at four times the first stage's size.
+        """Compute the output at four times the first stage's size.
 
-        The class embeddings of the output are the dynamic dictionary, before the interactor.
+        The class embeddings of the output are the dynamic dictionary before the interactor.
+
+        Args:
+            stages: maps of the encoder, each (b, c_i, h_i, w_i).
+            details: whether to return class embeddings too, as in training.
         """
         fused = self.aggregator(stages)  # (b, h, w, d)
         static = self.class_embeddings.expand(len(fused), -1, -1)  # (b, k, d)
@@ -248,7 +292,7 @@ class D2LS(Segmenter):
         return SegOutput(logits, aux_logits, None, None if dictionary is None else [dictionary])
 
     def _segment(self, fused: Tensor, dictionary: Tensor) -> Tensor:
-        """Features (b, h, w, d) and a dictionary (b, k, d) -> logits (b, k, 4h, 4w)."""
+        """Compute logits (b, k, 4h, 4w) from features (b, h, w, d) and a dictionary (b, k, d)."""
         _, height, width, _ = fused.shape
         position = self.position(height, width)
         classes, features = dictionary, fused.flatten(1, 2)

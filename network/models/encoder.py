@@ -1,4 +1,4 @@
-"""Encoders: a pyramid of features, or one map of its last stage, from any timm network.
+"""Encoders, which give a pyramid of features or only the last map, from any timm network.
 
 Source: timm, ``features_only=True``. For ConvNeXt these are the raw outputs of the four stages.
 """
@@ -29,20 +29,22 @@ SCRATCH = "model.weights=None; in a chain classifier.weights=None, refiner.weigh
 
 
 class Encoder(nn.Module):
-    """Four feature maps at strides 4, 8, 16 and 32.
+    """The encoder with four feature maps at strides 4, 8, 16 and 32.
 
     Args:
-        name: a timm model, e.g. ``"convnext_base.fb_in1k"``.
+        name: name of a timm model, e.g. ``"convnext_base.fb_in1k"``.
         weights: ``"imagenet"``, a local file (timm's names or torchvision's ConvNeXt), or None.
-        drop_path: rate of stochastic depth at the last block, rising linearly from 0.
-        checkpoint: in training, keep the inputs of its blocks alone and compute the rest again in
-            the backward pass: less memory, more time, the same gradients.
-        bands: of the images. Pretrained weights of three bands are inflated as timm does: the
-            first convolution's are repeated over the bands and scaled so that their sum stays.
+        drop_path: rate of stochastic depth at the last block; it rises linearly from 0.
+        checkpoint: whether training keeps only the inputs of the blocks and computes the rest
+            again in the backward pass. This takes less memory and more time, with the same
+            gradients.
+        bands: number of bands of each image. Pretrained weights of three bands are inflated as
+            timm does: those of the first convolution are repeated over the bands and scaled, so
+            that their sum stays the same.
 
     Raises:
-        InputError: timm has no such model, it has no such pyramid, or its weights are missing
-            or do not fit.
+        InputError: timm has no such model, the model has no such pyramid, or its weights are
+            missing or do not fit.
     """
 
     def __init__(
@@ -62,11 +64,15 @@ class Encoder(nn.Module):
         if checkpoint:
             _checkpoint_blocks(name, self.body)
         self.channels: list[int] = _feature_info(self.body).channels()
-        # Swin and its kin give (b, h, w, c).
+        # Swin and similar models give (b, h, w, c).
         self.is_channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Image (b, bands, H, W), H and W multiples of 32 -> maps (b, c_i, H / s_i, W / s_i)."""
+        """Compute the maps, each (b, c_i, H / s_i, W / s_i).
+
+        Args:
+            image: (b, bands, H, W), H and W multiples of 32.
+        """
         maps = self.body(image)
         if self.is_channels_last:
             maps = [features.permute(0, 3, 1, 2) for features in maps]
@@ -74,14 +80,15 @@ class Encoder(nn.Module):
 
 
 class DenseEncoder(nn.Module):
-    """The features of the last stage at stride 16, whose convolutions do not stride any more.
+    """The encoder with one map of the last stage, kept at stride 16 by convolutions of stride 1.
 
     Args:
-        name, weights: as of :class:`Encoder`; of timm's networks with an ``output_stride``.
+        name: name of a timm model that has an ``output_stride``.
+        weights: see :class:`Encoder`.
 
     Raises:
-        InputError: timm has no such model, it cannot have this stride, or its weights are missing
-            or do not fit.
+        InputError: timm has no such model, the model cannot have this stride, or its weights are
+            missing or do not fit.
     """
 
     def __init__(self, name: str, weights: str | None = "imagenet"):
@@ -104,11 +111,11 @@ class DenseEncoder(nn.Module):
             rest = network(torch.zeros(1, 3, 72, 72)).shape[2]
         self.body = _load_body(name, weights, options)
         self.channels: int = features.shape[1]
-        # ConvNeXt and its kin, whose convolutions do not overlap, leave out what is left over.
+        # ConvNeXt and similar models, whose convolutions do not overlap, drop the remaining rows.
         self.leaves_rest = rest == 72 // DENSE_STRIDE
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image (b, 3, H, W) -> features (b, c, ceil(H / 16), ceil(W / 16))."""
+        """Compute features (b, c, ceil(H / 16), ceil(W / 16)) of an image (b, 3, H, W)."""
         if self.leaves_rest:
             height, width = image.shape[-2:]
             image = functional.pad(image, (0, -width % DENSE_STRIDE, 0, -height % DENSE_STRIDE))
@@ -116,14 +123,20 @@ class DenseEncoder(nn.Module):
 
 
 def any_size_options(name: str) -> dict[str, Any]:
-    """What timm must be told so that the network takes images of any size."""
+    """Find the options for timm with which a network accepts images of any size."""
     modules = ("swin_transformer", "swin_transformer_v2")
     is_swin = is_model_in_modules(name.partition(".")[0], modules)
     return {"strict_img_size": False} if is_swin else {}
 
 
 def pretrained_tensors(name: str, weights: str, bands: int) -> dict[str, Tensor]:
-    """The pretrained weights of all features of a timm network; see :class:`Encoder`."""
+    """Load the pretrained weights of all features of a timm network.
+
+    Args:
+        name: name of a timm model.
+        weights: see :class:`Encoder`.
+        bands: number of bands of each image.
+    """
     return _load_body(name, weights, {"features_only": True, "in_chans": bands}).state_dict()
 
 
@@ -147,9 +160,9 @@ def _checkpoint_blocks(name: str, body: nn.Module) -> None:
 
 def _check_known(name: str) -> None:
     try:
-        is_known = timm.is_model(name)  # whatever weights it names after a dot
+        is_known = timm.is_model(name)  # ignores the weights named after a dot
         timm.get_pretrained_cfg(name)
-    except RuntimeError:  # of no such weights
+    except RuntimeError:  # there are no such weights
         is_known = False
     if not is_known:
         known = timm.list_models() + timm.list_pretrained()
@@ -157,7 +170,7 @@ def _check_known(name: str) -> None:
 
 
 def _feature_info(network: nn.Module) -> FeatureInfo:
-    """What timm says of the maps of a network that it built with ``features_only``."""
+    """Get timm's description of the maps of a network that it built with ``features_only``."""
     info = network.feature_info
     if not isinstance(info, FeatureInfo):
         raise AttributeError("it does not say which maps it has")
@@ -165,7 +178,7 @@ def _feature_info(network: nn.Module) -> FeatureInfo:
 
 
 def _pyramid_indices(name: str) -> tuple[int, ...]:
-    """Positions of the maps at ``STRIDES`` among all that the timm model can give."""
+    """Find the positions of the maps at ``STRIDES`` among all maps of a timm model."""
     _check_known(name)
     options = any_size_options(name)
     try:
@@ -180,14 +193,14 @@ def _pyramid_indices(name: str) -> tuple[int, ...]:
             f"its maps have strides {strides}, but {list(STRIDES)} are needed",
             "choose a pyramid encoder such as convnext_base.fb_in1k or resnet18.a1_in1k",
         )
-    known = timm.get_pretrained_cfg(name)  # None: one registered without any
+    known = timm.get_pretrained_cfg(name)  # None if it was registered without a configuration
     if known is None or known.fixed_input_size:
         _check_any_size(name, network)
     return tuple(strides.index(stride) for stride in STRIDES)
 
 
 def _check_any_size(name: str, network: nn.Module) -> None:
-    """By shapes alone, on the meta device."""
+    """Raise an :class:`InputError` if a network does not accept images of any size."""
     try:
         network.eval()(torch.zeros(1, 3, 64, 96, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -217,7 +230,7 @@ def _load_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
 
     def build(seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        # Through timm's own loader, which knows the names that other projects saved.
+        # timm's own loader knows the names of other projects.
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
 
     try:
@@ -226,8 +239,8 @@ def _load_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
     except (RuntimeError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(path, f"these weights do not fit encoder '{name}' ({reason})") from error
-    # timm skips names that it does not find. A tensor that was not in the file keeps its start,
-    # which for all but norms and biases is random, and so differs between two seeds.
+    # timm skips names that it does not find. A tensor that is missing in the file keeps its
+    # initial value. Except in norms and biases, this is random, so it differs between two seeds.
     others = other.state_dict()
     missing = [key for key, value in body.state_dict().items() if not value.equal(others[key])]
     if missing:
@@ -242,10 +255,10 @@ def _load_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
 def _first_convolution(
     name: str, path: Path, state: Mapping[str, Tensor], options: Mapping[str, Any]
 ) -> dict[str, None]:
-    """What timm must be told where the file's first convolution already has the right bands."""
+    """Find the option that stops timm from inflating a first convolution of the right bands."""
     known = timm.get_pretrained_cfg(name)
     first = known.first_conv if known else None
-    # RepVGG and its kin have several, side by side, which timm's type does not say.
+    # RepVGG and similar models have several in parallel, which timm's type does not declare.
     first = next(iter(first), None) if isinstance(first, list | tuple) else first
     weight = state.get(f"{first}.weight")
     if weight is None or weight.ndim != 4:
@@ -275,7 +288,7 @@ def _download(name: str, options: Mapping[str, Any]) -> nn.Module:
         if not cached:
             _require_network()
         return timm.create_model(name, pretrained=True, **options)
-    except (OSError, RuntimeError) as error:  # the hub's errors are among these
+    except (OSError, RuntimeError) as error:  # these include the hub's errors
         url = f"{huggingface_hub.constants.ENDPOINT}/{repository}/resolve/main/{file}"
         raise InputError(
             f"encoder '{name}'",
@@ -286,6 +299,6 @@ def _download(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _require_network() -> None:
-    """Fail at once where the hub's name cannot be resolved; the client would retry for a minute."""
+    """Fail at once if the hub's name cannot be resolved; the client would retry for a minute."""
     if not getproxies():
         socket.getaddrinfo(urlparse(huggingface_hub.constants.ENDPOINT).hostname, 443)

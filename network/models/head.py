@@ -1,7 +1,7 @@
-"""Head: features at a quarter of the image's size to logits at full size.
+"""The head, which turns features at a quarter of the image's size into logits at full size.
 
 Source: arXiv 2512.20255 and the released code: PixelShuffle(2), LayerNorm, GELU, PixelShuffle(2),
-GELU give d / 16 channels at full size, multiplied with one vector per class.
+GELU give d / 16 channels at full size, which are multiplied with one vector for each class.
 """
 
 import torch.nn.functional as nnf
@@ -11,16 +11,16 @@ UPSCALING = 4
 
 
 class PixelShuffleHead(nn.Module):
-    """Pixel shuffles and class vectors.
+    """The head of pixel shuffles and class vectors.
 
-    Each of the two shuffles only moves numbers: d channels of one pixel are d / 16 channels of
-    its 4 x 4 block in the image. Everything is computed before that move, and only k channels
-    are moved to full size.
+    The two shuffles only move numbers: d channels of one pixel become d / 16 channels of its 4 x 4
+    block in the image. So everything is computed before that move, and only k channels are moved
+    to full size.
 
     Args:
-        dim: d, channels of the features and of the class embeddings; a multiple of 16.
-        classifier: class embeddings (b, k, d) to class vectors (b, k, d / 16); by default one
-            Linear without bias.
+        dim: number of channels of features and class embeddings, d; a multiple of 16.
+        classifier: module from class embeddings (b, k, d) to class vectors (b, k, d / 16); by
+            default one Linear without bias.
     """
 
     def __init__(self, dim: int, classifier: nn.Module | None = None):
@@ -31,18 +31,31 @@ class PixelShuffleHead(nn.Module):
         self.classifier = classifier or nn.Linear(dim, dim // UPSCALING**2, bias=False)
 
     def forward(self, features: Tensor, class_embeddings: Tensor) -> Tensor:
-        """features (b, h, w, d), class_embeddings (b, k, d) -> logits (b, k, 4h, 4w)."""
+        """Compute the logits (b, k, 4h, 4w).
+
+        Args:
+            features: (b, h, w, d)
+            class_embeddings: (b, k, d)
+        """
         return self.segment(features, self.classifier(class_embeddings))
 
     def segment(self, features: Tensor, class_vectors: Tensor) -> Tensor:
-        """features (b, h, w, d), class_vectors (b or 1, k, d/16) -> logits (b, k, 4h, 4w)."""
+        """Compute the logits (b, k, 4h, 4w) for given class vectors.
+
+        Args:
+            features: (b, h, w, d)
+            class_vectors: (b or 1, k, d/16)
+        """
         return self.classify(self.upsample(features), class_vectors)
 
     def upsample(self, features: Tensor) -> Tensor:
-        """features (b, h, w, d) -> (b, h, w, 16, d/16): the channels of each image pixel.
+        """Compute the channels of each image pixel, (b, h, w, 16, d/16).
 
-        The 16 pixels stand in the order of the two shuffles: rows and columns of the first
-        (2 x 2), then of the second (2 x 2).
+        The 16 pixels are in the order of the two shuffles: rows and columns of the first (2 x 2),
+        then of the second (2 x 2).
+
+        Args:
+            features: (b, h, w, d)
         """
         b, h, w, d = features.shape
         # A shuffle splits off its 2 x 2 block as the fastest part of the channels.
@@ -58,7 +71,12 @@ class PixelShuffleHead(nn.Module):
 
     @staticmethod
     def classify(pixels: Tensor, class_vectors: Tensor) -> Tensor:
-        """pixels (b, h, w, 16, d/16), class_vectors (b or 1, k, d/16) -> logits (b, k, 4h, 4w)."""
+        """Compute the logits (b, k, 4h, 4w) of image pixels.
+
+        Args:
+            pixels: (b, h, w, 16, d/16)
+            class_vectors: (b or 1, k, d/16)
+        """
         b, h, w, _, channels = pixels.shape
         k = class_vectors.shape[1]
         flat = pixels.view(b, h * w * 16, channels)

@@ -1,4 +1,4 @@
-"""What every model of the project returns."""
+"""The output of every model of the project."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 class SegOutput(NamedTuple):
-    """Logits, and what a loss or a figure may want beside them.
+    """The logits of a model, with additional results for a loss or a figure.
 
     b batch, k classes, d channels of a class embedding, (h, w) the decoder's resolution.
-    Everything but the logits is None unless the model trains or is asked for details.
+    Everything except the logits is None unless the model is in training or details are requested.
     """
 
     logits: Tensor  # (b, k, H, W), at the size of the image

@@ -1,4 +1,4 @@
-"""Names of the released BiCoR-Seg and D2LS code and of torchvision's ConvNeXt, translated to ours.
+"""Translation of names of the released BiCoR-Seg and D2LS code and of torchvision's ConvNeXt.
 
 A checkpoint of the released code is a Lightning file whose names begin with ``net.``; its encoder
 is ``torchvision.models.convnext_base().features`` under ``net.encoder.0.``.
@@ -64,19 +64,19 @@ _ATTENTION_PARTS = {
     "out_proj": "output",
 }
 
-# D2LS has weights that it never uses: of blocks that it constructs and does not call.
+# D2LS has weights that it never uses, in blocks that it constructs but does not call.
 _DEAD = re.compile(r"decoder\.interactor\.layers\.\d+\.(self_attn|mlp|norm1|norm3)\.")
 
 _log = logging.getLogger(__name__)
 
 
 def is_torchvision_convnext(state: Mapping[str, Tensor]) -> bool:
-    """Whether these are the weights of a ConvNeXt of torchvision."""
+    """Tell whether weights belong to a ConvNeXt of torchvision."""
     return "features.0.0.weight" in state and any("layer_scale" in name for name in state)
 
 
 def from_torchvision_convnext(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The features of torchvision's ConvNeXt under timm's names; the classifier is left out."""
+    """Rename the weights of torchvision's ConvNeXt as in timm; the classifier is left out."""
     return {
         _timm_name(name.removeprefix("features.")): _without_unit_axes(name, value)
         for name, value in state.items()
@@ -85,7 +85,7 @@ def from_torchvision_convnext(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _timm_name(name: str) -> str:
-    """``1.0.block.0.weight`` -> ``stages.0.blocks.0.conv_dw.weight``."""
+    """Translate ``1.0.block.0.weight`` to ``stages.0.blocks.0.conv_dw.weight``."""
     group, index, rest = name.split(".", 2)
     stage, is_downsampling = divmod(int(group) + 1, 2)
     if group == "0":
@@ -103,16 +103,20 @@ def _without_unit_axes(name: str, value: Tensor) -> Tensor:
 
 
 def is_reference(state: Mapping[str, Tensor]) -> bool:
-    """Whether these are the weights of the released code, with or without ``net.``."""
+    """Tell whether weights come from the released code, with or without ``net.``."""
     return any("decoder.bicor_stack." in name or "decoder.interactor." in name for name in state)
 
 
 def from_reference(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Weights of the released code under the names of ``model``, a BiCoRSeg or D2LS.
+    """Rename weights of the released code to the names of a model.
 
-    The released BiCoR-Seg mixes with a constant alpha of 0.5, where our alpha starts. Weights that
-    the released D2LS never uses are dropped, with a line in the log. Other names that have no
-    counterpart are kept, so that loading can name them.
+    The released BiCoR-Seg mixes with a constant alpha of 0.5, the initial value of alpha here.
+    Weights that the released D2LS never uses are dropped, with a line in the log. Other names
+    without a counterpart are kept, so that loading can name them.
+
+    Args:
+        state: weights of the released code.
+        model: a BiCoRSeg or D2LS.
     """
     state = {name.removeprefix(_PREFIX): value for name, value in state.items()}
     dead = sorted(name for name in state if _DEAD.match(name))
@@ -125,7 +129,7 @@ def from_reference(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, T
         if name.startswith(_ENCODER)
     }
     converted = {
-        # timm flattens the first level of names where it gives features only.
+        # timm flattens the first level of names if it gives only features.
         "encoder.body." + re.sub(r"^(stem|stages)\.", r"\1_", name): value
         for name, value in from_torchvision_convnext(encoder).items()
     }

@@ -1,10 +1,10 @@
-"""RepVGG-B1g2, which timm does not have, registered among timm's models.
+"""The network RepVGG-B1g2, which timm does not have, registered among timm's models.
 
 Source: RepVGG (Ding et al., CVPR 2021): each block sums a 3 x 3 and a 1 x 1 convolution and, where
-the shapes allow it, the identity, every branch with its own batch normalization. Every second layer
-is in two groups. 45.782 M parameters with the ImageNet classifier.
+the shapes allow it, the identity, each branch with its own batch normalization. Every second layer
+is in two groups. It has 45.782 M parameters with the ImageNet classifier.
 
-Its weights: save ``RepVGG-B1g2-train.pth`` of github.com/DingXiaoH/RepVGG as
+To get its weights, save ``RepVGG-B1g2-train.pth`` of github.com/DingXiaoH/RepVGG as
 ``model_weights/pretrained/repvgg_b1g2.pth``.
 """
 
@@ -34,7 +34,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def _group_size(channels: int, block: int) -> int:
-    """Channels of a group in block number ``block`` of a stage; 0: not in groups."""
+    """Compute the channels of a group in block number ``block`` of a stage; 0 without groups."""
     return channels // GROUPS if block % 2 else 0
 
 
@@ -51,10 +51,11 @@ _BRANCHES = {"rbr_dense": "conv_kxk", "rbr_1x1": "conv_1x1", "rbr_identity": "id
 
 
 def from_reference_repvgg(state: dict[str, Tensor], model: nn.Module | None = None) -> dict:
-    """Weights under the names of RepVGG's own code to timm's; others stay as they are.
+    """Rename weights from the names of RepVGG's own code to timm's; other names stay the same.
 
     Args:
-        model: for timm, which hands it over; not looked at.
+        state: the weights.
+        model: unused; timm passes it.
     """
     names = {}
     for key, value in state.items():
@@ -67,7 +68,7 @@ def from_reference_repvgg(state: dict[str, Tensor], model: nn.Module | None = No
 
 @register_model
 def repvgg_b1g2(pretrained: bool = False, **kwargs: Any) -> ByobNet:
-    """RepVGG-B1g2; the arguments are those of timm's models."""
+    """Build RepVGG-B1g2; the arguments are those of timm's models."""
     return build_model_with_cfg(
         ByobNet,
         "repvgg_b1g2",

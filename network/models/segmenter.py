@@ -1,4 +1,4 @@
-"""What the networks with a pyramid encoder share: images of any size, and recomputation."""
+"""The base of networks with a pyramid encoder, with images of any size and recomputation."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -14,17 +14,17 @@ from network.models.output import SegOutput
 
 
 class Segmenter(nn.Module):
-    """A network of an ``encoder`` and, by :meth:`decode`, everything after it.
+    """The base of a network with an ``encoder``, and the rest in :meth:`decode`.
 
     Attributes:
-        compute_settings: settings of any network that change how it is computed and where it
-            starts, but not what it is; a training may go on with others.
-        training_settings: those, and settings that a trained network no longer depends on.
+        compute_settings: settings that only change how a network is computed and with which
+            weights it starts; a resumed training may change them.
+        training_settings: the same, and settings that no longer matter after the training.
 
     Args:
-        has_aux: in training, :meth:`decode` gives auxiliary logits too.
-        checkpoint_decoder: in training, compute what :meth:`run` is given again in the backward
-            pass instead of keeping its activations.
+        has_aux: whether :meth:`decode` also gives auxiliary logits in training.
+        checkpoint_decoder: whether training computes the parts given to :meth:`run` again in the
+            backward pass, instead of keeping their activations.
     """
 
     compute_settings: ClassVar[frozenset[str]] = frozenset(
@@ -42,7 +42,7 @@ class Segmenter(nn.Module):
 
         Args:
             image: (b, bands, H, W) float, normalized.
-            details: also return what a figure may want, as in training.
+            details: whether to return heatmaps and class embeddings too, as in training.
         """
         height, width = image.shape[-2:]
         output = self.decode(self.encoder(pad(image, STRIDES[-1])), details)
@@ -60,29 +60,41 @@ class Segmenter(nn.Module):
         return self.forward(image, details=True)
 
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
-        """Stages, each (b, c_i, h_i, w_i) -> output at four times the first stage's size."""
+        """Compute the output at four times the first stage's size.
+
+        Args:
+            stages: maps of the encoder, each (b, c_i, h_i, w_i).
+            details: whether to return heatmaps and class embeddings too, as in training.
+        """
         raise NotImplementedError
 
     def run(self, part: Callable[..., Any], *inputs: Tensor) -> Any:
-        """Call ``part``, in training without keeping its activations if so asked for."""
+        """Call a part; in training, do not keep its activations if ``checkpoint_decoder`` is set."""
         if self.checkpoint_decoder and self.training:
             return torch.utils.checkpoint.checkpoint(part, *inputs, use_reentrant=False)
         return part(*inputs)
 
 
 def check_setting(name: str, value: object, is_right: bool, expected: str) -> None:
-    """Raise an :class:`InputError` that names the setting of a model."""
+    """Raise an :class:`InputError` if a setting of a model is wrong.
+
+    Args:
+        name: name of the setting.
+        value: its value.
+        is_right: whether the value is right.
+        expected: description of right values.
+    """
     if not is_right:
         raise InputError(f"model.{name}={value}", f"must be {expected}")
 
 
 def pad(image: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until both sides are multiples."""
+    """Repeat the last row and column until both sides are multiples of ``multiple``."""
     height, width = image.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
     return nnf.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
 
 
 def crop(maps: Tensor, height: int, width: int) -> Tensor:
-    """The top left of (..., H, W)."""
+    """Cut out the top left part of maps (..., H, W)."""
     return maps[..., :height, :width]

@@ -1,4 +1,4 @@
-"""The field's baselines: networks of segmentation_models_pytorch under this project's contract."""
+"""The field's baselines, which are networks of segmentation_models_pytorch."""
 
 import segmentation_models_pytorch as smp
 import timm
@@ -21,23 +21,23 @@ ARCHITECTURES = {
 }
 STRIDE = 32
 
-# As its paper has it: the whole encoder, dilated. The library's own default stops at stride 8, with
-# less than a tenth of the parameters.
+# As in its paper, PSPNet has the whole encoder, dilated. The library's default stops at stride 8,
+# with less than a tenth of the parameters.
 OPTIONS = {"pspnet": {"encoder_depth": 5, "output_stride": 8, "upsampling": 8}}
 
 
 class SMPSegmenter(nn.Module):
     """A network of segmentation_models_pytorch with a timm encoder.
 
-    SegFormer is its decoder; with the encoder ``mit_b2`` and kin, which timm does not have, it is
+    SegFormer is only the decoder; with encoders such as ``mit_b2``, which timm does not have, it is
     the paper's network.
 
     Args:
-        num_classes: k.
+        num_classes: number of classes, k.
         architecture: a key of ``ARCHITECTURES``.
         encoder: a timm model, or one of segmentation_models_pytorch's own ``mit_*``.
-        weights: of the encoder: ``"imagenet"``, a local file, or None.
-        bands: of the images.
+        weights: weights of the encoder: ``"imagenet"``, a local file, or None.
+        bands: number of bands of each image.
 
     Raises:
         InputError: there is no such architecture or encoder, the two do not go together, or the
@@ -93,7 +93,7 @@ class SMPSegmenter(nn.Module):
         return self.network.encoder
 
     def forward(self, image: Tensor) -> SegOutput:
-        """image (b, bands, H, W) of any size, normalized -> logits (b, k, H, W)."""
+        """Compute logits (b, k, H, W) of normalized images (b, bands, H, W) of any size."""
         height, width = image.shape[-2:]
         return SegOutput(crop(self.network(pad(image, STRIDE)), height, width))
 
@@ -107,7 +107,7 @@ def _load_encoder(network: nn.Module, name: str, weights: str, bands: int) -> No
         )
     found = pretrained_tensors(name, weights, bands)
     features = network.get_submodule("model")  # timm's own network
-    # A network that looks at fewer stages has fewer of the tensors.
+    # A network that uses fewer stages has fewer of the tensors.
     wanted = features.state_dict()
     missing = sorted(wanted.keys() - found.keys())
     if missing:

@@ -1,4 +1,4 @@
-"""A ResNet-18 and transposed convolutions without skip connections, for points.
+"""A network for points: a ResNet-18 and transposed convolutions, without skip connections.
 
 Source: "Remote Sensing Image Segmentation with Partial Cross Entropy Loss"
 (github.com/Abdullah-Bin-Naeem). Differs: images are padded to whole strides and the result is
@@ -21,13 +21,13 @@ CHANNELS = (256, 128, 64, 32)
 
 
 class TransposedConvNet(Segmenter):
-    """The deepest map of an encoder, enlarged sixteen times by transposed convolutions.
+    """The network that enlarges the deepest map sixteen times by transposed convolutions.
 
     Args:
-        num_classes: k.
-        encoder: a timm model with maps at strides 4, 8, 16 and 32; the source's is a ResNet-18.
-        weights: of the encoder: ``"imagenet"``, a local file, or None.
-        bands: of the images.
+        num_classes: number of classes, k.
+        encoder: a timm model with maps at strides 4, 8, 16 and 32; the source uses a ResNet-18.
+        weights: weights of the encoder: ``"imagenet"``, a local file, or None.
+        bands: number of bands of each image.
 
     Raises:
         InputError: see :class:`Encoder`.
@@ -54,7 +54,7 @@ class TransposedConvNet(Segmenter):
                     nn.init.zeros_(module.bias)
 
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
-        """Stages, each (b, c_i, h_i, w_i) -> logits at four times the first stage's size."""
+        """Compute logits at four times the first stage's size from stages (b, c_i, h_i, w_i)."""
         logits = self.classifier(self.decoder(stages[-1]))
         return SegOutput(
             nnf.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Beginning with trained weights: what fits is taken, class by class where the classes differ."""
+"""Transfer of trained weights to a model: fitting tensors are taken, if needed class by class."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from network.errors import InputError, listed
 from network.models.checkpoint import check_finite, kind_of, weights_for
 
 SHOWN = 3
-"""Names of tensors in the line about what was taken."""
+"""Number of tensor names in the line about the taken weights."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a model has taken from a checkpoint.
+    """A list of the weights that a model has taken from a checkpoint.
 
     Args:
-        whole: names of the tensors that it has taken whole.
-        by_class: of those that it has taken for some of its classes.
-        classes: these classes.
+        whole: names of the tensors that were taken as a whole.
+        by_class: names of the tensors that were taken for some classes.
+        classes: names of these classes.
         anew: names of the tensors that start anew.
     """
 
@@ -31,7 +31,7 @@ class Taken:
 
     @property
     def has_encoder(self) -> bool:
-        """Whether nothing of the encoder starts anew."""
+        """Whether no tensor of the encoder starts anew."""
         return not any("encoder" in name.split(".") for name in self.anew)
 
     def __str__(self) -> str:
@@ -56,18 +56,19 @@ def take_weights(
     theirs: Sequence[str] | None,
     class_dims: Mapping[str, int] | None,
 ) -> Taken:
-    """Copy into ``model`` what fits it by name and shape.
+    """Copy the tensors of a checkpoint that fit a model by name and shape.
 
     Args:
-        state: named tensors of a checkpoint.
-        path: of the checkpoint, for an error.
+        model: the model.
+        state: named tensors of the checkpoint.
+        path: path of the checkpoint, for an error.
         own: names of the model's classes, by label.
-        theirs: of the checkpoint's, if they are known.
-        class_dims: the dimension of each tensor of the model that goes with the classes, if it is
-            known; else it is told by the sizes.
+        theirs: names of the checkpoint's classes, by label, if known.
+        class_dims: dimension of each tensor of the model that grows with the classes, if known;
+            otherwise sizes are compared to find it.
 
     Raises:
-        InputError: nothing fits, or something that fits is not finite.
+        InputError: no tensor fits, or a fitting one is not finite.
     """
     expected = model.state_dict()
     found = _aligned(weights_for(model, state, path), expected)
@@ -106,7 +107,7 @@ def take_weights(
 
 
 def _pairs(own: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int]]:
-    """Own label and theirs of each class that both have."""
+    """List the model's label and the checkpoint's label of each class that both have."""
     return [(label, theirs.index(name)) for label, name in enumerate(own) if name in theirs]
 
 
@@ -118,7 +119,7 @@ def _class_dim(
     theirs: Sequence[str],
     class_dims: Mapping[str, int] | None,
 ) -> int | None:
-    """The dimension in which two tensors have so many rows a class, and alone may differ."""
+    """Find the only dimension in which two tensors differ by their classes; None if there is none."""
     if own.ndim != other.ndim:
         return None
     dims = range(own.ndim) if class_dims is None else [class_dims.get(name)]
@@ -135,9 +136,9 @@ def _class_dim(
 
 
 def _aligned(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` without the first part of its names, if more of it fits then.
+    """Remove the first part of the names if more tensors fit then.
 
-    Other code holds the network in a task under a name of its own.
+    Tasks of other code may hold the network under another name.
     """
 
     def fitting(names: Mapping[str, Tensor]) -> int:

@@ -1,4 +1,4 @@
-"""UNetFormer: a convolutional encoder, a decoder of global-local attention; the field's yardstick.
+"""UNetFormer, a common baseline: a convolutional encoder and a decoder of global-local attention.
 
 Source: Wang et al., "UNetFormer: A UNet-like transformer for efficient semantic segmentation of
 remote sensing urban scene imagery", ISPRS Journal 190, 2022. Written from the paper: it differs
@@ -25,7 +25,7 @@ EPSILON = 1e-8
 def _conv(
     inputs: int, outputs: int, kernel: int, activation: bool = False, groups: int = 1
 ) -> nn.Sequential:
-    """Convolution without bias, BatchNorm, and ReLU6 if asked for."""
+    """Build a convolution without bias, BatchNorm, and optionally ReLU6."""
     before, after = (kernel - 1) // 2, kernel // 2  # an even kernel has no middle
     edge = [] if before == after else [nn.ZeroPad2d((0, 1, 0, 1))]
     conv = nn.Conv2d(inputs, outputs, kernel, padding=before, groups=groups, bias=False)
@@ -39,7 +39,7 @@ def _separable(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 
 
 class WindowAttention(nn.Module):
-    """Self-attention of n heads within windows, with a learned bias for each relative position."""
+    """The self-attention of n heads in windows, with a learned bias for each relative position."""
 
     position_index: Tensor
 
@@ -54,7 +54,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("position_index", index, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, d, h, w), h and w multiples of the window -> (b, d, h, w)."""
+        """Compute the attention of x (b, d, h, w), with h and w multiples of the window."""
         b, d, h, w = x.shape
         rows, columns = h // WINDOW, w // WINDOW
         windows = self.qkv(x).view(b, 3, HEADS, d // HEADS, rows, WINDOW, columns, WINDOW)
@@ -67,7 +67,7 @@ class WindowAttention(nn.Module):
 
 
 class GlobalLocalAttention(nn.Module):
-    """A convolutional branch, and window attention whose windows talk along rows and columns."""
+    """A convolutional branch, and window attention with context along rows and columns."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -76,16 +76,16 @@ class GlobalLocalAttention(nn.Module):
         self.projection = _separable(dim, dim, WINDOW)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, d, h, w) -> (b, d, h, w)."""
+        """Compute features (b, d, h, w) from x of the same shape."""
         height, width = x.shape[-2:]
         attended = self.attention(pad(x, WINDOW))
-        # Means over a window's height and width, around each pixel: context across windows.
+        # Means over a window's height and width around each pixel give context across windows.
         context = _mean(attended, WINDOW, 1) + _mean(attended, 1, WINDOW)
         return self.projection(crop(context, height, width) + self.wide(x) + self.narrow(x))
 
 
 def _mean(x: Tensor, height: int, width: int) -> Tensor:
-    """Mean of the ``height`` x ``width`` pixels around each; the edge repeats its mirror image."""
+    """Compute the mean of ``height`` x ``width`` pixels around each pixel; edges are mirrored."""
     top, left = (height - 1) // 2, (width - 1) // 2
     padded = nnf.pad(x, (left, width - 1 - left, top, height - 1 - top), mode="reflect")
     return nnf.avg_pool2d(padded, (height, width), stride=1)
@@ -107,7 +107,7 @@ class Block(nn.Module):
 
 
 class WeightedSum(nn.Module):
-    """Twice the size, plus a stage of the encoder, by learned positive weights that sum to 1."""
+    """The weighted sum of an enlarged map and a stage; learned positive weights sum to 1."""
 
     def __init__(self, channels: int, dim: int):
         super().__init__()
@@ -116,14 +116,14 @@ class WeightedSum(nn.Module):
         self.smooth = _conv(dim, dim, 3, activation=True)
 
     def forward(self, x: Tensor, stage: Tensor) -> Tensor:
-        """x (b, d, h, w), stage (b, c, 2h, 2w) -> (b, d, 2h, 2w)."""
+        """Compute the sum (b, d, 2h, 2w) of x (b, d, h, w) and a stage (b, c, 2h, 2w)."""
         weights = self.weights.relu()
         weights = weights / (weights.sum() + EPSILON)
         return self.smooth(weights[0] * self.lateral(stage) + weights[1] * _resize(x, stage))
 
 
 class FeatureRefinement(nn.Module):
-    """The last weighted sum, then attention to pixels and to channels side by side."""
+    """The last weighted sum, followed by parallel attention to pixels and to channels."""
 
     def __init__(self, channels: int, dim: int):
         super().__init__()
@@ -141,27 +141,27 @@ class FeatureRefinement(nn.Module):
         self.projection = _separable(dim, dim, 3)
 
     def forward(self, x: Tensor, stage: Tensor) -> Tensor:
-        """As :class:`WeightedSum`."""
+        """Compute the refined features; shapes are those of :class:`WeightedSum`."""
         x = self.sum(x, stage)
         refined = x * self.pixels(x) + x * self.channels(x)
         return nnf.relu6(self.projection(refined) + self.shortcut(x))
 
 
 class UNetFormer(Segmenter):
-    """Encoder, three global-local blocks, feature refinement, classifier.
+    """The network UNetFormer: encoder, three global-local blocks, feature refinement, classifier.
 
     Args:
-        num_classes: k.
-        encoder: a timm model with maps at strides 4, 8, 16 and 32; the paper's is a ResNet-18.
-        weights: of the encoder: ``"imagenet"``, a local file, or None.
-        dim: d, a multiple of 16.
-        dropout: share of the channels that the classifier loses in training.
-        aux: in training, also logits of the sum of the three blocks.
-        drop_path: stochastic depth of the encoder.
-        bands: of the images.
+        num_classes: number of classes, k.
+        encoder: a timm model with maps at strides 4, 8, 16 and 32; the paper uses a ResNet-18.
+        weights: weights of the encoder: ``"imagenet"``, a local file, or None.
+        dim: number of channels, d, a multiple of 16.
+        dropout: share of the channels that the classifier drops in training.
+        aux: whether training also gives logits of the sum of the three blocks.
+        drop_path: rate of stochastic depth of the encoder.
+        bands: number of bands of each image.
 
     Raises:
-        InputError: ``dim`` is no such multiple, or see :class:`Encoder`.
+        InputError: ``dim`` is not a multiple of 16, or see :class:`Encoder`.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class UNetFormer(Segmenter):
             )
 
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
-        """Stages, each (b, c_i, h_i, w_i) -> output at four times the first stage's size."""
+        """Compute the output at four times the first stage's size from stages (b, c_i, h_i, w_i)."""
         shallow, *middle, deep = stages
         x = self.blocks[0](self.enter(deep))
         maps = [x]

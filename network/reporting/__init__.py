@@ -1,1 +1,1 @@
-"""Reporting: the page of a finished test, and comparisons of several."""
+"""Reporting: the page of a finished test, and comparisons of several tests."""

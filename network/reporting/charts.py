@@ -1,4 +1,4 @@
-"""Geometry of the page's line charts, which its template draws as SVG in the page's own colors."""
+"""Geometry of the line charts that the template of the page draws as SVG, in the page's colors."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,13 @@ Series = Mapping[str, Sequence[tuple[float, float]]]
 
 @dataclass(frozen=True)
 class Point:
-    """A place in the SVG and what it stands for."""
+    """A place in the SVG with its label.
+
+    Attributes:
+        x: distance from the left edge.
+        y: distance from the top edge.
+        label: text of the place.
+    """
 
     x: float
     y: float
@@ -23,7 +29,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines by name, and ticks of both axes."""
+    """A line chart.
+
+    Attributes:
+        title: title of the chart.
+        lines: points of each line, by its name.
+        x_ticks: ticks of the horizontal axis.
+        y_ticks: ticks of the vertical axis.
+    """
 
     title: str
     lines: dict[str, list[Point]]
@@ -32,11 +45,12 @@ class Chart:
 
 
 def line_chart(title: str, series: Series, unit: str = "epoch") -> Chart | None:
-    """Lines over one axis of whole numbers; None where there is nothing to draw.
+    """Compute a chart of lines over an axis of whole numbers; None if there is nothing to draw.
 
     Args:
-        series: (x, y) of each line; what is not finite is left out.
-        unit: of the axis, for the labels.
+        title: title of the chart.
+        series: (x, y) of each line, by its name; values that are not finite are left out.
+        unit: unit of the horizontal axis, for the labels.
     """
     series = {name: [(x, y) for x, y in line if math.isfinite(y)] for name, line in series.items()}
     points = [point for line in series.values() for point in line]

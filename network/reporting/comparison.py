@@ -1,6 +1,6 @@
-"""Results of several runs in one table: what may stand side by side, and how far it is apart.
+"""Comparison of several runs in one table: which results are comparable, and how they differ.
 
-Runs of one model that differ by their seed alone make one row, mean and standard deviation.
+Runs of one model that differ only by their seed share a row, with mean and standard deviation.
 """
 
 import statistics
@@ -22,7 +22,12 @@ from network.evaluation.stamp import Fact
 
 @dataclass(frozen=True)
 class Model:
-    """The runs of one model, at least one."""
+    """A model with its runs.
+
+    Attributes:
+        name: name of the model.
+        runs: results of the runs, at least one.
+    """
 
     name: str
     runs: tuple[Result, ...]
@@ -34,8 +39,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean and sample standard deviation over runs; None where a run has no such score, and
-    where there is one run.
+    """A score of one model in the table.
+
+    Attributes:
+        mean: mean over the runs; None if a run does not have the score.
+        std: sample standard deviation over the runs; None also with only one run.
     """
 
     mean: float | None
@@ -44,14 +52,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One table, of one kind of labels.
+    """A table of several models for one kind of labels.
 
     Attributes:
-        protocol: what all rows share, by name.
-        differences: what they do not share: by name, what each model has.
-        columns: keys of the scores, as in ``scores.json``; ``"IoU Car"`` of a class.
-        cells: one row a model.
-        best: per column the row of the best mean; None where rows are not comparable.
+        kind: kind of the labels.
+        models: the models.
+        protocol: facts that all models share, by name.
+        differences: facts that differ: by name, the fact of each model.
+        columns: keys of the scores as in ``scores.json``; for a class, as in ``"IoU Car"``.
+        cells: scores, one row for each model.
+        best: for each column, the row with the best mean; None if rows are not comparable.
     """
 
     kind: str
@@ -64,13 +74,16 @@ class Comparison:
 
 
 def read_models(words: Sequence[str]) -> list[Model]:
-    """Models from ``FOLDER`` or ``NAME=FOLDER`` words; runs of one name are one model.
+    """Read models from the words ``FOLDER`` or ``NAME=FOLDER``; runs with one name are one model.
 
-    A folder without a name takes that of its experiment.
+    A folder without a name gets the name of its experiment.
+
+    Args:
+        words: the words, as given on the command line.
 
     Raises:
-        InputError: a folder has no result, a checkpoint comes twice, or runs of one name differ
-            by more than their seed.
+        InputError: a folder has no result, a checkpoint comes twice, or runs with the same name
+            differ by more than their seed.
     """
     named: dict[str, list[Result]] = {}
     for word in words:
@@ -86,7 +99,7 @@ def read_models(words: Sequence[str]) -> list[Model]:
 
 
 def check_runs_of_one_model(one: Result, other: Result) -> None:
-    """Raise an :class:`InputError` unless the two differ by nothing but their seed."""
+    """Raise an :class:`InputError` unless two results differ only by their seed."""
     where, apart = f"{other.folder}", f"name them apart, e.g. OTHER={other.folder}"
     trainings = [result.protocol.training for result in (one, other)]
     if one.protocol.checkpoint_sha256 == other.protocol.checkpoint_sha256:
@@ -101,7 +114,7 @@ def check_runs_of_one_model(one: Result, other: Result) -> None:
             f"{apart}",
         )
     if one.protocol.seed == other.protocol.seed:
-        # Twice the same would only make the standard deviation smaller.
+        # Equal runs would make the standard deviation too small.
         raise InputError(
             where,
             f"of the same seed {one.protocol.seed} as {one.folder}",
@@ -135,10 +148,10 @@ def check_runs_of_one_model(one: Result, other: Result) -> None:
 
 
 def common_kinds(models: Sequence[Model]) -> list[str]:
-    """Label kinds that all runs were scored on.
+    """List the label kinds that all runs were scored on.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such kind.
     """
     results = [run for model in models for run in model.runs]
     kinds = [kind for kind in results[0].scores if all(kind in r.scores for r in results)]
@@ -151,12 +164,14 @@ def common_kinds(models: Sequence[Model]) -> list[str]:
 def compare(
     models: Sequence[Model], kind: str, per_class: str | None = None, mixed: bool = False
 ) -> Comparison:
-    """Put the scores of ``models`` into one table.
+    """Put the scores of several models into one table.
 
     Args:
-        kind: of the labels.
-        per_class: a score of each class, e.g. ``"IoU"``, as more columns.
-        mixed: allow results of different protocols; the table then says what differs.
+        models: the models.
+        kind: kind of the labels.
+        per_class: name of a score, e.g. ``"IoU"``, whose values of each class get columns too.
+        mixed: whether to allow results of different protocols; the table then lists the
+            differences.
 
     Raises:
         InputError: the protocols differ.
@@ -166,7 +181,7 @@ def compare(
         for model in models
     ]
     by_name = {key: [one[key] for one in stated] for key in stated[0]}
-    # What nobody knows of two results is not the same.
+    # Facts that are unknown may differ, so they are not shared.
     shared = {
         key: facts[0].words
         for key, facts in by_name.items()
@@ -185,7 +200,7 @@ def compare(
             + (f", and {', '.join(list(differences)[1:])}" if len(differences) > 1 else ""),
             "test all runs alike, or give mixed=True for a table that says so",
         )
-    # Of other classes the columns of the first would be missing.
+    # Models with other classes get empty cells in these columns.
     classes = models[0].runs[0].protocol.classes if per_class else []
     overall = overall_scores()
     columns = [*overall, *(f"{per_class} {name}" for name in classes)]
@@ -210,7 +225,7 @@ def compare(
 
 
 def _left_out(model: Model, kind: str) -> str:
-    """Classes that are in neither truth nor prediction, and so not in the mean."""
+    """List the classes that are in neither truth nor prediction, so not in the mean."""
     names = set(model.runs[0].protocol.classes_in_mean)
     by_run = [names & set(run.scores[kind].absent) for run in model.runs]
     return " / ".join(sorted({", ".join(sorted(absent)) or "nothing" for absent in by_run}))
@@ -226,7 +241,7 @@ def _values(scores: Scores, per_class: str | None, classes: Sequence[str]) -> li
 
 
 def _cell(values: Sequence[float | None]) -> Cell:
-    # A mean over those runs that have the score would be one over other classes.
+    # If only some runs have the score, their mean would not be comparable with that of all runs.
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return Cell(None, None)
@@ -242,11 +257,15 @@ def _best(cells: Sequence[Cell], lower_is_better: bool) -> int | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much ``other`` is ahead of ``one``, 0 to 1.
+    """A difference between the scores of two models.
 
     Attributes:
-        interval: 95 %, over tiles or images; None where there are fewer than two.
-        count: how many there are.
+        one: name of the first model.
+        other: name of the second model.
+        score: key of the score.
+        difference: score of the second model minus score of the first, -1 to 1.
+        interval: 95 % interval over tiles or images; None with fewer than two of them.
+        count: number of tiles or images.
         unit: ``"tiles"`` or ``"images"``.
     """
 
@@ -260,18 +279,22 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether all of the interval is on one side of zero."""
+        """Whether the whole interval is on one side of zero."""
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
 def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
-    """Each further model against the first, both on the same draws of the tiles or images.
+    """Compare each further model with the first, on the same draws of the tiles or images.
 
-    Seeds of a model are averaged within each draw: the interval is that of other test images,
-    not of other trainings.
+    The runs of a model are averaged within each draw. So the interval shows the effect of other
+    test images, but not that of other trainings.
+
+    Args:
+        models: the models.
+        kind: kind of the labels.
 
     Raises:
-        InputError: the images or the truth of two runs are not the same.
+        InputError: two runs have different images or different truth.
     """
     first = models[0].runs[0]
     names, truth, over = None, None, first.protocol.unit
@@ -294,7 +317,7 @@ def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
             check_counts(run.folder, found.values(), [kind], len(run.protocol.classes))
             counts = [found[name].counts[kind] for name in names]
             matrices = np.stack([c.matrix + c.padding_matrix for c in counts])
-            pixels = matrices.sum(axis=2)  # of each class in the truth of each image
+            pixels = matrices.sum(axis=2)  # pixels of each class in the truth of each image
             truth = pixels if truth is None else truth
             if pixels.shape != truth.shape or (pixels != truth).any():
                 raise InputError(

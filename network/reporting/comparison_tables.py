@@ -1,4 +1,4 @@
-"""A comparison as text: Markdown, LaTeX (booktabs), CSV, and for the terminal."""
+"""Output of a comparison as Markdown, LaTeX (booktabs), CSV, and on the terminal."""
 
 import csv
 import io
@@ -18,8 +18,8 @@ _CSV_COLUMNS = (
 
 
 def caption(comparison: Comparison) -> str:
-    """The protocol that the rows share; a warning where they do not share all of it."""
-    # "classes" only matters where it differs: "mean over" names those that count.
+    """Make the caption of a table: the shared protocol, and a warning if protocols differ."""
+    # "classes" only matters if it differs: "mean over" names the classes that count.
     shared = [f"{key}: {v}" for key, v in comparison.protocol.items() if key != "classes"]
     text = f"{'; '.join(shared)}. Percent, mean ± sample standard deviation over runs."
     if comparison.differences:
@@ -29,19 +29,19 @@ def caption(comparison: Comparison) -> str:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """To the terminal."""
+    """Print a comparison to the terminal."""
     table = Table(title=escape(caption(comparison)), title_justify="left")
     headings, rows = _text_rows(comparison, escape, lambda text: f"[bold]{text}[/bold]")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for row in rows:
         table.add_row(*row)
-    # In a narrow terminal whole lines wrap: the cells of a table stay in one piece.
+    # In a narrow terminal, whole lines wrap; that is easier to read than wrapped cells.
     Console(width=500).print(table)
 
 
 def difference_lines(differences: Sequence[Difference]) -> list[str]:
-    """What the paired bootstrap says, a sentence for each difference."""
+    """Write the results of the paired bootstrap, as one sentence for each difference."""
     return [
         f"{d.other} - {d.one}: {d.score} {100 * d.difference:+.2f} points, {_interval(d)}"
         + ("." if d.is_clear else ": no clear difference.")
@@ -58,7 +58,7 @@ def _interval(difference: Difference) -> str:
 
 
 def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
-    """A table with its caption above and ``notes`` below."""
+    """Convert a comparison to Markdown, with the caption above the table and ``notes`` below."""
 
     headings, rows = _text_rows(
         comparison, lambda text: text.replace("|", "\\|"), lambda text: f"**{text}**"
@@ -69,7 +69,7 @@ def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
 
 
 def to_latex(comparison: Comparison, notes: Sequence[str] = ()) -> str:
-    """A ``table`` environment; needs the package booktabs."""
+    """Convert a comparison to a LaTeX ``table``, which needs the package booktabs."""
     headings, rows = _text_rows(comparison, _escape_latex, lambda text: f"\\textbf{{{text}}}")
     lines = [
         "\\begin{table}",
@@ -89,10 +89,12 @@ def to_latex(comparison: Comparison, notes: Sequence[str] = ()) -> str:
 def to_csv(
     comparisons: Sequence[Comparison], differences: Sequence[Sequence[Difference]] = ()
 ) -> str:
-    """All label kinds in one file: scores from 0 to 1, with their protocol.
+    """Convert the comparisons of all label kinds to one CSV, with scores from 0 to 1.
 
     Args:
-        differences: of each comparison, as more rows: ``mIoU - first`` and its interval's ends.
+        comparisons: the comparisons.
+        differences: differences for each comparison; each gets a row named as in
+            ``mIoU - first``, with the ends of its interval.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -118,7 +120,7 @@ def to_csv(
 def _text_rows(
     comparison: Comparison, escape: Callable[[str], str], bold: Callable[[str], str]
 ) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of cells; the best mean of each column is bold."""
+    """Make the headings and the rows of cells, with the best mean of each column in bold."""
     known = overall_scores()
     columns = [known[c].heading if c in known else c for c in comparison.columns]
     headings = ["model", "runs", *columns]

@@ -1,4 +1,4 @@
-"""The report of a test: one HTML page that needs nothing else."""
+"""The report of a test: one HTML page that needs no other files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,12 +38,20 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 MAX_BYTES = 15 * 10**6
 SIDES = (512, 384, 256, 192, 128)
-"""Pixels of the longer side of a picture: the largest with which the page is small enough."""
+"""Lengths of a picture's longer side in pixels; the report takes the largest that keeps the page
+small enough."""
 
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """One row of the table of images; scores are None where an image has no labels."""
+    """A row of the table of images.
+
+    Attributes:
+        name: name of the image.
+        miou: its mIoU; None if it has no labels.
+        oa: its overall accuracy; None if it has no labels.
+        pixels: number of labeled pixels.
+    """
 
     name: str
     miou: float | None
@@ -63,10 +71,12 @@ def write_report(
     """Write the page of a finished test.
 
     Args:
-        folder: that the test script wrote, or the scores of other masks.
-        output: HTML file.
-        images: how many to show: the worst, the best, half of each.
-        heatmaps: how many of these get their class heatmaps, if the checkpoint is still there.
+        experiment: the experiment.
+        folder: output folder of the test script, or folder with the scores of other masks.
+        output: the HTML file to write.
+        images: number of images to show; half are the worst, half the best.
+        heatmaps: number of these images that also get class heatmaps, if the checkpoint exists.
+        device: name of the device for the heatmaps, see :func:`network.compute.find_device`.
 
     Raises:
         InputError: the test is not finished, or its files do not fit the data.
@@ -80,7 +90,7 @@ def write_report(
     records = [found[name] for name in samples]
     masks = _masks(folder, protocol, samples)
     kinds = protocol.label_kinds
-    # Full masks show more, and where there are only eroded ones, these.
+    # Full masks show more than eroded ones.
     shown_kind = next((k for k in ("full", *kinds) if k in kinds), None)
     scored = [_scored_image(record, shown_kind, info) for record in records]
     worst, best = _selection(scored, images)
@@ -128,7 +138,7 @@ def _samples(experiment: Experiment, protocol: Stamp) -> list[Sample]:
 
 
 def _masks(folder: Path, protocol: Stamp, samples: dict[str, Sample]) -> dict[str, Path]:
-    """Predicted masks by the names of their images."""
+    """Find the predicted masks, by the names of their images."""
     if protocol.predictions is not None:
         return list_images(Path(protocol.predictions))
     paths = {name: folder / f"{name}.png" for name in samples}
@@ -136,7 +146,7 @@ def _masks(folder: Path, protocol: Stamp, samples: dict[str, Sample]) -> dict[st
 
 
 def _check_same_config(folder: Path, protocol: Stamp, experiment: Experiment) -> None:
-    """Compare what was tested with what the config says now."""
+    """Raise an :class:`InputError` if the config does not fit the test any more."""
     info, split = experiment.dataset, protocol.split
     stated = {
         "data set": ([protocol.data_set], [info.name]),
@@ -224,7 +234,7 @@ def _by_miou(image: ScoredImage) -> tuple[bool, float, str]:
 def _selection(
     scored: Sequence[ScoredImage], count: int
 ) -> tuple[list[ScoredImage], list[ScoredImage]]:
-    """The worst, worst first, and the best, best first; without scores, the first images."""
+    """Choose the worst images, worst first, and the best, best first; without scores, the first."""
     ranked = sorted((image for image in scored if image.miou is not None), key=_by_miou)
     if not ranked:
         return list(scored[:count]), []
@@ -234,7 +244,7 @@ def _selection(
 
 
 def _stated(protocol: Stamp) -> list[tuple[str, str]]:
-    """Rows of the protocol table."""
+    """Make the rows of the protocol table."""
     kinds = protocol.label_kinds
     by_kind = {kind: protocol.comparability(kind) for kind in kinds}
     rows = []
@@ -282,7 +292,7 @@ def _kind_section(
 
 
 def _tiles(scores: Scores) -> list[tuple[str, str, float | None]]:
-    """The key, the name and the value of each number at the top of the page."""
+    """List key, name and value of each number at the top of the page."""
     in_rows, others = [], []
     for key, score in overall_scores().items():
         if score.in_rows:
@@ -293,7 +303,7 @@ def _tiles(scores: Scores) -> list[tuple[str, str, float | None]]:
 
 
 def _bins(summary: Summary) -> list[dict]:
-    """Bars of the reliability diagram; the page draws 15."""
+    """Compute the bars of the reliability diagram, of up to 15 bins."""
     pixels, confidence, correct = summary.calibration
     total = max(1, pixels.sum())
     return [
@@ -309,7 +319,7 @@ def _bins(summary: Summary) -> list[dict]:
 
 
 def _published(protocol: Stamp) -> dict | None:
-    """Published rows, and whether this test is of the same split and masks."""
+    """Find published rows, and whether their split and masks are those of this test."""
     published = PUBLISHED.get(protocol.data_set)
     if published is None:
         return None
@@ -342,7 +352,7 @@ def _heatmaps(
     count: int,
     device: str,
 ) -> tuple[dict, str]:
-    """Heatmaps of the first of the worst and of the best; else why there are none."""
+    """Draw heatmaps of the first worst and best images; if there are none, say why."""
     from_best = min(count // 2, len(best))
     chosen = [*worst[: count - from_best], *best[:from_best]]
     checkpoint = Path(protocol.checkpoint)

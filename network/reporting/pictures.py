@@ -1,4 +1,4 @@
-"""Pictures of single images: image, truth, prediction, errors, and the heatmaps of each layer."""
+"""Pictures of single images: image, truth, prediction, errors, and heatmaps of each layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +22,13 @@ RIGHT, WRONG, IGNORED = (225, 228, 232), (200, 30, 80), (120, 126, 134)
 
 @dataclass(frozen=True)
 class Layers:
-    """Data URIs of one image by layer: ``image``, ``prediction``, and with labels ``truth`` and
-    ``errors``; and its size in pixels.
+    """The pictures of one image.
+
+    Attributes:
+        uris: data URIs by layer: ``image``, ``prediction``, and with labels ``truth`` and
+            ``errors``.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
     """
 
     uris: dict[str, str]
@@ -34,15 +39,17 @@ class Layers:
 def draw_layers(
     sample: Sample, kind: str | None, mask: Path | None, info: DatasetInfo, side: int
 ) -> Layers:
-    """The layers of one image.
+    """Draw the layers of one image.
 
     Args:
-        kind: of the labels; None where there are none.
-        mask: what was predicted, labels or colors; None where there is nothing.
-        side: of the pictures, at most, in pixels.
+        sample: the image.
+        kind: kind of the labels; None if there are no labels.
+        mask: predicted mask, labels or colors; None if it is missing, which is an error.
+        info: description of the data set.
+        side: largest side of the pictures, in pixels.
 
     Raises:
-        InputError: a file is missing, or has not the size of its image.
+        InputError: a file is missing, or does not have the size of its image.
     """
     if mask is None:
         raise InputError(sample.image, "no prediction of this image", "run the test script again")
@@ -68,9 +75,18 @@ def draw_layers(
 def draw_heatmaps(
     experiment: Experiment, checkpoint: Path, samples: Sequence[Sample], device: torch.device
 ) -> dict[str, list[list[str]]]:
-    """How strongly each layer sees each class: data URIs by sample, layer and class.
+    """Draw class heatmaps, which show how strongly each layer responds to each class.
 
-    Softmax over the classes, from 0 (dark) to 1. Nothing for a model without heatmaps.
+    Values are a softmax over the classes, from 0 (dark) to 1.
+
+    Args:
+        experiment: the experiment.
+        checkpoint: the checkpoint file.
+        samples: the images.
+        device: the device.
+
+    Returns:
+        Data URIs by sample, layer and class; empty for a model without heatmaps.
     """
     model, _ = load_network(experiment, checkpoint)
     predictor = Predictor(model, experiment.dataset, experiment.normalization, device=device)

@@ -1,8 +1,8 @@
-"""Published scores of the field, to stand beside measured ones.
+"""Published scores of other models, which the report shows beside measured scores.
 
 Sources: the papers named; BiCoR-Seg: arXiv 2512.20255, tables 1 to 3; D2LS: ICCV 2025; the rows of
-UNetFormer and FT-UNetFormer are GeoSeg's own runs. What is known of how they were measured is in
-docs/protocol.md.
+UNetFormer and FT-UNetFormer are GeoSeg's own runs. docs/protocol.md tells what is known about how
+they were measured.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """Percent, as printed; None where the paper has no number.
+    """The scores of one method in percent, as printed; None if the paper has no number.
 
     Attributes:
-        first_class_f1: F1 of ImSurf, which tells how padding was probably scored.
+        method: name of the method.
+        miou: mean IoU.
+        mf1: mean F1.
+        oa: overall accuracy.
+        first_class_f1: F1 of ImSurf, which shows how padding was probably scored.
     """
 
     method: str
@@ -25,7 +29,14 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class Published:
-    """Rows of one data set and the protocol that they state."""
+    """Published rows of one data set.
+
+    Attributes:
+        split: name of the tested split.
+        kind: kind of the labels.
+        protocol: the protocol that the papers state.
+        rows: the rows.
+    """
 
     split: str
     kind: str

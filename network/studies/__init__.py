@@ -1,1 +1,1 @@
-"""Studies: what many trainings together show, as tables and figures."""
+"""Studies: tables and figures from many trainings together."""

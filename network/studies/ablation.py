@@ -1,4 +1,4 @@
-"""How the variants of an ablation are built, run and put together."""
+"""Functions to build the variants of an ablation, run them, and collect their results."""
 
 import json
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ NETWORKS = {"bicor": (BiCoRSeg, BiCoRLoss), "d2ls": (D2LS, D2LSLoss)}
 
 ABLATION_FILE = "ablation.json"
 
-# Of the base config's model and loss, what every variant has too.
+# Settings of the base config's model and loss that all variants share.
 _SHARED = (
     *("model.encoder", "model.weights", "model.drop_path", "model.dim", "model.bands"),
     *("model.checkpoint_encoder", "model.checkpoint_decoder", "loss.smoothing"),
@@ -42,10 +42,18 @@ _SHARED = (
 
 
 def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int) -> Experiment:
-    """The experiment of one run: data, optimizer and encoder of ``base``, else the variant's.
+    """Build the experiment of one run.
+
+    Data, optimizer and encoder come from the base config, everything else from the variant.
+
+    Args:
+        base: experiment of the base config.
+        table: key of the table.
+        variant: the variant.
+        seed: seed of the run.
 
     Raises:
-        InputError: the base's model has no encoder, or a value does not fit.
+        InputError: the model of the base has no encoder, or a value does not fit.
     """
     run_name = f"ablation/{table}/{base.dataset.name}/{variant.slug}/seed{seed}"
     if variant.network is None:
@@ -87,7 +95,7 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
 
 
 def _check_budget(experiment: Experiment) -> None:
-    """A run shall know as many pixels as its points, and nothing of others."""
+    """Raise an :class:`InputError` if a run would use other labels than those of its points."""
     chosen = settings(experiment)
     for key, value in (("data.label_share", 1.0), ("loss.counted", "labels")):
         if chosen.get(key, value) != value:
@@ -99,16 +107,19 @@ def _check_budget(experiment: Experiment) -> None:
 
 
 def training_masks(base: Experiment) -> str:
-    """Digest of the masks that all variants are trained on, or on points of them."""
+    """Compute the digest of the masks that all variants are trained on, directly or by points."""
     info, split = base.dataset, base.data.train
     return masks_digest(find_samples(info, base.root, split), info, split)
 
 
 def prepare_labels(base: Experiment, table: Table, masks: str, workers: int = 1) -> None:
-    """Draw the points that the variants train on, where they are not drawn from these masks yet.
+    """Draw the points for the variants, unless they were already drawn from these masks.
 
     Args:
-        masks: see :func:`training_masks`.
+        base: experiment of the base config.
+        table: the table.
+        masks: digest of the masks, see :func:`training_masks`.
+        workers: number of processes.
     """
     info, split = base.dataset, base.data.train
     for variant in table.variants:
@@ -123,7 +134,7 @@ def prepare_labels(base: Experiment, table: Table, masks: str, workers: int = 1)
 
 
 def check_overrides(words: Sequence[str], table: Table) -> None:
-    """Raise an :class:`InputError` for an override that the variants would not heed."""
+    """Raise an :class:`InputError` for an override that the variants would ignore."""
     for word in words:
         key = word.partition("=")[0]
         if table.is_of_base:
@@ -140,15 +151,18 @@ def check_overrides(words: Sequence[str], table: Table) -> None:
 
 
 def result_folder(output: Path, variant: Variant, seed: int) -> Path:
-    """Where the test of one run leaves its masks and scores."""
+    """Name the folder of the masks and scores of one run."""
     return output / variant.slug / f"seed{seed}"
 
 
 def run_variant(experiment: Experiment, folder: Path, split: str, **options: Any) -> None:
-    """Train and test one run, each only as far as that is not done.
+    """Train and test one run; finished work is not repeated.
 
     Args:
-        options: of the training, see :func:`network.training.train.train`.
+        experiment: experiment of the run.
+        folder: folder of the masks and scores.
+        split: name of the split to test on.
+        options: options of the training, see :func:`network.training.train.train`.
     """
     run = train_once(experiment, **options)
     checkpoint = run / ("best.ckpt" if experiment.data.val else "last.ckpt")
@@ -156,14 +170,17 @@ def run_variant(experiment: Experiment, folder: Path, split: str, **options: Any
 
 
 def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: str = "") -> None:
-    """Make ``output`` the folder of this ablation.
+    """Reserve a folder for an ablation.
 
     Args:
-        table: its key in ``TABLES``, or another name.
-        masks: see :func:`training_masks`.
+        output: the folder.
+        table: key of the table in ``TABLES``, or another name.
+        base: experiment of the base config.
+        split: name of the split to test on.
+        masks: digest of the masks, see :func:`training_masks`.
 
     Raises:
-        InputError: it is that of another one.
+        InputError: the folder belongs to another ablation, or holds other files.
     """
     known = TABLES.get(table)
     is_of_base = known is not None and known.is_of_base
@@ -179,7 +196,7 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
 
     keys = {key: value for key, value in settings(base).items() if is_kept(key)}
     own = {"table": table, "data_set": base.dataset.name, "split": split, "masks": masks, **keys}
-    own = json.loads(json.dumps(own))  # as it will be read back
+    own = json.loads(json.dumps(own))  # the form that a reader of the file gets
     defaults = json.loads(json.dumps(default_settings(base), default=str))
     path = output / ABLATION_FILE
     if path.is_file():
@@ -189,7 +206,7 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
             found = {}
         if not isinstance(found, dict):
             raise InputError(path, "not the record of an ablation", "choose another output")
-        # What older folders do not tell.
+        # Older folders do not store the digest.
         defaults["masks"] = masks
         found = {key: default for key, default in defaults.items() if key in own} | found
         for key in own.keys() | found.keys():
@@ -207,12 +224,17 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a run has its scores."""
+    """Tell whether a run has its scores."""
     return (folder / SCORES_FILE).is_file()
 
 
 def collect(output: Path, table: Table, seeds: Sequence[int]) -> list[Comparison]:
-    """The finished runs of ``output`` in one table for each kind of labels.
+    """Compare the finished runs of an ablation, in one table for each kind of labels.
+
+    Args:
+        output: folder of the ablation.
+        table: the table.
+        seeds: seeds of the runs.
 
     Raises:
         InputError: a run is not finished, or results do not belong together.
@@ -227,9 +249,14 @@ def collect(output: Path, table: Table, seeds: Sequence[int]) -> list[Comparison
 
 
 def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) -> str:
-    """Mean and deviation over seeds of each variant.
+    """Write mean and deviation over the seeds of each variant as Markdown.
 
-    Beside them the published mIoU, where split and masks are those of the published rows.
+    If split and masks are those of the published rows, the published mIoU is given too.
+
+    Args:
+        table: the table.
+        comparisons: comparisons for each kind of labels.
+        data_set: name of the data set.
     """
     is_published = any(variant.published for variant in table.variants)
     note = (
@@ -255,7 +282,7 @@ def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) 
             if is_published:
                 texts.append("-" if published is None else f"{published:.2f}")
             rows.append(f"| {variant.name} | {len(model.runs)} | {' | '.join(texts)} |")
-        # What the rows are to differ in is no fault of the table.
+        # The rows differ in this on purpose, so the caption must not warn of it.
         varied = {"trained on"} if table.has_points else set()
         kept = {k: v for k, v in comparison.differences.items() if k not in varied}
         parts += [caption(replace(comparison, differences=kept)), "\n".join(rows)]
@@ -263,11 +290,11 @@ def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) 
 
 
 def _write_points_figure(table: Table, comparison: Comparison, path: Path) -> None:
-    """mIoU against the share of labeled pixels, a line for each setting; full masks dashed."""
+    """Draw mIoU against the share of labeled pixels; full masks are dashed lines."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axis = figure.subplots()
     column = comparison.columns.index("mIoU")
-    # By the overrides: share of the pixels that have a label (None: all), mean and deviation.
+    # Share of labeled pixels (None for all), mean and deviation, by the overrides.
     lines: dict[tuple[str, ...], list[tuple[float | None, float, float]]] = {}
     for variant, cells in zip(table.variants, comparison.cells, strict=True):
         cell = cells[column]
@@ -299,7 +326,7 @@ def _write_points_figure(table: Table, comparison: Comparison, path: Path) -> No
 
 
 def _share(variant: Variant) -> float | None:
-    """Percent of the pixels that are labeled; None for whole masks."""
+    """Get the percentage of labeled pixels; None for whole masks."""
     return variant.points.share if variant.points else None
 
 
@@ -310,7 +337,15 @@ def _text(mean: float | None, std: float | None) -> str:
 
 
 def write_figure(table: Table, comparison: Comparison, path: Path) -> None:
-    """mIoU of every run as a point, mean and deviation as a bar; of points, a line."""
+    """Draw the mIoU of each run as a point, with mean and deviation of each variant as a bar.
+
+    A table of point labels gets lines instead.
+
+    Args:
+        table: the table.
+        comparison: the comparison for one kind of labels.
+        path: the PNG file to write.
+    """
     if table.has_points:
         _write_points_figure(table, comparison, path)
         return

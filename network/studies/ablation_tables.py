@@ -1,4 +1,4 @@
-"""The tables of ablations: which variants each of them compares.
+"""The tables of ablations, with the variants that each of them compares.
 
 Sources: BiCoR-Seg, arXiv 2512.20255, tables 4 and 5 and figure 3; D2LS, arXiv 2503.06683, its table
 of dictionary and losses.
@@ -13,13 +13,14 @@ from network.points.rules import PointRule
 
 @dataclass(frozen=True)
 class Variant:
-    """One row.
+    """A variant of an ablation, which is one row of its table.
 
     Attributes:
-        network: a key of ``NETWORKS``; None: model and loss of the base config.
-        overrides: of its model and loss.
-        published: mIoU in percent, by data set.
-        points: what it is trained on instead of whole masks.
+        name: name of the variant.
+        network: a key of ``NETWORKS``; None takes model and loss of the base config.
+        overrides: overrides of its model and loss.
+        published: published mIoU in percent, by data set.
+        points: rule of the points that it is trained on; None for whole masks.
     """
 
     name: str
@@ -30,35 +31,40 @@ class Variant:
 
     @property
     def labels(self) -> str | None:
-        """The folder of its points, beside that of the masks."""
+        """Name of the folder of its points, beside that of the masks; None for whole masks."""
         return f"study_{self.points.mode}_{self.points.share:.4g}" if self.points else None
 
     @property
     def slug(self) -> str:
-        """Its name as that of a folder."""
+        """Name of the variant in a form for folders."""
         return re.sub(r"[^\w.=-]+", "_", self.name).strip("_")
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one table, and what their names tell apart."""
+    """A table of an ablation.
+
+    Attributes:
+        title: title of the table, which names what its rows vary.
+        variants: the rows.
+    """
 
     title: str
     variants: tuple[Variant, ...]
 
     @property
     def is_of_base(self) -> bool:
-        """Whether its variants have the base config's model and loss."""
+        """Whether all variants have the model and loss of the base config."""
         return all(variant.network is None for variant in self.variants)
 
     @property
     def has_points(self) -> bool:
-        """Whether its rows differ in the labels that they are trained on."""
+        """Whether some variants are trained on points."""
         return any(variant.points for variant in self.variants)
 
     @property
     def own_keys(self) -> set[str]:
-        """Settings that the variants decide, where they have the base's model and loss."""
+        """Settings that the variants decide themselves, in a table with the base's model."""
         given = {word.partition("=")[0] for v in self.variants for word in v.overrides}
         return given | {"data.train_labels"}
 
@@ -70,13 +76,13 @@ def _components(name: str, heatmap: float, fisher: float, published: float) -> V
 
 
 def _d2ls(name: str, published: Sequence[float], *overrides: str) -> Variant:
-    """With the layers that D2LS has on the data set: two on Vaihingen, three elsewhere."""
+    """Make a variant of D2LS, which has two layers on Vaihingen and three on other data sets."""
     by_set = dict(zip(("loveda", "vaihingen", "grass"), published, strict=False))
     return Variant(name, "d2ls", overrides, by_set)
 
 
 PIXELS = 300 * 300
-"""Of an image, for which the budgets of the point study are given."""
+"""Number of pixels of an image for which the budgets of the point study are given."""
 
 
 def _point_budgets() -> tuple[Variant, ...]:
@@ -91,7 +97,7 @@ def _point_budgets() -> tuple[Variant, ...]:
 
 
 TABLES = {
-    # All rows without the auxiliary output, of which the paper's text does not speak.
+    # No row has the auxiliary output, which the paper's text does not mention.
     "components": Table(
         "BiCoR-Seg, table 4: components",
         (
@@ -133,7 +139,7 @@ TABLES = {
     "d2ls": Table(
         "D2LS: dictionary and losses",
         (
-            # The paper's "static loss only" is this network again, but for an unused generator.
+            # The paper's "static loss only" is the same network, except for an unused generator.
             _d2ls(
                 "without generator",
                 (54.81, 84.40, 50.70),

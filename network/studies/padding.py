@@ -1,8 +1,8 @@
-"""What it does to the scores whether padding is ignored or is ImSurf, in training and in test.
+"""Study of the effect on the scores if padding is ignored or is ImSurf, in training and in test.
 
-The tiles of ISPRS Vaihingen and Potsdam are padded to whole patches. GeoSeg's tools label that
-padding ImSurf; ours ignore it (docs/protocol.md). One model is trained under each policy, and each
-model is scored under both.
+The tiles of ISPRS Vaihingen and Potsdam are padded to whole patches. GeoSeg's tools label this
+padding as ImSurf; the tools of this project ignore it (docs/protocol.md). One model is trained
+under each policy, and each model is scored under both.
 """
 
 import math
@@ -49,26 +49,33 @@ SCENES = (
 """Split, area and size of the synthetic tiles."""
 
 CROP_PATCH = 288
-"""Patch size for crops of 512 pixels: padded to 576, a share of padding like Vaihingen's.
+"""Patch size for crops of 512 pixels: padded to 576, they have a share of padding like Vaihingen.
 
-Their folders bear the names of patches of 1024, which the config knows; the stamp says which size.
+Their folders have the names for patches of 1024, which the config knows; the stamp gives the size.
 """
 
 
 def padding_share(sizes: Sequence[tuple[int, int]], patch: int = PATCH) -> float:
-    """Share of padding in all pixels of the padded tiles, 0 to 1; stride = patch."""
+    """Compute the share of padding in all pixels of padded tiles, 0 to 1.
+
+    Args:
+        sizes: heights and widths of the tiles.
+        patch: side of the patches in pixels, which is also the stride.
+    """
     total = sum(math.prod(side + padding(side, patch, patch) for side in size) for size in sizes)
     return 1 - sum(math.prod(size) for size in sizes) / total
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model on one test set.
+    """The result of one model on one test set.
 
     Attributes:
-        trained: policy in training.
-        ignored, scored: scores without padding, and with padding as ImSurf.
-        share: of padding in all pixels of the test set.
+        data: name of the test set.
+        trained: padding policy in training.
+        ignored: scores without padding.
+        scored: scores with padding as ImSurf.
+        share: share of padding in all pixels of the test set.
         called_first: share of the padding that the model calls ImSurf.
     """
 
@@ -81,13 +88,15 @@ class Row:
 
 
 def run_study(work: Path, config: Path, real: Path | None, overrides: Sequence[str]) -> list[Row]:
-    """Make, cut, train and test, each only where that is not done; on eroded masks.
+    """Run the study: make and cut tiles, train, and test on eroded masks.
+
+    Finished steps are not repeated.
 
     Args:
         work: folder for tiles, patches and masks.
-        config: of the study.
+        config: config of the study.
         real: folder with real crops, ``{vaihingen,potsdam}/{images,masks_eroded}``; or None.
-        overrides: of the config.
+        overrides: overrides of the config.
     """
     make_tiles(work / "tiles")
     test_sets = {"synthetic tiles": work / "ignore"}
@@ -114,7 +123,7 @@ def run_study(work: Path, config: Path, real: Path | None, overrides: Sequence[s
 
 
 def make_tiles(folder: Path) -> None:
-    """Write the synthetic tiles, all or none; nothing where they are there."""
+    """Write all synthetic tiles, or none if an error occurs; existing tiles are kept."""
     tiles = [SceneTile(split, area, area, *size) for split, area, size in SCENES]
     names = {name for tile in tiles for name in tile.names.values()}
     if all((folder / name).is_file() for name in names):
@@ -183,7 +192,7 @@ def _row(data: str, trained: str, experiment: Experiment, output: Path, summary:
 
 
 def _padding_share(folder: Path) -> float:
-    """The share of padding in the patches of a folder that this study has cut."""
+    """Read the share of padding in the patches of a folder that this study has cut."""
     provenance = read_provenance(folder)
     if provenance is None or provenance.padding_share is None:
         raise InputError(folder, "does not say how it was cut", "delete it; it is cut again")
@@ -191,7 +200,7 @@ def _padding_share(folder: Path) -> float:
 
 
 def geometry_table() -> str:
-    """Share of padding in the official test tiles, as Markdown."""
+    """Make a Markdown table of the share of padding in the official test tiles."""
     lines = [
         "| test tiles | patches of 1024 | padding, % of their pixels |",
         "| --- | ---: | ---: |",
@@ -205,7 +214,7 @@ def geometry_table() -> str:
 
 
 def results_table(rows: Sequence[Row]) -> str:
-    """Every model on every test set under both policies, as Markdown; percent."""
+    """Make a Markdown table of all models on all test sets under both policies, in percent."""
     lines = [
         "| test set (padding) | padding in training | in test | mIoU | mF1 | OA | ImSurf F1 | "
         "padding called ImSurf |",
@@ -226,7 +235,7 @@ _TRAINED = {"ignore": "ignored", "geoseg": "ImSurf"}
 
 
 def write_study(rows: Sequence[Row], folder: Path) -> None:
-    """Write ``padding_study.md`` and ``padding_study.png``."""
+    """Write the results of the study as ``padding_study.md`` and ``padding_study.png``."""
     with replacing(folder / "padding_study.md") as file:
         file.write_text(f"{geometry_table()}\n{results_table(rows)}", encoding="utf-8")
     tests = list(dict.fromkeys(row.data for row in rows))

@@ -1,4 +1,4 @@
-"""Training: the Lightning trainer, its task and data, runs and how they go on."""
+"""Training: the Lightning trainer with task and data, and runs, which can be resumed."""
 
 from network.compat import ensure_torchvision
 

@@ -1,4 +1,4 @@
-"""What the processes of a training must have in common before its first step."""
+"""Check before the first step that all processes of a training have the same facts."""
 
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,18 @@ from network.training.data import SegmentationData
 from network.training.processes import gathered, is_connected, raise_together
 
 _OWN = {"data.root", "data.workers"}
-"""Settings that each machine may have for itself."""
+"""Settings that may differ between machines."""
 
 
 class Agreement(Callback):
-    """Compare what the processes train, and tell all of them the folder of the first.
+    """A callback that compares the facts of all processes and gives them the first one's folder.
 
-    Machines are started one by one, by commands that may differ.
+    The check is needed because machines are started one by one, and the commands may differ.
 
     Args:
-        run: folder that this process would write to.
-        resumed: the checkpoint that it goes on from.
+        experiment: the experiment.
+        run: run folder of this process; it becomes that of the first process.
+        resumed: the checkpoint that the training resumes from, if any.
     """
 
     def __init__(self, experiment: Experiment, run: Path, resumed: Path | None):
@@ -51,7 +52,7 @@ class Agreement(Callback):
 
 
 def _difference(facts: list[dict[str, Any]]) -> InputError | None:
-    """The first fact that is not the same in all processes."""
+    """Make the error for the first fact that differs between processes; None if all are equal."""
     for key in dict.fromkeys(key for one in facts for key in one):
         values = [one.get(key) for one in facts]
         for rank, value in enumerate(values):

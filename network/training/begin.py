@@ -1,4 +1,4 @@
-"""The weights that a training begins with: those of a checkpoint, or of a pretrained encoder."""
+"""The weights that a training begins with, from a checkpoint or a pretrained encoder."""
 
 import inspect
 from collections.abc import Callable
@@ -21,11 +21,11 @@ _COUNT = "num_classes"
 
 @dataclass(frozen=True)
 class Begun:
-    """How a training began.
+    """A record of the weights that a training began with.
 
     Args:
-        record: what its checkpoints say of that.
-        taken: what it has taken.
+        record: path and sha256 of the weights, which the checkpoints of the training keep.
+        taken: the weights that were taken.
     """
 
     record: dict[str, str]
@@ -33,12 +33,16 @@ class Begun:
 
 
 def begin_with(experiment: Experiment, path: Path) -> tuple[nn.Module, Begun]:
-    """The network with what fits it of a checkpoint.
+    """Build the network and load the weights of a checkpoint that fit.
 
-    Pretrained weights are only looked for where the encoder does not come from there.
+    Pretrained weights are only loaded if the checkpoint has no fitting encoder.
+
+    Args:
+        experiment: the experiment.
+        path: the checkpoint file.
 
     Raises:
-        InputError: the checkpoint cannot be read, or nothing of it fits.
+        InputError: the checkpoint cannot be read, or none of its weights fit.
     """
     checkpoint = read_checkpoint(path)
     known = checkpoint.get(SETTINGS_KEY, {})
@@ -46,7 +50,7 @@ def begin_with(experiment: Experiment, path: Path) -> tuple[nn.Module, Begun]:
     own = experiment.dataset.classes
     theirs = known.get(CLASSES_KEY)
     if theirs is None and known.get(DATA_SET_KEY) == experiment.dataset.name:
-        theirs = own  # of older code, which did not write them down
+        theirs = own  # older code did not store the classes
     if theirs is not None and not (
         isinstance(theirs, list | tuple) and all(isinstance(name, str) for name in theirs)
     ):
@@ -70,16 +74,16 @@ def begin_with(experiment: Experiment, path: Path) -> tuple[nn.Module, Begun]:
 
 
 def _class_dims(factory: Callable, model: nn.Module) -> dict[str, int] | None:
-    """The dimension that grows with the number of classes, by the name of a tensor; None: unknown.
+    """Find the dimension of each tensor that grows with the number of classes; None if unknown.
 
-    By building the network once more, with a class more and without memory.
+    To find it, the network is built again with one more class, without memory.
     """
     try:
         more = _with_more_classes(factory)
         with torch.device("meta"):
             shapes = {name: value.shape for name, value in more().state_dict().items()}
     except (TypeError, ValueError, KeyError, RuntimeError, InputError):
-        return None  # it takes no such number, or needs real memory
+        return None  # the factory takes no number of classes, or needs real memory
     dims = {}
     for name, value in model.state_dict().items():
         grown = shapes.get(name, value.shape)

@@ -1,4 +1,4 @@
-"""What a training says while it runs: a bar on a terminal, lines in a log file."""
+"""Messages of a running training: a bar on a terminal, lines in a log file."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ from network.progress import LINE_EVERY
 
 
 class EpochLines(Callback):
-    """A line about the step every 30 seconds, and one about the scores after each epoch."""
+    """A callback that prints a line every 30 seconds, and one with scores after each epoch."""
 
     def __init__(self) -> None:
         self._last = self._begun = 0.0
@@ -50,27 +50,27 @@ def _say(trainer: pl.Trainer, begin: str, names: list[str]) -> None:
 
 
 def console_options() -> dict[str, Any]:
-    """Lightning's options for a bar where stderr is a terminal; else see :class:`EpochLines`."""
+    """Make Lightning's options, with a bar on a terminal; otherwise see :class:`EpochLines`."""
     return {"enable_progress_bar": sys.stderr.isatty(), "enable_model_summary": False}
 
 
 def console_callbacks() -> list[Callback]:
-    """The callbacks that print lines where no bar is drawn."""
+    """Make the callbacks that print lines if no bar is drawn."""
     return [] if sys.stderr.isatty() else [EpochLines()]
 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without what Lightning says of itself: tips, the devices that it has found."""
+    """Suppress messages of Lightning about itself, such as tips and found devices."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            # Lightning's own use of torch, which nobody can change from here.
+            # Lightning uses torch in this way; it cannot be changed here.
             warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-            # A run folder is never empty: its owner's lock lies in it.
+            # A run folder is never empty, because it holds the lock of its owner.
             warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
             yield
     finally:

@@ -1,4 +1,4 @@
-"""The images that a training reads: found, checked and loaded."""
+"""The images of a training: functions and classes to find, check and load them."""
 
 from functools import cached_property
 from typing import Self
@@ -25,16 +25,17 @@ from network.rasters.place import ground_resolution
 
 
 def epochs_done(trainer: pl.Trainer) -> int:
-    """How many epochs are finished, in a resumed run with those of before."""
+    """Count the finished epochs, in a resumed run including those before."""
     current = trainer.fit_loop.epoch_progress.current
     assert isinstance(current, _ProcessedTracker)
     return current.processed
 
 
 class SegmentationData(pl.LightningDataModule):
-    """The training and validation images of an experiment, found and checked at once.
+    """The training and validation images of an experiment, found and checked at construction.
 
     Args:
+        experiment: the experiment.
         world_size: number of processes that share each epoch.
 
     Raises:
@@ -66,8 +67,8 @@ class SegmentationData(pl.LightningDataModule):
 
     @classmethod
     def of(cls, trainer: pl.Trainer) -> Self:
-        """The data of a training."""
-        # A connector of the trainer sets it, which its type does not say.
+        """Get the data of a training from its trainer."""
+        # A connector of the trainer sets this attribute, so the type does not declare it.
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, cls)
         return data
@@ -87,9 +88,9 @@ class SegmentationData(pl.LightningDataModule):
                 )
 
     def _check_labels(self) -> None:
-        """Refuse points that are not known as such, and tell of classes without any pixel.
+        """Refuse masks that seem to be unmarked points, and warn of classes without any pixel.
 
-        Such points would be lost where crops are scaled down.
+        Such points would be lost when crops are scaled down.
         """
         info, counts = self.experiment.dataset, self._pixels
         absent = [name for name, count in zip(info.classes, counts, strict=True) if not count]
@@ -126,7 +127,7 @@ class SegmentationData(pl.LightningDataModule):
         )
         sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
         if self.trainer:
-            # Workers begin to read before Lightning tells a resumed sampler its epoch.
+            # Workers begin to read before Lightning sets the epoch of a resumed sampler.
             sampler.set_epoch(epochs_done(self.trainer))
         return make_loader(
             dataset,
@@ -137,14 +138,14 @@ class SegmentationData(pl.LightningDataModule):
         )
 
     def class_counts(self, counted: str) -> tuple[int, ...]:
-        """Pixels of each class in the training masks.
+        """Count the pixels of each class in the training masks.
 
         Args:
-            counted: ``"labels"``, these masks; ``"dense"``, those that their points were drawn
-                from (if they are points).
+            counted: ``"labels"`` counts in the training masks; ``"dense"`` counts in the masks
+                that their points were drawn from (if they are points).
 
         Raises:
-            InputError: where the points come from is not known.
+            InputError: the source of the points is unknown.
         """
         masks = [next(iter(sample.masks.values())) for sample in self.train_samples]
         if counted == "dense" and POINTS in self.train_samples[0].masks:
@@ -164,7 +165,7 @@ class SegmentationData(pl.LightningDataModule):
 
     @cached_property
     def ground_resolution(self) -> float | None:
-        """Meters a pixel of the first training image; None where it does not say."""
+        """Meters per pixel in the first training image; None if the image does not tell."""
         sample = self.train_samples[0]
         return ground_resolution(read_header(sample.image).place, *sample.size)
 

@@ -1,4 +1,4 @@
-"""What a finished training leaves to be looked at: its curves, and a panel of training images."""
+"""Figures of a finished training: its curves, and a panel of training images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +24,12 @@ PATCH = 1024
 
 
 def missing_figures(run: Path, logs: Path) -> list[Path]:
-    """Those that :func:`write_training_figures` would add."""
+    """List the figures that :func:`write_training_figures` would add.
+
+    Args:
+        run: folder of the checkpoints.
+        logs: folder of the logs.
+    """
     names = (CURVES, PANEL) if read_curves(run / "last.ckpt") else (PANEL,)
     return [logs / name for name in names if not (logs / name).is_file()]
 
@@ -32,19 +37,22 @@ def missing_figures(run: Path, logs: Path) -> list[Path]:
 def write_training_figures(
     experiment: Experiment, run: Path, logs: Path, device: torch.device
 ) -> None:
-    """Write ``curves.png`` and ``panel.png`` into ``logs``.
+    """Write ``curves.png`` and ``panel.png`` of a training.
 
     Args:
+        experiment: the experiment.
         run: folder of the checkpoints.
+        logs: folder of the logs, which gets the figures.
+        device: device of the predictions.
     """
     curves = read_curves(run / "last.ckpt")
-    if curves:  # else the run has been moved away from its logs
+    if curves:  # a run that was moved away from its logs has no curves
         write_curves(curves, logs / CURVES, experiment.name)
     best = run / "best.ckpt"
     checkpoint = best if best.is_file() else run / "last.ckpt"
     samples, trained_on = _training_samples(experiment)
     with TemporaryDirectory() as folder:
-        # Their masks are only looked at.
+        # Without masks, the predictions are not scored.
         images = [replace(sample, masks={}) for sample in samples]
         predict_samples(experiment, checkpoint, images, Path(folder), device, PATCH)
         write_panel(
@@ -58,10 +66,10 @@ def write_training_figures(
 
 
 def _training_samples(experiment: Experiment) -> tuple[list[Sample], list[Path] | None]:
-    """A few training images, and other training masks than the data set's own.
+    """Find a few training images, and their training masks if these are not the data set's own.
 
-    Dense masks are shown where they are trained on, or points were drawn from them; else nothing
-    has opened them, and nothing does here.
+    Dense masks are shown only if the training used them, or if points were drawn from them.
+    Otherwise nothing has opened them, so they are not opened here either.
     """
     info, data, root = experiment.dataset, experiment.data, experiment.root
     if not data.train_labels:
@@ -84,11 +92,12 @@ def _spread(samples: Sequence[Sample]) -> list[Sample]:
 def write_curves(
     curves: Mapping[str, Sequence[tuple[int, float]]], output: Path, title: str
 ) -> None:
-    """Loss, OA and mIoU of training and validation by epoch.
+    """Draw loss, OA and mIoU of training and validation by epoch.
 
     Args:
         curves: (epoch, value) by name, as logged.
-        output: PNG to write.
+        output: the PNG file to write.
+        title: title of the figure.
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     for axis, what in zip(figure.subplots(1, 3), ("loss", "OA", "mIoU"), strict=True):

@@ -1,4 +1,4 @@
-"""The end of a training whose loss is not finite any more: no weights are left to be saved."""
+"""Watch over the loss: if it is no longer finite, the training ends, as its weights are lost."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,14 @@ from network.training.processes import is_connected, raise_together
 
 @dataclass(frozen=True)
 class _Look:
-    """Values on their way from a device: the sum over all processes, then those of this one."""
+    """Values on their way from a device to the CPU.
+
+    Attributes:
+        names: names of this process's values.
+        values: sum over all processes, followed by the values of this process.
+        arrived: event of their arrival; None on the CPU.
+        message: function that makes the text of the error.
+    """
 
     names: tuple[str, ...]
     values: Tensor
@@ -22,23 +29,23 @@ class _Look:
 
 
 class LossWatch:
-    """Looks at the loss of each step without waiting for the device.
+    """A watch that checks the loss of each step without waiting for the device.
 
-    On a GPU the values of a step are looked at in the next one, when they have arrived by
-    themselves; :meth:`check` looks at the last ones.
+    On a GPU, the values of a step are checked in the next step, when they have already arrived.
+    :meth:`check` checks the last ones.
     """
 
     def __init__(self) -> None:
         self._look: _Look | None = None
 
     def look(self, parts: Mapping[str, Tensor], message: Callable[[str], str]) -> None:
-        """Look at the step before, and send for the values of this one.
+        """Check the values of the step before, and request those of this step.
 
-        All processes must call it in each step, and end together.
+        All processes must call this in each step, so that they end together.
 
         Args:
-            parts: of the loss, by name; the whole first.
-            message: makes the error of what is wrong with them.
+            parts: the loss, followed by its parts, by name.
+            message: function that makes the text of the error from a description of the values.
 
         Raises:
             InputError: a value is not finite.
@@ -47,7 +54,7 @@ class LossWatch:
         kind = next(iter(parts.values())).dtype
         values = torch.stack([value.detach().to(kind).reshape(()) for value in parts.values()])
         total = values.sum()[None]
-        if is_connected():  # all must know of one that cannot go on
+        if is_connected():  # all processes must know if one cannot go on
             dist.all_reduce(total)
         values = torch.cat([total, values])
         arrived = None
@@ -61,10 +68,10 @@ class LossWatch:
             self.check()
 
     def check(self) -> None:
-        """Look at the values of the last step.
+        """Check the values of the last step.
 
         Raises:
-            InputError: one is not finite.
+            InputError: a value is not finite.
         """
         look, self._look = self._look, None
         if look is None:
@@ -72,13 +79,13 @@ class LossWatch:
         if look.arrived:
             look.arrived.synchronize()
         total, *values = look.values.tolist()
-        if total - total == 0:  # neither infinite nor no number
+        if total - total == 0:  # true only for finite numbers
             return
         raise_together(_error(look, values))
 
 
 def _error(look: _Look, values: list[float]) -> InputError | None:
-    """What this process has found; None where it was another."""
+    """Make the error of this process; None if the values of another process are wrong."""
     wrong = [(n, v) for n, v in zip(look.names, values, strict=True) if v - v != 0]
     if not wrong:
         return None

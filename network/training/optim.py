@@ -1,4 +1,4 @@
-"""AdamW, optionally in Lookahead, and the schedule of the learning rate."""
+"""The optimizer AdamW, optionally in Lookahead, and the schedule of the learning rate."""
 
 from math import cos, pi
 from typing import Any
@@ -14,15 +14,20 @@ from network.settings import Optim
 
 
 class Lookahead(CatalystLookahead):
-    """catalyst's Lookahead (Zhang et al., NeurIPS 2019), with a state that can be loaded again.
+    """The Lookahead optimizer of catalyst (Zhang et al., NeurIPS 2019), with a loadable state.
 
-    The parent keys its slow weights by ``id()``, which means nothing in another process, and its
-    ``load_state_dict`` fails. Here they are saved in the order of the parameters.
+    The parent class uses ``id()`` as keys of its slow weights, which are invalid in another
+    process, and its ``load_state_dict`` fails. Here they are saved in the order of the parameters.
+
+    Args:
+        optimizer: the inner optimizer.
+        k: number of its steps between two steps of the slow weights.
+        alpha: step size of the slow weights.
     """
 
     def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5):
         super().__init__(optimizer, k=k, alpha=alpha)
-        # The parent skips torch's own constructor; this adds the hooks that torch looks for.
+        # The parent skips torch's own constructor; this adds the hooks that torch needs.
         self.__setstate__({})
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -48,13 +53,14 @@ class Lookahead(CatalystLookahead):
 
 
 def build_optimizer(network: nn.Module, optim: Optim) -> tuple[Optimizer, LRScheduler]:
-    """The optimizer of the trainable parameters, and its schedule, stepped once per epoch.
+    """Build the optimizer of the trainable parameters and its schedule, with one step per epoch.
 
     Args:
-        network: with an ``encoder``, if that has a learning rate of its own.
+        network: the network; it needs an ``encoder`` if ``optim.encoder_lr`` is given.
+        optim: the settings.
 
     Raises:
-        InputError: it has none.
+        InputError: ``optim.encoder_lr`` is given, but there is no encoder.
     """
     encoder = set() if optim.encoder_lr is None else _encoder_parameters(network, optim.encoder_lr)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -80,21 +86,29 @@ def _encoder_parameters(network: nn.Module, rate: float) -> set[nn.Parameter]:
 
 
 def cosine_rate(rate: float, optim: Optim, epoch: int) -> float:
-    """What a rate of the first epoch has fallen to after ``epoch`` epochs, on the cosine."""
+    """Compute the learning rate after some epochs of the cosine schedule.
+
+    Args:
+        rate: learning rate of the first epoch.
+        optim: the settings.
+        epoch: number of finished epochs.
+    """
     return optim.min_lr + (rate - optim.min_lr) * (1 + cos(pi * epoch / optim.epochs)) / 2
 
 
 def extend_schedule(checkpoint: dict, optim: Optim) -> tuple[float, float]:
-    """Let a checkpoint go on as a run of ``optim.epochs`` does, which was to be a shorter one.
+    """Extend the schedule in a checkpoint of a shorter run to ``optim.epochs`` epochs.
 
-    The schedule is saved with its old length, after which a cosine rises again; and each rate
-    follows from the last one, so that both must be set. In steps nothing depends on the length.
+    The checkpoint holds the schedule with its old length, after which a cosine would rise again.
+    Each rate is computed from the last one, so length and rates must be set. A step schedule does
+    not depend on the length.
 
     Args:
-        checkpoint: of Lightning; its rates and its schedule are changed.
+        checkpoint: checkpoint of Lightning; its rates and its schedule are changed.
+        optim: the settings of the longer run.
 
     Returns:
-        The rate of the first parameters in the next epoch, as it was and as it is now.
+        The learning rate of the first parameters in the next epoch, before and after the change.
     """
     schedule = checkpoint["lr_schedulers"][0]
     before = schedule["_last_lr"]

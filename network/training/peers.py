@@ -1,4 +1,4 @@
-"""The other processes of a training on this machine: they end together, whatever ends one."""
+"""Shared end of the processes of a training on this machine: if one ends, all end."""
 
 import os
 import signal
@@ -14,14 +14,14 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from network.failures import LOST_PEER
 
 LOOK_EVERY, GRACE = 0.2, 3.0
-"""Seconds between two looks at the processes, and for this one to end by itself."""
+"""Seconds between two checks of the processes, and seconds for this process to end by itself."""
 
 
 class Peers(Callback):
-    """End a training whose processes were told to end, or one of which was killed.
+    """A callback that ends a training after SIGTERM, or when one of its processes was killed.
 
-    Lightning asks all processes what to do after SIGTERM, and waits for ever where they are in the
-    middle of a step; and it kills this process, without a word, when another one was killed.
+    After SIGTERM, Lightning asks all processes what to do, and waits forever if they are in the
+    middle of a step. When a process was killed, it kills this one too, without a message.
     """
 
     def __init__(self) -> None:
@@ -31,17 +31,17 @@ class Peers(Callback):
         launcher = trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher) and launcher.procs:
             processes = list(launcher.procs)
-            launcher.procs.clear()  # those that Lightning's own thread looks after
+            launcher.procs.clear()  # so that Lightning's own thread no longer watches them
             launcher.procs = processes
             threading.Thread(target=_watch, args=(processes,), daemon=True).start()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if callable(self.terminate):  # Lightning has just set its own
+        if callable(self.terminate):  # Lightning has just replaced this handler
             signal.signal(signal.SIGTERM, self.terminate)
 
 
 def _watch(processes: list[subprocess.Popen]) -> None:
-    """End this process if one of ``processes`` has failed, and this one goes on waiting for it."""
+    """End this process if one of ``processes`` has failed, and this one still waits for it."""
     while not any(process.poll() for process in processes):
         time.sleep(LOOK_EVERY)
     time.sleep(GRACE)

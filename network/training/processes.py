@@ -1,4 +1,4 @@
-"""What the processes of one training tell each other: all go on, or all end alike."""
+"""Communication of the processes of one training, so that all go on or all end."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from network.errors import InputError
 
 
 class SharedError(InputError):
-    """An error that all processes of a training end with; the first of each node reports it."""
+    """An error that ends all processes of a training; the first one of each node reports it."""
 
 
 def is_connected() -> bool:
-    """Whether this is one of several processes that can talk to each other by now."""
+    """Tell whether there are several processes, and they are already connected."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def gathered(value: Any) -> list:
-    """``value`` of every process, by rank."""
+    """Collect a value from every process, by rank; all processes must call this."""
     if not is_connected():
         return [value]
     values = [None] * dist.get_world_size()
@@ -26,9 +26,12 @@ def gathered(value: Any) -> list:
 
 
 def raise_together(error: InputError | None) -> None:
-    """Raise in all processes what one of them cannot go on with; all must call this.
+    """Raise the error of one process in all processes; all must call this.
 
-    A process that ended alone would leave the others waiting for it.
+    If one process ended alone, the others would wait for it.
+
+    Args:
+        error: the error of this process, if it has one.
     """
     if not is_connected():
         if error:

@@ -1,4 +1,4 @@
-"""Going on from the ``last.ckpt`` of a run: what it must hold, and how a run is made longer."""
+"""Resuming from the ``last.ckpt`` of a run: checks of its content, and extension of the run."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -34,12 +34,12 @@ EPOCHS_KEY = "optim.epochs"
 
 @dataclass(frozen=True)
 class Resumed:
-    """A checkpoint to go on from, read once.
+    """A checkpoint that a training resumes from.
 
     Args:
-        path: of the file.
-        content: what it holds.
-        planned: epochs that the run was to have.
+        path: path of the file.
+        content: content of the file.
+        planned: number of epochs that were planned for the run.
     """
 
     path: Path
@@ -48,20 +48,24 @@ class Resumed:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those of the run that wrote it."""
+        """Settings of the run that wrote the checkpoint."""
         return self.content.get(SETTINGS_KEY, {})
 
     @property
     def done(self) -> int:
-        """Epochs that are finished."""
+        """Number of finished epochs."""
         return self.content["epoch"] + 1
 
 
 def open_run(experiment: Experiment, path: Path) -> Resumed:
-    """Read a checkpoint that ``experiment`` is to go on from.
+    """Read the checkpoint that an experiment resumes from.
+
+    Args:
+        experiment: the experiment.
+        path: the checkpoint file.
 
     Raises:
-        InputError: it is not a checkpoint of this experiment, or cannot be gone on from.
+        InputError: it is not a checkpoint of this experiment, or a training cannot resume from it.
     """
     content = read_checkpoint(path)
     if "optimizer_states" not in content:
@@ -89,7 +93,13 @@ def open_run(experiment: Experiment, path: Path) -> Resumed:
 
 
 def check_data(resumed: Resumed, data: SegmentationData, processes: int) -> None:
-    """Raise an :class:`InputError` if a run would go on with other labels or larger steps."""
+    """Raise an :class:`InputError` if the labels or the number of processes have changed.
+
+    Args:
+        resumed: the checkpoint.
+        data: the data of the training.
+        processes: number of processes.
+    """
     known, path = resumed.settings, resumed.path
     own = next(iter(data.train_digests.values()))
     if known.get(LABELS_KEY, own) != own:
@@ -108,15 +118,20 @@ def check_data(resumed: Resumed, data: SegmentationData, processes: int) -> None
 
 
 def restore(resumed: Resumed, task: SegmentationTask, trainer: pl.Trainer) -> str | None:
-    """Make sure that Lightning can go on from all that ``resumed`` holds, and prepare it for that.
+    """Check that a checkpoint is complete, and prepare it for Lightning.
 
-    Lightning itself trains from scratch, or with another optimizer, where something is missing.
+    If something is missing, Lightning itself would train from scratch or with another optimizer.
+
+    Args:
+        resumed: the checkpoint; its content is changed.
+        task: the task; it gets the weights.
+        trainer: the trainer.
 
     Returns:
-        A line about the schedule, where the run is made longer.
+        A line about the schedule if the run is made longer.
 
     Raises:
-        InputError: something is missing, or of another training.
+        InputError: something is missing, or comes from another training.
     """
     path, content = resumed.path, resumed.content
     load_weights(task.model, path, content)
@@ -260,7 +275,7 @@ def _check_loops(resumed: Resumed, trainer: pl.Trainer) -> None:
     path = resumed.path
     loops: Any = resumed.content.get("loops")
     try:
-        # Lightning does this again later; here it is known whose fault it is.
+        # Lightning does this again later, but here the error can name the checkpoint.
         trainer.fit_loop.load_state_dict(deepcopy(loops["fit_loop"]))
         done = epochs_done(trainer)
         steps = trainer.fit_loop.epoch_loop.global_step
@@ -273,7 +288,7 @@ def _check_loops(resumed: Resumed, trainer: pl.Trainer) -> None:
 
 
 def _check_callbacks(resumed: Resumed, trainer: pl.Trainer) -> None:
-    """The best score so far, without which a worse epoch would replace ``best.ckpt``."""
+    """Require the best score so far; without it, a worse epoch would replace ``best.ckpt``."""
     saved = resumed.content.get("callbacks")
     for callback in trainer.checkpoint_callbacks:
         if not isinstance(callback, RunCheckpoint) or not callback.monitor:

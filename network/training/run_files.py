@@ -1,4 +1,4 @@
-"""What a training writes while it runs: checkpoints, its log, its settings; whole or not at all."""
+"""Files that a training writes: checkpoints, log and settings, each complete or not at all."""
 
 import csv
 from contextlib import suppress
@@ -22,13 +22,13 @@ METRICS = "metrics.csv"
 
 
 class CheckpointFiles(CheckpointIO):
-    """Reading and writing of checkpoints for Lightning's trainer.
+    """The reader and writer of checkpoints for Lightning's trainer.
 
-    Lightning itself writes into the folder for temporary files and moves from there: onto another
-    disk that is copying, which leaves half a file where it is interrupted.
+    Lightning itself writes a file into the folder for temporary files and then moves it. To another
+    disk, this is a copy, and an interrupted copy leaves an incomplete file.
 
     Args:
-        resumed: the checkpoint that the training goes on from, read already.
+        resumed: content of the checkpoint that the training resumes from.
     """
 
     def __init__(self, resumed: dict | None = None):
@@ -37,33 +37,41 @@ class CheckpointFiles(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write ``checkpoint``, which replaces the file ``path`` at once.
+        """Write a checkpoint, which replaces the file ``path`` only when it is complete.
+
+        Args:
+            checkpoint: the content.
+            path: the file.
+            storage_options: unused.
 
         Raises:
-            InputError: it cannot be written; the former file is as it was.
+            InputError: it cannot be written; the former file stays unchanged.
         """
         with replacing(Path(path)) as partial, partial.open("wb", buffering=0) as file:
             writer = _Writer(file)
-            # It writes and flushes, which is all that torch asks of a file.
+            # The writer can only write and flush; torch needs no more of a file.
             torch.save(checkpoint, writer)  # type: ignore[arg-type]
             if writer.error:
                 raise writer.error
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
-        """The checkpoint that was read already, which is let go of; else that of the file."""
+        """Give the checkpoint in memory and release it; if there is none, read the file."""
         if not self._resumed:
             return read_checkpoint(Path(path))
         content = dict(self._resumed)
-        self._resumed.clear()  # whoever else holds it needs its memory no longer
+        self._resumed.clear()  # frees its memory, though others still refer to the dictionary
         return content
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove the file."""
+        """Remove the file of a checkpoint."""
         Path(path).unlink(missing_ok=True)
 
 
 class _Writer:
-    """A file for torch, which makes another error of what a disk refuses, or ends the process."""
+    """A file for torch that keeps the errors of a disk.
+
+    With a plain file, torch would raise another error, or end the process.
+    """
 
     def __init__(self, file: IO[bytes]):
         self.file = file
@@ -80,14 +88,21 @@ class _Writer:
         return size
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing, since the file has no buffer."""
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """The checkpoint ``<run>/<name>.ckpt``, replaced by each better or, unmonitored, newer one.
+    """The callback for the checkpoint ``<run>/<name>.ckpt``.
+
+    Each better checkpoint replaces it; without ``monitor``, each newer one does.
 
     Args:
-        monitor, mode, save_weights_only, save_on_train_epoch_end: Lightning's.
+        run: folder of the run.
+        name: name of the file without its suffix.
+        monitor: see Lightning's :class:`ModelCheckpoint`.
+        mode: see Lightning's :class:`ModelCheckpoint`.
+        save_weights_only: see Lightning's :class:`ModelCheckpoint`.
+        save_on_train_epoch_end: see Lightning's :class:`ModelCheckpoint`.
     """
 
     def __init__(
@@ -113,12 +128,12 @@ class RunCheckpoint(ModelCheckpoint):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        # Constants of a network, such as the minus infinity of a mask.
+        # Constants of a network may be infinite, such as the minus infinity of a mask.
         state = pl_module.state_dict()
         self._unbounded = frozenset(n for n, v in state.items() if first_not_finite({n: v}))
 
     def load_state_dict(self, state_dict: dict) -> None:
-        # Lightning forgets the best score when the folder was moved, and would overwrite it.
+        # After a move of the folder, Lightning would forget the best score and overwrite its file.
         state = {**state_dict, "dirpath": self.dirpath}
         if state["best_model_path"]:
             assert self.dirpath is not None  # the folder of the run
@@ -134,15 +149,15 @@ class RunCheckpoint(ModelCheckpoint):
         failure = None
         try:
             super()._save_checkpoint(trainer, filepath)
-        except InputError as error:  # of the first process, which writes
+        except InputError as error:  # only in the first process, which writes
             failure = error
-            trainer.strategy.barrier()  # where the others are
+            trainer.strategy.barrier()  # the others wait here
         for logger in trainer.loggers:
             failure = failure or getattr(logger, "failure", None)
         raise_together(failure)
 
     def _why_not_saved(self, trainer: pl.Trainer, filepath: str) -> InputError | None:
-        """What must not be written over a good checkpoint."""
+        """Make the error if weights are not finite, which must not replace a good checkpoint."""
         state = trainer.lightning_module.state_dict()
         state = {name: value for name, value in state.items() if name not in self._unbounded}
         for number, optimizer in enumerate(trainer.optimizers):
@@ -158,10 +173,13 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 class RunLog(Logger):
-    """``metrics.csv``: what was logged, a row each time; written whole each time.
+    """The logger that writes ``metrics.csv``, with one row for each call.
 
-    What cannot be written stays in memory; :class:`RunCheckpoint` ends such a training, after it
-    has saved it.
+    Each time, the whole file is written again. Rows that cannot be written stay in memory;
+    :class:`RunCheckpoint` then ends the training after it has saved a checkpoint.
+
+    Args:
+        folder: folder of the file.
     """
 
     def __init__(self, folder: Path):
@@ -181,16 +199,16 @@ class RunLog(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Add a row."""
+        """Add a row of metrics."""
         self._rows.append({**metrics, "step": step})
         self._is_saved = False
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """They stand in experiment.txt."""
+        """Do nothing, since the settings are in experiment.txt."""
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the rows that there are."""
+        """Write all rows, and keep the error if that fails."""
         if self._is_saved:
             return
         try:
@@ -199,10 +217,10 @@ class RunLog(Logger):
             self.failure = error
 
     def write(self) -> None:
-        """Write the rows that there are.
+        """Write all rows.
 
         Raises:
-            InputError: the disk refuses it.
+            InputError: the file cannot be written.
         """
         names = sorted({name for row in self._rows for name in row})
         with (
@@ -216,7 +234,11 @@ class RunLog(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is not written yet; after a failure it must not hide the reason of that."""
+        """Write the remaining rows; after a failed training, an error here must not hide its cause.
+
+        Args:
+            status: ``"success"`` or the kind of failure.
+        """
         if self._rows:
             self.save()
         if self.failure and status == "success":
@@ -224,7 +246,13 @@ class RunLog(Logger):
 
 
 class RunFiles(Callback):
-    """Write the settings of a training beside its checkpoints before it begins, and its log."""
+    """A callback that writes the settings and the log of a training before it begins.
+
+    Args:
+        experiment: the experiment.
+        run: folder of the checkpoints, which gets the settings.
+        log: the log.
+    """
 
     def __init__(self, experiment: Experiment, run: Path, log: RunLog):
         self.experiment, self.run, self.run_log = experiment, run, log
@@ -242,7 +270,7 @@ class RunFiles(Callback):
         raise_together(failure)
 
     def _withdraw(self) -> None:
-        """Leave no log of a training that never began."""
+        """Remove the log of a training that did not begin."""
         with suppress(OSError):
             (self.run_log.folder / METRICS).unlink(missing_ok=True)
             for folder in (self.run_log.folder, *self.run_log.folder.parents):

@@ -1,4 +1,4 @@
-"""Where runs leave checkpoints and logs: <experiment>/version_<n>/ in a folder for each."""
+"""Folders of runs: <experiment>/version_<n>/ in one folder for checkpoints and one for logs."""
 
 import csv
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ LOGS_DIR = Path("lightning_logs")
 
 
 def runs(experiment: Experiment) -> list[Path]:
-    """Checkpoint folders of the experiment, oldest first."""
+    """List the checkpoint folders of an experiment, oldest first."""
     folder = WEIGHTS_DIR / experiment.name
     found = [path for path in folder.glob("version_*") if path.name[8:].isdigit()]
     return sorted(found, key=_number)
 
 
 def new_run(experiment: Experiment) -> Path:
-    """A folder name that neither checkpoints nor logs have used; it is not made yet."""
+    """Find a folder name that neither checkpoints nor logs have used, without making the folder."""
     logs = [p for p in (LOGS_DIR / experiment.name).glob("version_*") if p.name[8:].isdigit()]
     used = [_number(path) for path in runs(experiment) + logs]
     return WEIGHTS_DIR / experiment.name / f"version_{max(used, default=-1) + 1}"
@@ -29,11 +29,11 @@ def new_run(experiment: Experiment) -> Path:
 
 @contextmanager
 def reserved_run(experiment: Experiment) -> Iterator[Path]:
-    """The folder of a new run, made at once: runs that start together get one each.
+    """Make the folder of a new run; runs that start at the same time get different folders.
 
-    It belongs to this process, see :func:`owned`, and is removed again if nothing was written
-    into it. Only the first of several processes makes one; the others are told its name when they
-    are connected.
+    The folder belongs to this process, see :func:`owned`, and is removed again if nothing was
+    written into it. Only the first of several processes makes a folder; the others get its name
+    when they are connected.
     """
     if not is_first_process():
         yield new_run(experiment)
@@ -47,16 +47,16 @@ def reserved_run(experiment: Experiment) -> Iterator[Path]:
         with owned(run):
             yield run
     finally:
-        with suppress(OSError):  # something was written
+        with suppress(OSError):  # the folder is not empty
             for folder in (run, *run.parents):
                 folder.rmdir()
 
 
 @contextmanager
 def resumed_run(run: Path) -> Iterator[Path]:
-    """The folder of a run that goes on, of which the first process is the only writer.
+    """Lock the folder of a resumed run for the first process.
 
-    What its dead processes have left in the logs is removed too.
+    Files that dead processes have left in the logs are removed too.
     """
     with owned(run) if is_first_process() else nullcontext():
         for logs in log_folders(run):
@@ -65,7 +65,7 @@ def resumed_run(run: Path) -> Iterator[Path]:
 
 
 def free_logs(experiment: Experiment, run: Path) -> str:
-    """The name of a log folder for a run; of a resumed one another one beside the first."""
+    """Find a free name for the log folder of a run; a resumed run gets another beside the first."""
     folder, number = run.name, 0
     while (LOGS_DIR / experiment.name / folder).exists():
         number += 1
@@ -74,10 +74,14 @@ def free_logs(experiment: Experiment, run: Path) -> str:
 
 
 def find_checkpoint(experiment: Experiment, names: tuple[str, ...]) -> Path:
-    """The first of the files ``names`` in the newest run that has one.
+    """Find a checkpoint in the newest run that has one.
+
+    Args:
+        experiment: the experiment.
+        names: names of the files; the first one that exists is taken.
 
     Raises:
-        InputError: no run has one.
+        InputError: no run has such a file.
     """
     for run in reversed(runs(experiment)):
         for name in names:
@@ -91,9 +95,9 @@ def find_checkpoint(experiment: Experiment, names: tuple[str, ...]) -> Path:
 
 
 def log_folders(run: Path) -> list[Path]:
-    """The log folders that a run has, oldest first: each time that it is resumed it gets another.
+    """List the log folders of a run, oldest first; each time it is resumed, it gets another one.
 
-    A run that lies elsewhere than in ``model_weights`` has none.
+    A run outside ``model_weights`` has none.
     """
     run, weights = run.resolve(), WEIGHTS_DIR.resolve()
     if not run.is_relative_to(weights):
@@ -102,14 +106,15 @@ def log_folders(run: Path) -> list[Path]:
     numbers = {
         path: path.name.rpartition("_")[2] for path in logs.parent.glob(f"{logs.name}_resumed_*")
     }
-    ours = [path for path, number in numbers.items() if number.isdecimal()]  # no copy by hand
+    # Copies made by hand may have other endings.
+    ours = [path for path, number in numbers.items() if number.isdecimal()]
     return [logs, *sorted(ours, key=lambda path: int(numbers[path]))]
 
 
 def read_curves(checkpoint: Path) -> dict[str, list[tuple[int, float]]]:
-    """What the run of a checkpoint has logged: (epoch, value) by name; empty without its logs.
+    """Read the logged curves of a checkpoint's run: (epoch, value) by name; empty without logs.
 
-    A resumed run goes on in a folder of its own; what it trained again counts.
+    A resumed run has several log folders. If it trained an epoch again, the later values count.
 
     Raises:
         InputError: the logs are damaged.
@@ -126,7 +131,7 @@ def read_curves(checkpoint: Path) -> dict[str, list[tuple[int, float]]]:
                     for name, value in row.items():
                         if epoch and value and name != "step":
                             values.setdefault(name, {})[int(epoch)] = float(value)
-        except (ValueError, TypeError, csv.Error) as error:  # as a full disk leaves it
+        except (ValueError, TypeError, csv.Error) as error:  # a full disk leaves such files
             raise InputError(
                 path, f"damaged ({error})", "delete its broken lines, or the file"
             ) from error

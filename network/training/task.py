@@ -1,4 +1,4 @@
-"""The Lightning task: one model, one loss, the metrics of each epoch."""
+"""The Lightning task of a training, with model, loss, and the metrics of each epoch."""
 
 from collections.abc import Mapping, MutableMapping
 from functools import partial
@@ -26,31 +26,38 @@ from network.training.optim import build_optimizer
 
 
 def seed_batch(task: pl.LightningModule, seed: int, batch_index: int) -> None:
-    """Seed what draws from torch's own generator (stochastic depth, dropout) by the batch.
+    """Seed torch's own generator (for stochastic depth and dropout) for one batch.
 
-    A resumed run then draws what an uninterrupted one does.
+    So a resumed run draws the same numbers as an uninterrupted one.
+
+    Args:
+        task: the task, which knows epoch and rank.
+        seed: seed of the experiment.
+        batch_index: number of the batch in the epoch.
     """
     position = [seed, task.current_epoch, batch_index, task.global_rank]
     torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
 
 
 def _mean(sync_on_compute: bool = True) -> MeanMetric:
-    """A mean that shows what is no number; torchmetrics would leave it out, after a look a step."""
+    """Make a mean that keeps nan; by default, torchmetrics drops it, which costs a check a step."""
     return MeanMetric(nan_strategy="disable", sync_on_compute=sync_on_compute)
 
 
 def _no_means() -> MutableMapping[str, MeanMetric]:
-    """A place for means by name; torch has no type for a ModuleDict of one kind of modules."""
+    """Make a dictionary of means; torch has no type for a ModuleDict of one kind of modules."""
     return cast("MutableMapping[str, MeanMetric]", nn.ModuleDict())
 
 
 class SegmentationTask(pl.LightningModule):
-    """Train and validate ``experiment``.
+    """The Lightning module that trains and validates an experiment.
 
     Args:
-        experiment: with a loss that returns its weighted parts by name; their sum is minimized.
-        pretrained: load the encoder's pretrained weights; False where a checkpoint follows.
-        model: the network to train, if it has been built already.
+        experiment: the experiment; its loss returns weighted parts by name, and their sum is
+            minimized.
+        pretrained: whether to load the encoder's pretrained weights; False if a checkpoint is
+            loaded later.
+        model: the network to train, if it is already built.
     """
 
     def __init__(
@@ -64,11 +71,11 @@ class SegmentationTask(pl.LightningModule):
         self.normalize = Normalize(*experiment.normalization)
         k = experiment.dataset.num_classes
         self.train_matrix, self.val_matrix = ConfusionMatrix(k), ConfusionMatrix(k)
-        # No number counts as infinite; without any such rule torchmetrics forgets the weights.
+        # nan counts as infinite; without such a rule torchmetrics ignores the weights.
         self.val_loss = MeanMetric(nan_strategy=float("inf"))
-        self.history: dict[str, Any] = {}  # what else a checkpoint says of its run, see HISTORY
+        self.history: dict[str, Any] = {}  # additional facts for checkpoints, see HISTORY
         self.watch = LossWatch()
-        self.train_parts = _no_means()  # of each part of the loss
+        self.train_parts = _no_means()  # means of the loss and its parts
         self.logged = _no_means()
 
     def configure_optimizers(self) -> tuple[list, list]:
@@ -104,7 +111,7 @@ class SegmentationTask(pl.LightningModule):
         return loss
 
     def _not_finite(self, epoch: int, batch_index: int, told: str) -> str:
-        """The error of a step; counted from 1, as people do."""
+        """Make the text of the error for a step; epochs and steps count from 1."""
         epochs, steps = self.experiment.optim.epochs, self.trainer.num_training_batches
         step = f"epoch {epoch + 1} of {epochs}, step {batch_index + 1} of {steps}"
         return f"{step}: {told}; {self._remedy()}"
@@ -137,7 +144,7 @@ class SegmentationTask(pl.LightningModule):
         labels = next(iter(batch["labels"].values())).long()
         output = self._predict(batch)
         loss = sum(self.loss(output, labels).values())
-        # By pixels: a mean over batches would weigh small and empty images like whole ones.
+        # Weighted by pixels, since small and empty images must not count like whole ones.
         self.val_loss.update(loss, (labels != self.experiment.dataset.ignore_index).sum())
         self.val_matrix.update(output.logits.argmax(dim=1), labels)
 
@@ -151,7 +158,7 @@ class SegmentationTask(pl.LightningModule):
         self._log_shared({f"val/IoU/{name}": iou for name, iou in per_class})
 
     def _check_validation(self, loss: Tensor) -> None:
-        """Nothing is chosen, and nothing saved, by a loss that is not finite."""
+        """Raise an :class:`InputError` if the loss is not finite, before a checkpoint is saved."""
         if loss.isfinite():
             return
         epochs = self.experiment.optim.epochs
@@ -171,10 +178,10 @@ class SegmentationTask(pl.LightningModule):
     def _log_shared(
         self, values: Mapping[str, Tensor | float | None], prog_bar: bool = False
     ) -> None:
-        """Log values that all processes have in common; None is nothing to log.
+        """Log values that are the same in all processes; None is left out.
 
-        They are handed over as metrics that do not synchronize: Lightning reduces plain numbers
-        of an epoch when its first process asks for them, and waits for the others forever.
+        They are logged as metrics that do not synchronize. Plain numbers of an epoch would be
+        reduced when only the first process asks for them, and it would wait forever for the others.
         """
         for name, value in values.items():
             if value is None:

@@ -1,4 +1,4 @@
-"""Training: the Lightning trainer around task and data."""
+"""Training of an experiment with the Lightning trainer."""
 
 import os
 import re
@@ -47,7 +47,7 @@ STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
 
 
 class DeviceOptions(TypedDict, total=False):
-    """What a training runs on; see :func:`train`."""
+    """Options of the devices of a training; see :func:`train`."""
 
     devices: str
     num_nodes: int
@@ -66,21 +66,28 @@ def train(
     accelerator: str = "auto",
     fast_dev_run: bool = False,
 ) -> Path:
-    """Train ``experiment``; checkpoints and logs get a new run folder, a resumed run its old one.
+    """Train an experiment, with checkpoints and logs in a new run folder.
+
+    A resumed run keeps its folder.
 
     Args:
-        resume: a ``last.ckpt``, or ``"latest"`` for that of the newest run. With more
-            ``optim.epochs`` than it was to have, the run goes on longer.
-        init_from: a checkpoint to begin with: what fits of it is taken, see :func:`take_weights`.
-        devices, num_nodes, strategy, accelerator: Lightning's.
-        fast_dev_run: one batch of training and validation, nothing is written.
+        experiment: the experiment.
+        resume: a ``last.ckpt``, or ``"latest"`` for that of the newest run. If ``optim.epochs`` is
+            larger than before, the run is made longer.
+        init_from: a checkpoint whose fitting weights the training begins with, see
+            :func:`take_weights`.
+        devices: see Lightning's trainer.
+        num_nodes: see Lightning's trainer.
+        strategy: see Lightning's trainer.
+        accelerator: see Lightning's trainer.
+        fast_dev_run: whether to train and validate on only one batch, without writing files.
 
     Returns:
         The folder of the checkpoints.
 
     Raises:
-        InputError: data, checkpoint or devices cannot be used; the loss is not finite any more;
-            the disk is full.
+        InputError: data, checkpoint or devices cannot be used; the loss is no longer finite; the
+            disk is full.
     """
     if init_from and resume:
         raise InputError("init_from and resume", "a run that goes on has its weights", "give one")
@@ -120,7 +127,7 @@ def train(
             return _finish(experiment, resumed, accelerator)
         options["plugins"] = [CheckpointFiles(resumed.content if resumed else None)]
         if SLURMEnvironment.detect():
-            # Lightning's requeue goes on from a file that belongs to no run; ours is --resume.
+            # Lightning's requeue resumes from a file that belongs to no run; --resume replaces it.
             options["plugins"].append(SLURMEnvironment(auto_requeue=False))
         options["callbacks"] = [Agreement(experiment, run, path), Peers(), *console_callbacks()]
         if not fast_dev_run:
@@ -163,7 +170,7 @@ def _train(
     except SharedError:
         launcher = trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher):
-            # All end by themselves; Lightning would kill this process when it sees another end.
+            # All processes end by themselves; but Lightning would kill this one if another ends.
             launcher.procs.clear()
         if trainer.local_rank:
             sys.exit(2)  # the first process of this machine says why
@@ -182,7 +189,7 @@ def _train(
 
 
 def _make_trainer(options: dict[str, Any], folder: Path) -> pl.Trainer:
-    """Lightning's trainer; what it leaves or looks for by itself lies in ``folder``."""
+    """Make Lightning's trainer; ``folder`` is for files that it writes or reads by itself."""
     try:
         trainer = pl.Trainer(**options, default_root_dir=folder)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
@@ -205,7 +212,7 @@ def _make_trainer(options: dict[str, Any], folder: Path) -> pl.Trainer:
 def _draw(experiment: Experiment, run: Path, logs: Path, device: torch.device) -> None:
     try:
         write_training_figures(experiment, run, logs, device)
-    except (InputError, RuntimeError, OSError) as error:  # what was trained stays
+    except (InputError, RuntimeError, OSError) as error:  # the trained weights are still useful
         warn(f"no figures of this training ({error}); resuming the run draws them")
 
 
@@ -215,10 +222,10 @@ def _drawing_device(accelerator: str) -> torch.device:
 
 
 def _finish(experiment: Experiment, resumed: Resumed, accelerator: str) -> Path:
-    """Draw the figures that a finished run was stopped before.
+    """Draw the missing figures of a run that was stopped after its last epoch.
 
     Raises:
-        InputError: nothing is missing, or more epochs are done than are asked for.
+        InputError: no figure is missing, or the run has more epochs than requested.
     """
     run, done = resumed.path.parent, resumed.done
     logs = LOGS_DIR / experiment.name / run.name
@@ -234,10 +241,14 @@ def _finish(experiment: Experiment, resumed: Resumed, accelerator: str) -> Path:
 
 
 def train_once(experiment: Experiment, **options: Unpack[DeviceOptions]) -> Path:
-    """The folder of a finished run of this experiment: an old one, gone on with, or a new one.
+    """Train an experiment unless it has a finished run; an unfinished run is resumed.
 
     Args:
-        options: see :func:`train`.
+        experiment: the experiment.
+        options: options of the devices, see :func:`train`.
+
+    Returns:
+        The folder of the finished run.
     """
     for run in reversed(runs(experiment)):
         last = run / "last.ckpt"
@@ -260,7 +271,12 @@ def train_once(experiment: Experiment, **options: Unpack[DeviceOptions]) -> Path
 
 
 def check_devices(accelerator: str, devices: str) -> None:
-    """Raise an :class:`InputError` if the machine has not as many devices as are asked for."""
+    """Raise an :class:`InputError` if the machine has fewer devices than requested.
+
+    Args:
+        accelerator: see Lightning's trainer.
+        devices: see Lightning's trainer.
+    """
     on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
     available = torch.cuda.device_count() if on_gpu else os.cpu_count() or 1
     kind = "GPU" if on_gpu else "CPU core"
@@ -268,7 +284,7 @@ def check_devices(accelerator: str, devices: str) -> None:
         raise InputError(f"accelerator={accelerator}", "this machine has no GPU that torch can use")
     if devices == "auto" or (on_gpu and devices == "-1"):
         return
-    # CPU processes have no numbers to list.
+    # CPU processes have no numbers, so a list is not possible.
     form = r"\d+|(\d+,)+\d*" if on_gpu else r"\d+"
     if not re.fullmatch(form, devices) or devices == "0":
         listed = ", a list such as 0,1," if on_gpu else ""
@@ -284,10 +300,10 @@ def check_devices(accelerator: str, devices: str) -> None:
 
 
 def _check_monitor(experiment: Experiment) -> str | None:
-    """The value that chooses the best checkpoint; None where nothing is held out."""
+    """Find the value that chooses the best checkpoint; None if there is no validation split."""
     if experiment.data.val is None:
         return None
-    # The IoU of one class is not logged in an epoch that neither has nor predicts it.
+    # The IoU of a class is not logged in an epoch without this class in truth and prediction.
     known = ["val/loss", "val/mIoU", "val/mF1", "val/OA"]
     if experiment.monitor not in known:
         raise InputError(
@@ -298,13 +314,13 @@ def _check_monitor(experiment: Experiment) -> str | None:
 
 
 def _warn_of_normalization(experiment: Experiment) -> None:
-    """Say so if pretrained weights will see images of another mean and deviation."""
+    """Warn if the pretrained weights expect another mean and standard deviation."""
     chosen, data = settings(experiment), experiment.data
     if chosen.get("model.weights") != "imagenet" or not experiment.dataset.is_rgb8:
         return
     try:
         pretrained = timm.get_pretrained_cfg(chosen.get("model.encoder", ""))
-    except RuntimeError:  # there are no such weights, which the network will say
+    except RuntimeError:  # there are no such weights; the network will raise this error
         return
     if pretrained is None:
         return
@@ -318,10 +334,10 @@ def _warn_of_normalization(experiment: Experiment) -> None:
 
 
 def _check_network(experiment: Experiment) -> None:
-    """Raise an :class:`InputError` if the network cannot be trained on what it will be given.
+    """Raise an :class:`InputError` if the network cannot be trained with its batches and bands.
 
-    Of single images batch normalization of pooled features has no variance, whatever their size;
-    and a model that names no parameter ``bands`` may take others than the data set has.
+    With single images, batch normalization of pooled features has no variance. A model without a
+    parameter ``bands`` may expect another number of bands than the data set has.
     """
     bands = experiment.dataset.bands
     if experiment.data.batch_size > 1 and bands == 3:
@@ -366,5 +382,5 @@ def _callbacks(
         callbacks.append(
             RunCheckpoint(run, "best", monitor=monitor, mode=mode, save_weights_only=True)
         )
-    # After the best: what goes on from the last must know the best score of this epoch too.
+    # "last" comes after "best", so that last.ckpt holds the best score of this epoch too.
     return [*callbacks, RunCheckpoint(run, "last", save_on_train_epoch_end=True)]
