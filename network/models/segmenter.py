@@ -69,7 +69,7 @@ class Segmenter(nn.Module):
         raise NotImplementedError
 
     def run(self, part: Callable[..., Any], *inputs: Tensor) -> Any:
-        """Call a part; in training, do not keep its activations if ``checkpoint_decoder`` is set."""
+        """Call a part; with ``checkpoint_decoder``, keep no activations of it in training."""
         if self.checkpoint_decoder and self.training:
             return torch.utils.checkpoint.checkpoint(part, *inputs, use_reentrant=False)
         return part(*inputs)
