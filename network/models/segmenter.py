@@ -69,7 +69,7 @@ class Segmenter(nn.Module):
         raise NotImplementedError
 
     def run(self, part: Callable[..., Any], *inputs: Tensor) -> Any:
-        """Call a part; in training, do not keep its activations if ``checkpoint_decoder`` is set."""
+        """Call a part; in training, ``checkpoint_decoder`` avoids keeping its activations."""
         if self.checkpoint_decoder and self.training:
             return torch.utils.checkpoint.checkpoint(part, *inputs, use_reentrant=False)
         return part(*inputs)

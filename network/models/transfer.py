@@ -119,7 +119,7 @@ def _class_dim(
     theirs: Sequence[str],
     class_dims: Mapping[str, int] | None,
 ) -> int | None:
-    """Find the only dimension in which two tensors differ by their classes; None if there is none."""
+    """Find the only dimension that grows with the classes of two tensors; None without one."""
     if own.ndim != other.ndim:
         return None
     dims = range(own.ndim) if class_dims is None else [class_dims.get(name)]

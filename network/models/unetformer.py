@@ -197,7 +197,12 @@ class UNetFormer(Segmenter):
             )
 
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
-        """Compute the output at four times the first stage's size from stages (b, c_i, h_i, w_i)."""
+        """Compute the output at four times the first stage's size.
+
+        Args:
+            stages: maps of the encoder, each (b, c_i, h_i, w_i).
+            details: unused.
+        """
         shallow, *middle, deep = stages
         x = self.blocks[0](self.enter(deep))
         maps = [x]
