@@ -11,7 +11,7 @@ import rasterio.warp
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError, RasterioError
 
 from network.writing import writing
 
@@ -90,13 +90,19 @@ def ground_resolution(place: Place | None, height: int, width: int) -> float | N
     if place is None or place.crs is None or place.transform is None:
         return None
     area = abs(place.transform.determinant)  # of a pixel, in units of the reference system
-    if place.crs.is_projected:
-        return math.sqrt(area) * place.crs.linear_units_factor[1]
-    if not place.crs.is_geographic:
+    try:
+        if place.crs.is_projected:
+            meters = math.sqrt(area) * place.crs.linear_units_factor[1]
+        elif place.crs.is_geographic:
+            _, latitude = place.transform @ (width / 2, height / 2)
+            # Earth's flattening, which is left out, changes this by less than half a percent.
+            shrunk = area * max(0.0, math.cos(math.radians(latitude)))
+            meters = math.sqrt(shrunk) * METERS_A_DEGREE
+        else:
+            return None
+    except (CRSError, ValueError):  # a unit that nobody knows, coordinates that are no numbers
         return None
-    _, latitude = place.transform @ (width / 2, height / 2)
-    # Earth's flattening, which is left out, changes this by less than half a percent.
-    return math.sqrt(area * max(0.0, math.cos(math.radians(latitude)))) * METERS_A_DEGREE
+    return meters if math.isfinite(meters) and meters > 0 else None
 
 
 def _numbers(point: GroundControlPoint) -> tuple[float, ...]:

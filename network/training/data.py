@@ -1,6 +1,5 @@
 """The images of a training: functions and classes to find, check and load them."""
 
-from functools import cached_property
 from typing import Self
 
 import pytorch_lightning as pl
@@ -56,6 +55,9 @@ class SegmentationData(pl.LightningDataModule):
         self.train_digests = labels.digests
         self._pixels = next(iter(labels.pixels.values()))
         self._check_labels()
+        # Looked up now: what a checkpoint says must not depend on a file hours later.
+        first = self.train_samples[0]
+        self.ground_resolution = ground_resolution(read_header(first.image).place, *first.size)
         self.val_samples = self._samples(info, data.val)[0] if data.val else []
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
@@ -162,12 +164,6 @@ class SegmentationData(pl.LightningDataModule):
             *self._processes(),
             **self._worker_options(),
         )
-
-    @cached_property
-    def ground_resolution(self) -> float | None:
-        """Meters per pixel in the first training image; None if the image does not tell."""
-        sample = self.train_samples[0]
-        return ground_resolution(read_header(sample.image).place, *sample.size)
 
     @property
     def _train_count(self) -> int:
