@@ -67,7 +67,7 @@ def parser_of(script: str) -> argparse.ArgumentParser:
 
 
 def help_of(script: str) -> str:
-    """What ``--help`` prints."""
+    """Get the text that a script prints for ``--help``."""
     with patch.dict(os.environ, COLUMNS=str(WIDTH)):
         return parser_of(script).format_help()
 

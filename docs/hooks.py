@@ -1,4 +1,4 @@
-"""What the site adds to the pages: the help of every script, and plain names in docstrings."""
+"""Build steps of the site: add the help of every script, and plain names to docstrings."""
 
 import re
 import sys

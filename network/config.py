@@ -291,7 +291,7 @@ def import_config(path: Path, sections: Sequence[type] = ()) -> Any:
 
 
 def _moved(error: Exception) -> str:
-    """What to do where a config imports a module of the project that is not there any more."""
+    """Give a remedy if a config imports a module that this project no longer has."""
     if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("network."):
         return "'Library and modules' in docs/changelog.md says where it is now"
     return ""

@@ -28,14 +28,16 @@ class InputError(Exception):
     """
 
     def __init__(self, where: str | PathLike[str], problem: str = "", remedy: str = ""):
-        where = str(where)
+        self.is_file = isinstance(where, PathLike)
+        given, where = where, str(where)
         # A DataLoader worker raises the error again with its whole traceback as the message; only
         # the last line was written for the user.
         if where.startswith(f"Caught {type(self).__name__} in "):
             where = where.rstrip().splitlines()[-1].partition(f"{type(self).__name__}: ")[2]
         if not problem:
             where, problem = "", where
-        super().__init__(where, problem, remedy)  # all that pickle keeps
+        # All that pickle keeps.
+        super().__init__(given if self.is_file else where, problem, remedy)
         self.where, self.problem, self.remedy = where, problem, remedy
 
     def __str__(self) -> str:

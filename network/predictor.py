@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -71,6 +72,16 @@ class Prediction:
         write_mask(path, self.labels, self.info, rgb=rgb, valid=self.valid)
 
 
+class PredictorOptions(TypedDict, total=False):
+    """How a predictor computes; see :class:`Predictor`."""
+
+    device: str | torch.device
+    tta: str
+    patch: tuple[int, int] | None
+    overlap: int
+    batch_size: int
+
+
 class Predictor:
     """A network with its weights and all processing of its images.
 
@@ -121,6 +132,20 @@ class Predictor:
         self.model = prepare(model, self.compute).eval()
         self._dtype = next(model.parameters()).dtype
         self._normalize = Normalize(*normalization).to(self.device)
+
+    @classmethod
+    def of(
+        cls, experiment: Experiment, model: nn.Module, **options: Unpack[PredictorOptions]
+    ) -> "Predictor":
+        """Make the predictor of an experiment.
+
+        Args:
+            experiment: gives the data set, the normalization, precision and memory format.
+            model: its network, with weights.
+            options: further arguments of the constructor.
+        """
+        info, normalization = experiment.dataset, experiment.normalization
+        return cls(model, info, normalization, compute=experiment.compute, **options)
 
     @classmethod
     def load(

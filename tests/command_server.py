@@ -87,7 +87,7 @@ def become(request: dict) -> NoReturn:
     os.environ.clear()
     os.environ.update(request["env"])
     tempfile.tempdir = None
-    # As of a command in a terminal, whatever the tests have inherited.
+    # Signals act as in a terminal, even if the tests ignore them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.argv = request["argv"]

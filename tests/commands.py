@@ -54,12 +54,12 @@ class Command:
 
     @property
     def stdout(self) -> str:
-        """What it has written so far."""
+        """The output so far."""
         return _content(self._out)
 
     @property
     def stderr(self) -> str:
-        """What it has written so far."""
+        """The errors so far."""
         return _content(self._err)
 
     def poll(self) -> int | None:
@@ -78,7 +78,7 @@ class Command:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """What it has written to its output and to its errors, when it has ended."""
+        """Wait for the end of the command; return its output and its errors."""
         self.wait(timeout)
         return self.stdout, self.stderr
 

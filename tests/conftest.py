@@ -105,7 +105,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
     """The table of the campaigns of tests/faults."""
     # They are counted at the end of a test, which has a report of its own.
     reports = [r for kind in ("", "error") for r in terminalreporter.stats.get(kind, ())]
-    # What failed while tests were collected has none.
+    # Reports of errors during collection have no properties.
     noted = [pair for r in reports for pair in getattr(r, "user_properties", ())]
     rows = [value for key, value in noted if key == "faults"]
     if not rows:

@@ -1,5 +1,8 @@
 """What several command lines share: where ``key=value`` words stand, and errors said in flags."""
 
+import pickle
+from pathlib import Path
+
 import pytest
 
 from network.commands.arguments import add_model_flags, command_parser, execute, in_flags
@@ -27,6 +30,7 @@ def parser():
         (("optim.lr=-1", "must be above 0"), "optim.lr=-1: must be above 0"),
         (("compute.device=x", "unknown"), "compute.device=x: unknown"),
         (("a/device=3.png", "damaged"), "a/device=3.png: damaged"),
+        ((Path("device=3.png"), "damaged"), "device=3.png: damaged"),
         (("seed=-1", "must be at least 0"), "seed=-1: must be at least 0"),  # it has no such flag
         (
             ("x.ckpt", "damaged", "take another checkpoint"),
@@ -35,7 +39,9 @@ def parser():
     ],
 )
 def test_errors_name_flags(parser, error, line):
-    assert str(in_flags(InputError(*error), parser)) == line
+    sent = pickle.loads(pickle.dumps(InputError(*error)))  # as from a worker process
+    for one in (InputError(*error), sent):
+        assert str(in_flags(one, parser)) == line
 
 
 def test_execute(parser, monkeypatch):

@@ -70,11 +70,9 @@ def benchmark_testing(
     with TemporaryDirectory() as folder:
         samples = _samples(Path(folder), images, size)
         output = Path(folder) / "output"
-        predictor = Predictor(
+        predictor = Predictor.of(
+            experiment,
             model,
-            info,
-            experiment.normalization,
-            compute=compute,
             device=device,
             tta=tta,
             patch=None,

@@ -75,9 +75,9 @@ def in_flags(error: InputError, parser: argparse.ArgumentParser) -> InputError:
         action = flags.get(match[1])
         return match[0] if action is None else f"another {min(action.option_strings, key=len)}"
 
-    where, problem, remedy = (
-        _ARGUMENT.sub(as_flag, part) for part in (error.where, error.problem, error.remedy)
-    )
+    # A file may have any name, such as seed=3.png.
+    where = error.where if error.is_file else _ARGUMENT.sub(as_flag, error.where)
+    problem, remedy = (_ARGUMENT.sub(as_flag, part) for part in (error.problem, error.remedy))
     return InputError(where, problem, _ANOTHER.sub(another, remedy))
 
 

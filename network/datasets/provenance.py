@@ -84,14 +84,14 @@ class Provenance:
     others: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """What the file holds; only what is known."""
+        """Convert the record to plain values for the file; unknown facts are left out."""
         own = {name: getattr(self, name) for name in _NAMES}
         known = {name: value for name, value in own.items() if value is not None} | self.others
         return known | ({"points": asdict(self.points)} if self.points else {})
 
     @classmethod
     def from_json(cls, document: Any) -> "Provenance":
-        """What :meth:`to_json` has written, or another version of it.
+        """Read a record that :meth:`to_json` wrote, in this or another version of the code.
 
         Raises:
             ValueError: it is something else.
@@ -111,7 +111,7 @@ class Provenance:
 
 # In the order of the file.
 _NAMES = [f.name for f in fields(Provenance) if f.name not in ("points", "others")]
-# What decides which masks are read, and what is said of them.
+# These facts decide which masks are read, so they are checked.
 _TEXTS = {"label_kind", "pad_policy", "image_ending"}
 
 

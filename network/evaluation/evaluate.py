@@ -114,11 +114,9 @@ def evaluate(
     record = {**protocol.to_json(), "rgb": rgb, IMAGES_KEY: _folder(frames or root)}
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:
-            predictor = Predictor(
+            predictor = Predictor.of(
+                experiment,
                 model,
-                info,
-                experiment.normalization,
-                compute=experiment.compute,
                 device=target,
                 tta=tta,
                 patch=patch,
@@ -201,11 +199,9 @@ def predict_folder(
     }
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:
-            predictor = Predictor(
+            predictor = Predictor.of(
+                experiment,
                 model,
-                experiment.dataset,
-                experiment.normalization,
-                compute=experiment.compute,
                 device=target,
                 tta=tta,
                 patch=patch,
@@ -240,15 +236,7 @@ def predict_samples(
         patch: side of the patches that larger images are predicted in, in pixels.
     """
     model, _ = load_network(experiment, checkpoint)
-    predictor = Predictor(
-        model,
-        experiment.dataset,
-        experiment.normalization,
-        compute=experiment.compute,
-        device=device,
-        patch=(patch, patch),
-        overlap=0,
-    )
+    predictor = Predictor.of(experiment, model, device=device, patch=(patch, patch), overlap=0)
     predict(predictor, samples, output, rgb=False, workers=experiment.data.workers)
 
 

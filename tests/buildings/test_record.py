@@ -1,4 +1,4 @@
-"""What is known of the steps of a chain."""
+"""Records of the steps of a chain."""
 
 import pytest
 import torch
