@@ -21,4 +21,4 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 def on_page_content(html: str, **_: object) -> str:
     """Leave out the roles of Sphinx in docstrings: ``:class:`X``` is shown as a name."""
-    return re.sub(r":(?:class|func|meth|mod):(?=<code>)", "", html)
+    return re.sub(r":(?:attr|class|data|func|meth|mod):(?=<code>)", "", html)

@@ -7,28 +7,11 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from docs.rooms import FLOORS, PICTURE, plan
 from tests.conftest import ROOT
 
-# From the ground up. A room imports rooms that stand before it, and none in its own line.
-FLOORS = (
-    ("compat", "failures", "progress", "text_encoding", "factories"),
-    ("errors",),
-    ("settings", "writing"),
-    ("overrides", "compute"),
-    ("rasters",),
-    ("datasets", "models"),
-    ("contracts", "losses", "points"),
-    ("config",),
-    ("differences", "card", "tta"),
-    ("predictor",),
-    ("evaluation",),
-    ("training",),
-    ("reporting", "buildings"),
-    ("studies",),
-    ("benchmark",),
-    ("commands",),
-)
 # What stands below a room and is still none of its business.
 APART = {"models": {"datasets", "rasters"}, "losses": {"datasets", "rasters"}}
 
@@ -66,6 +49,11 @@ def test_every_room_has_its_floor():
     rooms = {room(name) for name in MODULES if name != "network"}
     # A floor that is named ahead of its room would hide a misspelt one.
     assert {name for floor in FLOORS for name in floor} == rooms
+
+
+def test_the_picture_shows_the_floors():
+    with Image.open(PICTURE) as picture:
+        assert picture.info["Description"] == plan()
 
 
 def test_no_circle():

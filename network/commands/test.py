@@ -11,7 +11,7 @@ from network.commands.arguments import (
     compute_overrides,
     execute,
 )
-from network.config import load_experiment
+from network.config import Experiment, load_experiment
 from network.datasets.info import LOVEDA, POTSDAM, UAVID, VAIHINGEN
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
@@ -61,11 +61,7 @@ def _test(dataset: DatasetInfo | None, args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
         boundary_tolerance=args.boundary_tolerance,
     )
-    print(f"masks and scores in {args.output}")
-    if args.report:
-        page = args.output / REPORT_FILE
-        write_report(experiment, args.output, page, device=args.device)
-        print(page)
+    _end(experiment, args, f"masks and scores in {args.output}")
 
 
 def run_frames_test(description: str, name: str) -> None:
@@ -106,7 +102,11 @@ def _test_frames(dataset: DatasetInfo, args: argparse.Namespace) -> None:
         frames=args.input,
         patch=(args.patch_height, args.patch_width),
     )
-    print(f"masks in {args.output}/seqN/Labels")
+    _end(experiment, args, f"masks in {args.output}/seqN/Labels")
+
+
+def _end(experiment: Experiment, args: argparse.Namespace, done: str) -> None:
+    print(done)
     if args.report:
         page = args.output / REPORT_FILE
         write_report(experiment, args.output, page, device=args.device)
