@@ -27,13 +27,7 @@ def test_help(tmp_path, script):
     assert (ROOT / script).read_text().splitlines()[0].strip('"') in told
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        *("predict.py", "test_custom.py", "tools/ablate.py", "tools/benchmark.py"),
-        *("tools/compare_runs.py", "tools/prepare_data.py", "tools/weak/run_chain.py"),
-    ],
-)
+@pytest.mark.parametrize("script", ["predict.py", "tools/benchmark.py", "tools/prepare_data.py"])
 def test_real_start(tmp_path, script):
     """Without anything that is imported already; other tests start train.py and more so."""
     command = [sys.executable, str(ROOT / script), "--help"]

@@ -115,20 +115,20 @@ def cut_tiles(root: Path) -> list[Path]:
         name = f"top_mosaic_09cm_area{number}"
         test_patches.add_tile(root, name, *test_patches.random_tile(11, 14, number))
     split = test_patches.options(root, gt=True)
-    split_tiles(split, workers=2)
+    split_tiles(split, workers=1)
     return [split.output_img_dir, split.output_mask_dir]
 
 
 def cut_frames(root: Path) -> list[Path]:
     test_uavid.make_frames(root / "frames")
     split = test_uavid.options(root)
-    split_frames(split, workers=2)
+    split_frames(split, workers=1)
     return [split.output_img_dir, split.output_mask_dir]
 
 
 def draw_points(root: Path) -> list[Path]:
     make_dataset(root, INFO, {"train": 3})
-    make_point_labels(INFO, root, "train", "dots", PointRule(budget=9), workers=2)
+    make_point_labels(INFO, root, "train", "dots", PointRule(budget=9), workers=1)
     return [root / "train/dots"]
 
 

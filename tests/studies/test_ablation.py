@@ -257,7 +257,8 @@ def test_command(small, tmp_path):
     assert "holds another ablation" in message
     broken = next((tmp_path / "data/val").glob("masks*/val-0-0.png"))
     broken.write_bytes(broken.read_bytes()[:20])
-    failed = run("tools/ablate.py", *args, "-o", "other", "data.crop=16", cwd=tmp_path)
+    broken_run = [*args, "--devices", "cpu", "-o", "other", "data.crop=16"]
+    failed = run("tools/ablate.py", *broken_run, cwd=tmp_path)
     assert failed.returncode == 2
     assert re.search(
         r"error: other/L_=_\d/seed3.log: the run .* failed: .*val-0-0.png", failed.stderr

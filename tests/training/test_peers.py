@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from network.datasets.info import VAIHINGEN
-from tests.conftest import ROOT, heed_interrupts
+from tests.commands import Command
+from tests.conftest import ROOT
 from tests.datasets.test_workers import members, wait_until
 from tests.scenes import make_dataset
 from tests.test_commands import OVERRIDES, VAIHINGEN_CONFIG
@@ -32,16 +33,9 @@ def train(cwd: Path) -> Iterator:
     """Starts a training, and returns when it has its first checkpoint."""
     started = []
 
-    def start(*args: str) -> subprocess.Popen:
-        command = [sys.executable, str(ROOT / "train.py"), "-c", VAIHINGEN_CONFIG, *ENDLESS]
-        process = subprocess.Popen(
-            [*command, "--accelerator", "cpu", *args],
-            cwd=cwd,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=heed_interrupts,
-        )
+    def start(*args: str) -> Command:
+        words = ["-c", VAIHINGEN_CONFIG, *ENDLESS, "--accelerator", "cpu", *args]
+        process = Command("train.py", *words, cwd=cwd, start_new_session=True)
         started.append(process)
         wait_until(lambda: list(cwd.rglob("last.ckpt")) or process.poll() is not None, 120)
         time.sleep(0.5)
@@ -53,18 +47,18 @@ def train(cwd: Path) -> Iterator:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def check_end(process: subprocess.Popen, code: int, line: str) -> None:
+def check_end(process: Command, code: int, line: str) -> None:
     """It ends soon, with one line of its own, and leaves the last checkpoint as it was."""
     assert process.wait(20) == code
-    text = process.stderr.read()
+    wait_until(lambda: not members(process.pid), 10)
+    text = process.stderr
     assert "Traceback" not in text
     own = [x for x in text.splitlines() if x.startswith(("error: ", "interrupted"))]
     assert len(own) == 1, text
     assert own[0].startswith(line)
-    wait_until(lambda: not members(process.pid), 10)
 
 
-def second(process: subprocess.Popen) -> int:
+def second(process: Command) -> int:
     """The other process of a training on two."""
     commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in members(process.pid)}
     return next(p for p, text in commands.items() if b"train.py" in text and p != process.pid)
