@@ -16,7 +16,7 @@ from tests.faults.conftest import killed_after, leftovers, ownerless_semaphores
 
 pytestmark = pytest.mark.slow
 
-KILLS, ENDS, EPOCHS = 20, 5, 40
+KILLS, ENDS, EPOCHS = 20, 5, 24
 TRAIN = ("train.py", "-c", "fields.py", "--accelerator", "cpu", f"optim.epochs={EPOCHS}")
 
 
