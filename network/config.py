@@ -70,8 +70,8 @@ class Experiment:
         data: settings of the images, their augmentation and their batches.
         optim: settings of the optimizer.
         compute: settings of precision, memory format and compilation.
-        monitor: the logged value that chooses the best checkpoint. The smallest loss is the best,
-            and the largest of any other value.
+        monitor: the logged value that chooses the best checkpoint. If it is a loss, the smallest
+            value is the best; of any other score, the largest.
         seed: seed of the weights, the augmentation and the order of the images.
         name: folder of the results; ``<folder>/<file>`` of the config by default. A setting in
             braces, as in ``"baselines/{model.architecture}"``, is replaced by its value.
@@ -207,7 +207,8 @@ def settings(experiment: Experiment) -> dict[str, Any]:
 def default_settings(experiment: Experiment) -> dict[str, Any]:
     """List the defaults that settings have when neither config nor command line gives a value.
 
-    A record that older code wrote lacks newer settings. It behaved as their defaults do.
+    A record of older code lacks newer settings. That code behaved as the defaults of these
+    settings.
     """
     defaults = {}
     for section in _PLAIN:
@@ -230,12 +231,13 @@ def check_settings(experiment: Experiment) -> None:
     """Raise an :class:`InputError` if a setting has a value that a checkpoint cannot store."""
     for key, value in settings(experiment).items():
         if not is_plain(value):
+            section = key.partition(".")[0]
             raise InputError(
                 experiment.config,
-                f"{key}={value!r} is no plain value, which checkpoints remember: a str, number, "
+                f"{key}={value!r} cannot be stored in a checkpoint; allowed are a str, number, "
                 "bool or None, or a tuple, list or dict of these",
-                f"bind it in a function of the config that builds the {key.partition('.')[0]}, "
-                "and name that",
+                f"write a function in the config that builds the {section} with this value, and "
+                f"give {section}=that function",
             )
 
 

@@ -50,7 +50,7 @@ class DescribedNetwork(Network, Protocol):
     """A network whose class lists the settings that no longer matter after the training."""
 
     training_settings: ClassVar[frozenset[str]]
-    """Names of these parameters of the constructor."""
+    """Names of the constructor's parameters that no longer matter after the training."""
 
 
 @runtime_checkable

@@ -36,7 +36,7 @@ class InputError(Exception):
             where = where.rstrip().splitlines()[-1].partition(f"{type(self).__name__}: ")[2]
         if not problem:
             where, problem = "", where
-        # All that pickle keeps.
+        # pickle makes the exception again from these arguments.
         super().__init__(given if self.is_file else where, problem, remedy)
         self.where, self.problem, self.remedy = where, problem, remedy
 
@@ -114,7 +114,10 @@ class _Signals:
         self._handle(end)
 
     def interrupt(self) -> None:
-        """Make both signals raise :class:`KeyboardInterrupt` from now on, so leftovers go."""
+        """Make both signals raise :class:`KeyboardInterrupt` from now on.
+
+        This gives the command the chance to remove its temporary files.
+        """
 
         def interrupt(*_: object) -> None:
             # torchrun sends SIGTERM as well as Ctrl-C. The second must not stop the cleanup that
@@ -155,7 +158,9 @@ def _report(error: BaseException, signals: _Signals, launcher: int) -> int | Non
     """
     is_lost_peer = failures.is_lost_peer(error)
     if is_lost_peer or failures.is_terminated_worker(error):
-        time.sleep(0.5)  # a job's processes are all told to end, and this one may be the last
+        # When a job is ended, each process gets its own signal. The one for this process may still
+        # come.
+        time.sleep(0.5)
     # An error after an interrupt is caused by it.
     if signals.received or isinstance(error, KeyboardInterrupt):
         if is_first_process():
@@ -164,8 +169,8 @@ def _report(error: BaseException, signals: _Signals, launcher: int) -> int | Non
     line = str(error) if isinstance(error, InputError) else failures.explain(error)
     if line is None:
         return None
-    # Only the first process reports a lost one. The others report it if the process that started
-    # them is gone, since this may be the first.
+    # Normally only the first process reports a lost process. Another process reports it if its
+    # launcher is gone, because the launcher may have been the first process.
     if not is_lost_peer or is_first_process() or os.getppid() != launcher:
         print(f"error: {line}", file=sys.stderr)
     return 2

@@ -90,7 +90,10 @@ def _name_and_text(error: BaseException) -> tuple[str, str]:
 
 
 def _lost_peer(error: BaseException) -> str | None:
-    """Explain that another process has ended, which gloo, NCCL and the store say differently."""
+    """Explain that another process has ended.
+
+    gloo, NCCL and torch's key-value store report this in different words.
+    """
     name, text = _name_and_text(error)
     is_gloo = "gloo" in text and any(
         words in text.lower()
@@ -162,8 +165,8 @@ def _compiler(error: BaseException) -> str | None:
         )
     if "CppCompileError" in text:
         return (
-            "compute.compile=True: the C++ compiler failed, as without Python's headers (apt-get "
-            "install g++ python3-dev); install them, or leave it out"
+            "compute.compile=True: the C++ compiler failed, for example because Python's headers "
+            "are missing (apt-get install g++ python3-dev); install them, or leave it out"
         )
     return None
 

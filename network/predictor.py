@@ -95,7 +95,8 @@ class Predictor:
         patch: height and width of the patches that larger images are predicted in; None predicts
             images whole.
         overlap: smallest overlap of neighboring patches, in pixels.
-        batch_size: number of patches in a step, or of views with as many pixels.
+        batch_size: number of patches that are predicted at once. Views of a patch are batched too,
+            up to the same total number of pixels.
 
     Raises:
         InputError: a value is out of range.

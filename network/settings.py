@@ -24,8 +24,8 @@ class Data:
             (``tools/make_points.py``). It lies beside each mask folder of the split. By default,
             the data set's own masks are used.
         label_share: share of the labeled pixels that keep their label, above 0 and at most 1. They
-            are drawn again for each training crop, so all labels are needed. Only fixed points, as
-            in ``train_labels``, save labeling.
+            are drawn again for each training crop, so all labels are needed. To save labeling work,
+            use fixed points (``train_labels``).
         root: folder of the data; by default the data set's own.
         crop: side of the training crops, in pixels.
         scales: factors by which training images are resized at random.

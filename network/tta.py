@@ -71,16 +71,16 @@ def mean_logits(
 ) -> Tensor:
     """Compute the mean of the logits over all views, each turned back.
 
-    Resizing is linear, so the views of one scale are added before one bicubic resize to (H, W).
-    Their images share one resize too.
+    Resizing is linear, so the logits of all views of one scale are added before one bicubic resize
+    to (H, W). The image is also resized only once for each scale.
 
     Args:
         predict: function from images to logits.
         image: (b, bands, H, W)
         views: the views.
         max_pixels: largest number of pixels for one call of ``predict``. Views of the same size
-            are batched up to it, and images of a larger scale are split. By default, it is the
-            number of pixels of ``image``.
+            are batched up to this number, and a batch of images at a larger scale is split into
+            smaller batches. The default is the number of pixels of ``image``.
 
     Returns:
         (b, k, H, W)
@@ -175,7 +175,10 @@ def _upright(
 
 
 def _total(terms: Iterator[Tensor]) -> Tensor:
-    """Sum the terms; unlike ``functools.reduce``, keep no old sum while a term is computed."""
+    """Sum the terms.
+
+    Unlike ``functools.reduce``, this frees the previous sum before the next term is computed.
+    """
     total = next(terms)
     for term in terms:
         total = total + term

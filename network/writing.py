@@ -111,7 +111,10 @@ def remove_leftovers(folder: Path, stem: str = ".", *, everyone: bool = False) -
 
 
 def _is_dead(owner: str) -> bool:
-    """Tell whether ``HOST-PID``, or an older ``PID``, is an ended process of this machine."""
+    """Tell whether an owner is a process of this machine that has ended.
+
+    The owner has the form ``HOST-PID``, or the form ``PID`` of older code.
+    """
     host, _, number = owner.rpartition("-")
     if host not in ("", _HOST) or not number.isdigit():
         return False

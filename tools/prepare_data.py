@@ -1,4 +1,4 @@
-"""Make the folders that the configs read from the official archives, in one command.
+"""Make, from the official archives, the folders that the configs read; one command is enough.
 
 python tools/prepare_data.py vaihingen --archives ~/downloads/vaihingen
 python tools/prepare_data.py potsdam --archives ~/downloads/potsdam

@@ -2,11 +2,12 @@
 
 Run      python train.py -c config/baselines/uavid.py model.architecture=deeplabv3plus
          python test_uavid.py -c config/baselines/uavid.py -o OUT -t lr -i data/uavid/uavid_test
-         with the same model.architecture
-Source   segmentation_models_pytorch; data and epochs as in d2ls.py, AdamW at 1e-4 without
+         (give the test the same model.architecture as the training)
+Source   segmentation_models_pytorch. Data settings and number of epochs are those of
+         config/uavid/d2ls.py. The optimizer is AdamW with a learning rate of 1e-4, without
          Lookahead. Architectures: unet, unetplusplus, linknet, pspnet, deeplabv3plus, fpn,
          segformer, upernet
-Expects  not measured here
+Expects  not measured
 """
 
 from functools import partial

@@ -2,11 +2,12 @@
 
 Run      python train.py -c config/baselines/vaihingen.py model.architecture=deeplabv3plus
          python test_vaihingen.py -c config/baselines/vaihingen.py -o OUT -t d4
-         with the same model.architecture
-Source   segmentation_models_pytorch; data and epochs as BiCoR-Seg here, AdamW at 1e-4 without
+         (give the test the same model.architecture as the training)
+Source   segmentation_models_pytorch. Data settings and number of epochs are those of
+         config/vaihingen/bicor.py. The optimizer is AdamW with a learning rate of 1e-4, without
          Lookahead. Architectures: unet, unetplusplus, linknet, pspnet, deeplabv3plus, fpn,
          segformer, upernet
-Expects  not measured here
+Expects  not measured
 """
 
 from functools import partial

@@ -1,9 +1,10 @@
-"""Buildings, BiCoR-Seg: for the pseudo masks of the chain from image-level labels.
+"""Buildings, BiCoR-Seg: for the last step of the chain from image-level labels.
 
 Run      python tools/weak/run_chain.py -c config/weak/potsdam.py --work fig_results/weak/potsdam \\
              final.config=config/building/bicor.py
          python train.py -c config/building/bicor.py data.root=fig_results/weak/potsdam/data
-Source   arXiv 2512.20255 for the network and its loss; data and schedule as deeplabv3plus.py
+Source   arXiv 2512.20255 for the network and its loss. Data settings and number of epochs are those
+         of config/building/deeplabv3plus.py
 Expects  not yet measured
 """
 

@@ -2,8 +2,9 @@
 
 Run      python tools/weak/run_chain.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
          python train.py -c config/building/deeplabv3plus.py data.root=fig_results/weak/potsdam/data
-Source   spec of BAC-AR-Net (IEEE TGRS 2024), whose own schedule is not known. Here it is AdamW on
-         a cosine. The last epoch is kept, since no true mask may choose one
+Source   BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248), which ends with a DeepLabV3+. Its
+         own encoder, optimizer and schedule are not known; here they are a ResNet-50, AdamW and a
+         cosine. The last epoch is kept, since true masks must not be used to choose an epoch
 Expects  not yet measured
 """
 

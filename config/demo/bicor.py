@@ -1,8 +1,8 @@
 """Synthetic aerial scenes, BiCoR-Seg with a small encoder from scratch: minutes on two CPU cores.
 
 Run      make demo
-Source   scenes of tools/make_demo_data.py under ISPRS Vaihingen's names and classes, in patches
-         of 256
+Source   scenes of tools/make_demo_data.py in patches of 256 pixels. They have the classes and the
+         file names of ISPRS Vaihingen
 Expects  see docs/results.md
 """
 

@@ -1,7 +1,8 @@
 """Synthetic aerial scenes, BiCoR-Seg with a changed HBIS layer: an example of how to change it.
 
 Run      python train.py -c config/demo/bicor_layer.py   (after make demo)
-Source   config/demo/bicor.py; its layers add the context of a class, the original ones mix it in
+Source   config/demo/bicor.py. Here each layer adds the context to the class embedding; the original
+         layer mixes both by a gate
 Expects  not measured
 """
 

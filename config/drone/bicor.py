@@ -1,9 +1,9 @@
-"""Drone orthophoto, BiCoR-Seg: five classes, small and from scratch; a start for your data.
+"""Drone orthophoto, BiCoR-Seg: five classes; a starting point for a config of your own data.
 
 Run      python train.py -c config/drone/bicor.py data.root=PATH
          python test_custom.py -c config/drone/bicor.py -o fig_results/drone data.root=PATH
-Source   image and mask folders train, val, test; index masks, 255 = no data. The tiles are
-         DroneDeploy's segmentation sample. The encoder is small and starts from scratch
+Source   tiles of DroneDeploy's segmentation sample, in the folders train, val and test. Masks hold
+         labels, and 255 means no data. The encoder is small and is trained from scratch
 Expects  see docs/results.md
 """
 

@@ -1,12 +1,13 @@
-"""Drone orthophoto, ResNet-18 with transposed convolutions from points, small and from scratch.
+"""Drone orthophoto, ResNet-18 with transposed convolutions from points, trained from scratch.
 
 Run      python tools/make_points.py -c config/drone/bicor.py --name points_200 \\
              --share 0.2222 data.root=PATH
          python train.py -c config/drone/resnet18_points.py data.root=PATH
          python tools/ablate.py points -c config/drone/resnet18_points.py data.root=PATH
-Source   as resnet18_points.py of Potsdam; augmentation as bicor.py beside this file. No class
-         weights, since by inverse frequency a car would weigh six hundred times as much as ground
-Expects  31.3 mIoU with these 200 points of each 300 x 300 pixels, 32.8 with full masks, in bf16
+Source   network and loss of config/potsdam/resnet18_points.py, random scales and repeated passes of
+         config/drone/bicor.py. The loss has no class weights: by inverse frequency, a pixel of a
+         car would weigh six hundred times as much as a pixel of ground
+Expects  31.3 mIoU with these points (200 for every 300 x 300 pixels), 32.8 with full masks, in bf16
          (docs/results.md)
 """
 

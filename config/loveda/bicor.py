@@ -1,9 +1,9 @@
-"""LoveDA, BiCoR-Seg: ConvNeXt-B encoder, two HBIS layers, our defaults; Val is held out.
+"""LoveDA, BiCoR-Seg: ConvNeXt-B encoder, two HBIS layers, our defaults; not trained on Val.
 
 Run      python train.py -c config/loveda/bicor.py
          python test_loveda.py -c config/loveda/bicor.py -o fig_results/loveda/bicor -t d4
-Source   arXiv 2512.20255, section 4.2; AdamW + Lookahead, augmentation and stochastic depth as
-         released. With data.train=train_val data.val=None as in the paper
+Source   arXiv 2512.20255, section 4.2; AdamW + Lookahead, augmentation and stochastic depth as in
+         the released code. To train as in the paper, add data.train=train_val data.val=None
 Expects  55.5 mIoU on the test server when trained on train_val (paper); not reproduced here
 """
 

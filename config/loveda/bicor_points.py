@@ -1,12 +1,12 @@
-"""LoveDA, BiCoR-Seg from points: as bicor.py, with 200 labeled pixels an image.
+"""LoveDA, BiCoR-Seg from points: like bicor.py, but with 200 labeled pixels in each image.
 
 Run      python tools/make_points.py -c config/loveda/bicor.py --name points_200 --budget 200
          python train.py -c config/loveda/bicor_points.py
          python test_loveda.py -c config/loveda/bicor_points.py -o OUT -t d4 --val
-Source   partial cross-entropy as in resnet18_points.py of Potsdam, on both outputs. No Dice and
-         no heatmap term, since they need whole masks, and no Fisher term, since it is not tested
-         with points
-Expects  not known; val and test have full masks
+Source   the partial cross-entropy of config/potsdam/resnet18_points.py, on the main and on the
+         auxiliary logits. There is no Dice and no heatmap term, since they need whole masks, and
+         no Fisher term, since it is not tested with points
+Expects  not known. The masks of val and test are full masks
 """
 
 from functools import partial

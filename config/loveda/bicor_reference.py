@@ -1,10 +1,11 @@
 """LoveDA, BiCoR-Seg with the released code's settings: trained on Train and Val.
 
 Run      python train.py -c config/loveda/bicor_reference.py
-Source   the released code: alpha fixed at 0.5, between-class scatter over class pairs, the last
-         layer's Fisher loss once more with weight 1. It divided the cross-entropy by all pixels,
-         ignored ones too; here only valid pixels count. Val is trained on, so there is no score
-         of Val, and the last checkpoint is kept.
+Source   the released code: alpha is fixed at 0.5, the between-class scatter is a mean over pairs of
+         classes, and the Fisher loss of the last layer is added once more with weight 1. The
+         released code divides the cross-entropy by the number of all pixels, ignored ones too;
+         here only valid pixels count. The training uses Val, so Val is not scored, and the last
+         checkpoint is kept.
          The release uses torchvision's encoder weights
          (model.weights=convnext_base-6075fbad.pth); here they are timm's
 Expects  55.5 mIoU on the test server (paper); not reproduced here

@@ -2,7 +2,7 @@
 
 Run      python tools/padding_study.py
 Source   docs/protocol.md
-Expects  the tables there
+Expects  the tables in docs/protocol.md
 """
 
 from dataclasses import replace

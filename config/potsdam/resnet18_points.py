@@ -3,9 +3,9 @@
 Run      python tools/make_points.py -c config/potsdam/bicor.py --name points_200 --budget 200
          python train.py -c config/potsdam/resnet18_points.py
          python test_potsdam.py -c config/potsdam/resnet18_points.py -o OUT -t lr
-Source   "Remote Sensing Image Segmentation with Partial Cross Entropy Loss", whose own settings are
-         in resnet18_points_original.py
-Expects  not known; val and test have full masks
+Source   "Remote Sensing Image Segmentation with Partial Cross Entropy Loss" for network and loss.
+         The settings of this source are in resnet18_points_original.py
+Expects  not known. The masks of val and test are full masks
 """
 
 from functools import partial

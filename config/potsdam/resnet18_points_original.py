@@ -7,15 +7,20 @@ Run      for split in train val test; do python tools/potsdam_patch_split.py --m
              --output-mask-dir data/potsdam_half/$split/masks_1024; done
          python train.py -c config/potsdam/resnet18_points_original.py
          python test_potsdam.py -c config/potsdam/resnet18_points_original.py -o OUT
-Source   "Remote Sensing Image Segmentation with Partial Cross Entropy Loss": 20 000 points of 300 x
-         300 pixels, resized to 150 x 150, images from 0 to 1, class weights from dense masks. They
-         are drawn again for each crop, 22.2 % of the pixels, so in the end all pixels supervise.
-         The learning rate and its steps are read from its curves; the batch size is ours. Three
-         things differ: Points are drawn after resizing, so none is lost. Crops are random windows
-         of larger patches (9 % of one) instead of whole small patches, and are drawn again if they
-         show only one class. There are six classes
-Expects  57.0 mIoU, 74.2 OA over other patches (its last README; 65.7 and 80.5 in the first, which
-         its own curves contradict); not reproduced here
+Source   "Remote Sensing Image Segmentation with Partial Cross Entropy Loss". The original draws
+         20 000 points in a patch of 300 x 300 pixels and resizes the patch to 150 x 150. Image
+         values are from 0 to 1, and the class weights come from the dense masks. The points, 22.2 %
+         of the pixels, are drawn again each time that the patch is used, so in the end nearly
+         every pixel has been a label. The learning rate and its steps are estimated from the
+         original's curves; the batch size is ours. Three things differ here:
+         1. Points are drawn after the resizing. In the original, the resizing removes three
+            quarters of them.
+         2. The original trains on whole small patches. Here, crops are random windows that cover
+            9 % of a larger patch. A crop that shows only one class is drawn again.
+         3. The network has six classes. The original has a seventh, undefined, which is never
+            trained.
+Expects  not reproduced here. The original's last README states 57.0 mIoU and 74.2 OA, on other
+         patches. Its first README stated 65.7 and 80.5, but its own curves contradict this
 """
 
 from functools import partial

@@ -2,8 +2,9 @@
 
 Run      python train.py -c config/uavid/unetformer.py
          python test_uavid.py -c config/uavid/unetformer.py -o OUT -t lr -i data/uavid/uavid_test
-Source   Wang et al., ISPRS Journal 190, 2022, with the optimizer of its code: the encoder learns at
-         a tenth of the rate. Augmentation as D2LS here
+Source   Wang et al., ISPRS Journal 190, 2022, with the optimizer of its code: the encoder has a
+         tenth of the learning rate of the other layers. The augmentation is that of
+         config/uavid/d2ls.py
 Expects  67.63 mIoU on the test server (GeoSeg's run, trained on train_val); not reproduced here
 """
 

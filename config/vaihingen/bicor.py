@@ -2,10 +2,10 @@
 
 Run      python train.py -c config/vaihingen/bicor.py
          python test_vaihingen.py -c config/vaihingen/bicor.py -o fig_results/vaihingen/bicor -t d4
-Source   arXiv 2512.20255, with its text's L = 2 and top-k ratio 0.02, the released code's AdamW +
-         Lookahead and 45 epochs; augmentation and stochastic depth as released
-Expects  85.4 mIoU, 91.9 mF1, 92.1 OA (paper; before comparing read docs/protocol.md);
-         not reproduced here
+Source   arXiv 2512.20255. L = 2 and the top-k ratio 0.02 are from its text. AdamW + Lookahead, the
+         45 epochs, the augmentation and the stochastic depth are from the released code
+Expects  85.4 mIoU, 91.9 mF1, 92.1 OA (paper); not reproduced here. Read docs/protocol.md
+         before you compare scores
 """
 
 from functools import partial

@@ -2,8 +2,9 @@
 
 Run      python train.py -c config/vaihingen/unetformer.py
          python test_vaihingen.py -c config/vaihingen/unetformer.py -o OUT -t d4
-Source   Wang et al., ISPRS Journal 190, 2022, with the optimizer of its code: the encoder learns at
-         a tenth of the rate. Augmentation as D2LS here
+Source   Wang et al., ISPRS Journal 190, 2022, with the optimizer of its code: the encoder has a
+         tenth of the learning rate of the other layers. The augmentation is that of
+         config/vaihingen/d2ls.py
 Expects  82.54 mIoU, 90.30 mF1, 91.10 OA (GeoSeg's run); not reproduced here
 """
 

@@ -3,8 +3,9 @@
 Run      python tools/weak/run_chain.py -c config/weak/drone.py \\
              --work fig_results/weak/drone root=PATH
 Source   the chain of BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248). Tiles are small, since
-         buildings cover a quarter of only a few larger tiles. The thresholds of the seeds were
-         chosen on the synthetic scenes of the tests, not with the true masks of these tiles
+         with larger tiles, only a few would be a quarter covered by buildings. The thresholds of
+         the seeds were chosen on the synthetic scenes of the tests, not with the true masks of
+         these tiles
 Expects  see docs/results.md
 """
 

@@ -1,12 +1,13 @@
 """ISPRS Potsdam, buildings from image-level labels: RepVGG-B1g2, the released settings.
 
 Run      python tools/weak/run_chain.py -c config/weak/potsdam.py --work fig_results/weak/potsdam
-Source   BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248) and its released scripts; whole
-         tiles from data/potsdam/{train,test}_{images,masks}, cut into tiles of 256. RepVGG's
-         weights: RepVGG-B1g2-train.pth as model_weights/pretrained/repvgg_b1g2.pth; or, with
-         timm's own, classifier.encoder and refiner.encoder=repvgg_b1g4.rvgg_in1k
-Expects  0.8556 IoU in the paper's abstract, presumably here, on tiles that are not published; not
-         reproduced
+Source   BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248) and its released scripts. The whole
+         images in data/potsdam/{train,test}_{images,masks} are cut into tiles of 256. Save RepVGG's
+         weights, RepVGG-B1g2-train.pth, as model_weights/pretrained/repvgg_b1g2.pth; or use a
+         RepVGG with weights in timm: classifier.encoder=repvgg_b1g4.rvgg_in1k
+         refiner.encoder=repvgg_b1g4.rvgg_in1k
+Expects  not reproduced here. The paper's abstract states 0.8556 IoU, presumably for Potsdam; its
+         tiles are not published
 """
 
 from network.buildings.settings import Chain

@@ -20,7 +20,7 @@ def benchmark_models(
     """Measure the cost of a forward pass for each model, with one image of ``size`` x ``size``.
 
     Times are medians. ``time / first`` is the median over rounds of the time divided by the first
-    model's time, so a busy machine slows both in the same way.
+    model's time; a busy machine slows both times of a round, so the ratio hardly changes.
 
     Args:
         experiments: the models.

@@ -79,7 +79,7 @@ def measure_parts(case: Case) -> dict[str, tuple[float, float]]:
     model = case.experiment.build_model(pretrained=False).train()
     loss = case.experiment.loss()
     if not (isinstance(model, BiCoRSeg) and isinstance(loss, BiCoRLoss)):
-        raise TypeError("parts are measured of BiCoRSeg alone")
+        raise TypeError("parts can be measured only for BiCoRSeg with BiCoRLoss")
     labels = torch.randint(len(model.class_embeddings), (case.batch, case.size, case.size))
     shares: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for number in progress_bar(range(1 + case.repeats), desc="parts", leave=False, unit="round"):

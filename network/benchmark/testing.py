@@ -32,8 +32,8 @@ def benchmark_testing(
     """Measure the time to load, predict, turn back, score and write synthetic images.
 
     ``ratio`` is this time divided by the time of plain forward passes, one for each view at its
-    size. ``ratio_by_pixels`` divides by the pixels of all views times the time per pixel of a
-    forward pass at ``size``, so it includes the higher cost per pixel of large views. Both are
+    size. For ``ratio_by_pixels``, the time of a forward pass at ``size`` is scaled by the number of
+    pixels of all views. Large views cost more per pixel; this ratio includes that cost. Both are
     medians over rounds.
 
     Args:

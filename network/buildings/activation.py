@@ -1,7 +1,7 @@
 """Class-activation maps and their expansion by prototypes of buildings and surroundings.
 
 Source: BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248). Class-activation maps come from Zhou
-et al., CVPR 2016, and prototypes from clusters from LPCAM (Chen et al., CVPR 2023).
+et al., CVPR 2016; the idea of prototypes from clusters comes from LPCAM (Chen et al., CVPR 2023).
 
 Notation: b is the batch, c the channels of the last stage, h x w its size, and H x W the size of
 the image.
@@ -94,9 +94,9 @@ def prototype_direction(foreground: Tensor, context: Tensor) -> Tensor:
 def expanded_activation(
     classifier: BuildingClassifier, image: Tensor, direction: Tensor, scales: Sequence[float]
 ) -> Tensor:
-    """Compute maps (b, H, W), 0 to 1, of how much more a pixel resembles buildings.
+    """Compute an activation map, 0 to 1, of each image, (b, H, W).
 
-    The comparison is with the surroundings of buildings.
+    It shows how much more a pixel resembles buildings than their surroundings.
 
     Args:
         classifier: the trained classifier.

@@ -76,9 +76,8 @@ def write_thresholds(
         thresholds = np.arange(len(ious)) / len(ious)
         axis.plot(thresholds, 100 * np.array(ious), label=name)
     if taken is not None:
-        axis.axvline(
-            taken, color="gray", linewidth=0.8, linestyle="--", label="threshold taken of AR"
-        )
+        label = "threshold of the refined map (AR)"
+        axis.axvline(taken, color="gray", linewidth=0.8, linestyle="--", label=label)
     axis.set(xlabel="threshold", ylabel="IoU of buildings, percent", xlim=(0, 1), ylim=(0, 100))
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)

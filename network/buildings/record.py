@@ -54,10 +54,10 @@ class Record:
     """The record of one step.
 
     Attributes:
-        settings: its settings by key, and the times of the steps that it needs.
-        made: time of its beginning, which also names its result.
-        done: whether it is complete.
-        results: its results.
+        settings: settings of the step by key, and the times (``made``) of the steps that it needs.
+        made: time when the step began; it also identifies its result for later steps.
+        done: whether the step is complete.
+        results: results of the step.
     """
 
     settings: dict

@@ -74,8 +74,9 @@ class Classifier:
         weights: its pretrained weights; None for none.
         encoder_lr: learning rate of the encoder.
         lr: learning rate of the last layer.
-        momentum: momentum of SGD. The default 1e-4 is the value in the released code, which has the
-            exponent of the learning rate in the place of the momentum.
+        momentum: momentum of SGD. The default 1e-4 is what SGD gets in the released code. Its
+            optimizer uses its argument ``momentum`` (0.9) as the exponent of the learning-rate
+            schedule, and passes the weight decay at the place of SGD's momentum.
         weight_decay: weight decay of all parameters.
         epochs: number of passes over the tiles.
         batch_size: tiles in a training step.

@@ -265,9 +265,9 @@ def _scores(stage: Stage) -> dict:
 def _notes(work: Work) -> list[str]:
     share = f"{100 * work.chain.tiles.positive_share:g}"
     notes = [
-        f"IoU and F1 of buildings, percent. A positive tile is covered by buildings to {share} % "
-        "at least; all training tiles are these and those without any.",
-        f"'{BY_TRUTH}': the threshold is chosen by the truth, for this table alone.",
+        f"IoU and F1 of buildings, percent. In a positive tile, buildings cover at least {share} "
+        "%. The training tiles are the positive tiles and tiles without any building.",
+        f"'{BY_TRUTH}': the truth chooses the threshold, for this table alone.",
     ]
     if work.chain.is_oracle:
         notes.append(

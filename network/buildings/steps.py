@@ -116,14 +116,15 @@ _KINDS = {1: "positive", 0: "negative"}
 
 
 def _check_long_sides(work: Work) -> None:
-    """Check that the classifier trains on the tiles' size, since maps need a size it knows."""
+    """Check that the classifier trains on the tiles' own size, at which the maps are made."""
     low, high = work.chain.classifier.long_sides
     length = int(np.median([max(tile.size) for tile in work.tiles]))
     if not low <= length <= high:
         raise InputError(
             f"classifier.long_sides=({low}, {high})",
-            f"resizes tiles of {length} pixels to another size than the maps are made at",
-            f"give one around it, such as ({3 * length // 4}, {5 * length // 4}), or other tiles",
+            f"never trains on the tiles' own size of {length} pixels, at which the maps are made",
+            f"give a range around it, such as ({3 * length // 4}, {5 * length // 4}), or other "
+            "tiles",
         )
 
 

@@ -138,8 +138,8 @@ def _check_names(results: Sequence[Sequence[tuple[str, int | None]]]) -> None:
     if times > 1:
         raise InputError(
             name,
-            f"the name of {times} tiles",
-            "rename the image of this name, or the image whose tile has it",
+            "two images give tiles of this name",
+            "rename one of the images",
         )
 
 
@@ -290,7 +290,7 @@ def _check_both(chain: Chain, counts: TileCounts) -> None:
         if not number:
             raise InputError(
                 source,
-                f"no tile is one {kind} buildings ({counts.positive} positive, "
+                f"there is no tile {kind} buildings ({counts.positive} positive, "
                 f"{counts.negative} negative, {counts.left_out} left out), and the classifier "
                 "needs both kinds",
                 f"{'correct the list' if chain.labels else remedy}",

@@ -93,10 +93,20 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser = command_parser(description)
     add = parser.add_argument
     add("table", choices=TABLES)
-    add("-c", "--config", type=Path, required=True, help="data, optimizer, encoder")
+    add(
+        *("-c", "--config"),
+        type=Path,
+        required=True,
+        help="config that gives data, optimizer and encoder",
+    )
     add("-o", "--output", type=Path, help="default: fig_results/ablation/TABLE/DATASET")
     add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
-    add("--devices", nargs="+", default=["auto"], help="GPU numbers, or cpu (default: one of them)")
+    add(
+        "--devices",
+        nargs="+",
+        default=["auto"],
+        help="GPU numbers, or cpu (default: one GPU, or the CPU if there is none)",
+    )
     add("--split", help="to test on (default: the config's test split)")
     add("--run", nargs=2, metavar=("VARIANT", "SEED"), help="this run alone; for the tool itself")
     return parser

@@ -68,7 +68,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser = command_parser(description)
     add = parser.add_argument
     add("runs", nargs="+", metavar="[NAME=]FOLDER", help="folder that a test script has scored")
-    add("-o", "--output", type=Path, action="append", default=[], help=".md, .tex, .csv; repeat")
+    add(
+        *("-o", "--output"),
+        type=Path,
+        action="append",
+        default=[],
+        help="file to write (.md, .tex, .csv); may be given several times",
+    )
     add("--labels", help="one kind of masks: full, eroded (default: all that the runs share)")
     add("--per-class", choices=choices, help="also a column for each class")
     add("--paired", action="store_true", help="paired bootstrap against the first model")
@@ -76,6 +82,6 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "--mix-protocols",
         dest="mixed",
         action="store_true",
-        help="different protocols too; the table says so",
+        help="compare results of different protocols too; the table warns of it",
     )
     return parser

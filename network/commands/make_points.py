@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> None:
     )
     print_counts(info, counts, f"{info.name}, {split}: {args.name}")
     if counts.empty:
-        print(f"{len(counts.empty)} of {counts.images} images have no point, as {counts.empty[0]}")
+        number = f"{len(counts.empty)} of {counts.images} images"
+        print(f"{number} have no point, such as {counts.empty[0]}")
     if args.figure:
         write_points(info, experiment.root, split, args.name, counts, args.figure)
         print(args.figure)
@@ -71,8 +72,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--name", required=True, help="name of the folder to make")
     add("--split", help="default: the config's training split")
     add("--mode", help=f"{', '.join(MODES)} (default uniform)")
-    add("--budget", type=int, help="points of an image, of each of its classes, or cells")
-    add("--share", type=float, help="percent of the pixels instead")
+    add(
+        "--budget",
+        type=int,
+        help="number of points of an image (per_class: of each class; grid: number of cells)",
+    )
+    add("--share", type=float, help="percentage of the pixels, instead of --budget")
     add("--radius", type=int, default=0, help="radius of discs in pixels (default %(default)s)")
     add("--seed", type=int, help="default 0")
     add("--points", type=Path, metavar="FILE", help="CSV, GeoJSON or folder: no mask is opened")

@@ -18,7 +18,11 @@ def main(description: str) -> None:
     add = parser.add_argument
     add("-o", "--output", type=Path, default=Path("fig_results/padding_study"))
     add("--work", type=Path, default=Path("data/padding_study"), help="folder for tiles, patches")
-    add("--real", type=Path, help="folder with real crops, beside the synthetic tiles")
+    add(
+        "--real",
+        type=Path,
+        help="folder with real crops, to test on in addition to the synthetic tiles",
+    )
     execute(parser, run)
 
 

@@ -51,7 +51,12 @@ def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:
     add("--output-mask-dir", type=Path, required=True, help="folder to write mask patches to")
     add("--mode", choices=MODES, default="train", help="train also stores flips")
     add("--split-size", type=int, default=1024, help="patch size in pixels (default %(default)s)")
-    add("--stride", type=int, default=stride, help="pixels between patches (default %(default)s)")
+    add(
+        "--stride",
+        type=int,
+        default=stride,
+        help="pixels from the start of a patch to the start of the next one (default %(default)s)",
+    )
     add("--eroded", action="store_true", help="the masks have black class boundaries")
     add("--gt", action="store_true", help="write RGB masks, and whole ones under origin/")
     add("--val-scale", type=float, default=1.0, help="resize tiles by this factor in val mode")

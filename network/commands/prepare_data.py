@@ -1,4 +1,4 @@
-"""Make the folders that the configs read from the official archives, in one command.
+"""Make, from the official archives, the folders that the configs read; one command is enough.
 
 For the arguments, see ``tools/prepare_data.py``.
 """

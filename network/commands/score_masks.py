@@ -25,7 +25,11 @@ def main(description: str) -> None:
     add("--tta", default=UNKNOWN, help="as the masks' author says (default %(default)s)")
     add("--trained-on", default=UNKNOWN, metavar="SPLIT", help="as the author says: train, ...")
     add("--chosen-on", default=UNKNOWN, metavar="SPLIT", help="val, ...; none: the last epoch")
-    add("--trained-padding", default=UNKNOWN, help="ignore or geoseg; none without patches")
+    add(
+        "--trained-padding",
+        default=UNKNOWN,
+        help="ignore or geoseg, or 'none' if the images were not cut into patches",
+    )
     add("--val", action="store_true", help="the val split, not the test split")
     add("--boundary-tolerance", type=int, default=BOUNDARY_TOLERANCE, help="pixels, of F1")
     add("--overwrite", action="store_true", help="delete the scores of other masks in -o")

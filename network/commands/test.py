@@ -127,7 +127,7 @@ def _frames_parser(description: str, name: str) -> argparse.ArgumentParser:
         "--batch-size",
         type=int,
         default=2,
-        help="patches a step (default %(default)s)",
+        help="patches that are predicted at once (default %(default)s)",
     )
     add("-d", "--dataset", default=name, help="default %(default)s, and nothing else")
     add("--report", action="store_true", help=f"also write {REPORT_FILE}")
@@ -146,7 +146,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
         *("-b", "--batch-size"),
         type=int,
         default=1,
-        help="images a step (default 1); views are batched up to as many pixels",
+        help="images that are predicted at once (default 1); views are batched up to the same "
+        "number of pixels",
     )
     add(
         "--boundary-tolerance",

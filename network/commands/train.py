@@ -58,7 +58,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "--init-from",
         type=Path,
         metavar="CKPT",
-        help="begin with the weights that fit from a checkpoint: ours, released or other",
+        help="start from all fitting weights of a checkpoint (of this project, the released code "
+        "or others)",
     )
     parser.add_argument("--devices", default="auto", help="a count, a list such as 0,1, or auto")
     parser.add_argument("--num-nodes", type=int, default=1)

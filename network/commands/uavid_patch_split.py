@@ -19,9 +19,11 @@ def main(description: str) -> None:
     add("--output-img-dir", type=Path, required=True, help="image patches, replaced as a whole")
     add("--output-mask-dir", type=Path, required=True, help="mask patches, replaced as a whole")
     add("--mode", default="train", help="train, or val: no pixel's label comes twice")
-    for side in ("h", "w"):
-        add(f"--split-size-{side}", type=int, default=1024, help="pixels (default %(default)s)")
-        add(f"--stride-{side}", type=int, default=1024, help="pixels (default %(default)s)")
+    for side, lines in (("h", "rows"), ("w", "columns")):
+        size = f"pixel {lines} of a patch (default %(default)s)"
+        step = f"pixel {lines} from the start of a patch to the start of the next one"
+        add(f"--split-size-{side}", type=int, default=1024, help=size)
+        add(f"--stride-{side}", type=int, default=1024, help=f"{step} (default %(default)s)")
     add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
     execute(parser, run, overrides=False)
 

@@ -346,7 +346,7 @@ def _labels_of_colors(
         raise InputError(
             path,
             f"{raster.header.bands} bands",
-            "a mask has one of labels, or three of colors",
+            "a mask has one band of labels or three bands of colors",
         )
     if raster.header.is_lossy and unknown == "error":
         raise lossy_mask(path, option)

@@ -46,8 +46,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class SizeBatchSampler(Sampler[list[int]]):
     """Sampler of batches whose images have one size; each image comes once over all processes.
 
-    All processes need the same number of batches. If one is missing, it is filled with a batch
-    whose labels are all ignored (``~index``), so no image counts twice.
+    All processes need the same number of batches. A process with one batch too few gets an extra
+    batch whose labels are all ignored (``~index``), so no image counts twice.
 
     Args:
         samples: the images.

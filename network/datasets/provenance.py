@@ -19,18 +19,24 @@ CHECKSUMS_FILE = "patch_split.sha256"
 """File of the checksums; the command ``sha256sum -c patch_split.sha256`` checks a folder."""
 
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
-# sha256sum writes these characters so, and marks such a line.
+# sha256sum escapes these characters like this, and starts such a line with a backslash.
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointRecord:
-    """How points became masks, and how many they are.
+    """Record of how masks were made from points, with the numbers of points and pixels.
 
     Attributes:
-        rule: how the points were chosen, as plain values: the rule, the digest of the masks that
-            it was applied to, or the name of the file that they come from; and the radius.
-        points, pixels, dense, images, empty: as in :class:`network.points.labels.PointCounts`.
+        rule: origin of the points, as plain values. For drawn points, these are the rule and the
+            digest of the masks; for points of a file, the name of the file. In both cases, the
+            radius of the painted discs is there too.
+        points: number of points of each class.
+        pixels: number of labeled pixels of each class.
+        dense: number of labeled pixels of each class in the dense masks; None if the points were
+            not drawn from masks.
+        images: number of images.
+        empty: names of the images without points.
     """
 
     rule: dict[str, Any] | None = None
@@ -43,25 +49,30 @@ class PointRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """How the patches or points of a folder came about; None of what a tool has not to say.
+    """Record of how the patches or points of a folder were made.
+
+    Facts that a tool does not record are None.
 
     Attributes:
-        tool: that has written the folder.
-        dataset: its name.
+        tool: name of the tool that cut the patches.
+        dataset: name of the data set.
         mode: how the patches were cut, ``"train"`` or ``"val"``.
         split_size: side of a patch in pixels, or ``"height x width"``.
-        stride: pixels between neighboring patches, or ``"rows x columns"``.
+        stride: pixels from the start of a patch to the start of the next one, or
+            ``"rows x columns"``.
         pad_policy: how padding is labeled.
-        unknown_color: what became of mask colors that are no class.
-        label_kind: of the masks: ``"full"``, ``"eroded"`` or ``"points"``.
+        unknown_color: how mask colors that are no class were handled.
+        label_kind: kind of the masks: ``"full"``, ``"eroded"`` or ``"points"``.
         gt: whether the masks are in color.
-        val_scale: factor that the tiles were resized by.
-        image_ending: of the files that the images were cut from.
-        seed: of random crops.
-        tiles, frames, patches: how many were cut, and into how many.
-        padding_share: of all pixels, 0 to 1.
-        points: of masks that are labeled at points only.
-        others: facts that another version has written, by name; they are kept.
+        val_scale: factor by which the tiles were resized.
+        image_ending: ending of the names of the files that the image patches were cut from.
+        seed: seed of the random crops.
+        tiles: number of tiles that were cut.
+        frames: number of frames that were cut.
+        patches: number of patches that were made.
+        padding_share: share of padding in all pixels, 0 to 1.
+        points: record of the points, if the masks are labeled only at points.
+        others: facts that another version of the code has written, by name; they are kept.
     """
 
     tool: str | None = None
@@ -94,14 +105,14 @@ class Provenance:
         """Read a record that :meth:`to_json` wrote, in this or another version of the code.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the document is not such a record.
         """
         if not isinstance(document, dict):
             raise ValueError("not a JSON object")
         own = {name: document[name] for name in _NAMES if name in document}
         for name in _TEXTS & own.keys():
             if not isinstance(own[name], str | None):
-                raise ValueError(f"{name} is {own[name]!r}, no text")
+                raise ValueError(f"{name} is {own[name]!r}, not text")
         points = document.get("points")
         if not isinstance(points, dict | None):
             raise ValueError(f"points is {points!r}, not a JSON object")
@@ -109,9 +120,9 @@ class Provenance:
         return cls(**own, points=_points(points) if points else None, others=others)
 
 
-# In the order of the file.
+# The order of these names is their order in the file.
 _NAMES = [f.name for f in fields(Provenance) if f.name not in ("points", "others")]
-# These facts decide which masks are read, so they are checked.
+# Other parts of the code rely on these facts, so their types are checked.
 _TEXTS = {"label_kind", "pad_policy", "image_ending"}
 
 
@@ -126,7 +137,7 @@ def _points(document: dict[str, Any]) -> PointRecord:
 
 
 def write_hashed(path: Path, image: np.ndarray) -> str:
-    """Write labels (h, w) or RGB (h, w, 3) uint8 and return the SHA-256 of the file.
+    """Write an image file of labels (h, w) or RGB (h, w, 3), uint8, and return its SHA-256.
 
     Raises:
         InputError: the file cannot be written (disk full, no permission).
@@ -163,8 +174,8 @@ def is_provenance(path: Path) -> bool:
 def read_provenance(folder: Path) -> Provenance | None:
     """Read the record of how the files of a folder were made; None if there is no record.
 
-    GeoSeg's tools write no record. Read the label kind and the padding policy of masks from the
-    mask folder, since the image folder may have been written again with other masks.
+    GeoSeg's tools write no record. For the label kind and the padding policy, read the record of
+    the mask folder: the image folder may have been written again later, together with other masks.
 
     Raises:
         InputError: the record is damaged.
@@ -183,14 +194,14 @@ def read_provenance(folder: Path) -> Provenance | None:
 
 
 def recorded_kind(folder: Path, default: str) -> str:
-    """Kind of the masks in a folder, as the tool that wrote them says.
+    """Return the kind of the masks in a folder, which the record of their tool states.
 
     Args:
-        folder: of masks.
-        default: their kind where nothing is written.
+        folder: folder of masks.
+        default: kind to return if the folder has no record, or if the record states no kind.
 
     Raises:
-        InputError: what is written is damaged.
+        InputError: the record is damaged.
     """
     provenance = read_provenance(folder)
     return (provenance and provenance.label_kind) or default
@@ -224,7 +235,7 @@ def _checksum(path: Path) -> str | None:
         return None
     except OSError as error:
         raise InputError(
-            path, f"unreadable ({error.strerror})", "look after the disk, or make the folder again"
+            path, f"unreadable ({error.strerror})", "check the disk, or make the folder again"
         ) from error
 
 
@@ -235,10 +246,10 @@ def _line(name: str, checksum: str) -> str:
 
 
 def _parse(line: str) -> tuple[str, str]:
-    """Split a line of sha256sum into the file's name and its checksum."""
+    """Split a line that sha256sum writes into the name of a file and its checksum."""
     match = _LINE.fullmatch(line)
     if not match:
-        raise ValueError(f"no line of sha256sum: {line[:50]!r}")
+        raise ValueError(f"not a line as sha256sum writes it: {line[:50]!r}")
     mark, checksum, name = match.groups()
     if mark:
         originals = {escaped: character for character, escaped in _ESCAPES.items()}
@@ -246,7 +257,7 @@ def _parse(line: str) -> tuple[str, str]:
     return name, checksum
 
 
-# GeoSeg's tools write the same names, without the provenance file.
+# GeoSeg's tools give patches the same names, but write no record of their provenance.
 _PATCH_NAME = re.compile(r"(.+?)_[012]_\d+(_[0-3])?")
 
 
@@ -257,7 +268,7 @@ def tile_of_patch(name: str) -> str | None:
         name: name of the patch without suffix.
 
     Returns:
-        The name of the tile; None if it is not the name of a patch.
+        The name of the tile; None if ``name`` is not the name of a patch.
     """
     match = _PATCH_NAME.fullmatch(name)
     return match[1] if match else None

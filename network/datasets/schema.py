@@ -12,7 +12,7 @@ from network.errors import InputError
 RGB = tuple[int, int, int]
 
 SPLITS = ("train", "val", "test")
-"""The disjoint splits that every labeled data set has."""
+"""The usual names of the disjoint splits; a data set may lack some."""
 
 
 MAX_CLASSES = 254
@@ -112,7 +112,8 @@ class DatasetInfo:
         tile_splits: names of the whole tiles in each split of the literature.
         tile_sizes: height and width of the whole test tiles, in pixels.
         left_out: whole tiles that no split uses, since they are mislabeled.
-        train_stride: pixels between the training patches of 1024 pixels in the literature.
+        train_stride: pixels from the start of a training patch to the start of the next one, for
+            the patches of 1024 pixels in the literature.
         car_zoom: whether training patches on cars are enlarged.
         image_counts: number of images in each split, for data sets of single images.
 
@@ -151,14 +152,15 @@ class DatasetInfo:
         can_ignore = [*range(len(self.classes), _UNKNOWN), 255]
         if self.ignore_index not in can_ignore:
             raise ValueError(
-                f"{self.name}: ignore_index {self.ignore_index} is none of {len(self.classes)} to "
+                f"{self.name}: ignore_index={self.ignore_index}; it must be {len(self.classes)} to "
                 f"{_UNKNOWN - 1}, or 255"
             )
         if len(self.classes) > MAX_CLASSES:
             raise ValueError(f"{self.name}: {len(self.classes)} classes, at most {MAX_CLASSES}")
         if self.bands < 1 or self.bits not in (8, 16):
             raise ValueError(
-                f"{self.name}: bands={self.bands}, bits={self.bits}; at least 1 band of 8 or 16"
+                f"{self.name}: bands={self.bands}, bits={self.bits}; expected at least 1 band, of "
+                "8 or 16 bits"
             )
         if self.exif_orientation not in (None, "stored", "shown"):
             raise ValueError(

@@ -74,7 +74,8 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
                 sample.image,
                 f"its masks are {' and '.join(sample.masks)}, those of {found[0].image} "
                 f"{' and '.join(found[0].masks)}",
-                "make them in one way",
+                "all images of a split need the same kinds of masks; cut them again in the same "
+                "way",
             )
     return found
 

@@ -196,7 +196,10 @@ def _listen(connection: Connection, jobs: SimpleQueue) -> None:
 
 
 class _Work:
-    """A runner of items, each of which Ctrl-C or SIGTERM interrupts; after that, no more run."""
+    """A runner of items.
+
+    Ctrl-C or SIGTERM interrupts the running item, and no item runs after that.
+    """
 
     def __init__(self) -> None:
         self.is_running = self.is_stopped = False

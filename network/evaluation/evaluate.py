@@ -76,7 +76,8 @@ def evaluate(
         boundary_tolerance: largest distance of boundaries that boundary F1 takes as matched, in
             pixels.
         frames: folder of sequences to predict instead of the config's folders; see
-            :func:`network.datasets.frames.find_frames`. ``split`` tells what they are.
+            :func:`network.datasets.frames.find_frames`. ``split`` is then only the name of the
+            split that these frames belong to.
         patch: height and width of the patches that larger images are predicted in, with
             ``batch_size`` patches in a step; by default, images are predicted whole.
         overwrite: whether to delete the results of another run in ``output``.

@@ -102,7 +102,7 @@ def write_reliability(calibration: np.ndarray, output: Path, title: str) -> None
     centers = (np.arange(len(pixels)) + 0.5) * width
     figure = Figure(figsize=(4.4, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    upper.plot([0, 1], [0, 1], color="gray", linewidth=1, label="as sure as right")
+    upper.plot([0, 1], [0, 1], color="gray", linewidth=1, label="confidence = accuracy")
     accuracy = correct[filled] / pixels[filled]
     upper.bar(centers[filled], accuracy, width, alpha=0.35, edgecolor="white")
     upper.plot(confidence[filled] / pixels[filled], accuracy, "o-", label="measured")

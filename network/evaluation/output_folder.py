@@ -25,9 +25,9 @@ from network.evaluation.results import (
 from network.writing import owned, read_json, replacing
 
 IMAGES_KEY = "images_in"
-"""Key in a record of the resolved folder of the images."""
+"""Key under which a record stores the resolved folder of the images."""
 
-# Keys of a record that masks and scores depend on, beside the settings of the model.
+# Keys of those entries of a record that masks and scores depend on, besides the model's settings.
 _DEFINING = (
     *("checkpoint_sha256", "tta", "patch", "overlap", "rgb", "precision"),
     *("data_set", "split", "masks", "labels_sha256", "classes", "classes_in_mean"),

@@ -54,7 +54,7 @@ def _provenance(document: Any) -> Provenance | None:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """The training settings that a checkpoint holds, with names to read them by.
+    """The training settings that a checkpoint holds, with a property for each important one.
 
     Attributes:
         settings: all settings of the run by key, and those that :func:`training_settings` adds;
@@ -190,7 +190,9 @@ def _image_ending(samples: Sequence[Sample]) -> str | None:
 def check_image_files(
     training: dict | None, info: DatasetInfo, samples: Sequence[Sample], checkpoint: Path
 ) -> None:
-    """Raise an :class:`InputError` if a model of RGB images would be tested on infrared images.
+    """Raise an :class:`InputError` if the patches were cut from other image files than in training.
+
+    An example is a model that was trained on RGB images, with patches of IRRG images for the test.
 
     Args:
         training: settings of the run that wrote the checkpoint, if they are known.
@@ -204,7 +206,7 @@ def check_image_files(
         raise InputError(
             f"{samples[0].image.parent}",
             f"cut from the images *{own}, but {checkpoint} was trained on *{trained}",
-            "cut the same ones",
+            f"cut the patches from *{trained} again",
         )
 
 

@@ -42,7 +42,8 @@ class Result:
     Attributes:
         folder: folder of the file.
         protocol: the protocol stamp.
-        scores: scores by label kind; None for scores that are newer than the file.
+        scores: scores by label kind; None for scores that the code gained after the file was
+            written.
     """
 
     folder: Path

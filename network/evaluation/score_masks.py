@@ -177,7 +177,7 @@ def _record(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
         raise InputError(
             path,
             f"{ignored} pixels have no class",
-            "leaving pixels out would be another protocol: predict one everywhere",
+            "leaving pixels out would be another protocol: predict a class for every pixel",
         )
     margin = padding_margin(image) if info.tiles else (0, 0)
     prediction = torch.from_numpy(mask).long()

@@ -2,7 +2,7 @@
 
 An entry gives the name of a score, how it is computed from the counts, and how it is shown.
 ``scores.json``, ``scores.csv``, the printed table, the comparison of runs and the report follow
-the table; of its names, they know only those in ``MAIN``.
+the table; they use no score by its name, except those in ``MAIN``.
 
 Sources: for the boundary scores and the calibration error, see boundary.py and calibration.py.
 """
@@ -78,9 +78,9 @@ class Score:
         lower_is_better: whether lower values are better, as for errors.
         of_matrix: whether the confusion matrix alone gives the score. If so, the score is also
             given for the other padding policy.
-        in_rows: whether the mean, or the single number, is in the last rows of the printed table
-            and of ``scores.csv``; if so, there is also a mean over all classes. Otherwise it is
-            only in ``scores.json`` and, if it is a single number, in a line below the table.
+        in_rows: whether the mean (or the single number) is in the last rows of the printed table
+            and of ``scores.csv``. If True, the mean over all classes is given too. If False, it is
+            only in ``scores.json``; a single number is also printed below the table.
         within_tolerance: whether boundaries match up to ``--boundary-tolerance`` pixels apart.
         source: author of the definition, for the reader of a table.
         drawn: function that makes the statistic for bootstrap intervals from the scored labels;
@@ -289,7 +289,7 @@ class Scores:
     ) -> "Scores":
         """Read the scores of one kind of labels from ``scores.json``.
 
-        Scores that are newer than the file are None.
+        Scores that the code gained after the file was written are None.
 
         Args:
             document: the part of the file under ``scores`` and the kind.

@@ -102,7 +102,7 @@ class Stamp:
 
     @property
     def trained(self) -> TrainingRecord:
-        """The training settings in the checkpoint, with names to read them by."""
+        """The training settings in the checkpoint, with a property for each important one."""
         return TrainingRecord(self.training or {})
 
     @property

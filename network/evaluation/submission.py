@@ -117,7 +117,7 @@ def write_submission(
             raise InputError(
                 masks[name],
                 f"{ignored} pixels have no class",
-                "a submission has one everywhere: predict again, without painting anything over",
+                "in a submission every pixel needs a class: predict again, and leave no pixel out",
             )
         if server.mode == "RGB":
             labels = cv2.cvtColor(server.info.to_rgb(labels), cv2.COLOR_RGB2BGR)

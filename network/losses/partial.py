@@ -58,7 +58,8 @@ def partial_focal_loss(
     log_p = log_p.gather(1, index[valid][:, None])[:, 0]
     loss = -log_p
     if gamma:
-        # This is 1 - p, but exact if p is almost 1. It is never 0, where a root has no gradient.
+        # This is 1 - p, but exact if p is almost 1. The clamp keeps it above 0, since x ** gamma
+        # with gamma < 1 has no finite gradient at 0.
         loss = loss * (-torch.expm1(log_p)).clamp(min=1e-12) ** gamma
     own = torch.ones_like(loss) if weights is None else weights.to(loss)[index[valid]]
     total = own.sum() if normalizer == "weight" else torch.ones_like(own).sum()

@@ -138,8 +138,9 @@ class HBISLayer(nn.Module):
     def refine_features(self, classes: Tensor, features: Tensor, score: Tensor) -> Tensor:
         """Modulate the features of each pixel by its probable classes (CE2F).
 
-        The result is alpha * F + (1 - alpha) * sum_n p_n (gamma_n * F + beta_n). Since p sums to 1
-        over the classes, each factor of F and each shift is a mixture of k vectors.
+        The result is alpha * F + (1 - alpha) * sum_n p_n (gamma_n * F + beta_n), with gamma_n = 1 +
+        tanh of the Linear ``gamma``. Since p sums to 1 over the classes, each factor of F and each
+        shift is a mixture of k vectors.
 
         Args:
             classes: refined class embeddings (b, k, d).
@@ -254,7 +255,10 @@ class BiCoRSeg(Segmenter):
         return SegOutput(logits, aux_logits, heatmaps, class_embeddings)
 
     def _aux(self, fused: Tensor) -> Tensor:
-        """Compute logits of unrefined features and initial embeddings, without their gradient."""
+        """Compute logits of the unrefined features and the initial embeddings.
+
+        No gradient flows to the embeddings.
+        """
         assert self.aux_classifier is not None  # has_aux says so
         vectors = self.aux_classifier(self.class_embeddings.detach())[None]
         return self.run(self.head.segment, fused, vectors)

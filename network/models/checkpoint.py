@@ -80,9 +80,10 @@ def check_readable(path: Path) -> None:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that torch has not written like this, before anything is unpacked.
+    """Refuse an archive that torch cannot have written, before anything is unpacked.
 
-    torch itself checks neither the unpacked size of a record nor its checksum.
+    Such an archive is compressed, or its records are larger than the file. torch itself checks
+    neither the unpacked size of a record nor its checksum.
     """
     if not zipfile.is_zipfile(path):  # the format of torch before 1.6
         return
@@ -132,7 +133,7 @@ def named_tensors(checkpoint: Mapping, path: Path) -> dict[str, Tensor]:
 
     Raises:
         InputError: there are no tensors, or some cannot belong to a network: they have numbers for
-            names, are sparse or quantized, have no values, or are larger than their data.
+            names, are sparse or quantized, have no values, or are expanded views of smaller data.
     """
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(checkpoint.get(key), Mapping):
@@ -170,7 +171,11 @@ def _renamed(tensors: dict[str, Tensor], rename: Any, path: Path) -> dict[str, T
     for name, value in tensors.items():
         new = ".".join(rename(name.split(".")))
         if new in result:
-            raise InputError(path, f"has {new} twice, under {name} too", "save one network alone")
+            raise InputError(
+                path,
+                f"two tensors would both be named {new}, one of them is {name}",
+                "save one network alone",
+            )
         result[new] = value
     return result
 

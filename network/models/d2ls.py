@@ -1,8 +1,8 @@
 """D2LS, where a dictionary of class vectors, made for each image, exchanges attention with pixels.
 
 Source: "Dynamic Dictionary Learning for Remote Sensing Image Segmentation", ICCV 2025, arXiv
-2503.06683, and the released code's behavior. Parts that this code constructs but never calls
-(self-attention and feed-forward blocks, 1.3 M parameters a layer) are left out.
+2503.06683, and the behavior of the released code. Parts that the released code constructs but never
+calls (self-attention and feed-forward blocks, 1.3 M parameters a layer) are left out.
 
 Notation: b batch, k classes, d channels, r candidates of a class, n heads, (h, w) a quarter of the
 image, s = h * w pixels.
@@ -107,9 +107,9 @@ class FourierPosition(nn.Module):
 class CrossAttention(nn.Module):
     """The base of attention between classes and pixels, with n heads of d / (2n) channels each.
 
-    Linears of the s pixels cost the most. Here they are multiplied into the Linears of the few
-    classes: n * k vectors of d channels meet the unchanged pixels. This is exact, and cheaper
-    below d / (2n) classes.
+    Linears of the s pixels cost the most. So the weight of the pixels' Linear is multiplied into
+    the class vectors instead. The unchanged pixels are then compared with n * k vectors of d
+    channels. The result is exactly the same, and it is cheaper with fewer than d / (2n) classes.
 
     Args:
         dim: number of channels, d.
@@ -153,7 +153,9 @@ class ReadPixels(CrossAttention):
         """
         k = classes.shape[1]
         queries, bias = self._fold(self._heads(self.query(classes)), self.key)
-        # The bias is equal for all pixels, so the softmax ignores it; but it is a parameter.
+        # The bias is the same for all pixels, so the softmax ignores it. It is added all the same:
+        # the released network has this parameter, and with several processes every parameter needs
+        # a gradient.
         score = torch.baddbmm(bias, queries, keys.transpose(1, 2))  # (b, n * k, s)
         context = score.softmax(dim=-1) @ values  # (b, n * k, d)
         weight = self.value.weight.unflatten(0, (HEADS, -1)).transpose(1, 2)  # (n, d, c)
@@ -257,8 +259,9 @@ class D2LS(Segmenter):
         check_setting("embeddings", embeddings, is_known, f"one of {', '.join(EMBEDDINGS)}")
         # With equal vectors, all classes would have equal logits.
         is_learned = embeddings == "learned"
-        check_setting("generator", generator, generator or is_learned, "True with such embeddings")
-        check_setting("aux", aux, is_learned or not aux, "False with such embeddings")
+        case = f"with model.embeddings={embeddings}"
+        check_setting("generator", generator, generator or is_learned, f"True {case}")
+        check_setting("aux", aux, is_learned or not aux, f"False {case}")
         self.encoder = Encoder(encoder, weights, drop_path, checkpoint_encoder, bands)
         self.aggregator = Aggregator(self.encoder.channels, dim)
         if is_learned:

@@ -255,7 +255,10 @@ def _load_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
 def _first_convolution(
     name: str, path: Path, state: Mapping[str, Tensor], options: Mapping[str, Any]
 ) -> dict[str, None]:
-    """Find the option that stops timm from inflating a first convolution of the right bands."""
+    """Find the option that stops timm from inflating the first convolution.
+
+    It is needed for a first convolution that already has the right number of bands.
+    """
     known = timm.get_pretrained_cfg(name)
     first = known.first_conv if known else None
     # RepVGG and similar models have several in parallel, which timm's type does not declare.

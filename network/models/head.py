@@ -58,7 +58,7 @@ class PixelShuffleHead(nn.Module):
             features: (b, h, w, d)
         """
         b, h, w, d = features.shape
-        # A shuffle splits off its 2 x 2 block as the fastest part of the channels.
+        # A shuffle splits off its 2 x 2 block as the fastest-varying part of the channel index.
         blocks = features.view(b, h, w, d // 16, 4, 4)  # (channel, second block, first block)
         blocks = blocks.permute(0, 1, 2, 5, 4, 3).reshape(b, h, w, 4, d // 4)
         # The LayerNorm runs over (channel, second block); its parameters are in that order.

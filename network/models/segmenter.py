@@ -1,4 +1,7 @@
-"""The base of networks with a pyramid encoder, with images of any size and recomputation."""
+"""The base class of networks with a pyramid encoder.
+
+It handles images of any size and the recomputation of activations.
+"""
 
 from collections.abc import Callable
 from typing import Any, ClassVar

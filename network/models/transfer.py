@@ -36,11 +36,11 @@ class Taken:
 
     def __str__(self) -> str:
         count = len(self.whole) + len(self.by_class) + len(self.anew)
-        told = f"took {len(self.whole)} of {count} tensors ({listed(self.whole, SHOWN)})"
+        told = f"took {len(self.whole)} of {count} tensors whole ({listed(self.whole, SHOWN)})"
         if self.by_class:
             told += (
-                f", and of {len(self.by_class)} ({listed(self.by_class, SHOWN)}) the classes "
-                f"{listed(self.classes)}"
+                f", and from {len(self.by_class)} more ({listed(self.by_class, SHOWN)}) only the "
+                f"classes {listed(self.classes)}"
             )
         if self.anew:
             return f"{told}; {len(self.anew)} start anew ({listed(self.anew, SHOWN)})"

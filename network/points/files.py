@@ -74,8 +74,8 @@ class _Images:
             return int(whole[1])
         raise InputError(
             where,
-            f"no class {shown(text)} in {self.info.name}{nearest(text, classes)}, or 0 to "
-            f"{len(classes) - 1}",
+            f"no class {shown(text)} in {self.info.name} (a name, or a label from 0 to "
+            f"{len(classes) - 1}){nearest(text, classes)}",
         )
 
     def place(self, where: str, sample: Sample, row: float, column: float) -> tuple[int, int]:
@@ -173,8 +173,8 @@ def _read_known(path: Path, texts: Sequence[str], images: _Images) -> _Found:
         raise next(iter(errors.values()))
     raise InputError(
         path,
-        "is not UTF-8, and no encoding makes all its names images and classes of "
-        f"{images.info.name}",
+        "is not UTF-8, and it is not clear in which encoding all its names are images and classes "
+        f"of {images.info.name} (none fits, or several fit and differ)",
         "save it as UTF-8 (Excel: 'CSV UTF-8')",
     )
 

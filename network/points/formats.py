@@ -96,7 +96,11 @@ def _folded(heading: str) -> str:
 
 
 def _number(text: str, is_european: bool) -> float:
-    """Parse a number with a decimal point or comma; only in Europe, 1,234 is surely a decimal."""
+    """Parse a number with a decimal point or a decimal comma.
+
+    ``1,234`` is read as a decimal only if ``is_european`` (columns separated by semicolons), since
+    elsewhere it may mean 1234.
+    """
     if is_european or not re.search(r",\d{3}$", text):
         text = text.replace(",", ".")
     return float(text)

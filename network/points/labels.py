@@ -115,7 +115,11 @@ def make_point_labels(
         results = [result for result, _ in written]
         counts = _total(jobs, results, is_drawn)
         if not any(counts.points):
-            raise InputError(root, f"no pixel of '{split}' gets a point", "see the rule")
+            raise InputError(
+                root,
+                f"no pixel of '{split}' gets a point",
+                "check the rule or the file of points",
+            )
         for folder, partial in zip(info.splits[split], partials, strict=True):
             own = [n for n, job in enumerate(jobs) if job.path.parent == partial]
             of_folder = _total([jobs[n] for n in own], [results[n] for n in own], is_drawn)

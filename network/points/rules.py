@@ -52,7 +52,11 @@ class PointRule:
             raise InputError(f"mode={self.mode}", f"no such rule{nearest(self.mode, MODES)}")
         given = [value for value in (self.budget, self.share) if value is not None]
         if self.mode == "component" and given:
-            raise InputError("mode=component", "gives each component one point", "leave the number")
+            raise InputError(
+                "mode=component",
+                "gives each component one point",
+                "give neither budget nor share",
+            )
         if self.mode != "component" and len(given) != 1:
             raise InputError(f"mode={self.mode}", "give either a budget or a share")
         if self.budget is not None and self.budget < 1:

@@ -15,7 +15,7 @@ from rasterio.errors import CRSError, RasterioError
 
 from network.writing import writing
 
-# The second one has rows counted upwards; programs without a place write it too.
+# The second one has rows counted upwards; some programs write it into files without a georeference.
 _NOWHERE = (Affine.identity(), Affine.scale(1, -1))
 
 METERS_A_DEGREE = 111_195.0

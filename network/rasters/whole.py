@@ -91,7 +91,9 @@ def _damaged(path: Path) -> InputError:
 
 
 def png_chunks(path: Path) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, offset and length in bytes of each chunk's data; bytes after the last are free.
+    """Yield kind, offset and length in bytes of each chunk's data.
+
+    Bytes after the last chunk are not checked.
 
     Raises:
         InputError: the file ends before the last chunk does.
@@ -221,7 +223,7 @@ def _check_deflated_bytes(path: Path) -> None:
 
 
 def read_tiff_tags(path: Path) -> dict[int, tuple[int, ...]]:
-    """Read the tags of the first directory that hold whole numbers, by number.
+    """Read the integer tags of the first directory, by tag number.
 
     Raises:
         InputError: the file ends before the tags do.

@@ -109,7 +109,7 @@ def check_runs_of_one_model(one: Result, other: Result) -> None:
     if not all(trainings):
         raise InputError(
             where,
-            f"nothing says how it and {one.folder} were trained, whether they are runs of one "
+            f"nothing says how it and {one.folder} were trained, so they may not be runs of one "
             "model",
             f"{apart}",
         )
@@ -177,7 +177,8 @@ def compare(
         InputError: the protocols differ.
     """
     stated = [
-        model.runs[0].protocol.comparability(kind) | {"without": Fact(_left_out(model, kind))}
+        model.runs[0].protocol.comparability(kind)
+        | {"absent classes (left out of the mean)": Fact(_left_out(model, kind))}
         for model in models
     ]
     by_name = {key: [one[key] for one in stated] for key in stated[0]}
@@ -228,7 +229,7 @@ def _left_out(model: Model, kind: str) -> str:
     """List the classes that are in neither truth nor prediction, so not in the mean."""
     names = set(model.runs[0].protocol.classes_in_mean)
     by_run = [names & set(run.scores[kind].absent) for run in model.runs]
-    return " / ".join(sorted({", ".join(sorted(absent)) or "nothing" for absent in by_run}))
+    return " / ".join(sorted({", ".join(sorted(absent)) or "none" for absent in by_run}))
 
 
 def _values(scores: Scores, per_class: str | None, classes: Sequence[str]) -> list[Value]:

@@ -51,7 +51,7 @@ def difference_lines(differences: Sequence[Difference]) -> list[str]:
 
 def _interval(difference: Difference) -> str:
     if difference.interval is None:
-        return f"of {difference.count} {difference.unit} there is no interval"
+        return f"no interval, too few {difference.unit} ({difference.count})"
     low, high = difference.interval
     over = f"95 % interval over {difference.count} {difference.unit}"
     return f"{over} {100 * low:+.2f} to {100 * high:+.2f}"

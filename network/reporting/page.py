@@ -38,8 +38,8 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 MAX_BYTES = 15 * 10**6
 SIDES = (512, 384, 256, 192, 128)
-"""Lengths of a picture's longer side in pixels; the report takes the largest that keeps the page
-small enough."""
+"""Lengths of a picture's longer side in pixels; the report takes the largest length with which the
+page has fewer than ``MAX_BYTES``."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class ScoredImage:
 
     Attributes:
         name: name of the image.
-        miou: its mIoU; None if it has no labels.
-        oa: its overall accuracy; None if it has no labels.
+        miou: mIoU of the image; None if it has no labels.
+        oa: overall accuracy of the image; None if it has no labels.
         pixels: number of labeled pixels.
     """
 
@@ -68,14 +68,15 @@ def write_report(
     heatmaps: int = 4,
     device: str = "auto",
 ) -> None:
-    """Write the page of a finished test.
+    """Write the report of a finished test as an HTML page.
 
     Args:
         experiment: the experiment.
         folder: output folder of the test script, or folder with the scores of other masks.
         output: the HTML file to write.
         images: number of images to show; half are the worst, half the best.
-        heatmaps: number of these images that also get class heatmaps, if the checkpoint exists.
+        heatmaps: number of these images that also get class heatmaps, if the tested checkpoint
+            still exists.
         device: name of the device for the heatmaps, see :func:`network.compute.find_device`.
 
     Raises:
@@ -126,7 +127,7 @@ def write_report(
         if len(page.encode()) < MAX_BYTES:
             break
     else:
-        raise InputError(f"images={images}", "the page gets larger than 15 MB", "show fewer")
+        raise InputError(f"images={images}", "the page gets larger than 15 MB", "show fewer images")
     with replacing(output) as partial:
         partial.write_text(page, encoding="utf-8")
 
@@ -156,19 +157,19 @@ def _check_same_config(folder: Path, protocol: Stamp, experiment: Experiment) ->
             tuple(info.classes[label] for label in info.scored),
         ),
     }
-    remedy = "give the config back what was tested, or test again"
+    remedy = "restore the tested values in the config, or test again"
     for name, (tested, now) in stated.items():
         if tested != now:
             raise InputError(
                 folder,
-                f"{name} {listed(tested)} when tested, {listed(now)} in {experiment.config} now",
+                f"{name}: {listed(tested)} in the test, {listed(now)} in {experiment.config} now",
                 f"{remedy}",
             )
     if protocol.frames is None and split not in info.splits:
         raise InputError(
             folder,
-            f"tested on the split '{split}', which {experiment.config} has "
-            f"not{nearest(split, info.splits)}",
+            f"tested on the split '{split}', which {experiment.config} does not "
+            f"have{nearest(split, info.splits)}",
             f"{remedy}",
         )
 
@@ -180,23 +181,23 @@ def _check_same_data(
     if missing:
         raise InputError(
             folder,
-            f"no counts of {missing[0]} ({len(missing)} of {len(samples)} images)",
+            f"no counts of {missing[0]} ({len(missing)} of {len(samples)} images have none)",
             "run the test script again to finish it",
         )
     gone = sorted(found.keys() - samples.keys())
     if gone or len(samples) != protocol.images:
         raise InputError(
             folder,
-            f"of {protocol.images} images, the data has {len(samples)} "
+            f"the test had {protocol.images} images, the data has {len(samples)} "
             f"now{f' (without {gone[0]})' if gone else ''}",
-            "give data.root=PATH of what was tested, or test again",
+            "give data.root=PATH of the tested data, or test again",
         )
     kinds = set(protocol.label_kinds) - next(iter(samples.values())).masks.keys()
     if kinds:
         raise InputError(
             folder,
             f"scored on {listed(sorted(kinds))} masks that the data no longer has",
-            "put them back, or test again",
+            "put the masks back, or test again",
         )
     check_counts(folder, found.values(), protocol.label_kinds, len(protocol.classes))
 
@@ -234,7 +235,10 @@ def _by_miou(image: ScoredImage) -> tuple[bool, float, str]:
 def _selection(
     scored: Sequence[ScoredImage], count: int
 ) -> tuple[list[ScoredImage], list[ScoredImage]]:
-    """Choose the worst images, worst first, and the best, best first; without scores, the first."""
+    """Choose the worst images, worst first, and the best images, best first.
+
+    If no image has a score, take the first ``count`` images and no best ones.
+    """
     ranked = sorted((image for image in scored if image.miou is not None), key=_by_miou)
     if not ranked:
         return list(scored[:count]), []
@@ -292,7 +296,7 @@ def _kind_section(
 
 
 def _tiles(scores: Scores) -> list[tuple[str, str, float | None]]:
-    """List key, name and value of each number at the top of the page."""
+    """List the key, the name and the value of each score at the top of the page."""
     in_rows, others = [], []
     for key, score in overall_scores().items():
         if score.in_rows:
@@ -303,7 +307,7 @@ def _tiles(scores: Scores) -> list[tuple[str, str, float | None]]:
 
 
 def _bins(summary: Summary) -> list[dict]:
-    """Compute the bars of the reliability diagram, of up to 15 bins."""
+    """Compute the bars of the reliability diagram; a bin without pixels has no bar."""
     pixels, confidence, correct = summary.calibration
     total = max(1, pixels.sum())
     return [
@@ -319,7 +323,11 @@ def _bins(summary: Summary) -> list[dict]:
 
 
 def _published(protocol: Stamp) -> dict | None:
-    """Find published rows, and whether their split and masks are those of this test."""
+    """Find the published scores of the data set; tell if their split and masks are the tested ones.
+
+    Returns:
+        The table and this fact; None if no scores are published here.
+    """
     published = PUBLISHED.get(protocol.data_set)
     if published is None:
         return None
@@ -357,9 +365,9 @@ def _heatmaps(
     chosen = [*worst[: count - from_best], *best[:from_best]]
     checkpoint = Path(protocol.checkpoint)
     if not chosen:
-        return {}, "None were asked for."
+        return {}, "No heatmaps were asked for."
     if not checkpoint.is_file() or file_hash(checkpoint) != protocol.checkpoint_sha256:
-        return {}, f"None: {checkpoint} is not, or no longer, what was tested."
+        return {}, f"None: {checkpoint} is missing, or it is not the checkpoint that was tested."
     names = [samples[image.name] for image in chosen]
     heat = draw_heatmaps(experiment, checkpoint, names, find_device(device))
     return heat, "" if heat else "This model has no class heatmaps."

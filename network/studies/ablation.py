@@ -147,7 +147,7 @@ def check_overrides(words: Sequence[str], table: Table) -> None:
                 f"of model and loss only {', '.join(_SHARED)} can be changed for all",
             )
         if key in ("seed", "name"):
-            raise InputError(f"override '{word}'", "each run has its own; seeds lists them")
+            raise InputError(f"override '{word}'", "each run has its own; --seeds gives the seeds")
 
 
 def result_folder(output: Path, variant: Variant, seed: int) -> Path:

@@ -49,9 +49,10 @@ SCENES = (
 """Split, area and size of the synthetic tiles."""
 
 CROP_PATCH = 288
-"""Patch size for crops of 512 pixels: padded to 576, they have a share of padding like Vaihingen.
+"""Patch size for crops of 512 pixels: padded to 576, they have about Vaihingen's share of padding.
 
-Their folders have the names for patches of 1024, which the config knows; the stamp gives the size.
+The folders of these patches are still named ``..._1024``, since the config looks there. The stamp
+states the real size.
 """
 
 

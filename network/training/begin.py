@@ -76,7 +76,8 @@ def begin_with(experiment: Experiment, path: Path) -> tuple[nn.Module, Begun]:
 def _class_dims(factory: Callable, model: nn.Module) -> dict[str, int] | None:
     """Find the dimension of each tensor that grows with the number of classes; None if unknown.
 
-    To find it, the network is built again with one more class, without memory.
+    To find it, the network is built again with one more class, on the meta device, which takes no
+    memory.
     """
     try:
         more = _with_more_classes(factory)

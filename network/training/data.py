@@ -55,7 +55,7 @@ class SegmentationData(pl.LightningDataModule):
         self.train_digests = labels.digests
         self._pixels = next(iter(labels.pixels.values()))
         self._check_labels()
-        # Looked up now: what a checkpoint says must not depend on a file hours later.
+        # Read now: checkpoints store this value, and hours later the file may have changed.
         first = self.train_samples[0]
         self.ground_resolution = ground_resolution(read_header(first.image).place, *first.size)
         self.val_samples = self._samples(info, data.val)[0] if data.val else []
@@ -90,9 +90,10 @@ class SegmentationData(pl.LightningDataModule):
                 )
 
     def _check_labels(self) -> None:
-        """Refuse masks that seem to be unmarked points, and warn of classes without any pixel.
+        """Refuse masks that seem to hold points but have no record that says so.
 
-        Such points would be lost when crops are scaled down.
+        Such points would be lost when crops are scaled down. Also warn of classes without any
+        pixel.
         """
         info, counts = self.experiment.dataset, self._pixels
         absent = [name for name, count in zip(info.classes, counts, strict=True) if not count]

@@ -20,8 +20,9 @@ LOOK_EVERY, GRACE = 0.2, 3.0
 class Peers(Callback):
     """A callback that ends a training after SIGTERM, or when one of its processes was killed.
 
-    After SIGTERM, Lightning asks all processes what to do, and waits forever if they are in the
-    middle of a step. When a process was killed, it kills this one too, without a message.
+    This replaces Lightning's own handling. After SIGTERM, Lightning waits for an answer of all
+    processes, forever if they are in the middle of a step. If another process was killed, Lightning
+    kills this one without a message.
     """
 
     def __init__(self) -> None:

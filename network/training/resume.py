@@ -1,4 +1,4 @@
-"""Resuming from the ``last.ckpt`` of a run: checks of its content, and extension of the run."""
+"""Resuming from the ``last.ckpt`` of a run: checks of this file, and extension of the run."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -39,7 +39,7 @@ class Resumed:
     Args:
         path: path of the file.
         content: content of the file.
-        planned: number of epochs that were planned for the run.
+        planned: number of epochs that the run was planned to have.
     """
 
     path: Path
@@ -71,12 +71,14 @@ def open_run(experiment: Experiment, path: Path) -> Resumed:
     if "optimizer_states" not in content:
         last = path.parent / "last.ckpt"
         other = last if last.is_file() and last != path else "the last.ckpt of a run"
-        raise InputError(path, "holds weights alone", f"resume from {other}")
+        raise InputError(path, "holds only weights", f"resume from {other}")
     weights = content.get("state_dict")
     if not isinstance(weights, Mapping) or not any(
         isinstance(name, str) and TASK_PREFIX in name for name in weights
     ):
-        raise InputError(path, "not a run of this project", "only the test scripts can read it")
+        raise InputError(
+            path, "not from a run of this project", "only the test scripts can read it"
+        )
     epoch: Any = content.get("epoch")
     _require(type(epoch) is int and epoch >= 0, path, f"epoch is {epoch!r}")
     epochs = experiment.optim.epochs
@@ -106,13 +108,13 @@ def check_data(resumed: Resumed, data: SegmentationData, processes: int) -> None
         raise InputError(
             path,
             f"was trained on other labels than are in {data.experiment.root} now",
-            "restore them, or train anew",
+            "restore the old labels, or train anew",
         )
     trained = known.get(PROCESSES_KEY, processes)
     if trained != processes:
         raise InputError(
             path,
-            f"was trained by {trained} processes, each with a batch of its own, not {processes}",
+            f"was trained by {trained} processes, each with its own batches, not by {processes}",
             f"give devices={trained}, or train anew",
         )
 
@@ -120,18 +122,18 @@ def check_data(resumed: Resumed, data: SegmentationData, processes: int) -> None
 def restore(resumed: Resumed, task: SegmentationTask, trainer: pl.Trainer) -> str | None:
     """Check that a checkpoint is complete, and prepare it for Lightning.
 
-    If something is missing, Lightning itself would train from scratch or with another optimizer.
+    If parts were missing, Lightning itself would train from scratch or with another optimizer.
 
     Args:
         resumed: the checkpoint; its content is changed.
-        task: the task; it gets the weights.
+        task: the task; its model gets the weights of the checkpoint.
         trainer: the trainer.
 
     Returns:
-        A line about the schedule if the run is made longer.
+        A line about the schedule if the run is made longer; otherwise None.
 
     Raises:
-        InputError: something is missing, or comes from another training.
+        InputError: a part of the checkpoint is missing, or comes from another training.
     """
     path, content = resumed.path, resumed.content
     load_weights(task.model, path, content)
@@ -157,9 +159,9 @@ def _extend(resumed: Resumed, task: SegmentationTask) -> str | None:
     task.history[EXTENDED_KEY] = extended
     old, new = extend_schedule(resumed.content, optim)
     return (
-        f"{resumed.path}: goes on to {optim.epochs} epochs, was to have {planned}; from epoch "
-        f"{resumed.done + 1} on the learning rate is {new:.3g} on the schedule of "
-        f"{optim.epochs}, it was {old:.3g} on that of {planned}"
+        f"{resumed.path}: extended from {planned} to {optim.epochs} epochs; from epoch "
+        f"{resumed.done + 1} on, the learning rate is {new:.3g} (schedule of {optim.epochs} "
+        f"epochs); on the schedule of {planned} it would have been {old:.3g}"
     )
 
 
@@ -167,7 +169,7 @@ def _require(condition: object, path: Path, what: str) -> None:
     if not condition:
         raise InputError(
             path,
-            f"cannot be gone on from, its {what}",
+            f"a training cannot resume from it: its {what}",
             "take another last.ckpt, or train anew",
         )
 
@@ -201,7 +203,7 @@ def _check_optimizer(resumed: Resumed, optimizer: Optimizer) -> None:
     _require(
         isinstance(moments, Mapping) and moments.keys() <= set(range(len(parameters))) and moments,
         path,
-        "optimizer has no state, or that of other parameters",
+        "optimizer has no state, or the state of other parameters",
     )
     for number, moment in moments.items():
         _require(
@@ -213,7 +215,7 @@ def _check_optimizer(resumed: Resumed, optimizer: Optimizer) -> None:
             _require(
                 _fits(moment[key], parameters[number]),
                 path,
-                f"optimizer's {key} of parameter {number} is not of its shape",
+                f"optimizer's {key} of parameter {number} has not the parameter's shape",
             )
     if "slow_params" in expected:
         slow = state["slow_params"]
@@ -275,7 +277,7 @@ def _check_loops(resumed: Resumed, trainer: pl.Trainer) -> None:
     path = resumed.path
     loops: Any = resumed.content.get("loops")
     try:
-        # Lightning does this again later, but here the error can name the checkpoint.
+        # Lightning loads this state again later, but only here the error can name the checkpoint.
         trainer.fit_loop.load_state_dict(deepcopy(loops["fit_loop"]))
         done = epochs_done(trainer)
         steps = trainer.fit_loop.epoch_loop.global_step
@@ -288,7 +290,7 @@ def _check_loops(resumed: Resumed, trainer: pl.Trainer) -> None:
 
 
 def _check_callbacks(resumed: Resumed, trainer: pl.Trainer) -> None:
-    """Require the best score so far; without it, a worse epoch would replace ``best.ckpt``."""
+    """Require the best score so far, since without it a worse epoch would replace ``best.ckpt``."""
     saved = resumed.content.get("callbacks")
     for callback in trainer.checkpoint_callbacks:
         if not isinstance(callback, RunCheckpoint) or not callback.monitor:

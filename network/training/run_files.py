@@ -24,8 +24,9 @@ METRICS = "metrics.csv"
 class CheckpointFiles(CheckpointIO):
     """The reader and writer of checkpoints for Lightning's trainer.
 
-    Lightning itself writes a file into the folder for temporary files and then moves it. To another
-    disk, this is a copy, and an interrupted copy leaves an incomplete file.
+    Lightning itself writes a file into the folder for temporary files and then moves it. If the
+    target is on another disk, moving means copying, and an interrupted copy leaves an incomplete
+    file.
 
     Args:
         resumed: content of the checkpoint that the training resumes from.

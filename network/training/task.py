@@ -180,8 +180,9 @@ class SegmentationTask(pl.LightningModule):
     ) -> None:
         """Log values that are the same in all processes; None is left out.
 
-        They are logged as metrics that do not synchronize. Plain numbers of an epoch would be
-        reduced when only the first process asks for them, and it would wait forever for the others.
+        They are logged as metrics that do not synchronize. Lightning would reduce plain numbers
+        over all processes when they are read. If only the first process reads them, it would wait
+        forever.
         """
         for name, value in values.items():
             if value is None:

@@ -72,10 +72,10 @@ def train(
 
     Args:
         experiment: the experiment.
-        resume: a ``last.ckpt``, or ``"latest"`` for that of the newest run. If ``optim.epochs`` is
-            larger than before, the run is made longer.
-        init_from: a checkpoint whose fitting weights the training begins with, see
-            :func:`take_weights`.
+        resume: a ``last.ckpt``, or ``"latest"`` for the one of the newest run. If ``optim.epochs``
+            is larger than before, the run is made longer.
+        init_from: a checkpoint. The training begins with those of its weights that fit the model,
+            see :func:`network.models.transfer.take_weights`.
         devices: see Lightning's trainer.
         num_nodes: see Lightning's trainer.
         strategy: see Lightning's trainer.
@@ -90,7 +90,11 @@ def train(
             disk is full.
     """
     if init_from and resume:
-        raise InputError("init_from and resume", "a run that goes on has its weights", "give one")
+        raise InputError(
+            "init_from and resume",
+            "a resumed run already has weights",
+            "give only one of the two",
+        )
     check_settings(experiment)
     check_devices(accelerator, devices)
     if num_nodes < 1:
@@ -127,7 +131,8 @@ def train(
             return _finish(experiment, resumed, accelerator)
         options["plugins"] = [CheckpointFiles(resumed.content if resumed else None)]
         if SLURMEnvironment.detect():
-            # Lightning's requeue resumes from a file that belongs to no run; --resume replaces it.
+            # Lightning's automatic requeue would resume from a file outside the run folders. Users
+            # give --resume instead.
             options["plugins"].append(SLURMEnvironment(auto_requeue=False))
         options["callbacks"] = [Agreement(experiment, run, path), Peers(), *console_callbacks()]
         if not fast_dev_run:
@@ -170,10 +175,11 @@ def _train(
     except SharedError:
         launcher = trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher):
-            # All processes end by themselves; but Lightning would kill this one if another ends.
+            # All processes end by themselves. Without this line, Lightning would kill this process
+            # when another one ends.
             launcher.procs.clear()
         if trainer.local_rank:
-            sys.exit(2)  # the first process of this machine says why
+            sys.exit(2)  # the first process of this machine prints the reason
         raise
     except SystemExit:
         # Lightning ends an interrupted process with code 1, as if it had failed.
@@ -189,7 +195,7 @@ def _train(
 
 
 def _make_trainer(options: dict[str, Any], folder: Path) -> pl.Trainer:
-    """Make Lightning's trainer; ``folder`` is for files that it writes or reads by itself."""
+    """Make Lightning's trainer; ``folder`` is for files that Lightning itself writes or reads."""
     try:
         trainer = pl.Trainer(**options, default_root_dir=folder)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
@@ -203,8 +209,8 @@ def _make_trainer(options: dict[str, Any], folder: Path) -> pl.Trainer:
         raise InputError(
             f"num_nodes={options['num_nodes']}",
             "RANK, LOCAL_RANK, NODE_RANK, GROUP_RANK or SLURM_PROCID in the environment says "
-            "that this is not the first process, but there is no other",
-            "unset it, or give the number of machines",
+            "that this is not the first process, but there is no other process",
+            "unset this variable, or give the number of machines",
         )
     return trainer
 
@@ -213,7 +219,7 @@ def _draw(experiment: Experiment, run: Path, logs: Path, device: torch.device) -
     try:
         write_training_figures(experiment, run, logs, device)
     except (InputError, RuntimeError, OSError) as error:  # the trained weights are still useful
-        warn(f"no figures of this training ({error}); resuming the run draws them")
+        warn(f"no figures of this training ({error}); resume the run to draw them")
 
 
 def _drawing_device(accelerator: str) -> torch.device:
@@ -288,7 +294,7 @@ def check_devices(accelerator: str, devices: str) -> None:
     form = r"\d+|(\d+,)+\d*" if on_gpu else r"\d+"
     if not re.fullmatch(form, devices) or devices == "0":
         listed = ", a list such as 0,1," if on_gpu else ""
-        raise InputError(f"devices={devices}", f"expected a count{listed} or auto")
+        raise InputError(f"devices={devices}", f"expected a number of devices{listed} or auto")
     numbers = [int(number) for number in devices.split(",") if number]
     needed = max(numbers) + 1 if "," in devices else numbers[0]
     if needed > available:
@@ -300,27 +306,28 @@ def check_devices(accelerator: str, devices: str) -> None:
 
 
 def _check_monitor(experiment: Experiment) -> str | None:
-    """Find the value that chooses the best checkpoint; None if there is no validation split."""
+    """Return the name of the value that chooses the best checkpoint; None without a val split."""
     if experiment.data.val is None:
         return None
-    # The IoU of a class is not logged in an epoch without this class in truth and prediction.
+    # The IoU of a class cannot be used: it is not logged in an epoch in which the class is neither
+    # in the truth nor in the prediction.
     known = ["val/loss", "val/mIoU", "val/mF1", "val/OA"]
     if experiment.monitor not in known:
         raise InputError(
             f"monitor={experiment.monitor}",
-            f"cannot choose a checkpoint by this{nearest(experiment.monitor, known)}",
+            f"no logged value that can choose the checkpoint{nearest(experiment.monitor, known)}",
         )
     return experiment.monitor
 
 
 def _warn_of_normalization(experiment: Experiment) -> None:
-    """Warn if the pretrained weights expect another mean and standard deviation."""
+    """Warn if the pretrained weights expect other means and standard deviations of the bands."""
     chosen, data = settings(experiment), experiment.data
     if chosen.get("model.weights") != "imagenet" or not experiment.dataset.is_rgb8:
         return
     try:
         pretrained = timm.get_pretrained_cfg(chosen.get("model.encoder", ""))
-    except RuntimeError:  # there are no such weights; the network will raise this error
+    except RuntimeError:  # there are no such weights; building the network will raise the error
         return
     if pretrained is None:
         return
@@ -329,15 +336,15 @@ def _warn_of_normalization(experiment: Experiment) -> None:
         mean, std = (",".join(map(str, values)) for values in (theirs[:3], theirs[3:]))
         warn(
             f"{chosen['model.encoder']} was pretrained with data.mean=({mean}) data.std=({std}), "
-            "which this experiment does not have"
+            "but this experiment has other values"
         )
 
 
 def _check_network(experiment: Experiment) -> None:
-    """Raise an :class:`InputError` if the network cannot be trained with its batches and bands.
+    """Raise an :class:`InputError` if the network cannot train on batches or bands of this kind.
 
-    With single images, batch normalization of pooled features has no variance. A model without a
-    parameter ``bands`` may expect another number of bands than the data set has.
+    With one image in a batch, batch normalization of pooled features has no variance. A model
+    without a parameter ``bands`` may expect another number of bands than the data set has.
     """
     bands = experiment.dataset.bands
     if experiment.data.batch_size > 1 and bands == 3:
@@ -351,7 +358,8 @@ def _check_network(experiment: Experiment) -> None:
         if "more than 1 value per channel" in str(error):
             raise InputError(
                 "data.batch_size=1",
-                "this network normalizes features that are one pixel large over the batch",
+                "this network applies batch normalization to pooled 1 x 1 features, which needs "
+                "more than one image",
                 "give at least 2",
             ) from error
         raise
@@ -360,7 +368,7 @@ def _check_network(experiment: Experiment) -> None:
             raise InputError(
                 experiment.config,
                 f"its model does not take the {bands} bands of {experiment.dataset.name}",
-                "build it for so many",
+                "build it for that many bands",
             ) from error
         raise
 
@@ -382,5 +390,5 @@ def _callbacks(
         callbacks.append(
             RunCheckpoint(run, "best", monitor=monitor, mode=mode, save_weights_only=True)
         )
-    # "last" comes after "best", so that last.ckpt holds the best score of this epoch too.
+    # "last" comes after "best", so that the best score in last.ckpt includes this epoch.
     return [*callbacks, RunCheckpoint(run, "last", save_on_train_epoch_end=True)]

@@ -372,7 +372,7 @@ def test_an_interrupted_training_goes_on(copied, done):
         (["seeds.background=0.7"], "seeds.background=0.7: must be 0 to seeds.foreground, 0.5"),
         (["train=trn"], "train=trn: demo has no such split; did you mean 'train'?"),
         (["root=elsewhere"], "elsewhere/train/images: no such folder"),
-        (["tiles.positive_share=0.99"], "'train': no tile is one with buildings"),
+        (["tiles.positive_share=0.99"], "'train': there is no tile with buildings"),
         (["test=train"], "test=train: shares images with train=train"),
         (
             ["labels=x.csv", "pseudo.oracle=True"],

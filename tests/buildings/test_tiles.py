@@ -172,11 +172,11 @@ def test_gray_masks_of_0_and_255(chain, tmp_path):
 @pytest.mark.parametrize(
     ("share", "names", "message"),
     [
-        (1.0, {}, "'train': no tile is one with buildings .* see tiles.positive_share"),
+        (1.0, {}, "'train': there is no tile with buildings .* see tiles.positive_share"),
         (
             0.01,
             {"train-a": np.s_[:], "train-b": np.s_[:]},
-            "is one without buildings .* mask_value",
+            "no tile without buildings .* mask_value",
         ),
     ],
 )
@@ -206,7 +206,7 @@ def test_names_of_tiles_do_not_meet(chain, tmp_path):
     """An image that is called like a tile of another."""
     make_source(tmp_path / "source", {"train-a_0001": (32, 32)}, {"train-a_0001": np.s_[:]})
     out = tmp_path / "out"
-    with pytest.raises(InputError, match=r"train-a_0001: the name of 2 tiles"):
+    with pytest.raises(InputError, match=r"train-a_0001: two images give tiles of this name"):
         cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
 
 
@@ -217,7 +217,7 @@ def test_names_of_tiles_do_not_meet(chain, tmp_path):
         ("train-a,1\n", r"no row for 'train-b'"),
         ("train-a,1\ntrain-b,2\n", r"line 3: label '2', expected 0 or 1"),
         ("train-a,1\ntrain-b,0\ntrain-a,0\n", r"line 4: 'train-a' for the second time"),
-        ("train-a,1\ntrain-b,1\n", "labels.csv: no tile is one without .* correct the list"),
+        ("train-a,1\ntrain-b,1\n", "labels.csv: there is no tile without .* correct the list"),
         ("", "and rows"),
     ],
 )

@@ -99,8 +99,8 @@ def test_facts_of_other_versions_are_kept(tmp_path: Path):
     ("document", "words"),
     [
         ([], "not a JSON object"),
-        ({"label_kind": ["full"]}, r"label_kind is \['full'\], no text"),
-        ({"pad_policy": 3}, "pad_policy is 3, no text"),
+        ({"label_kind": ["full"]}, r"label_kind is \['full'\], not text"),
+        ({"pad_policy": 3}, "pad_policy is 3, not text"),
         ({"points": [1]}, r"points is \[1\], not a JSON object"),
     ],
 )

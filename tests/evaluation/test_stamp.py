@@ -99,7 +99,7 @@ def test_what_nobody_knows():
         ({"settings": {}}, "settings.name: Field required"),
         (
             {"masks": {"full": DOCUMENT["masks"]["eroded"] | {"patches": {"label_kind": 3}}}},
-            "masks.full.patches: .*label_kind is 3, no text",
+            "masks.full.patches: .*label_kind is 3, not text",
         ),
     ],
 )

@@ -95,7 +95,7 @@ class Payload:
             {"a": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)},
             "a is no dense tensor",
         ),
-        ({"module.a": torch.zeros(1), "module._orig_mod.a": torch.zeros(1)}, "has module.a twice"),
+        ({"module.a": torch.zeros(1), "module._orig_mod.a": torch.zeros(1)}, "be named module.a,"),
         ([1, 2], "not a checkpoint"),
         ({"state_dict": Payload()}, "more than tensors and plain data"),
     ],

@@ -225,7 +225,7 @@ def test_folder_of_masks(root, tmp_path):
         (("train-0-0", "nan", 0, "bare"), "line 3: row nan, column 0 is outside"),
         (("train-0-0", "x", 0, "bare"), "line 3: row 'x', column '0': no numbers"),
         (("train-0-0", 0, 0, "maiz"), "line 3: no class 'maiz'.*did you mean 'maize'"),
-        (("train-0-0", 0, 0, 3), "line 3: no class '3'.*or 0 to 2"),
+        (("train-0-0", 0, 0, 3), "line 3: no class '3'.*label from 0 to 2"),
         (("train-0-0", 1, 1, 2), "line 3: another point of this pixel has another class"),
         (("train-0-0", 0), "line 3: row '0', column '': no numbers"),
     ],

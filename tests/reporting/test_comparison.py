@@ -219,7 +219,7 @@ def test_means_over_other_classes_are_not_compared(tmp_path):
     path.write_text(json.dumps(document))
     models = read_models([f"{folder.name}={folder}" for folder in folders])
     differences = compare(models, "full", mixed=True).differences
-    assert differences == {"without": ["nothing", "Car"]}
+    assert differences == {"absent classes (left out of the mean)": ["none", "Car"]}
 
 
 def test_folders_with_an_equals_sign(tmp_path):
@@ -280,7 +280,7 @@ def test_a_single_image_has_no_interval(tmp_path):
     one, other = (make_result(tmp_path / str(s), skill=s, images=1) for s in (0.5, 0.9))
     found = paired_differences(read_models([f"a={one}", f"b={other}"]), "full")
     assert not any(d.is_clear for d in found)
-    assert "of 1 images there is no interval" in difference_lines(found)[0]
+    assert "no interval, too few images (1)" in difference_lines(found)[0]
 
 
 def test_pairs_need_the_same_truth(tmp_path):

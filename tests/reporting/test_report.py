@@ -146,7 +146,7 @@ def test_the_page_has_them_in_order(html):
 def test_fewer_images_and_no_heatmaps(finished, tmp_path):
     text = finished.write(tmp_path / "a.html", images=1, heatmaps=0).read_text()
     assert text.count('class="stage"') == 1
-    assert "None were asked for." in text
+    assert "No heatmaps were asked for." in text
 
 
 def test_another_checkpoint_draws_no_heatmaps(finished, tmp_path):
@@ -155,7 +155,7 @@ def test_another_checkpoint_draws_no_heatmaps(finished, tmp_path):
     protocol["checkpoint_sha256"] = 64 * "0"
     (folder / "protocol.json").write_text(json.dumps(protocol))
     text = replace(finished, folder=folder).write(tmp_path / "a.html").read_text()
-    assert "is not, or no longer, what was tested" in text
+    assert "is missing, or it is not the checkpoint that was tested" in text
     assert '<table class="heat">' not in text
 
 
@@ -209,7 +209,7 @@ def test_unfinished_or_changed(finished, tmp_path):
     with pytest.raises(InputError, match=r"test-0-0\.png: \(64, 96\) pixels, its image"):
         broken.write(tmp_path / "a.html")
     (folder / "images.jsonl").write_text("")
-    with pytest.raises(InputError, match=r"no counts of test-0-0 \(3 of 3 images\)"):
+    with pytest.raises(InputError, match=r"no counts of test-0-0 \(3 of 3 images have none\)"):
         broken.write(tmp_path / "a.html")
     (folder / "protocol.json").write_text("{}")
     with pytest.raises(InputError, match="no complete protocol stamp"):
@@ -226,25 +226,25 @@ def test_data_that_has_changed(tmp_path):
     shutil.move(tmp_path / "gone", data / "masks_1024_rgb")
     for folder in ("images_1024", "masks_1024", "masks_1024_rgb"):
         (data / folder / "test-0-1.png").unlink()
-    with pytest.raises(InputError, match=r"of 3 images, the data has 2 now \(without test-0-1\)"):
+    with pytest.raises(InputError, match=r"had 3 images, the data has 2 now \(without test-0-1\)"):
         finished.write(tmp_path / "a.html")
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"split": "nowhere"}, "tested on the split 'nowhere', which .* has not; known: train"),
+        ({"split": "nowhere"}, "tested on the split 'nowhere', which .* does not have; known"),
         ({"split": "tests"}, "tested on the split 'tests'.*; did you mean 'test'"),
         (
             {"split": ["test"]},
             "no complete protocol stamp .split: Input should be a valid",
         ),
-        ({"data_set": "potsdam"}, "data set potsdam when tested, vaihingen in .* now"),
-        ({"classes": ["a", "b"]}, "classes a, b when tested, ImSurf, Building"),
-        ({"classes_in_mean": ["Car"]}, "classes in the mean Car when tested"),
+        ({"data_set": "potsdam"}, "data set: potsdam in the test, vaihingen in .* now"),
+        ({"classes": ["a", "b"]}, "classes: a, b in the test, ImSurf, Building"),
+        ({"classes_in_mean": ["Car"]}, "classes in the mean: Car in the test"),
         ({"label_kinds": ["eroded", "drawn"]}, "no complete protocol stamp"),
         ({"label_kinds": 3}, "no complete protocol stamp .label_kinds"),
-        ({"images": 4}, "of 4 images, the data has 3 now"),
+        ({"images": 4}, "the test had 4 images, the data has 3 now"),
         ({"images": "3"}, "no complete protocol stamp .images"),
         ({"settings": {}}, "no complete protocol stamp .settings.name"),
         ({"settings": []}, "no complete protocol stamp .settings"),

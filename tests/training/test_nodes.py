@@ -127,7 +127,7 @@ def test_nodes_resume_from_the_same_checkpoint(nodes, tmp_path):
     results = nodes(*longer, first=longer)
     assert [code for code, _, _ in results] == [0, 0], results
     assert torch.load(last, weights_only=True)["epoch"] == 1
-    assert len([x for x in results[0][1].splitlines() if "goes on to 2 epochs" in x]) == 1
+    assert len([x for x in results[0][1].splitlines() if "from 1 to 2 epochs;" in x]) == 1
 
 
 WRONG = ("optim.lr=1e12", "optim.epochs=4", "data.repeat=3")

@@ -62,7 +62,7 @@ PROGRESS = ("loops", "fit_loop", "epoch_progress", "current")
     [
         (put([], "optimizer_states"), "optimizer has no state"),
         (put({}, *OPTIMIZER), "optimizer has no 'state'"),
-        (put({}, *OPTIMIZER, "state"), "optimizer has no state, or that of other"),
+        (put({}, *OPTIMIZER, "state"), "optimizer has no state, or the state of other"),
         (put({0: {}}, *OPTIMIZER, "state"), "optimizer has no moments of parameter 0"),
         (put(torch.zeros(3), *OPTIMIZER, "state", 0, "exp_avg"), "exp_avg of parameter 0"),
         (put(torch.zeros(()).expand(6, 32), *OPTIMIZER, "state", 0, "exp_avg"), "exp_avg of"),
@@ -86,8 +86,8 @@ PROGRESS = ("loops", "fit_loop", "epoch_progress", "current")
         (put("all", SETTINGS_KEY, "optim.epochs"), "optim.epochs is 'all'"),
         (put([1], SETTINGS_KEY), "are no settings of a run"),
         (put({"a": torch.zeros(1)}, SETTINGS_KEY), "are no settings of a run"),
-        (remove("state_dict"), "not a run of this project"),
-        (put({3: torch.zeros(1)}, "state_dict"), "not a run of this project"),
+        (remove("state_dict"), "not from a run of this project"),
+        (put({3: torch.zeros(1)}, "state_dict"), "not from a run of this project"),
         (put(torch.full((6, 32), torch.nan), "state_dict", "model.class_embeddings"), "not finite"),
     ],
 )
@@ -156,10 +156,10 @@ def test_a_longer_cosine(tiny, lookahead, capsys):
     run = train(replace(tiny, optim=optim), accelerator="cpu")
     longer = replace(tiny, optim=replace(optim, epochs=6))
     assert train(longer, accelerator="cpu", resume="latest") == run
-    told = [x for x in capsys.readouterr().out.splitlines() if "goes on to 6 epochs" in x]
+    told = [x for x in capsys.readouterr().out.splitlines() if "extended from 3 to 6 epochs" in x]
     assert len(told) == 1
-    assert f"from epoch 4 on the learning rate is {cosine(1e-3, 3, 6):.3g}" in told[0]
-    assert f"it was {1e-6:.3g} on that of 3" in told[0]
+    assert f"from epoch 4 on, the learning rate is {cosine(1e-3, 3, 6):.3g}" in told[0]
+    assert f"on the schedule of 3 it would have been {1e-6:.3g}" in told[0]
     expected = [cosine(1e-3, epoch, 3) for epoch in range(3)]
     expected += [cosine(1e-3, epoch, 6) for epoch in range(3, 6)]
     assert logged_rates(tiny) == pytest.approx(dict(enumerate(expected)))
@@ -208,7 +208,7 @@ def test_longer_in_steps(tiny, capsys):
     train(replace(tiny, optim=replace(optim, epochs=5)), accelerator="cpu", resume="latest")
     expected = {0: 1e-3, 1: 1e-3, 2: 1e-4, 3: 1e-4, 4: 1e-5}
     assert logged_rates(tiny) == pytest.approx(expected)
-    assert "learning rate is 0.0001 on" in capsys.readouterr().out
+    assert "the learning rate is 0.0001 (schedule of 5 epochs)" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -251,7 +251,7 @@ def test_wrong_resume(experiment):
     with pytest.raises(InputError, match=r"no last\.ckpt of this experiment"):
         train(experiment, resume="latest")
     run = train(replace(experiment, optim=Optim(epochs=1)), accelerator="cpu")
-    with pytest.raises(InputError, match=rf"best\.ckpt: holds weights alone; .*{run}/last\.ckpt"):
+    with pytest.raises(InputError, match=rf"best\.ckpt: holds only weights; .*{run}/last\.ckpt"):
         train(experiment, resume=str(run / "best.ckpt"))
     with pytest.raises(InputError, match=r"all 1 epochs are done; test it"):
         train(replace(experiment, optim=Optim(epochs=1)), resume="latest")
@@ -265,10 +265,10 @@ def test_wrong_resume(experiment):
     ("accelerator", "devices", "words"),
     [
         ("cpu", "4096", "devices=4096: this machine has .* CPU core"),
-        ("cpu", "two", "expected a count"),
-        ("cpu", "0", "expected a count"),
-        ("cpu", "0,1", "expected a count"),
-        ("cpu", "-1", "expected a count"),
+        ("cpu", "two", "expected a number of devices"),
+        ("cpu", "0", "expected a number of devices"),
+        ("cpu", "0,1", "expected a number of devices"),
+        ("cpu", "-1", "expected a number of devices"),
     ],
 )
 def test_devices(accelerator, devices, words):
@@ -353,5 +353,5 @@ def test_settings_that_are_no_plain_values(experiment, change, told):
     with pytest.raises(InputError) as caught:
         train(replace(experiment, **change), accelerator="cpu")
     assert told in str(caught.value)
-    assert "is no plain value" in str(caught.value)
+    assert "cannot be stored in a checkpoint" in str(caught.value)
     assert {p.name for p in Path().iterdir()} == {"data"}

@@ -257,9 +257,11 @@ class _Examination:
         if not count:
             return []
         problem = f"calls label {value:g} ({name}) its no-data value, {count} pixels are ignored"
-        return [
-            Finding(str(path), problem, "remove it if they are not (gdal_edit.py -unsetnodata)")
-        ]
+        remedy = (
+            "if these pixels do belong to the class, remove the no-data value (gdal_edit.py "
+            "-unsetnodata)"
+        )
+        return [Finding(str(path), problem, remedy)]
 
     def _alpha_findings(self, path: Path, header: Header) -> list[Finding]:
         """Find an image band that a program has declared to be alpha."""
@@ -299,7 +301,7 @@ def _changed(folder: Path) -> list[Finding]:
         paths = changed_files(folder)
     except InputError as error:
         return [_finding(error)]
-    problem, remedy = f"not as it was written, by {CHECKSUMS_FILE}", "make the folder again"
+    problem, remedy = f"does not match its checksum in {CHECKSUMS_FILE}", "make the folder again"
     return [
         Finding(str(path), problem if path.exists() else "is missing", remedy) for path in paths
     ]

@@ -66,7 +66,8 @@ class PatchSplit:
         mode: ``"train"`` stores every tile in three variants (as is, flipped left-right, flipped
             top-bottom); ``"val"`` stores it only as is.
         split_size: height and width of a patch in pixels.
-        stride: pixels between neighboring patches, at most ``split_size``.
+        stride: pixels from the start of a patch to the start of the next one, at most
+            ``split_size``.
         eroded: whether to use the masks whose class boundaries are black.
         gt: whether to write RGB masks, and also whole ones under ``origin/``.
         val_scale: factor on the size of the tiles, only in val mode.

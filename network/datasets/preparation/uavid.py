@@ -42,8 +42,10 @@ class FrameSplit:
             patches share are labeled in the first one and ignored in the second.
         split_size_h: height of a patch in pixels.
         split_size_w: width of a patch in pixels.
-        stride_h: rows between neighboring patches, at most ``split_size_h``.
-        stride_w: columns between neighboring patches, at most ``split_size_w``.
+        stride_h: rows from the start of a patch to the start of the next one, at most
+            ``split_size_h``.
+        stride_w: columns from the start of a patch to the start of the next one, at most
+            ``split_size_w``.
 
     Raises:
         InputError: a value is out of range.

@@ -151,7 +151,10 @@ class _Canvas:
 
 
 class _Box:
-    """A rectangle of ``length`` x ``width`` meters at (u, v), turned against the street there."""
+    """A rectangle of ``length`` x ``width`` meters at (u, v).
+
+    It is turned by ``turn`` relative to the street there.
+    """
 
     def __init__(
         self, canvas: _Canvas, u: float, v: float, length: float, width: float, turn: float = 0.0
@@ -459,7 +462,8 @@ def _shadow(height: np.ndarray, away: np.ndarray, fall: float) -> np.ndarray:
         away: (2,) unit vector (x, y) away from the sun.
         fall: pixels by which a sunbeam falls over one pixel.
     """
-    # The highest beam that is blocked within 1, 3, 7, ... 127 pixels toward the sun.
+    # Height below which sunlight is blocked by something within 1, 3, 7, ... 127 pixels toward the
+    # sun.
     beam = height
     for step in (1, 2, 4, 8, 16, 32, 64):
         dx, dy = away * step

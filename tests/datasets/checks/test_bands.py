@@ -189,7 +189,7 @@ def test_shown(tmp_path):
 def test_wrong_facts(options, words):
     with pytest.raises(ValueError, match=words):
         dataset(**{"bands": 3, "bits": 8, **options})
-    with pytest.raises(ValueError, match="ignore_index 254 is none of 2 to 253, or 255"):
+    with pytest.raises(ValueError, match="ignore_index=254; it must be 2 to 253, or 255"):
         replace(dataset(3, 8), ignore_index=254)
 
 

@@ -80,7 +80,7 @@ def test_files_that_are_not_as_their_tool_wrote_them(root):
     assert findings(root) == []
     write_image(folder / "train-0-1.png", np.zeros((96, 96, 3), np.uint8))
     assert findings(root) == [
-        f"{folder}/train-0-1.png: not as it was written, by patch_split.sha256; "
+        f"{folder}/train-0-1.png: does not match its checksum in patch_split.sha256; "
         "make the folder again"
     ]
     for kind in ("images", "masks"):
