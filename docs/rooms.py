@@ -13,7 +13,7 @@ FLOORS = (
     ("config",),
     ("differences", "card", "tta"),
     ("predictor",),
-    ("evaluation",),
+    ("evaluation", "maps"),
     ("training",),
     ("reporting", "buildings"),
     ("studies",),

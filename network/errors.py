@@ -25,7 +25,12 @@ class InputError(Exception):
             ``problem``, this is the whole line.
         problem: what is wrong: what was found and what was expected.
         remedy: what the user can do.
+
+    Attributes:
+        exit_code: exit code of a command that ends with this error.
     """
+
+    exit_code = 2
 
     def __init__(self, where: str | PathLike[str], problem: str = "", remedy: str = ""):
         self.is_file = isinstance(where, PathLike)
@@ -173,7 +178,7 @@ def _report(error: BaseException, signals: _Signals, launcher: int) -> int | Non
     # launcher is gone, because the launcher may have been the first process.
     if not is_lost_peer or is_first_process() or os.getppid() != launcher:
         print(f"error: {line}", file=sys.stderr)
-    return 2
+    return error.exit_code if isinstance(error, InputError) else 2
 
 
 def is_first_process() -> bool:

@@ -7,6 +7,7 @@ killed.
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -24,6 +25,10 @@ LOCK = ".lock"
 _PARTIAL = ".partial-"
 _HOST = socket.gethostname().replace("-", "_")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+
+
+class Busy(InputError):
+    """The error for a folder into which another process is writing."""
 
 
 @contextmanager
@@ -167,7 +172,8 @@ def locked(folder: Path, lock: Path) -> Iterator[bool]:
         lock: the file to lock. It is made, with its folders, and removed at the end.
 
     Raises:
-        InputError: another process is writing there, or the disk refuses to write.
+        Busy: another process is writing there.
+        InputError: the disk refuses to write.
     """
     made = [path for path in lock.parents if not path.exists()]
     with writing(folder):
@@ -205,7 +211,7 @@ def _acquire(lock: Path, folder: Path) -> tuple[int, bool]:
             os.close(descriptor)
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
-            raise InputError(
+            raise Busy(
                 folder,
                 f"{owner or 'another process'} is writing there",
                 "wait until it has ended, or choose another folder",
@@ -219,6 +225,12 @@ def _acquire(lock: Path, folder: Path) -> tuple[int, bool]:
                     os.write(descriptor, name.encode())
                 return descriptor, True
         os.close(descriptor)
+
+
+def file_hash(path: Path) -> str:
+    """Compute the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:

@@ -78,7 +78,7 @@ def in_flags(error: InputError, parser: argparse.ArgumentParser) -> InputError:
     # A file may have any name, such as seed=3.png.
     where = error.where if error.is_file else _ARGUMENT.sub(as_flag, error.where)
     problem, remedy = (_ARGUMENT.sub(as_flag, part) for part in (error.problem, error.remedy))
-    return InputError(where, problem, _ANOTHER.sub(another, remedy))
+    return type(error)(where, problem, _ANOTHER.sub(another, remedy))
 
 
 def parse_with_overrides(

@@ -1,9 +1,10 @@
-"""Predict the masks of a folder of images.
+"""Predict maps of large images, and masks of photos.
 
 For the arguments, see ``predict.py``.
 """
 
 import argparse
+import re
 from pathlib import Path
 
 from network.commands.arguments import (
@@ -15,43 +16,82 @@ from network.commands.arguments import (
 )
 from network.config import load_experiment
 from network.errors import InputError
-from network.evaluation.evaluate import predict_folder
+from network.maps.layers import LAYERS
+from network.maps.plan import HALO, STRIDE, WINDOW
+from network.maps.run import MapOptions, find_inputs, predict_images
+
+FORMATS = ("auto", "tif", "png")
 
 
 def main(description: str) -> None:
-    """Parse the command line and predict a folder of images."""
+    """Parse the command line and predict images."""
     parser = command_parser(description)
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
-    add("-i", "--input", type=Path, required=True, help="folder of images")
-    add("-o", "--output", type=Path, required=True, help="folder for the masks, NAME.png")
-    add("--labels", action="store_true", help="write labels, not RGB colors")
-    add("-p", "--patch", type=int, default=1024, help="side of the patches (default %(default)s)")
-    add("--overlap", type=int, default=128, help="pixels that patches share (default %(default)s)")
-    add("-b", "--batch-size", type=int, default=1, help="patches a step (default %(default)s)")
+    add("-i", "--input", required=True, help="image, folder, pattern, VRT, or .txt list of images")
+    add("-o", "--output", type=Path, required=True, help="folder of the maps and masks, or a file")
+    add("--format", choices=FORMATS, default="auto", help="tif: GeoTIFF; auto: where georeferenced")
+    add("--labels", action="store_true", help="PNG files have labels, not RGB colors")
+    for name, layer in LAYERS.items():
+        if name:
+            add(f"--{name}", action="store_true", help=f"also NAME_{name}.tif: {layer.description}")
+    add(
+        *("-p", "--patch", "--window"),
+        dest="window",
+        type=int,
+        default=WINDOW,
+        help="side of the windows in pixels (default %(default)s)",
+    )
+    halo = parser.add_mutually_exclusive_group()
+    halo.add_argument(
+        "--halo", type=int, help=f"pixels of context around each part (default {HALO})"
+    )
+    halo.add_argument("--overlap", type=int, help="pixels that windows share: twice the halo")
+    add("-b", "--batch-size", type=int, default=1, help="windows a step (default %(default)s)")
+    add("--bands", type=int, nargs="+", help="bands of the images to use, from 1 on (default all)")
+    add("--shard", default="1/1", help="do only this share of the work, e.g. 3/16")
     add_model_flags(parser)
     execute(parser, run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command with its parsed arguments."""
-    for flag, value in (("-p", args.patch), ("-b", args.batch_size)):
-        if value < 1:
-            raise InputError(f"{flag} {value}", "must be at least 1")
-    if not 0 <= args.overlap < args.patch:
-        raise InputError(f"--overlap {args.overlap}", "must be at least 0 and less than a patch")
+    options = MapOptions(
+        window=args.window,
+        halo=_halo(args),
+        batch_size=args.batch_size,
+        layers=tuple(layer for name, layer in LAYERS.items() if name and getattr(args, name)),
+        format=args.format,
+        rgb=not args.labels,
+        bands=tuple(args.bands) if args.bands else None,
+        shard=_shard(args.shard),
+        overwrite=args.overwrite,
+    )
+    images = find_inputs(args.input)
     experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
-    count = predict_folder(
+    count = predict_images(
         experiment,
         checkpoint=chosen_checkpoint(experiment, args.checkpoint),
-        images=args.input,
+        images=images,
         output=args.output,
         tta=args.tta,
-        rgb=not args.labels,
-        batch_size=args.batch_size,
         device=args.device,
-        overwrite=args.overwrite,
-        patch=(args.patch, args.patch),
-        overlap=args.overlap,
+        options=options,
     )
-    print(f"{count} masks in {args.output}")
+    rest = f", {len(images) - count} not finished" if count < len(images) else ""
+    print(f"{count} masks in {args.output}{rest}")
+
+
+def _halo(args: argparse.Namespace) -> int:
+    if args.overlap is not None:
+        # Half of it on each side, and windows begin at multiples of the stride.
+        return -(-args.overlap // (2 * STRIDE)) * STRIDE
+    return HALO if args.halo is None else args.halo
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Turn ``3/16`` into the third (2, counted from 0) of 16 shares."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match:
+        raise InputError(f"--shard {text}", "must be like 3/16: the third of 16 shares")
+    return int(match[1]) - 1, int(match[2])

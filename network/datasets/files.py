@@ -100,11 +100,22 @@ def fitting_header(path: Path, info: DatasetInfo) -> Header:
             no ``exif_orientation``.
     """
     header = read_header(path)
+    check_header(path, header, info)
+    return header
+
+
+def check_header(path: Path, header: Header, info: DatasetInfo) -> None:
+    """Raise an :class:`InputError` if an image does not fit a data set, see :func:`fitting_header`.
+
+    Args:
+        path: file of the image, for the error.
+        header: its header.
+        info: description of the data set.
+    """
     _check_bands(path, header, info)
     if header.color not in COLORS:
         raise InputError(path, f"a {header.color} image", "convert it to gray or RGB")
     _check_orientation(path, header, info)
-    return header
 
 
 def used_size(header: Header, info: DatasetInfo) -> tuple[int, int]:

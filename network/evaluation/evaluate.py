@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from network.compute import find_device
-from network.config import Experiment, settings
+from network.config import Experiment
 from network.datasets.files import write_mask
-from network.datasets.folder_jobs import check_folders
 from network.datasets.frames import find_frames
 from network.datasets.loaders import evaluation_loader
 from network.datasets.schema import DatasetInfo
-from network.datasets.segmentation import Sample, check_samples, find_images, find_samples
+from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.windows import padding_margin
 from network.errors import InputError
 from network.evaluation.output_folder import IMAGES_KEY, fingerprint, output_folder
-from network.evaluation.protocol import check_image_files, file_hash
+from network.evaluation.protocol import check_image_files
 from network.evaluation.records import (
     Counter,
     ImageRecord,
@@ -34,9 +33,8 @@ from network.evaluation.stamp import make_stamp
 from network.evaluation.summary import Summary, summarize
 from network.predictor import BestClasses, Predictor, best_classes, load_network
 from network.progress import progress_bar
-from network.rasters.header import read_header
-from network.rasters.place import write_place
 from network.tta import build_views
+from network.writing import file_hash
 
 BOUNDARY_TOLERANCE = 3
 """Largest distance of matched boundaries in pixels: 15 cm on the ground in Potsdam, 90 cm in
@@ -113,6 +111,8 @@ def evaluate(
     if patch:
         protocol = protocol.predicted_in(*patch)
     record = {**protocol.to_json(), "rgb": rgb, IMAGES_KEY: _folder(frames or root)}
+    if patch and not kinds:  # otherwise the tiling of the masks says it
+        record["patch"] = patch
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:
             predictor = Predictor.of(
@@ -135,83 +135,6 @@ def evaluate(
             write_figures(output, protocol, summaries)
             print_results(protocol, summaries)
     return summaries
-
-
-def predict_folder(
-    experiment: Experiment,
-    *,
-    checkpoint: Path,
-    images: Path,
-    output: Path,
-    tta: str = "none",
-    rgb: bool = True,
-    batch_size: int = 1,
-    device: str = "auto",
-    patch: tuple[int, int] | None = None,
-    overlap: int = 0,
-    overwrite: bool = False,
-) -> int:
-    """Predict the masks of all images in a folder, at the size of each image.
-
-    An interrupted prediction goes on where it stopped. Masks of georeferenced images are
-    georeferenced too. Where an image has no data, its mask has no class; see :func:`write_mask`.
-
-    Args:
-        experiment: the experiment.
-        checkpoint: the checkpoint file.
-        images: folder of images.
-        output: folder of the masks.
-        tta: test-time augmentation, see :func:`network.tta.build_views`.
-        rgb: whether to write colors instead of labels.
-        batch_size: number of images or patches in a step, see :func:`evaluate`.
-        device: name of the device, see :func:`network.compute.find_device`.
-        patch: height and width of the patches that larger images are predicted in; by default,
-            images are predicted whole.
-        overlap: smallest overlap of neighboring patches, in pixels.
-        overwrite: whether to delete the results of another run in ``output``.
-
-    Returns:
-        The number of images.
-
-    Raises:
-        InputError: images, checkpoint, device or output folder cannot be used.
-    """
-    experiment.check_normalization()
-    target = find_device(device)
-    check_folders((images,), (output,))
-    if output.resolve().is_relative_to(images.resolve()):
-        raise InputError(
-            output, f"is in the folder of the images {images}", "choose another output"
-        )
-    samples = find_images(images, experiment.dataset)
-    check_memory(samples, experiment.dataset)
-    model, _ = load_network(experiment, checkpoint)
-    record = {
-        "images": images.as_posix(),
-        IMAGES_KEY: _folder(images),
-        "checkpoint": checkpoint.as_posix(),
-        "checkpoint_sha256": file_hash(checkpoint),
-        "tta": tta,
-        "patch": patch,
-        "overlap": overlap,
-        "rgb": rgb,
-        "precision": experiment.compute.precision,
-        "settings": settings(experiment),
-    }
-    with output_folder(output, samples, record, overwrite=overwrite) as todo:
-        if todo:
-            predictor = Predictor.of(
-                experiment,
-                model,
-                device=target,
-                tta=tta,
-                patch=patch,
-                overlap=overlap,
-                batch_size=batch_size,
-            )
-            workers = experiment.data.workers
-            predict(predictor, todo, output, rgb=rgb, workers=workers, georeference=True)
-    return len(samples)
 
 
 def _folder(path: Path) -> str:
@@ -249,7 +172,6 @@ def predict(
     *,
     rgb: bool,
     workers: int,
-    georeference: bool = False,
 ) -> None:
     """Predict images and write their masks, and beside them a record of each image.
 
@@ -260,7 +182,6 @@ def predict(
         counter: counter of the images with labels; may be None if no image has labels.
         rgb: whether to write colors instead of labels.
         workers: number of processes that load the images, if the device is not the CPU.
-        georeference: whether to write a file beside each mask with its place on Earth.
 
     Raises:
         InputError: an image is damaged.
@@ -277,9 +198,6 @@ def predict(
     def save(name: str, image: Tensor, valid: Tensor, labels: dict, best: BestClasses) -> None:
         """Write and count one image, in a separate thread during the next forward pass."""
         sample, path = by_name[name], output / f"{name}.png"
-        if georeference:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_place(read_header(sample.image).place, path)
         mask, where = best.labels.numpy(), None if valid.all() else valid.numpy()
         write_mask(path, mask, info, rgb=rgb, valid=where)
         margin = padding_margin(image.permute(1, 2, 0).numpy()) if info.tiles else (0, 0)

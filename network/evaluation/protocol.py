@@ -1,6 +1,5 @@
 """Facts that decide which results can be compared: the masks and the training of a checkpoint."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -208,12 +207,6 @@ def check_image_files(
             f"cut from the images *{own}, but {checkpoint} was trained on *{trained}",
             f"cut the patches from *{trained} again",
         )
-
-
-def file_hash(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def mask_protocol(

@@ -21,7 +21,7 @@ from network.datasets.windows import padding_margin
 from network.errors import InputError, nearest
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
 from network.evaluation.output_folder import difference
-from network.evaluation.protocol import PADDING_KEY, UNKNOWN, file_hash
+from network.evaluation.protocol import PADDING_KEY, UNKNOWN
 from network.evaluation.records import RECORDS_FILE, Counter, ImageRecord
 from network.evaluation.results import (
     PROTOCOL_FILE,
@@ -36,7 +36,7 @@ from network.evaluation.stamp import make_stamp
 from network.evaluation.summary import Summary, summarize
 from network.progress import progress_bar
 from network.tta import TTA_NAMES, build_views
-from network.writing import owned, replacing
+from network.writing import file_hash, owned, replacing
 
 
 def score_masks(

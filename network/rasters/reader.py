@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import rasterio
 from rasterio.enums import MaskFlags
+from rasterio.windows import Window
 
 from network.errors import InputError
 from network.rasters.header import Header, check_memory, find_orientation, header_of, opened
@@ -65,8 +66,9 @@ def read_raster(path: Path, bands: int | None = None) -> Raster:
         check_memory(path, header)
         is_apart = header.has_alpha and (bands is None or header.bands == bands + 1)
         count = header.bands - is_apart
-        values = _interleaved(file.read(indexes=list(range(1, count + 1))))
-        valid = _validity(file, count, is_apart)
+        used = list(range(1, count + 1))
+        values = _interleaved(file.read(indexes=used))
+        valid = validity(file, used, header.bands if is_apart else None)
         table = file.colormap(1) if header.color == "color-table" else None
         return Raster(header, values, valid, file.nodata, table)
 
@@ -94,17 +96,29 @@ def _interleaved(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values.transpose(1, 2, 0))
 
 
-def _validity(file: rasterio.DatasetReader, count: int, has_alpha: bool) -> np.ndarray | None:
-    """Find valid pixels (h, w) by the masks of ``count`` bands and the alpha band after them."""
+def validity(
+    file: rasterio.DatasetReader,
+    bands: list[int],
+    alpha: int | None = None,
+    window: Window | None = None,
+) -> np.ndarray | None:
+    """Find the valid pixels (h, w) of an opened file; None if all of them are valid.
+
+    Args:
+        file: the opened file.
+        bands: numbers of the bands that are used, from 1 on.
+        alpha: number of the alpha band; None if there is none, or if it is used as a band.
+        window: the part of the file; by default all of it.
+    """
     valid = None
-    flags = file.mask_flag_enums[:count]
+    flags = [file.mask_flag_enums[band - 1] for band in bands]
     if any(MaskFlags.nodata in of_band for of_band in flags):
         # A pixel of several bands is invalid where none of them has a value.
-        valid = file.read_masks(indexes=list(range(1, count + 1))).any(axis=0)
+        valid = file.read_masks(indexes=bands, window=window).any(axis=0)
     elif MaskFlags.per_dataset in flags[0] and MaskFlags.alpha not in flags[0]:
-        valid = file.read_masks(1) > 0
-    if has_alpha:
-        opaque = file.read(count + 1) > 0
+        valid = file.read_masks(bands[0], window=window) > 0
+    if alpha is not None:
+        opaque = file.read(alpha, window=window) > 0
         valid = opaque if valid is None else valid & opaque
     return None if valid is None or valid.all() else valid
 

@@ -14,7 +14,6 @@ from network.datasets.frames import find_frames
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError, listed, nearest
-from network.evaluation.protocol import file_hash
 from network.evaluation.records import ImageRecord, check_counts, read_records
 from network.evaluation.results import other_padding, read_protocol
 from network.evaluation.scores import (
@@ -32,7 +31,7 @@ from network.reporting import charts
 from network.reporting.pictures import draw_heatmaps, draw_layers
 from network.reporting.published import PUBLISHED
 from network.training.runs import read_curves
-from network.writing import replacing
+from network.writing import file_hash, replacing
 
 TEMPLATES = Path(__file__).with_name("templates")
 

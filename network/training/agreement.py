@@ -8,9 +8,10 @@ from pytorch_lightning.callbacks import Callback
 
 from network.config import Experiment, settings
 from network.errors import InputError
-from network.evaluation.protocol import INIT_KEY, file_hash
+from network.evaluation.protocol import INIT_KEY
 from network.training.data import SegmentationData
 from network.training.processes import gathered, is_connected, raise_together
+from network.writing import file_hash
 
 _OWN = {"data.root", "data.workers"}
 """Settings that may differ between machines."""

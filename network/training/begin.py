@@ -11,10 +11,11 @@ from torch import nn
 
 from network.config import Experiment
 from network.errors import InputError
-from network.evaluation.protocol import CLASSES_KEY, DATA_SET_KEY, file_hash
+from network.evaluation.protocol import CLASSES_KEY, DATA_SET_KEY
 from network.factories import parameters
 from network.models.checkpoint import SETTINGS_KEY, named_tensors, read_checkpoint
 from network.models.transfer import Taken, take_weights
+from network.writing import file_hash
 
 _COUNT = "num_classes"
 

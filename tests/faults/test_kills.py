@@ -22,7 +22,7 @@ TRAIN = ("train.py", "-c", "fields.py", "--accelerator", "cpu", f"optim.epochs={
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All files but the log of the trial and records, whose order is that of the work."""
-    skipped = ("log.txt", "images.jsonl")
+    skipped = ("log.txt", "images.jsonl", "maps.jsonl")
     files = [p for p in folder.rglob("*") if p.is_file() and p.name not in skipped]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 

@@ -365,11 +365,11 @@ def test_figures_of_a_training(trained):
 
 @pytest.mark.slow
 def test_predict(trained):
-    """A folder of images in overlapping patches: masks of their size, in colors or as labels."""
+    """A folder of images in overlapping windows: masks of their size, in colors or as labels."""
     for number, image in enumerate(sorted((trained / "data/test/images").iterdir())):
         suffix = ("tif", "png")[number % 2]
         write_image(trained / f"photos/{number}.{suffix}", read_rgb(image)[: 128 - 7 * number])
-    args = ["-c", "textures.py", "-i", "photos", "-p", "64", "--overlap", "16"]
+    args = ["-c", "textures.py", "-i", "photos", "-p", "96", "--halo", "32"]
     assert "4 masks in masks" in succeed("predict.py", *args, "-o", "masks", cwd=trained)
     colors = [read_rgb(path) for path in sorted((trained / "masks").glob("*.png"))]
     assert [mask.shape for mask in colors] == [(128 - 7 * n, 128, 3) for n in range(4)]
@@ -392,35 +392,16 @@ def test_predict(trained):
 
 
 @pytest.mark.slow
-def test_predicted_masks_lie_on_the_map(trained):
-    """Where their images do; beside the PNG, which is the same."""
-    image = read_rgb(next((trained / "data/test/images").iterdir()))
-    here = from_origin(500_000, 5_400_000, 0.09, 0.09)
-    options = {"count": 3, "dtype": "uint8", "height": 128, "width": 128, "driver": "GTiff"}
-    (trained / "maps").mkdir()
-    with rasterio.open(
-        trained / "maps/here.tif", "w", crs="EPSG:32632", transform=here, **options
-    ) as file:
-        file.write(image.transpose(2, 0, 1))
-    write_image(trained / "maps/nowhere.png", image)
-    args = ["predict.py", "-c", "textures.py", "-i", "maps", "-o", "on_maps"]
-    succeed(*args, cwd=trained)
-    with rasterio.open(trained / "on_maps/here.png") as file:
-        assert (file.crs.to_epsg(), file.transform) == (32632, here)
-    assert [p.name for p in (trained / "on_maps").glob("*.xml")] == ["here.png.aux.xml"]
-    masks = [(trained / f"on_maps/{name}.png").read_bytes() for name in ("here", "nowhere")]
-    assert masks[0] == masks[1]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["-i", "nowhere"], ["nowhere", "no such folder"]),
-        (["-i", "photos", "-o", "photos"], ["photos", "is or contains the input folder"]),
-        (["-i", "photos", "-o", "photos/masks"], ["photos/masks", "choose another -o"]),
-        (["-i", "photos", "-p", "0"], ["-p 0"]),
-        (["-i", "photos", "-p", "64", "--overlap", "64"], ["--overlap 64", "less than a patch"]),
+        (["-i", "nowhere"], ["nowhere", "no such file"]),
+        (["-i", "photos", "-o", "photos"], ["photos", "choose another -o"]),
+        (["-i", "photos", "-p", "50"], ["-p 50", "give a multiple of 32"]),
+        (["-i", "photos", "-p", "64", "--overlap", "64"], ["--halo 32", "less than half"]),
+        (["-i", "photos/*.jpg"], ["photos/*.jpg", "matches no file"]),
+        (["-i", "photos", "--bands", "1", "2", "7"], ["photos/0.png", "has no band 7"]),
+        (["-i", "photos", "--shard", "3/2"], ["--shard 3/2", "must be 1 to 2"]),
         (["-i", "photos", "--checkpoint", "no.ckpt"], ["no.ckpt", "no such"]),
         (["-i", "gray"], ["gray/0.png", "1 band of uint8", "convert it to RGB"]),
     ],

@@ -17,7 +17,6 @@ from network.evaluation.protocol import (
     DATA_SET_KEY,
     INIT_KEY,
     TrainingRecord,
-    file_hash,
 )
 from network.models.bicor import BiCoRSeg
 from network.models.checkpoint import SETTINGS_KEY
@@ -27,6 +26,7 @@ from network.models.unetformer import UNetFormer
 from network.settings import Optim
 from network.training.begin import begin_with
 from network.training.train import train, train_once
+from network.writing import file_hash
 
 INIT = Path("init.ckpt")
 

@@ -1,0 +1,1 @@
+"""Maps from images of any size: plan of windows and blocks, prediction, files, assembling."""

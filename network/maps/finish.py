@@ -1,0 +1,100 @@
+"""The finished files of a map, made from its blocks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+
+from network.datasets.files import write_mask
+from network.datasets.schema import DatasetInfo
+from network.maps.job import Job
+from network.maps.layers import LABELS, NO_DATA, STEPS, Layer
+from network.maps.plan import Block, Plan
+from network.rasters.legend_files import write_attribute_table, write_qgis_style
+from network.rasters.place import Place, write_place
+from network.rasters.tiles import Grid, Legend, write_cog, write_mosaic
+
+
+@dataclass(frozen=True)
+class Format:
+    """How finished maps are written.
+
+    Attributes:
+        rgb: whether a PNG has the colors of the classes instead of their labels.
+        tags: facts that each GeoTIFF keeps as tags.
+    """
+
+    rgb: bool
+    tags: Mapping[str, str]
+
+
+def finish_map(
+    job: Job, plan: Plan, place: Place | None, info: DatasetInfo, format_: Format
+) -> list[int]:
+    """Write the final files of a map whose blocks are all done.
+
+    Args:
+        job: the job.
+        plan: the plan of its blocks.
+        place: place of the image on Earth.
+        info: description of the classes.
+        format_: how files are written.
+
+    Returns:
+        The number of pixels of each class.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    blocks = list(plan.blocks())
+    counts = _count(job, blocks, info.num_classes)
+    for layer in job.layers:
+        grid = Grid(plan.height, plan.width, layer.bands(info.num_classes), NO_DATA, place)
+        legend = _legend(layer, info, format_.tags)
+        mosaic = job.parts / f"{layer.name or 'labels'}.vrt"
+        write_mosaic(mosaic, grid, legend, job.tiles(blocks, layer))
+        target = job.file(layer)
+        if target.suffix == ".png":
+            _write_png(job, plan, blocks, info, format_.rgb)
+            write_place(place, target)
+        else:
+            write_cog(target, mosaic, legend)
+            if layer is LABELS:
+                write_attribute_table(target, legend, counts)
+                write_qgis_style(target, legend)
+    return counts
+
+
+def _legend(layer: Layer, info: DatasetInfo, tags: Mapping[str, str]) -> Legend:
+    if not layer.is_share:
+        return Legend([layer.description], info.classes, info.palette, tags=tags)
+    names = [f"probability of {name}" for name in info.classes]
+    return Legend(
+        descriptions=names if layer.per_class else [layer.description],
+        scale=1 / STEPS,
+        tags=tags,
+    )
+
+
+def _count(job: Job, blocks: Sequence[Block], classes: int) -> list[int]:
+    """Count the pixels of each class."""
+    total = np.zeros(256, np.int64)
+    for block in blocks:
+        total += np.bincount(_labels(job, block).ravel(), minlength=256)
+    return total[:classes].tolist()
+
+
+def _labels(job: Job, block: Block) -> np.ndarray:
+    with rasterio.open(job.part(block, LABELS)) as file:
+        return file.read(1)
+
+
+def _write_png(job: Job, plan: Plan, blocks: Sequence[Block], info: DatasetInfo, rgb: bool) -> None:
+    """Write the labels of a photo, which fit into memory, since PNG is written at once."""
+    labels = np.empty((plan.height, plan.width), np.uint8)
+    for block in blocks:
+        labels[block.rows, block.columns] = _labels(job, block)
+    valid = labels != NO_DATA
+    labels[~valid] = 0
+    write_mask(job.target, labels, info, rgb=rgb, valid=None if valid.all() else valid)

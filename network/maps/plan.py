@@ -1,0 +1,190 @@
+"""Plan of a map: the windows that a network sees, and the blocks that are written one by one.
+
+An image is cut into cores, which cover it without overlap. The network sees each core with a halo
+of context around it, the window, and only the labels of the core are kept. Windows begin at
+multiples of the encoder's stride, as in a prediction of the whole image. So a network whose
+receptive field is no larger than the halo gives the same labels as for the whole image.
+
+A block is a rectangle of neighboring cores. It is computed from its own windows alone and is
+written whole or not at all, so blocks may be computed in any order, by any process, and twice.
+
+All lengths are in pixels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+from network.datasets.windows import Window
+from network.errors import InputError
+
+STRIDE = 32
+"""Stride of the deepest features of all encoders; windows begin at multiples of it."""
+
+WINDOW, HALO = 1024, 128
+"""Default side of the windows, and default width of the context around each core."""
+
+CORES_A_BLOCK = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one pass of the network contributes to a map.
+
+    Attributes:
+        window: rows and columns of the image that the network sees.
+        core: rows and columns whose labels are kept.
+    """
+
+    window: Window
+    core: Window
+
+    @property
+    def inside(self) -> Window:
+        """Rows and columns of the core, counted from the start of the window."""
+        rows, columns = (
+            slice(core.start - window.start, core.stop - window.start)
+            for core, window in zip(self.core, self.window, strict=True)
+        )
+        return rows, columns
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a map that is computed and written at once.
+
+    Attributes:
+        row: number of the block from the top.
+        column: number of the block from the left.
+        rows: rows of the map.
+        columns: columns of the map.
+        parts: the passes of the network, row by row.
+    """
+
+    row: int
+    column: int
+    rows: slice
+    columns: slice
+    parts: tuple[Part, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the block's files, without an ending."""
+        return f"r{self.row:04}_c{self.column:04}"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an image is cut into windows and blocks.
+
+    Args:
+        height: height of the image.
+        width: width of the image.
+        window: largest side of a window.
+        halo: width of the context around each core; none is needed at the edges of the image.
+        cores: rows and columns of cores in a block.
+
+    Raises:
+        InputError: a length does not fit.
+    """
+
+    height: int
+    width: int
+    window: int = WINDOW
+    halo: int = HALO
+    cores: tuple[int, int] = (CORES_A_BLOCK, CORES_A_BLOCK)
+
+    def __post_init__(self) -> None:
+        check_lengths(self.window, self.halo)
+
+    @cached_property
+    def _bands(self) -> tuple[list[slice], list[slice]]:
+        """Cores of each row and of each column."""
+        return (
+            spans(self.height, self.window, self.halo),
+            spans(self.width, self.window, self.halo),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of columns of blocks."""
+        down, across = (
+            -(-len(cores) // at_once)
+            for cores, at_once in zip(self._bands, self.cores, strict=True)
+        )
+        return down, across
+
+    def __len__(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all blocks, row by row."""
+        for row, column in product(*map(range, self.shape)):
+            yield self.block(row, column)
+
+    def block(self, row: int, column: int) -> Block:
+        """Make one block.
+
+        Args:
+            row: number of the block from the top.
+            column: number of the block from the left.
+        """
+        rows, columns = (
+            cores[number * at_once : (number + 1) * at_once]
+            for cores, number, at_once in zip(self._bands, (row, column), self.cores, strict=True)
+        )
+        return Block(
+            row=row,
+            column=column,
+            rows=slice(rows[0].start, rows[-1].stop),
+            columns=slice(columns[0].start, columns[-1].stop),
+            parts=tuple(Part(self._window(core), core) for core in product(rows, columns)),
+        )
+
+    def _window(self, core: Window) -> Window:
+        rows, columns = (
+            slice(max(0, side.start - self.halo), min(length, side.stop + self.halo))
+            for side, length in zip(core, (self.height, self.width), strict=True)
+        )
+        return rows, columns
+
+
+def check_lengths(window: int, halo: int) -> None:
+    """Raise an :class:`InputError` if windows of this side and halo do not fit the stride."""
+    if window < STRIDE or window % STRIDE:
+        raise InputError(
+            f"window={window}",
+            f"windows begin at multiples of {STRIDE}, the stride of the encoders",
+            f"give a multiple of {STRIDE}",
+        )
+    if halo < 0 or halo % STRIDE or 2 * halo >= window:
+        raise InputError(
+            f"halo={halo}",
+            f"must be a multiple of {STRIDE} from 0 to less than half of the window of {window}",
+        )
+
+
+def spans(length: int, window: int, halo: int) -> list[slice]:
+    """Cut a length into cores whose windows are as long as ``window``, or shorter at the end.
+
+    The first and the last core are longer than the others, since the image ends there and needs no
+    halo.
+
+    >>> spans(2000, window=1024, halo=128)
+    [slice(0, 896, None), slice(896, 1664, None), slice(1664, 2000, None)]
+    >>> spans(1000, window=1024, halo=128)
+    [slice(0, 1000, None)]
+    """
+    if length <= window:
+        return [slice(0, length)]
+    starts = [0, *range(window - halo, length, window - 2 * halo)]
+    # What is left after the last but one may fit into its window.
+    if len(starts) > 1 and length - starts[-2] <= window - halo * (len(starts) > 2):
+        starts.pop()
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], length], strict=True)]

@@ -1,0 +1,126 @@
+"""Records of finished maps, one line each in files of the output folder.
+
+Processes that share the work write files of their own, so their lines never mix; all files are
+read.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from network.writing import parse_json, writing
+
+RECORDS_FILE = "maps.jsonl"
+FAILED_FILE = "failed.jsonl"
+"""Images that could not be predicted, and why."""
+
+
+@dataclass(frozen=True)
+class MapRecord:
+    """What a finished map was made from.
+
+    Attributes:
+        image: size and time of the image file, which show whether it has changed.
+        identity: all facts that the map depends on, by name; None if they are lost.
+    """
+
+    image: str
+    identity: dict[str, Any] | None
+
+
+class MapRecords:
+    """The records of an output folder.
+
+    Args:
+        folder: the folder.
+        shard: number of this process, from 0 on, and number of all processes.
+    """
+
+    def __init__(self, folder: Path, shard: tuple[int, int] = (0, 1)):
+        self.folder = folder
+        number, count = shard
+        share = f"-{number + 1}-of-{count}" if count > 1 else ""
+        self._file = folder / RECORDS_FILE.replace(".", f"{share}.")
+        self._failed = folder / FAILED_FILE.replace(".", f"{share}.")
+        self._known: dict[str, MapRecord] = {}
+        self._identities: set[str] = set()
+        self.read()
+
+    def read(self) -> None:
+        """Read all files; a line that an interruption cut off is left out."""
+        identities: dict[str, dict] = {}
+        stem, _, ending = RECORDS_FILE.rpartition(".")
+        found = [
+            line
+            for path in sorted(self.folder.glob(f"{stem}*.{ending}"))
+            for line in map(_parsed, path.read_bytes().splitlines())
+        ]
+        for line in found:
+            if isinstance(line.get("identity"), dict):
+                identities[line["made"]] = line["identity"]
+        self._known = {
+            line["map"]: MapRecord(line["image"], identities.get(line["made"]))
+            for line in found
+            if "map" in line
+        }
+        self._identities = set(identities)
+
+    def find(self, target: Path) -> MapRecord | None:
+        """Find the newest record of a map."""
+        return self._known.get(target.name)
+
+    def add(self, target: Path, record: MapRecord, facts: Mapping[str, Any]) -> None:
+        """Write the record of a finished map.
+
+        Args:
+            target: file of the map.
+            record: what it was made from.
+            facts: further facts for a reader, such as speed and memory.
+
+        Raises:
+            InputError: the disk refuses to write.
+        """
+        made = _digest(record.identity)
+        if made not in self._identities:
+            _append(self._file, {"made": made, "identity": record.identity})
+            self._identities.add(made)
+        _append(self._file, {"map": target.name, "image": record.image, "made": made, **facts})
+        self._known[target.name] = record
+
+    def add_failed(self, image: str, error: str) -> None:
+        """Write an image that could not be predicted, and why."""
+        _append(self._failed, {"image": image, "error": error})
+
+    def forget_failed(self) -> None:
+        """Remove what an earlier run of this process has written about failed images."""
+        with writing(self._failed):
+            self._failed.unlink(missing_ok=True)
+
+
+def _digest(identity: Mapping[str, Any] | None) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        found = parse_json(line)
+    except ValueError:
+        return {}
+    is_known = isinstance(found, dict) and isinstance(found.get("made"), str)
+    return found if is_known and isinstance(found.get("image", ""), str) else {}
+
+
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a line to a file; a line that an interruption cut off is ended first."""
+    line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, 2)
+                if file.read(1) != b"\n":
+                    line = b"\n" + line
+            file.write(line)

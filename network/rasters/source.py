@@ -1,0 +1,166 @@
+"""Windows of a raster of any size, in any format that GDAL opens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import rasterio
+from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from network.errors import InputError
+from network.rasters.header import OPTIONS, Header, find_orientation, header_of
+from network.rasters.reader import turned, validity
+from network.rasters.whole import REMEDY, check_structure, find_driver
+
+_VIRTUAL = "/vsi"
+_CHECKED = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+class UnreadableImage(InputError):
+    """The error for an image that cannot be opened or decoded; others may still be read."""
+
+
+class Source:
+    """An opened raster that is read window by window; one thread may use it at a time.
+
+    Args:
+        path: a file, or a path that GDAL understands, as ``/vsizip/a.zip/b.tif``.
+        bands: numbers of the bands to read, from 1 on. By default all bands are read, except for an
+            alpha band, which tells the valid pixels.
+        turn: whether rows and columns are those that a viewer shows if the file says by EXIF that
+            it turns the image; otherwise those that are stored.
+
+    Raises:
+        InputError: the file cannot be opened, or it has no such band.
+    """
+
+    def __init__(self, path: str | Path, bands: Sequence[int] | None = None, *, turn: bool = False):
+        self.path = str(path)
+        driver, orientation = _look_at(self.path)
+        self._environment = rasterio.Env(**OPTIONS)
+        try:
+            with self._environment:
+                self._file = rasterio.open(self.path, driver=driver)
+        except (RasterioError, CPLE_BaseError, OSError, ValueError, OverflowError) as error:
+            raise InputError(Path(self.path), "unreadable image", f"{REMEDY}") from error
+        self.header: Header = header_of(self._file, driver or self._file.driver, orientation)
+        if not self.header.bands:
+            raise InputError(
+                Path(self.path),
+                f"has no bands, but {len(self._file.subdatasets)} rasters in it",
+                "give one of these (gdalinfo lists them)",
+            )
+        self._turn = orientation if turn else 1
+        self._alpha = None
+        if bands is None:
+            count = self.header.bands - self.header.has_alpha
+            bands = range(1, count + 1)
+        self.bands = list(bands)
+        if not set(self.bands) <= set(range(1, self.header.bands + 1)):
+            self.close()
+            raise InputError(
+                Path(self.path),
+                f"has no band {max(self.bands)}, only {self.header.bands}",
+                "choose other bands",
+            )
+        if self.header.has_alpha and self.header.bands not in self.bands:
+            self._alpha = self.header.bands
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, of the turned image if it is turned."""
+        size = self.header.height, self.header.width
+        return size[::-1] if self._turn > 4 else size
+
+    @property
+    def block_size(self) -> tuple[int, int]:
+        """Height and width of the parts that the file stores and decodes at once."""
+        size = self._file.block_shapes[0]
+        return size[::-1] if self._turn > 4 else size
+
+    def read(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read a window.
+
+        Args:
+            rows: rows of the image.
+            columns: columns of the image.
+
+        Returns:
+            Values (h, w, bands) and the mask of valid pixels (h, w) bool, which is None if all
+            are valid.
+
+        Raises:
+            InputError: the pixels cannot be decoded.
+        """
+        stored = _stored(rows, columns, self._turn, (self.header.height, self.header.width))
+        window = RasterioWindow.from_slices(*stored)
+        try:
+            with self._environment:
+                values = self._file.read(indexes=self.bands, window=window)
+                valid = validity(self._file, self.bands, self._alpha, window)
+        except (RasterioError, CPLE_BaseError, OSError, ValueError, OverflowError) as error:
+            raise UnreadableImage(
+                Path(self.path),
+                f"unreadable at rows {rows.start} to {rows.stop}, columns {columns.start} to "
+                f"{columns.stop}",
+                f"{REMEDY}",
+            ) from error
+        values = values.transpose(1, 2, 0)
+        if self._turn != 1:
+            values = turned(values, self._turn)
+            valid = None if valid is None else turned(valid, self._turn)
+        return values, valid
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def is_remote(path: str) -> bool:
+    """Tell whether a path is one of GDAL's own: in an archive, on a server, part of a file."""
+    return path.startswith(_VIRTUAL) or "://" in path
+
+
+def _look_at(path: str) -> tuple[str | None, int]:
+    """Find GDAL's driver of a PNG, JPEG or TIFF file and its orientation, and check it is whole.
+
+    Other formats are left to GDAL: the driver is None, and the orientation is upright.
+    """
+    if is_remote(path):
+        return None, 1
+    file = Path(path)
+    if not file.exists():
+        raise InputError(file, "no such file")
+    if file.is_dir() or file.suffix.lower() not in _CHECKED:
+        return None, 1
+    driver = find_driver(file)
+    check_structure(file, driver)
+    return driver, find_orientation(file, driver)
+
+
+def _stored(
+    rows: slice, columns: slice, orientation: int, stored_size: tuple[int, int]
+) -> tuple[slice, slice]:
+    """Find the stored rows and columns of a window of the turned image."""
+    if orientation > 4:
+        rows, columns = columns, rows
+    height, width = stored_size
+    if orientation in (3, 4, 6, 7):
+        rows = slice(height - rows.stop, height - rows.start)
+    if orientation in (2, 3, 7, 8):
+        columns = slice(width - columns.stop, width - columns.start)
+    return rows, columns

@@ -1,0 +1,233 @@
+"""Rasters that are written in parts: tiles, the mosaic of them, and the finished file."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
+from rasterio.errors import RasterioError
+
+from network.errors import InputError
+from network.rasters.header import OPTIONS
+from network.rasters.place import Place
+from network.writing import replacing
+
+SIDE = 512
+"""Side of the blocks inside all written files, in pixels."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What all parts of a raster have in common.
+
+    Attributes:
+        height: height of the whole raster in pixels.
+        width: width in pixels.
+        bands: number of bands.
+        no_data: value of pixels without data.
+        place: place on Earth; None if it is not known.
+    """
+
+    height: int
+    width: int
+    bands: int
+    no_data: int
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the values of a raster of uint8 mean.
+
+    Attributes:
+        descriptions: what each band is.
+        classes: names of the classes, by label; empty if the values are no labels.
+        palette: red, green and blue of each class.
+        scale: what the values are multiplied by; None for labels.
+        tags: facts that the file keeps as TIFF tags.
+    """
+
+    descriptions: Sequence[str]
+    classes: Sequence[str] = ()
+    palette: Sequence[tuple[int, int, int]] = ()
+    scale: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_tile(path: Path, values: np.ndarray, no_data: int) -> None:
+    """Write a part of a raster as a small GeoTIFF, whole or not at all.
+
+    Args:
+        path: the file.
+        values: (bands, h, w) uint8.
+        no_data: value of pixels without data.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    bands, height, width = values.shape
+    with (
+        replacing(path, sweep=False) as partial,
+        _naming(path),
+        rasterio.open(
+            partial,
+            "w",
+            driver="GTiff",
+            height=height,
+            width=width,
+            count=bands,
+            dtype="uint8",
+            nodata=no_data,
+            tiled=True,
+            blockxsize=SIDE,
+            blockysize=SIDE,
+            interleave="band",
+            compress="deflate",
+            zlevel=1,  # the finished file is compressed better
+        ) as file,
+    ):
+        file.write(values)
+
+
+def write_mosaic(
+    path: Path, grid: Grid, legend: Legend, tiles: Mapping[Path, tuple[int, int]]
+) -> None:
+    """Write a VRT, a small text file that GDAL reads as one raster, over tiles.
+
+    Args:
+        path: the file, in the folder of the tiles.
+        grid: the whole raster.
+        legend: what its values mean.
+        tiles: row and column of the first pixel of each tile.
+    """
+    root = ElementTree.Element(
+        "VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height)
+    )
+    _add_place(root, grid.place)
+    metadata = ElementTree.SubElement(root, "Metadata")
+    for key, value in legend.tags.items():
+        ElementTree.SubElement(metadata, "MDI", key=key).text = value
+    sizes = {tile: _size(tile) for tile in tiles}
+    for number in range(1, grid.bands + 1):
+        band = ElementTree.SubElement(root, "VRTRasterBand", dataType="Byte", band=str(number))
+        ElementTree.SubElement(band, "Description").text = legend.descriptions[number - 1]
+        ElementTree.SubElement(band, "NoDataValue").text = str(grid.no_data)
+        _add_legend(band, legend)
+        for tile, (row, column) in tiles.items():
+            height, width = sizes[tile]
+            source = ElementTree.SubElement(band, "SimpleSource")
+            ElementTree.SubElement(source, "SourceFilename", relativeToVRT="1").text = tile.name
+            ElementTree.SubElement(source, "SourceBand").text = str(number)
+            # With its properties here, a tile is not opened before it is read.
+            ElementTree.SubElement(
+                source,
+                "SourceProperties",
+                RasterXSize=str(width),
+                RasterYSize=str(height),
+                DataType="Byte",
+                BlockXSize=str(SIDE),
+                BlockYSize=str(SIDE),
+            )
+            size = {"xSize": str(width), "ySize": str(height)}
+            ElementTree.SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})
+            target = {"xOff": str(column), "yOff": str(row), **size}
+            ElementTree.SubElement(source, "DstRect", target)
+    with replacing(path) as partial:
+        ElementTree.ElementTree(root).write(partial)
+
+
+def write_cog(path: Path, mosaic: Path, legend: Legend) -> None:
+    """Write a Cloud Optimized GeoTIFF from a mosaic, whole or not at all.
+
+    Labels get overviews by the most frequent value, shares by the average.
+
+    Args:
+        path: the file.
+        mosaic: the VRT, see :func:`write_mosaic`.
+        legend: what its values mean.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    is_share = legend.scale is not None
+    options = {
+        "BLOCKSIZE": str(SIDE),
+        "COMPRESS": "DEFLATE",
+        "PREDICTOR": "YES" if is_share else "NO",
+        "OVERVIEW_RESAMPLING": "AVERAGE" if is_share else "MODE",
+        "BIGTIFF": "IF_SAFER",
+        "STATISTICS": "YES",
+        "NUM_THREADS": "1",
+    }
+    # Otherwise GDAL writes statistics and names into files beside each tile.
+    quiet = rasterio.Env(**{**OPTIONS, "GDAL_PAM_ENABLED": "NO"})
+    with replacing(path) as partial, _naming(path), quiet:
+        rasterio.shutil.copy(mosaic, partial, driver="COG", **options)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn GDAL's errors in this block into an :class:`InputError` that names the file."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError) as error:
+        disk = os.statvfs(path.parent)
+        raise InputError(
+            path,
+            f"cannot be written ({error}); {disk.f_bavail * disk.f_frsize / 1e6:.0f} MB are free "
+            "on its disk",
+            "free some space, or choose another output",
+        ) from error
+
+
+def _size(tile: Path) -> tuple[int, int]:
+    with rasterio.open(tile) as file:
+        return file.height, file.width
+
+
+def _add_place(root: ElementTree.Element, place: Place | None) -> None:
+    if place is None:
+        return
+    crs = place.crs.to_wkt() if place.crs else ""
+    if place.transform is not None:
+        if crs:
+            ElementTree.SubElement(root, "SRS").text = crs
+        numbers = ", ".join(repr(number) for number in place.transform.to_gdal())
+        ElementTree.SubElement(root, "GeoTransform").text = numbers
+        return
+    points = ElementTree.SubElement(root, "GCPList", Projection=crs)
+    for number, point in enumerate(place.points):
+        ElementTree.SubElement(
+            points,
+            "GCP",
+            Id=point.id or str(number),
+            Pixel=repr(point.col),
+            Line=repr(point.row),
+            X=repr(point.x),
+            Y=repr(point.y),
+            Z=repr(point.z or 0.0),
+        )
+
+
+def _add_legend(band: ElementTree.Element, legend: Legend) -> None:
+    if legend.scale is not None:
+        ElementTree.SubElement(band, "Scale").text = repr(legend.scale)
+        ElementTree.SubElement(band, "ColorInterp").text = "Gray"
+        return
+    ElementTree.SubElement(band, "ColorInterp").text = "Palette"
+    names = ElementTree.SubElement(band, "CategoryNames")
+    table = ElementTree.SubElement(band, "ColorTable")
+    for value in range(256):
+        is_class = value < len(legend.classes)
+        if is_class:
+            ElementTree.SubElement(names, "Category").text = legend.classes[value]
+        red, green, blue = legend.palette[value] if is_class else (0, 0, 0)
+        alpha = 255 if is_class else 0
+        entry = {"c1": red, "c2": green, "c3": blue, "c4": alpha}
+        ElementTree.SubElement(table, "Entry", {k: str(v) for k, v in entry.items()})

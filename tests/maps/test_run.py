@@ -1,0 +1,372 @@
+"""Maps: equal to whole-image prediction, resumed to the same bytes, shared, refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp
+from rasterio.transform import from_origin
+from torch import nn
+
+from network.datasets.files import read_mask, read_rgb, write_image
+from network.datasets.info import VAIHINGEN
+from network.errors import InputError
+from network.maps import run
+from network.maps.layers import CONFIDENCE, ENTROPY, LAYERS, PROBABILITIES
+from network.maps.run import MapOptions, SomeFailed, find_inputs, predict_maps
+from network.models.output import SegOutput
+from network.predictor import Predictor
+from network.rasters.source import UnreadableImage
+from tests.scenes import write_bands
+
+IDENTITY = {"checkpoint_sha256": "0123", "tta": "none", "precision": "32-true"}
+SMALL = MapOptions(window=96, halo=32)
+PLACE = {"crs": "EPSG:32632", "transform": from_origin(500_000, 5_400_000, 0.1, 0.1)}
+
+
+class Local(nn.Module):
+    """A network of stride 4 whose receptive field has a radius of 7 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 7, stride=4, padding=3)
+        self.out = nn.Conv2d(8, 6, 3, padding=1)
+        self.passes = 0
+
+    def forward(self, image: torch.Tensor) -> SegOutput:
+        self.passes += 1
+        height, width = image.shape[-2:]
+        logits = self.out(self.down(image).relu())
+        larger = nn.functional.interpolate(logits, scale_factor=4)
+        return SegOutput(larger[..., :height, :width])
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    torch.manual_seed(0)
+    return Predictor(Local(), VAIHINGEN, ((128,) * 3, (60,) * 3), patch=None, device="cpu")
+
+
+def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def image(tmp_path) -> Path:
+    """Of 16 blocks, on Earth, with a corner without data that holds a block."""
+    pixels = np.maximum(random_image(500, 460), 1)
+    pixels[:200, :200] = 0
+    write_bands(tmp_path / "in/a.tif", pixels, nodata=0, photometric="RGB", **PLACE)
+    return tmp_path / "in/a.tif"
+
+
+def predict(predictor, *images: Path, out: Path, options=SMALL, **identity) -> int:
+    outputs = [out / path.stem for path in images]
+    return predict_maps(predictor, images, outputs, IDENTITY | identity, options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files but the records, which tell the time that each map took."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in found
+        if not path.name.startswith("maps")
+    }
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    batch=st.integers(1, 5),
+    cores=st.sampled_from([(1, 1), (2, 3), (4, 4)]),
+)
+def test_windows_give_the_labels_of_the_whole_image(
+    predictor, tmp_path_factory, size, batch, cores
+):
+    """With a halo that is larger than the receptive field, bit for bit."""
+    folder = tmp_path_factory.mktemp("exact")
+    pixels = random_image(*size)
+    write_image(folder / "a.png", pixels)
+    whole = predictor.predict(pixels, probabilities=True)
+    options = replace(SMALL, batch_size=batch, rgb=False, layers=tuple(LAYERS.values())[1:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_plan", lambda s, o: run.Plan(*s.size, o.window, o.halo, cores))
+        predict(predictor, folder / "a.png", out=folder / "out", options=options)
+    np.testing.assert_array_equal(read_mask(folder / "out/a.png", VAIHINGEN), whole.labels)
+    found = {name: read_layer(folder / f"out/a_{name}.tif") for name in LAYERS if name}
+    p = whole.probabilities
+    np.testing.assert_allclose(found["probabilities"], p, atol=0.5 / 250 + 1e-6)
+    np.testing.assert_allclose(found["confidence"][0], p.max(axis=0), atol=0.5 / 250 + 1e-6)
+    entropy = -(p * np.log(np.maximum(p, 1e-30))).sum(axis=0) / np.log(6)
+    np.testing.assert_allclose(found["entropy"][0], entropy, atol=0.5 / 250 + 1e-5)
+
+
+def read_layer(path: Path) -> np.ndarray:
+    with rasterio.open(path) as file:
+        assert file.scales == (1 / 250,) * file.count
+        return file.read() * file.scales[0]
+
+
+def test_the_file_of_a_map(predictor, image, tmp_path):
+    assert predict(predictor, image, out=tmp_path / "out") == 1
+    with rasterio.open(image) as source, rasterio.open(tmp_path / "out/a.tif") as file:
+        pixels = source.read().transpose(1, 2, 0)
+        labels = predictor.predict(pixels).labels
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert (file.crs, file.transform) == (source.crs, source.transform)
+        assert (file.dtypes, file.nodata, file.block_shapes) == (("uint8",), 255, [(512, 512)])
+        assert file.tags()["TIFFTAG_SOFTWARE"] == "BiCoR-Seg"
+        assert "checkpoint_sha256 0123" in file.tags()["TIFFTAG_IMAGEDESCRIPTION"]
+        found, table = file.read(1), file.colormap(1)
+        assert [table[n][:3] for n in range(6)] == list(VAIHINGEN.palette)
+        assert (found[:200, :200] == 255).all()
+        inside = np.ones(found.shape, bool)
+        inside[:200, :200] = False
+        np.testing.assert_array_equal(found[inside], labels[inside])
+        assert file.statistics(1).max == found[inside].max()
+    root = ElementTree.parse(tmp_path / "out/a.tif.aux.xml").getroot()
+    assert [e.text for e in root.iter("Category")] == list(VAIHINGEN.classes)
+    counts = [int(row[-1].text) for row in root.iter("Row")]
+    assert counts == np.bincount(found[inside], minlength=6).tolist()
+    style = ElementTree.parse(tmp_path / "out/a.qml").getroot()
+    assert [e.get("label") for e in style.iter("paletteEntry")] == list(VAIHINGEN.classes)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "a.qml", "a.tif", "a.tif.aux.xml", "maps.jsonl",
+    ]  # fmt: skip
+
+
+def test_overviews_show_the_most_frequent_class(predictor, tmp_path):
+    write_bands(tmp_path / "a.tif", random_image(1100, 1100), photometric="RGB", **PLACE)
+    predict(predictor, tmp_path / "a.tif", out=tmp_path / "out", options=MapOptions())
+    with rasterio.open(tmp_path / "out/a.tif") as file:
+        assert file.overviews(1) == [2, 4]
+        labels = file.read(1)
+    with rasterio.open(tmp_path / "out/a.tif", overview_level=0) as file:
+        small = file.read(1)
+    squares = labels.reshape(550, 2, 550, 2).transpose(0, 2, 1, 3).reshape(550, 550, 4)
+    times = (squares[..., None] == np.arange(6)).sum(axis=2)
+    chosen = np.take_along_axis(times, small[..., None].astype(int), axis=2)[..., 0]
+    assert (chosen == times.max(axis=2)).all()
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [0, 1, 7, 11])
+def test_what_is_done_is_not_done_again(predictor, image, tmp_path, monkeypatch, after):
+    """And the map of a run that was stopped after some blocks has the same bytes."""
+    predict(predictor, image, out=tmp_path / "whole")
+    predictor.model.passes = 0
+    predict(predictor, image, out=tmp_path / "again")
+    all_passes, written = predictor.model.passes, []
+
+    def stop(path: Path, *args) -> None:
+        if len(written) == after:
+            raise Stopped
+        written.append(path)
+        write_tile(path, *args)
+
+    from network.maps import job
+
+    write_tile = job.write_tile
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "write_tile", stop)
+        with pytest.raises(Stopped):
+            predict(predictor, image, out=tmp_path / "out")
+    assert not (tmp_path / "out/a.tif").exists()
+    predictor.model.passes = 0
+    predict(predictor, image, out=tmp_path / "out")
+    assert predictor.model.passes < all_passes or after == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    predictor.model.passes = 0
+    predict(predictor, image, out=tmp_path / "out")
+    assert predictor.model.passes == 0
+
+
+def test_windows_without_a_valid_pixel_are_skipped(predictor, image, tmp_path):
+    predictor.model.passes = 0
+    predict(predictor, image, out=tmp_path / "out")
+    with_corner = predictor.model.passes
+    with rasterio.open(image) as file:
+        pixels = np.maximum(file.read(), 1).transpose(1, 2, 0)
+    write_bands(image, pixels, nodata=0, photometric="RGB", **PLACE)
+    predictor.model.passes = 0
+    predict(predictor, image, out=tmp_path / "full")
+    # Cores of the corner: 64 pixels, and 32 each; their windows touch valid pixels all the same.
+    assert predictor.model.passes - with_corner == 5 * 5
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_share_the_work(predictor, image, tmp_path, count):
+    """In any order; the last one finishes the map."""
+    predict(predictor, image, out=tmp_path / "whole")
+    out = tmp_path / "out"
+    for number in range(count - 1, -1, -1):
+        finished = predict(predictor, image, out=out, options=replace(SMALL, shard=(number, count)))
+        assert finished == (number == 0)
+    assert contents(out) == contents(tmp_path / "whole")
+    assert predict(predictor, image, out=out, options=replace(SMALL, shard=(1, count))) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "identity", "words"),
+    [
+        ({"halo": 0}, {}, "its halo is 32, not 0"),
+        ({"window": 128}, {}, "its window is 96, not 128"),
+        ({"layers": (ENTROPY,)}, {}, 'its layers is ..labels.., not ..labels", "entropy'),
+        ({"bands": (3, 2, 1)}, {}, r"its bands is \[1, 2, 3\], not \[3, 2, 1\]"),
+        ({}, {"tta": "lr"}, 'its tta is "none", not "lr"'),
+        ({}, {"checkpoint_sha256": "4"}, "its checkpoint_sha256 is"),
+    ],
+)
+def test_other_means_are_refused(predictor, image, tmp_path, options, identity, words):
+    """For a finished map and for one that was begun, until told to delete it."""
+    out, other = tmp_path / "out", replace(SMALL, **options)
+    predict(predictor, image, out=out, options=replace(SMALL, shard=(0, 2)))
+    for _ in range(2):
+        before = contents(out)
+        with pytest.raises(InputError, match=rf"a\.tif: was made by other means .{words}"):
+            predict(predictor, image, out=out, options=other, **identity)
+        assert contents(out) == before
+        predict(predictor, image, out=out)
+    predict(predictor, image, out=out, options=replace(other, overwrite=True), **identity)
+    predict(predictor, image, out=tmp_path / "new", options=other, **identity)
+    assert contents(out) == contents(tmp_path / "new")
+
+
+def test_a_changed_image_is_predicted_again(predictor, image, tmp_path):
+    out = tmp_path / "out"
+    predict(predictor, image, out=out, options=replace(SMALL, shard=(0, 2)))
+    write_bands(image, random_image(300, 300, seed=1), photometric="RGB", **PLACE)
+    for seed in (1, 2):
+        write_bands(image, random_image(300, 300, seed), photometric="RGB", **PLACE)
+        predict(predictor, image, out=out)
+        with rasterio.open(out / "a.tif") as file:
+            expected = predictor.predict(random_image(300, 300, seed)).labels
+            np.testing.assert_array_equal(file.read(1), expected)
+
+
+def test_files_of_others_are_not_replaced(predictor, image, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.tif").write_bytes(b"mine")
+    with pytest.raises(InputError, match="no record says how it was made"):
+        predict(predictor, image, out=tmp_path / "out")
+    assert (tmp_path / "out/a.tif").read_bytes() == b"mine"
+
+
+def test_a_damaged_record(predictor, image, tmp_path):
+    """A line that a kill cut off costs its map alone."""
+    out = tmp_path / "out"
+    predict(predictor, image, out=out)
+    lines = (out / "maps.jsonl").read_bytes()
+    (out / "maps.jsonl").write_bytes(lines[:-20])
+    with pytest.raises(InputError, match="no record says how it was made"):
+        predict(predictor, image, out=out)
+    predict(predictor, image, out=out, options=replace(SMALL, overwrite=True))
+    record = json.loads((out / "maps.jsonl").read_bytes().splitlines()[-1])
+    assert record["map"] == "a.tif"
+    assert sum(record["pixels"].values()) == 500 * 460 - 200 * 200
+    assert record["megapixels_a_second"] > 0
+    assert set(record["seconds"]) == {
+        "reading", "network", "merging", "writing", "finishing", "all",
+    }  # fmt: skip
+
+
+def test_an_image_that_cannot_be_read_is_left_out(predictor, image, tmp_path):
+    images = [tmp_path / f"in/{name}.tif" for name in ("0", "a", "b", "c")]
+    write_bands(images[0], random_image(50, 50)[..., :1], **PLACE)
+    images[2].write_bytes(image.read_bytes()[:-50_000])
+    write_bands(images[3], random_image(50, 50), photometric="RGB", **PLACE)
+    with pytest.raises(SomeFailed, match="2 of 4 images could not be predicted") as error:
+        predict(predictor, *images, out=tmp_path / "out")
+    assert error.value.exit_code == 3
+    failed = (tmp_path / "out/failed.jsonl").read_text().splitlines()
+    assert [Path(json.loads(line)["image"]).name for line in failed] == ["0.tif", "b.tif"]
+    assert "1 band of uint8" in failed[0]
+    images[2].write_bytes(image.read_bytes())
+    write_bands(images[0], random_image(50, 50), photometric="RGB", **PLACE)
+    assert predict(predictor, *images, out=tmp_path / "out") == 4
+    assert not (tmp_path / "out/failed.jsonl").exists()
+
+
+def test_nothing_is_written_if_no_image_can_be_read(predictor, tmp_path):
+    images = [tmp_path / f"{name}.tif" for name in "ab"]
+    for path in images:
+        write_bands(path, random_image(50, 50)[..., :1])
+    with pytest.raises(UnreadableImage, match=r"a.tif: 1 band .*1 more images cannot be predicted"):
+        predict(predictor, *images, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_photos_become_masks(predictor, tmp_path):
+    """PNG, as the other commands write them; with a place on Earth only if asked for."""
+    pixels = random_image(200, 150)
+    write_image(tmp_path / "in/a.png", pixels)
+    write_bands(tmp_path / "in/b.tif", pixels, photometric="RGB", **PLACE)
+    images = sorted((tmp_path / "in").iterdir())
+    predict(predictor, *images, out=tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").glob("[ab]*")} == {
+        "a.png", "b.tif", "b.tif.aux.xml", "b.qml",
+    }  # fmt: skip
+    labels = predictor.predict(pixels).labels
+    np.testing.assert_array_equal(read_rgb(tmp_path / "out/a.png"), VAIHINGEN.to_rgb(labels))
+    predict(predictor, images[1], out=tmp_path / "png", options=replace(SMALL, format="png"))
+    with rasterio.open(tmp_path / "png/b.png") as file:
+        assert (file.crs, file.transform) == (PLACE["crs"], PLACE["transform"])
+    assert (tmp_path / "png/b.png").read_bytes() == (tmp_path / "out/a.png").read_bytes()
+
+
+def test_control_points_and_bands(predictor, tmp_path):
+    """An image of infrared, red, green, blue, alpha, whose place is known by control points."""
+    pixels = random_image(120, 100)
+    stacked = np.dstack([pixels[..., 0] // 2, pixels, np.full((120, 100), 255, np.uint8)])
+    stacked[:40, :, 4] = 0
+    points = [
+        GroundControlPoint(row, column, 9 + column / 1e5, 50 - row / 1e5, 0)
+        for row, column in ((0, 0), (0, 100), (120, 0), (120, 100))
+    ]
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", height=120, width=100, count=5, dtype="uint8",
+        gcps=points, crs="EPSG:4326",
+    ) as file:  # fmt: skip
+        file.colorinterp = [ColorInterp.gray, *[ColorInterp.undefined] * 3, ColorInterp.alpha]
+        file.write(stacked.transpose(2, 0, 1))
+    options = replace(SMALL, bands=(2, 3, 4), layers=(CONFIDENCE, PROBABILITIES))
+    predict(predictor, tmp_path / "a.tif", out=tmp_path / "out", options=options)
+    with rasterio.open(tmp_path / "out/a.tif") as file:
+        found, (gcps, crs) = file.read(1), file.gcps
+    assert crs.to_epsg() == 4326
+    assert [(p.row, p.col, p.x, p.y) for p in gcps] == [(p.row, p.col, p.x, p.y) for p in points]
+    assert (found[:40] == 255).all()
+    np.testing.assert_array_equal(found[40:], predictor.predict(pixels).labels[40:])
+    with rasterio.open(tmp_path / "out/a_probabilities.tif") as file:
+        assert file.descriptions[1] == "probability of Building"
+        assert (file.read()[:, :40] == 255).all()
+
+
+def test_inputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("in/b.png", "in/a.tif", "in/deep/c.tif"):
+        write_image(tmp_path / name, random_image(4, 4))
+    (tmp_path / "list.txt").write_text("# two of them\nin/a.tif\n\n/vsizip/z.zip/x.tif\n")
+    assert find_inputs("in") == ["in/a.tif", "in/b.png"]
+    assert find_inputs("in/*.tif") == ["in/a.tif"]
+    assert find_inputs("in/**/*.tif") == ["in/a.tif", "in/deep/c.tif"]
+    assert find_inputs("list.txt") == ["in/a.tif", "/vsizip/z.zip/x.tif"]
+    assert find_inputs("in/a.tif") == ["in/a.tif"]
+    assert find_inputs("/vsizip/z.zip/x.tif") == ["/vsizip/z.zip/x.tif"]
+    with pytest.raises(InputError, match="matches no file"):
+        find_inputs("in/*.jpg")
+    (tmp_path / "list.txt").write_text("\n")
+    with pytest.raises(InputError, match="names no image"):
+        find_inputs("list.txt")

@@ -1,0 +1,150 @@
+"""Windows of a raster are parts of the whole, however it is stored."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from network.datasets.files import read_valid_image
+from network.datasets.schema import DatasetInfo
+from network.errors import InputError
+from network.rasters.source import Source, UnreadableImage
+from tests.scenes import write_bands
+
+HEIGHT, WIDTH = 70, 90
+
+
+def pixels(bands: int = 3, dtype: str = "uint8") -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.integers(1, 250, (HEIGHT, WIDTH, bands)).astype(dtype)
+
+
+def turned_info(orientation: str) -> DatasetInfo:
+    return DatasetInfo(
+        name="photos",
+        root="",
+        classes=("a", "b"),
+        palette=((0, 0, 0), (255, 255, 255)),
+        ignore_index=255,
+        splits={},
+        exif_orientation=orientation,
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    orientation=st.integers(1, 8),
+    turn=st.booleans(),
+    corners=st.tuples(*(st.floats(0, 1) for _ in range(4))),
+)
+def test_turned_photos(tmp_path_factory, orientation, turn, corners):
+    """Each window is that part of the whole image, as the rest of the project reads it."""
+    path = tmp_path_factory.mktemp("photo") / "a.tif"
+    image = pixels()
+    image[:30, :40] = 0
+    write_bands(path, image, nodata=0, photometric="RGB", tiled=True, blockxsize=32, blockysize=16)
+    set_orientation(path, orientation)
+    whole, whole_valid = read_valid_image(path, turned_info("shown" if turn else "stored"))
+    with Source(path, turn=turn) as source:
+        assert source.size == whole.shape[:2]
+        rows, columns = (
+            slice(*sorted((int(a * (n - 1)), int(b * (n - 1)) + 1)))
+            for a, b, n in zip(corners[:2], corners[2:], source.size, strict=True)
+        )
+        if rows.start == rows.stop or columns.start == columns.stop:
+            return
+        values, valid = source.read(rows, columns)
+    np.testing.assert_array_equal(values, whole[rows, columns])
+    everywhere = np.ones(values.shape[:2], bool)
+    np.testing.assert_array_equal(
+        everywhere if valid is None else valid, whole_valid[rows, columns]
+    )
+
+
+def set_orientation(path: Path, number: int) -> None:
+    """Change the tag 274, which write_bands leaves out, in place of a tag that nobody reads."""
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(TIFFTAG_MINSAMPLEVALUE="1")
+    content = bytearray(path.read_bytes())
+    offset = int.from_bytes(content[4:8], "little")
+    for n in range(int.from_bytes(content[offset : offset + 2], "little")):
+        at = offset + 2 + 12 * n
+        if int.from_bytes(content[at : at + 2], "little") == 280:
+            content[at : at + 12] = b"".join(
+                v.to_bytes(size, "little") for v, size in ((274, 2), (3, 2), (1, 4), (number, 4))
+            )
+            path.write_bytes(bytes(content))
+            return
+    raise AssertionError("no such tag")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "int32"])
+@pytest.mark.parametrize("bands", [None, (3, 1), (5,)])
+def test_bands_and_types(tmp_path, dtype, bands):
+    image = pixels(5, dtype)
+    write_bands(tmp_path / "a.tif", image)
+    with Source(tmp_path / "a.tif", bands) as source:
+        values, valid = source.read(slice(3, 50), slice(7, 20))
+    chosen = [n - 1 for n in bands or range(1, 6)]
+    np.testing.assert_array_equal(values, image[3:50, 7:20, chosen])
+    assert values.dtype == dtype
+    assert valid is None
+
+
+def test_any_format_that_gdal_opens(tmp_path):
+    """A VRT, JPEG 2000, and a file in an archive."""
+    image = pixels()
+    write_bands(tmp_path / "a.tif", image, photometric="RGB")
+    for name, driver in (("b.vrt", "VRT"), ("c.jp2", "JP2OpenJPEG")):
+        options = {"QUALITY": "100", "REVERSIBLE": "YES"} if driver == "JP2OpenJPEG" else {}
+        rasterio.shutil.copy(tmp_path / "a.tif", tmp_path / name, driver=driver, **options)
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.write(tmp_path / "a.tif", "deep/a.tif")
+    for path in ("b.vrt", "c.jp2", f"/vsizip/{tmp_path}/d.zip/deep/a.tif"):
+        with Source(path if path.startswith("/vsi") else tmp_path / path) as source:
+            values, valid = source.read(slice(10, 60), slice(0, 90))
+        np.testing.assert_array_equal(values, image[10:60])
+        assert valid is None
+
+
+def test_a_mask_in_the_file(tmp_path):
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            tmp_path / "a.tif", "w", driver="GTiff", height=8, width=9, count=3, dtype="uint8"
+        ) as file,
+    ):
+        file.write(np.ones((3, 8, 9), np.uint8))
+        file.write_mask(np.arange(72).reshape(8, 9) % 5 > 0)
+    with Source(tmp_path / "a.tif") as source:
+        _, valid = source.read(slice(2, 8), slice(1, 5))
+    np.testing.assert_array_equal(valid, (np.arange(72).reshape(8, 9) % 5 > 0)[2:8, 1:5])
+
+
+def test_damage_is_told_with_its_place(tmp_path):
+    path = tmp_path / "a.tif"
+    options = {"tiled": True, "blockxsize": 16, "blockysize": 16, "compress": "lzw"}
+    write_bands(path, pixels(), photometric="RGB", **options)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    path.write_bytes(bytes(content))
+    with (
+        pytest.raises(UnreadableImage, match=r"a.tif: unreadable at rows 0 to 70, columns 0 to 90"),
+        Source(path) as source,
+    ):
+        source.read(slice(0, 70), slice(0, 90))
+
+
+def test_what_is_no_raster(tmp_path):
+    (tmp_path / "a.vrt").write_text("nothing")
+    for name, words in (("a.vrt", "unreadable image"), ("b.tif", "no such file")):
+        with pytest.raises(InputError, match=rf"{name}: {words}"):
+            Source(tmp_path / name)
+    write_bands(tmp_path / "c.tif", pixels())
+    with pytest.raises(InputError, match="has no band 4, only 3"):
+        Source(tmp_path / "c.tif", (1, 4))
