@@ -1,12 +1,11 @@
-"""Predict the masks of a folder of images with a trained model, at the size of the images.
+"""Predict maps of large images, and masks of photos, with a trained network.
 
+python predict.py -c config/potsdam/bicor.py -i orthophoto.tif -o fig_results/maps
 python predict.py -c config/potsdam/bicor.py -i PHOTOS -o fig_results/photos -t lr
-python predict.py -c config/potsdam/bicor.py -i PHOTOS -o fig_results/photos --checkpoint x.ckpt
 
-Images are PNG, JPEG or TIFF files with the bands of the config. Large images are predicted in
-overlapping patches. If the command is interrupted, give it again to go on. The coordinates of a
-georeferenced image go into a file beside its mask (.png.aux.xml), where GDAL and QGIS look for
-them.
+The input is an image of any size, a folder, a pattern, or a text file that lists images. Images
+that lie on Earth become GeoTIFF maps, others become PNG masks. If the command is interrupted, give
+it again to go on. See docs/maps.md.
 """
 
 from network.errors import run_command

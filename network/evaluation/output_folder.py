@@ -39,7 +39,7 @@ def identity(record: dict) -> dict[str, Any]:
     """Select the entries of a run's record that change its output, by name.
 
     Args:
-        record: a protocol stamp, or the record that :func:`predict_folder` writes.
+        record: a protocol stamp as JSON, or the record of a prediction by older code.
     """
     settings = record.get("settings", {})
     found = {key: record[key] for key in _DEFINING if key in record}
