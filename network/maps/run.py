@@ -212,9 +212,9 @@ def predict_maps(
         if not is_begun:
             records.forget_failed()
             is_begun = True
-        for name, error in failed[reported:]:
-            warn(f"{error}; this image is left out")
-            records.add_failed(name, str(error))
+        for name, why in failed[reported:]:
+            warn(f"{why}; this image is left out")
+            records.add_failed(name, str(why))
         reported = len(failed)
     if failed and not reported:
         first = failed[0][1]
