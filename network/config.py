@@ -162,9 +162,11 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
         InputError: the file is missing, is not Python or has no ``experiment``; a field or an
             override is misspelt or has a value of the wrong type.
 
-    >>> experiment = load_experiment("config/demo/bicor.py", ["optim.lr=1e-4", "model.layers=3"])
-    >>> experiment.name, experiment.optim.lr, settings(experiment)["model.layers"]
-    ('demo/bicor', 0.0001, 3)
+    Examples:
+        >>> overrides = ["optim.lr=1e-4", "model.layers=3"]
+        >>> experiment = load_experiment("config/demo/bicor.py", overrides)
+        >>> experiment.name, experiment.optim.lr, settings(experiment)["model.layers"]
+        ('demo/bicor', 0.0001, 3)
     """
     path = Path(path)
     experiment = getattr(import_config(path), "experiment", None)

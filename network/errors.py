@@ -198,10 +198,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     If no known word is near, the text lists the known words.
 
-    >>> nearest("crops", ["crop", "flip"])
-    "; did you mean 'crop'?"
-    >>> nearest("size", ["crop", "flip"])
-    '; known: crop, flip'
+    Examples:
+        >>> nearest("crops", ["crop", "flip"])
+        "; did you mean 'crop'?"
+        >>> nearest("size", ["crop", "flip"])
+        '; known: crop, flip'
     """
     known = list(known)
     match = get_close_matches(word[:100], known, n=1, cutoff=0.5)
@@ -215,8 +216,9 @@ def listed(words: Iterable[str], most: int = 10) -> str:
         words: the words; if there are none, the text is ``"none"``.
         most: number of words to show.
 
-    >>> listed(["red", "green", "blue"], most=2)
-    'red, green and 1 more'
+    Examples:
+        >>> listed(["red", "green", "blue"], most=2)
+        'red, green and 1 more'
     """
     words = list(words)
     more = f" and {len(words) - most} more" if len(words) > most else ""

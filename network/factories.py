@@ -34,11 +34,12 @@ def parameters(factory: Callable) -> dict[str, Parameter]:
     A value that a partial binds becomes the default. An annotation is a type, never a string; if
     there is none, it is the type of the default.
 
-    >>> from functools import partial
-    >>> def build(channels: int, dropout: float = 0.1): ...
-    >>> found = parameters(partial(build, channels=64))
-    >>> {name: (p.annotation.__name__, p.default) for name, p in found.items()}
-    {'channels': ('int', 64), 'dropout': ('float', 0.1)}
+    Examples:
+        >>> from functools import partial
+        >>> def build(channels: int, dropout: float = 0.1): ...
+        >>> found = parameters(partial(build, channels=64))
+        >>> {name: (p.annotation.__name__, p.default) for name, p in found.items()}
+        {'channels': ('int', 64), 'dropout': ('float', 0.1)}
     """
     return {
         name: parameter

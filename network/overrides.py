@@ -23,8 +23,9 @@ def parse_overrides(overrides: Sequence[str], types: dict[str, Any]) -> dict[str
     Raises:
         InputError: an override is misspelt or has a value of the wrong type.
 
-    >>> parse_overrides(["optim.lr=1e-4", "seed=7"], {"optim.lr": float, "seed": int})
-    {'optim': {'lr': 0.0001}, '': {'seed': 7}}
+    Examples:
+        >>> parse_overrides(["optim.lr=1e-4", "seed=7"], {"optim.lr": float, "seed": int})
+        {'optim': {'lr': 0.0001}, '': {'seed': 7}}
     """
     values: dict[str, dict[str, Any]] = {}
     for word in overrides:

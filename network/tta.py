@@ -44,11 +44,12 @@ def build_views(name: str, info: DatasetInfo) -> Views:
     Raises:
         ValueError: there is no augmentation of this name.
 
-    >>> from network.datasets.info import LOVEDA, VAIHINGEN
-    >>> [len(build_views(name, VAIHINGEN)) for name in ("none", "lr", "dihedral", "d4")]
-    [1, 4, 8, 40]
-    >>> len(build_views("d4", LOVEDA))
-    8
+    Examples:
+        >>> from network.datasets.info import LOVEDA, VAIHINGEN
+        >>> [len(build_views(name, VAIHINGEN)) for name in ("none", "lr", "dihedral", "d4")]
+        [1, 4, 8, 40]
+        >>> len(build_views("d4", LOVEDA))
+        8
     """
     flips = [ttach.HorizontalFlip(), ttach.VerticalFlip()]
     if name == "none":

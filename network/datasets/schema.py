@@ -229,9 +229,10 @@ class DatasetInfo:
     def to_rgb(self, labels: np.ndarray) -> np.ndarray:
         """Color labels (...) as RGB (..., 3), both uint8; labels that are no class become black.
 
-        >>> from network.datasets.info import BUILDING
-        >>> BUILDING.to_rgb(np.array([0, 1, 255], np.uint8)).tolist()
-        [[0, 0, 0], [255, 255, 255], [0, 0, 0]]
+        Examples:
+            >>> from network.datasets.info import BUILDING
+            >>> BUILDING.to_rgb(np.array([0, 1, 255], np.uint8)).tolist()
+            [[0, 0, 0], [255, 255, 255], [0, 0, 0]]
         """
         return self._color_table[labels]
 
@@ -250,10 +251,11 @@ class DatasetInfo:
         Raises:
             InputError: a color is neither a class nor black, and ``unknown`` is ``"error"``.
 
-        >>> from network.datasets.info import BUILDING
-        >>> mask = np.array([[[0, 0, 0], [250, 255, 249]]], np.uint8)
-        >>> BUILDING.from_rgb(mask, "mask.png", unknown="nearest").tolist()
-        [[0, 1]]
+        Examples:
+            >>> from network.datasets.info import BUILDING
+            >>> mask = np.array([[[0, 0, 0], [250, 255, 249]]], np.uint8)
+            >>> BUILDING.from_rgb(mask, "mask.png", unknown="nearest").tolist()
+            [[0, 1]]
         """
         labels = np.empty(rgb.shape[:2], np.uint8)
         # A block of rows at a time: the 32-bit codes of a 6000 x 6000 tile would take 144 MB.

@@ -42,10 +42,11 @@ def covering_windows(
         size: height and width of the windows; they are smaller if the image is smaller.
         stride: rows and columns between the starts of two neighbors.
 
-    >>> for rows, columns in covering_windows(4, 7, size=(4, 4), stride=(4, 4)):
-    ...     print(rows.start, rows.stop, columns.start, columns.stop)
-    0 4 0 4
-    0 4 3 7
+    Examples:
+        >>> for rows, columns in covering_windows(4, 7, size=(4, 4), stride=(4, 4)):
+        ...     print(rows.start, rows.stop, columns.start, columns.stop)
+        0 4 0 4
+        0 4 3 7
     """
     rows, columns = (
         [slice(start, min(length, start + side)) for start in starts(length, side, step)]
@@ -57,8 +58,9 @@ def covering_windows(
 def starts(length: int, size: int, stride: int) -> list[int]:
     """Find where windows begin that cover a length; the last is moved back to end with it.
 
-    >>> starts(1000, size=512, stride=256)
-    [0, 256, 488]
+    Examples:
+        >>> starts(1000, size=512, stride=256)
+        [0, 256, 488]
     """
     last = max(0, length - size)
     return [*range(0, last, stride), last]
@@ -73,10 +75,11 @@ def separate_windows(height: int, width: int, side: int, *, keep_rest: bool) -> 
         side: side of the windows; they are smaller if the image is smaller.
         keep_rest: whether the rest at the right and at the bottom makes smaller windows.
 
-    >>> for rows, columns in separate_windows(4, 7, side=4, keep_rest=True):
-    ...     print(rows.start, rows.stop, columns.start, columns.stop)
-    0 4 0 4
-    0 4 4 7
+    Examples:
+        >>> for rows, columns in separate_windows(4, 7, side=4, keep_rest=True):
+        ...     print(rows.start, rows.stop, columns.start, columns.stop)
+        0 4 0 4
+        0 4 4 7
     """
     yield from product(_spans(height, side, keep_rest), _spans(width, side, keep_rest))
 
@@ -94,8 +97,9 @@ def padding(length: int, size: int, stride: int) -> int:
 
     The sum is a multiple of ``size``, plus a few pixels if the strides do not end there.
 
-    >>> padding(1900, size=1024, stride=512)
-    148
+    Examples:
+        >>> padding(1900, size=1024, stride=512)
+        148
     """
     padded = math.ceil(length / size) * size
     return padded + (size - padded) % stride - length

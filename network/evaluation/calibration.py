@@ -53,8 +53,9 @@ def expected_calibration_error(counts: Tensor) -> float | None:
         counts: (3, bins): number of pixels, sum of their confidences, and number of correct
             pixels.
 
-    >>> expected_calibration_error(torch.tensor([[8.0, 8.0], [4.0, 7.0], [5.0, 6.0]]))
-    0.125
+    Examples:
+        >>> expected_calibration_error(torch.tensor([[8.0, 8.0], [4.0, 7.0], [5.0, 6.0]]))
+        0.125
     """
     pixels, confidence, correct = counts
     if not pixels.sum():

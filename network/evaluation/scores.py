@@ -364,10 +364,11 @@ def compute_scores(matrix: Tensor | np.ndarray, info: DatasetInfo) -> Scores:
         matrix: (k, k) pixels, rows = truth.
         info: description of the data set.
 
-    >>> from network.datasets.info import BUILDING
-    >>> scores = compute_scores(np.array([[90, 0], [5, 5]]), BUILDING)
-    >>> scores.overall["OA"], scores.by_class["IoU"][1]
-    (0.95, 0.5)
+    Examples:
+        >>> from network.datasets.info import BUILDING
+        >>> scores = compute_scores(np.array([[90, 0], [5, 5]]), BUILDING)
+        >>> scores.overall["OA"], scores.by_class["IoU"][1]
+        (0.95, 0.5)
     """
     k = info.num_classes
     counts = Pooled(
@@ -383,8 +384,9 @@ def compute_scores(matrix: Tensor | np.ndarray, info: DatasetInfo) -> Scores:
 def mean_of_present(values: Sequence[Value]) -> Value:
     """Compute the mean of the values that are not None; None if there is no such value.
 
-    >>> mean_of_present([0.5, None, 1.0])
-    0.75
+    Examples:
+        >>> mean_of_present([0.5, None, 1.0])
+        0.75
     """
     present = [value for value in values if value is not None]
     return sum(present) / len(present) if present else None

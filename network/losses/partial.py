@@ -80,8 +80,9 @@ def class_weights(counts: Sequence[int] | Tensor, rule: str) -> Tensor:
     Returns:
         (k,) float32
 
-    >>> class_weights([300, 100, 0], "inverse")
-    tensor([0.5000, 1.5000, 0.0000])
+    Examples:
+        >>> class_weights([300, 100, 0], "inverse")
+        tensor([0.5000, 1.5000, 0.0000])
     """
     counts = torch.as_tensor(counts, dtype=torch.float64)
     weights = RULES[rule](counts + EPSILON) * (counts > 0)

@@ -25,9 +25,10 @@ def cross_entropy(
         ignore_index: label of the pixels that do not count.
         smoothing: share of the target that all classes get in equal parts, 0 to below 1.
 
-    >>> logits = torch.zeros(1, 2, 1, 2)  # both classes are equally probable
-    >>> cross_entropy(logits, torch.tensor([[[0, 255]]]), ignore_index=255)
-    tensor(0.6931)
+    Examples:
+        >>> logits = torch.zeros(1, 2, 1, 2)  # both classes are equally probable
+        >>> cross_entropy(logits, torch.tensor([[[0, 255]]]), ignore_index=255)
+        tensor(0.6931)
     """
     total = nnf.cross_entropy(
         at_least_float32(logits),

@@ -24,9 +24,10 @@ def fisher_loss(class_embeddings: Tensor, *, pairwise: bool = False) -> Tensor:
         pairwise: whether S_b is the mean over pairs of classes of the squared distance of their
             means, as in the released code. It is 2k / (k - 1) times the S_b above.
 
-    >>> embeddings = torch.tensor([[[0.0], [8.0]], [[2.0], [10.0]]])  # two images, two classes
-    >>> fisher_loss(embeddings)  # within: 1, between: 16
-    tensor(0.0625)
+    Examples:
+        >>> embeddings = torch.tensor([[[0.0], [8.0]], [[2.0], [10.0]]])  # two images, two classes
+        >>> fisher_loss(embeddings)  # within: 1, between: 16
+        tensor(0.0625)
     """
     embeddings = at_least_float32(class_embeddings)
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:

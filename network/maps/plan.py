@@ -176,10 +176,11 @@ def spans(length: int, window: int, halo: int) -> list[slice]:
     The first and the last core are longer than the others, since the image ends there and needs no
     halo.
 
-    >>> spans(2000, window=1024, halo=128)
-    [slice(0, 896, None), slice(896, 1664, None), slice(1664, 2000, None)]
-    >>> spans(1000, window=1024, halo=128)
-    [slice(0, 1000, None)]
+    Examples:
+        >>> spans(2000, window=1024, halo=128)
+        [slice(0, 896, None), slice(896, 1664, None), slice(1664, 2000, None)]
+        >>> spans(1000, window=1024, halo=128)
+        [slice(0, 1000, None)]
     """
     if length <= window:
         return [slice(0, length)]

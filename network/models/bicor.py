@@ -30,8 +30,9 @@ def selected_pixels(pixels: int, ratio: float) -> int:
         pixels: number of pixels of the feature map.
         ratio: share of the pixels, above 0 and at most 1; the product is rounded half to even.
 
-    >>> selected_pixels(16384, 0.02), selected_pixels(1024, 0.02), selected_pixels(36, 0.02)
-    (328, 64, 36)
+    Examples:
+        >>> selected_pixels(16384, 0.02), selected_pixels(1024, 0.02), selected_pixels(36, 0.02)
+        (328, 64, 36)
     """
     return min(pixels, max(MIN_SELECTED, round(ratio * pixels)))
 
@@ -63,10 +64,6 @@ def pooling_weights(score: Tensor, count: int) -> Tensor:
 
 class HBISLayer(nn.Module):
     """The layer of heatmap-driven bidirectional information synergy between classes and pixels.
-    >>> layer = HBISLayer(dim=32)
-    >>> classes, features, heatmap = layer(torch.zeros(1, 6, 32), torch.zeros(1, 100, 32))
-    >>> classes.shape, features.shape, heatmap.shape
-    (torch.Size([1, 6, 32]), torch.Size([1, 100, 32]), torch.Size([1, 6, 100]))
 
     Args:
         dim: number of channels of class embeddings and features, d.
@@ -74,6 +71,12 @@ class HBISLayer(nn.Module):
         learn_alpha: whether to train the mixing weight alpha, which stays in (0, 1) and starts at
             0.5.
         tau: temperature of the heatmaps and of the softmax over classes.
+
+    Examples:
+        >>> layer = HBISLayer(dim=32)
+        >>> classes, features, heatmap = layer(torch.zeros(1, 6, 32), torch.zeros(1, 100, 32))
+        >>> classes.shape, features.shape, heatmap.shape
+        (torch.Size([1, 6, 32]), torch.Size([1, 100, 32]), torch.Size([1, 6, 100]))
     """
 
     def __init__(

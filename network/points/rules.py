@@ -36,10 +36,11 @@ class PointRule:
     Raises:
         InputError: a value is out of range, or budget and share do not fit the mode.
 
-    >>> PointRule(budget=200).count(50)
-    50
-    >>> PointRule(mode="per_class", share=1).count(3000)
-    30
+    Examples:
+        >>> PointRule(budget=200).count(50)
+        50
+        >>> PointRule(mode="per_class", share=1).count(3000)
+        30
     """
 
     mode: str = "uniform"
