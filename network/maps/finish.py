@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import rasterio
 
@@ -81,7 +82,12 @@ def _count(job: Job, blocks: Sequence[Block], classes: int) -> list[int]:
     """Count the pixels of each class."""
     total = np.zeros(256, np.int64)
     for block in blocks:
-        total += np.bincount(_labels(job, block).ravel(), minlength=256)
+        labels = _labels(job, block)
+        rows = max(1, 2**24 // labels.shape[1])  # float32 counts up to 2 ** 24 exactly
+        for start in range(0, len(labels), rows):
+            # Three times faster than NumPy, which first makes the labels 8 times as large.
+            counts = cv2.calcHist([labels[start : start + rows]], [0], None, [256], [0, 256])
+            total += counts[:, 0].astype(np.int64)
     return total[:classes].tolist()
 
 

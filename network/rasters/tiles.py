@@ -158,12 +158,14 @@ def write_cog(path: Path, mosaic: Path, legend: Legend) -> None:
     is_share = legend.scale is not None
     options = {
         "BLOCKSIZE": str(SIDE),
-        "COMPRESS": "DEFLATE",
+        # Half the time of DEFLATE, for files that are a fifth larger.
+        "COMPRESS": "ZSTD",
+        "LEVEL": "3",
         "PREDICTOR": "YES" if is_share else "NO",
         "OVERVIEW_RESAMPLING": "AVERAGE" if is_share else "MODE",
         "BIGTIFF": "IF_SAFER",
         "STATISTICS": "YES",
-        "NUM_THREADS": "1",
+        "NUM_THREADS": "ALL_CPUS",
     }
     # Otherwise GDAL writes statistics and names into files beside each tile.
     quiet = rasterio.Env(**{**OPTIONS, "GDAL_PAM_ENABLED": "NO"})
