@@ -45,6 +45,59 @@ class ExplainingNetwork(Network, Protocol):
         ...
 
 
+class ImageContext(Protocol):
+    """What a network has to know of a whole image before it segments windows of the image.
+
+    It is computed in passes: :meth:`see` for each window, then :meth:`end_pass`.
+    """
+
+    passes: int
+    """Number of passes over the windows."""
+
+    def see(self, image: Tensor, inside: tuple[slice, slice]) -> None:
+        """Use a window for the current pass.
+
+        Args:
+            image: the window (1, bands, h, w), normalized. It begins at a multiple of 32.
+            inside: rows and columns of its core; the cores of all windows do not overlap.
+        """
+        ...
+
+    def end_pass(self) -> None:
+        """End a pass."""
+        ...
+
+    def state(self) -> list[Tensor]:
+        """The result of all passes, which can be stored."""
+        ...
+
+    def restore(self, state: list[Tensor]) -> None:
+        """Take a stored result instead of the passes."""
+        ...
+
+    def segment(self, image: Tensor) -> SegOutput:
+        """Segment windows (b, bands, h, w), normalized, after all passes."""
+        ...
+
+
+@runtime_checkable
+class WholeImageNetwork(Network, Protocol):
+    """A network that can be given the context of a large image.
+
+    The logits of such a network depend on all pixels that it sees.
+    """
+
+    def whole_image(self, height: int, width: int, share: float = 1.0) -> ImageContext:
+        """Begin to compute the context of an image.
+
+        Args:
+            height: height of the image in pixels.
+            width: width of the image in pixels.
+            share: share of the image that the context is computed from, above 0 and at most 1.
+        """
+        ...
+
+
 @runtime_checkable
 class DescribedNetwork(Network, Protocol):
     """A network whose class lists the settings that no longer matter after the training."""

@@ -1,10 +1,11 @@
 """The predictor, which loads a trained network and predicts with it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
 from network.settings import Compute
 from network.tta import TTA_NAMES, build_views, mean_logits, patched_logits
+
+Result = TypeVar("Result")
 
 PATCH, OVERLAP = 1024, 128
 """Side and overlap of the patches that larger images are predicted in, in pixels."""
@@ -124,13 +127,13 @@ class Predictor:
                 f"patch={patch}, overlap={overlap}",
                 "patches must have at least 1 pixel, and overlap by less than their side",
             )
-        self.info, self.compute = info, compute or Compute()
+        self.info, self.compute_settings = info, compute or Compute()
         self.device = find_device(device) if isinstance(device, str) else device
         self.views = build_views(tta, info)
         self.patch, self.overlap, self.batch_size = patch, overlap, batch_size
-        is_double = self.compute.precision == "64-true"
+        is_double = self.compute_settings.precision == "64-true"
         model = model.to(self.device, torch.float64 if is_double else None)
-        self.model = prepare(model, self.compute).eval()
+        self.model = prepare(model, self.compute_settings).eval()
         self._dtype = next(model.parameters()).dtype
         self._normalize = Normalize(*normalization).to(self.device)
 
@@ -264,8 +267,8 @@ class Predictor:
         if not isinstance(self.model, ExplainingNetwork):
             return []
         batch = self._to_network(to_tensor(self._checked(image))[None])
-        with torch.inference_mode(), autocast(self.compute, self.device):
-            layers = self.model.explain(arrange(batch, self.compute)).heatmaps or []
+        with torch.inference_mode(), autocast(self.compute_settings, self.device):
+            layers = self.model.explain(arrange(batch, self.compute_settings)).heatmaps or []
         return [layer[0].float().softmax(0).cpu().numpy() for layer in layers]
 
     def logits(self, images: Tensor) -> Tensor:
@@ -290,12 +293,28 @@ class Predictor:
         max_pixels = self.batch_size * images[0, 0].numel()
         return mean_logits(self._forward, self._to_network(images), self.views, max_pixels)
 
+    def compute(self, function: Callable[[Tensor], Result], images: Tensor) -> Result:
+        """Call a function of normalized images, with the precision of this predictor.
+
+        Args:
+            function: takes (b, bands, H, W) on the device.
+            images: (b, bands, H, W) pixel values on the CPU.
+        """
+        with autocast(self.compute_settings, self.device):
+            return function(arrange(self._to_network(images), self.compute_settings))
+
+    def with_network(self, model: nn.Module) -> "Predictor":
+        """Make a predictor that differs only in its network, which is on the device already."""
+        other = copy(self)
+        other.model = model
+        return other
+
     def _to_network(self, images: Tensor) -> Tensor:
         return self._normalize(images.to(self.device)).to(self._dtype)
 
     def _forward(self, images: Tensor) -> Tensor:
-        with autocast(self.compute, self.device):
-            return self.model(arrange(images, self.compute)).logits
+        with autocast(self.compute_settings, self.device):
+            return self.model(arrange(images, self.compute_settings)).logits
 
     def _checked(self, image: np.ndarray) -> np.ndarray:
         info = self.info

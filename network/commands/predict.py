@@ -16,6 +16,7 @@ from network.commands.arguments import (
 )
 from network.config import load_experiment
 from network.errors import InputError
+from network.maps.context import CONTEXTS
 from network.maps.layers import LAYERS
 from network.maps.plan import HALO, STRIDE, WINDOW
 from network.maps.run import MapOptions, find_inputs, predict_images
@@ -47,6 +48,12 @@ def main(description: str) -> None:
         "--halo", type=int, help=f"pixels of context around each part (default {HALO})"
     )
     halo.add_argument("--overlap", type=int, help="pixels that windows share: twice the halo")
+    add(
+        "--context",
+        choices=CONTEXTS,
+        default="window",
+        help="image: class embeddings of the whole image, so labels do not depend on windows",
+    )
     add("-b", "--batch-size", type=int, default=1, help="windows a step (default %(default)s)")
     add("--bands", type=int, nargs="+", help="bands of the images to use, from 1 on (default all)")
     add("--shard", default="1/1", help="do only this share of the work, e.g. 3/16")
@@ -64,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
         format=args.format,
         rgb=not args.labels,
         bands=tuple(args.bands) if args.bands else None,
+        context=args.context,
         shard=_shard(args.shard),
         overwrite=args.overwrite,
     )

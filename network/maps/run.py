@@ -14,6 +14,7 @@ from network.datasets.files import check_header, list_images
 from network.datasets.schema import DatasetInfo
 from network.differences import changes_predictions, training_settings
 from network.errors import InputError, warn
+from network.maps.context import check_context, in_context
 from network.maps.finish import Format, finish_map
 from network.maps.job import Job
 from network.maps.layers import LABELS, Layer
@@ -45,6 +46,9 @@ class MapOptions:
             for others.
         rgb: whether PNG files have colors instead of labels.
         bands: numbers of the bands of the images, from 1 on; by default all.
+        context: ``"window"``: the network sees each window alone, as in training; ``"image"``:
+            its class embeddings are those of the whole image, see
+            :func:`network.maps.context.in_context`.
         shard: number of this process, from 0 on, and number of all processes that share the work.
         overwrite: whether to delete maps that were made otherwise.
 
@@ -59,6 +63,7 @@ class MapOptions:
     format: str = "auto"
     rgb: bool = True
     bands: tuple[int, ...] | None = None
+    context: str = "window"
     shard: tuple[int, int] = (0, 1)
     overwrite: bool = False
 
@@ -198,6 +203,7 @@ def predict_maps(
         InputError: a map cannot be written, or was begun otherwise.
         SomeFailed: several images were given, and some of them could not be read.
     """
+    check_context(options.context, predictor)
     records = MapRecords(outputs[0].parent, options.shard)
     failed: list[tuple[str, UnreadableImage]] = []
     reported = finished = 0
@@ -262,6 +268,8 @@ def _predict_map(
         ]
         times = Times()
         if todo:
+            if options.context == "image":
+                predictor = in_context(predictor, source, plan, job.parts)
             times = _predict(predictor, source, job, todo, options.batch_size)
         if not all(job.is_done(block) for block in plan.blocks()):
             return False
@@ -343,6 +351,7 @@ def _job(source: Source, output: Path, identity: dict[str, Any], options: MapOpt
     means = {
         "window": options.window,
         "halo": options.halo,
+        "context": options.context,
         "layers": [layer.name or "labels" for layer in (LABELS, *options.layers)],
         "bands": list(source.bands),
     }

@@ -12,8 +12,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from network.errors import InputError
 from network.models.aggregator import Aggregator
-from network.models.encoder import Encoder
+from network.models.bicor_context import BiCoRContext
+from network.models.encoder import STRIDES, Encoder
 from network.models.head import UPSCALING, PixelShuffleHead
 from network.models.output import SegOutput
 from network.models.precision import at_least_float32
@@ -103,15 +105,29 @@ class HBISLayer(nn.Module):
             Refined class embeddings (b, k, d), refined features (b, s, d), and the heatmap
             logits (b, k, s).
         """
+        score, classes_n, features_n = self.compare(classes, features)
+        with torch.autocast(features.device.type, enabled=False):
+            context = self.pool(score, features_n)
+        classes = self.refine_classes(classes, classes_n, context)
+        return classes, self.refine_features(classes, features, score), score / self.tau
+
+    def compare(self, classes: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compare each class with each pixel.
+
+        Args:
+            classes: class embeddings (b, k, d).
+            features: features (b, s, d).
+
+        Returns:
+            Heatmap logits (b, k, s), normalized class embeddings (b, k, d), and normalized
+            features (b, s, d).
+        """
         classes_n, features_n = self.class_norm(classes), self.feature_norm(features)
         # Heatmaps decide which pixels a class is refined from, so they are always float32.
         with torch.autocast(features.device.type, enabled=False):
             features_n = at_least_float32(features_n)
             query = self.query(at_least_float32(classes_n)) * features.shape[-1] ** -0.5
-            score = query @ features_n.transpose(1, 2)  # (b, k, s)
-            context = self.pool(score, features_n)
-        classes = self.refine_classes(classes, classes_n, context)
-        return classes, self.refine_features(classes, features, score), score / self.tau
+            return query @ features_n.transpose(1, 2), classes_n, features_n
 
     def pool(self, score: Tensor, features_n: Tensor) -> Tensor:
         """Pool the context of each class from the features.
@@ -155,6 +171,9 @@ class HBISLayer(nn.Module):
         shift = (1 - alpha) * self.beta(classes)  # (b, k, d)
         probability = (score / self.tau).softmax(dim=1).transpose(1, 2)  # (b, s, k)
         return (probability @ shift).addcmul_(features, probability @ scale)
+
+
+_POOLING = HBISLayer.forward, HBISLayer.pool, HBISLayer.compare
 
 
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:
@@ -256,6 +275,38 @@ class BiCoRSeg(Segmenter):
             return SegOutput(logits)
         aux_logits = self._aux(fused) if self.training and self.has_aux else None
         return SegOutput(logits, aux_logits, heatmaps, class_embeddings)
+
+    def whole_image(self, height: int, width: int, share: float = 1.0) -> BiCoRContext:
+        """Begin to compute the class embeddings of a large image window by window.
+
+        Args:
+            height: height of the image in pixels.
+            width: width of the image in pixels.
+            share: share of the image that the embeddings are refined from.
+
+        Raises:
+            InputError: a layer of a subclass pools its context in another way.
+        """
+        layers = []
+        for layer in self.layers:
+            own = layer if isinstance(layer, HBISLayer) else None
+            if own is None or (type(own).forward, type(own).pool, type(own).compare) != _POOLING:
+                raise InputError(
+                    "context=image",
+                    f"{type(layer).__name__} pools the pixels of a class in its own way",
+                    "use context=window",
+                )
+            layers.append(own)
+        rows, columns = (-(-n // STRIDES[-1]) * STRIDES[-1] // STRIDES[0] for n in (height, width))
+        pixels = round(share * rows * columns)
+        return BiCoRContext(
+            nn.Sequential(self.encoder, self.aggregator),
+            layers,
+            self.head,
+            self.class_embeddings,
+            [selected_pixels(pixels, layer.topk_ratio) for layer in layers],
+            EPSILON,
+        )
 
     def _aux(self, fused: Tensor) -> Tensor:
         """Compute logits of the unrefined features and the initial embeddings.

@@ -1,0 +1,104 @@
+"""Maps whose windows are seen in the context of the whole image."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from network.datasets.info import VAIHINGEN
+from network.errors import InputError
+from network.maps import context
+from network.maps.plan import Plan
+from network.maps.run import MapOptions
+from network.models.bicor import BiCoRSeg
+from network.predictor import Predictor
+from network.settings import Compute
+from tests.maps.test_run import PLACE, Local, contents, predict, random_image, whole
+from tests.scenes import write_bands
+
+OPTIONS = MapOptions(window=224, halo=64, context="image")
+
+
+def build(tta: str = "none") -> Predictor:
+    torch.manual_seed(0)
+    model = BiCoRSeg(6, "test_convnext", weights=None, dim=32, topk_ratio=0.1)
+    return Predictor(
+        model,
+        VAIHINGEN,
+        ((128,) * 3, (60,) * 3),
+        patch=None,
+        device="cpu",
+        tta=tta,
+        # An untrained network has classes that differ by less than float32 rounds.
+        compute=Compute(precision="64-true"),
+    )
+
+
+@pytest.fixture
+def image(tmp_path):
+    write_bands(tmp_path / "in/a.tif", random_image(450, 400), photometric="RGB", **PLACE)
+    return tmp_path / "in/a.tif"
+
+
+def labels(path) -> np.ndarray:
+    with rasterio.open(path) as file:
+        return file.read(1)
+
+
+def test_the_map_does_not_depend_on_the_windows(image, tmp_path):
+    predictor = build()
+    expected = whole(predictor, random_image(450, 400))
+    for window in (224, 288):
+        out = tmp_path / f"out{window}"
+        predict(predictor, image, out=out, options=replace(OPTIONS, window=window))
+        np.testing.assert_array_equal(labels(out / "a.tif"), expected)
+    predict(predictor, image, out=tmp_path / "alone", options=replace(OPTIONS, context="window"))
+    assert (labels(tmp_path / "alone/a.tif") != expected).any()
+
+
+def test_processes_share_one_context(image, tmp_path, monkeypatch):
+    predict(build(), image, out=tmp_path / "whole", options=OPTIONS)
+    for shard in ((0, 2), (1, 2)):
+        predict(build(), image, out=tmp_path / "out", options=replace(OPTIONS, shard=shard))
+        monkeypatch.setattr(context, "_compute", None)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_windows_for_a_large_image_are_spread(monkeypatch):
+    plan = Plan(20_000, 30_000)
+    everything = [part for block in plan.blocks() for part in block.parts]
+    seen = context.seen_parts(plan)
+    assert len(seen) / len(everything) == pytest.approx(2**25 / 6e8, rel=0.15)
+    quarters = [(p.core[0].start > 10_000, p.core[1].start > 15_000) for p in seen]
+    assert min(quarters.count(q) for q in set(quarters)) > 0.15 * len(seen)
+    monkeypatch.setattr(context, "SEEN_PIXELS", 6e8)
+    assert context.seen_parts(plan) == everything
+
+
+def test_a_part_of_an_image_gives_nearly_its_context(image, tmp_path, monkeypatch):
+    expected = whole(build(), random_image(450, 400))
+    monkeypatch.setattr(context, "SEEN_PIXELS", 450 * 400 // 2)
+    predict(build(), image, out=tmp_path / "out", options=OPTIONS)
+    predict(build(), image, out=tmp_path / "alone", options=replace(OPTIONS, context="window"))
+    near, alone = ((labels(tmp_path / f"{n}/a.tif") == expected).mean() for n in ("out", "alone"))
+    assert alone < near < 1
+
+
+@pytest.mark.parametrize(
+    ("predictor", "options", "words"),
+    [
+        (build, {"context": "tile"}, "context=tile: must be one of window, image"),
+        (lambda: build("lr"), {}, "without test-time augmentation"),
+        (
+            lambda: Predictor(Local(), VAIHINGEN, ((0,) * 3, (1,) * 3), patch=None, device="cpu"),
+            {},
+            "Local cannot be given the context",
+        ),
+    ],
+)
+def test_what_has_no_context(image, tmp_path, predictor, options, words):
+    with pytest.raises(InputError, match=words):
+        predict(predictor(), image, out=tmp_path / "out", options=replace(OPTIONS, **options))
+    assert not (tmp_path / "out").exists()

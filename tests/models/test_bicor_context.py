@@ -1,0 +1,103 @@
+"""Class embeddings of a whole image, from its windows."""
+
+import pytest
+import torch
+
+from network.contracts import WholeImageNetwork
+from network.errors import InputError
+from network.maps.plan import Plan
+from network.models.bicor import BiCoRSeg, HBISLayer, pooling_weights
+from network.models.bicor_context import _Pool
+from network.models.d2ls import D2LS
+
+SIZES = [(330, 420), (256, 256), (97, 401)]
+
+
+def network(layers: int = 2, **settings) -> BiCoRSeg:
+    torch.manual_seed(layers)
+    options = {"weights": None, "dim": 32, "topk_ratio": 0.05} | settings
+    model = BiCoRSeg(5, "test_convnext", layers=layers, **options)
+    for name, value in model.named_parameters():
+        if name.endswith("alpha_logit"):
+            value.data.fill_(-1.0)  # classes shall matter more than at first
+    return model.eval()
+
+
+def in_windows(model, image, segment) -> torch.Tensor:
+    """The logits of windows with a halo over the receptive field, put together."""
+    height, width = image.shape[-2:]
+    found = torch.zeros(1, 5, height, width)
+    for part in parts(height, width):
+        logits = segment(image[..., part.window[0], part.window[1]]).logits
+        found[..., part.core[0], part.core[1]] = logits[..., part.inside[0], part.inside[1]]
+    return found
+
+
+def parts(height: int, width: int) -> list:
+    plan = Plan(height, width, window=224, halo=64)
+    return [part for block in plan.blocks() for part in block.parts]
+
+
+def seen(model, image):
+    height, width = image.shape[-2:]
+    context = model.whole_image(height, width)
+    for _ in range(context.passes):
+        for part in parts(height, width):
+            context.see(image[..., part.window[0], part.window[1]], part.inside)
+        context.end_pass()
+    return context
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("size", SIZES)
+@torch.inference_mode()
+def test_windows_give_the_prediction_of_the_whole_image(layers, size):
+    model, image = network(layers), torch.randn(1, 3, *size)
+    assert isinstance(model, WholeImageNetwork)
+    whole = model.explain(image)
+    context = seen(model, image)
+    for ours, expected in zip(context.state(), whole.class_embeddings, strict=True):
+        torch.testing.assert_close(ours, expected[0], atol=1e-6, rtol=1e-5)
+    logits = in_windows(model, image, context.segment)
+    torch.testing.assert_close(logits, whole.logits, atol=1e-6, rtol=1e-5)
+    assert torch.equal(logits.argmax(1), whole.logits.argmax(1))
+    # Without the context they differ, so this test can fail.
+    alone = in_windows(model, image, model)
+    assert (alone.argmax(1) != whole.logits.argmax(1)).float().mean() > 0.005
+
+
+@torch.inference_mode()
+def test_a_stored_context_is_the_same():
+    model, image = network(), torch.randn(1, 3, 256, 300)
+    context, other = seen(model, image), model.whole_image(256, 300)
+    other.restore(context.state())
+    window = torch.randn(2, 3, 96, 64)
+    assert torch.equal(context.segment(window).logits, other.segment(window).logits)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-9, 0.5])
+def test_the_pool_is_that_of_all_pixels_at_once(value):
+    """In parts of any size, also where all heatmap values are almost 0."""
+    heatmap, features = torch.rand(4, 500) * value, torch.randn(500, 8)
+    score = torch.logit(heatmap.double())[None].float()
+    for count in (1, 64, 499, 500):
+        pool = _Pool(count, 1e-6)
+        for start, stop in ((0, 3), (3, 200), (200, 201), (201, 500)):
+            pool.add(score[0, :, start:stop].sigmoid(), features[start:stop])
+        expected = pooling_weights(score, count)[0] @ features
+        torch.testing.assert_close(pool.result(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_layers_that_pool_otherwise_are_refused():
+    class Mean(HBISLayer):
+        def pool(self, score, features_n):
+            return features_n.mean(dim=1, keepdim=True).expand(-1, score.shape[1], -1)
+
+    class Own(BiCoRSeg):
+        def make_layer(self, *settings):
+            return Mean(*settings)
+
+    model = Own(5, "test_convnext", weights=None, dim=32)
+    with pytest.raises(InputError, match="context=image: Mean pools the pixels"):
+        model.whole_image(64, 64)
+    assert not isinstance(D2LS(5, "test_convnext", weights=None, dim=32), WholeImageNetwork)
