@@ -68,7 +68,7 @@ def test_full(launcher, project, tiles, tmp_path, trials, count):
 
 
 def test_full_while_resuming(launcher, project, tmp_path, trials, count):
-    """Trainings that go on upon a full disk keep the last checkpoint, and can go on later."""
+    """Resumed trainings on a full disk: they keep the last checkpoint, and can be resumed again."""
     with mounted(tmp_path / "disk", "16m") as disk:
         place(project, disk)
         log = str(tmp_path / "log.txt")

@@ -94,7 +94,7 @@ def test_mutated(launcher, project, tmp_path, trials, count):
         elif name in CHECKED:
             count.add(name == "deflate.tif" and _is_in_header(path), f"{path}: read as if good")
         else:
-            count.note("that no decoder can tell")
+            count.note("whose damage no decoder can see")
             count.add(True, "")
 
 
@@ -146,7 +146,7 @@ def _vaihingen_config() -> Path:
 
 
 def test_training_on_mutated(launcher, project, tmp_path, trials, count):
-    """Trainings on damaged images: one line, or they are read as they are."""
+    """Trainings on damaged images: they end with one line, or still decode the image and use it."""
     (tmp_path / "fields.py").symlink_to(project / "fields.py")
     rng = np.random.default_rng(2)
     for number in range(trials(30)):
