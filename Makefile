@@ -1,5 +1,6 @@
 # make env    create .venv with the project and its pinned requirements
 # make demo   make scenes, cut, train, test: fig_results/demo
+# make demo-data   make scenes and cut them, without a training
 # make test   lint and all tests but test-browser's; WORKERS=8 on a larger machine
 # make test-quick   lint and the tests that neither train nor run commands, for every save
 # make test-browser   the report in a browser; needs Debian's package chromium
@@ -18,7 +19,7 @@ DEMO_CONFIG := config/demo/bicor.py
 DEMO_DATA := data/demo
 DEMO_RESULTS := fig_results/demo
 
-.PHONY: env demo test test-quick test-browser test-faults docs
+.PHONY: env demo demo-data test test-quick test-browser test-faults docs
 
 env: .venv/installed
 
@@ -59,12 +60,14 @@ $(RUN) tools/vaihingen_patch_split.py --mode $(2) --split-size 256 --stride 256 
 	--output-img-dir $(DEMO_DATA)/$(1)/images_256
 endef
 
-demo: env
+demo-data: env
 	$(RUN) tools/make_demo_data.py --output $(DEMO_DATA)/tiles
 	$(call demo_split,train,train,masks) --output-mask-dir $(DEMO_DATA)/train/masks_256
 	$(call demo_split,val,val,masks) --output-mask-dir $(DEMO_DATA)/val/masks_256
 	$(call demo_split,test,val,masks,--gt) --output-mask-dir $(DEMO_DATA)/test/masks_256_rgb
 	$(call demo_split,test,val,masks_eroded,--eroded) --output-mask-dir $(DEMO_DATA)/test/masks_256
+
+demo: demo-data
 	$(RUN) train.py -c $(DEMO_CONFIG)
 	rm -rf $(DEMO_RESULTS)
 	$(RUN) test_vaihingen.py -c $(DEMO_CONFIG) -o $(DEMO_RESULTS) -t d4 --rgb --batch-size 3 --report

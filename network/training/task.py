@@ -127,7 +127,10 @@ class SegmentationTask(pl.LightningModule):
         return lower + kept
 
     def _predict(self, batch: dict) -> SegOutput:
-        return self.model(arrange(self.normalize(batch["image"]), self.experiment.compute))
+        images = batch["image"]
+        output = self.model(arrange(self.normalize(images), self.experiment.compute))
+        check_output(output, (len(images), self.experiment.dataset.num_classes, *images.shape[-2:]))
+        return output
 
     def on_validation_start(self) -> None:
         self.watch.check()
@@ -193,3 +196,20 @@ class SegmentationTask(pl.LightningModule):
             self.logged[key].update(value)
             mean, place = self.logged[key], f"logged.{key}"
             self.log(name, mean, metric_attribute=place, prog_bar=prog_bar)
+
+
+def check_output(output: object, shape: tuple[int, ...]) -> None:
+    """Raise an :class:`InputError` if a network does not return what training relies on.
+
+    Args:
+        output: what the network has returned.
+        shape: shape that the logits must have, (b, k, H, W).
+    """
+    if not isinstance(output, SegOutput):
+        raise InputError("model", f"returns a {type(output).__name__}", "return SegOutput(logits)")
+    if tuple(output.logits.shape) != shape:
+        raise InputError(
+            "model",
+            f"returns logits of the shape {tuple(output.logits.shape)}, not {shape}",
+            "return (images, classes, height, width), in the size of the images",
+        )

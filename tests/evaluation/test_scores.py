@@ -56,7 +56,7 @@ def worst_gap(counts: Pooled) -> float | None:
 
 
 NEW = (
-    Score("kappa", "kappa", kappa),
+    Score("agreement", "agreement", kappa),
     Score("specificity", "specificity", specificity, per_class=True, mean="mean_specificity"),
     Score("worst_gap", "MCE", worst_gap, lower_is_better=True, of_matrix=False, in_rows=False),
 )
@@ -104,7 +104,7 @@ def test_every_score_by_hand():
 def test_new_scores_by_hand():
     """Chance alone would be right on (8 * 7 + 4 * 5) of 144 pairs."""
     found = pooled_scores(pooled([[6, 2], [1, 3]]), NEW)
-    assert found.overall["kappa"] == pytest.approx((9 / 12 - 76 / 144) / (1 - 76 / 144))
+    assert found.overall["agreement"] == pytest.approx((9 / 12 - 76 / 144) / (1 - 76 / 144))
     assert found.by_class["specificity"] == pytest.approx((3 / 4, 6 / 8))
     assert found.overall["worst_gap"] is None
 
@@ -122,8 +122,8 @@ def test_the_table():
     assert len({*names, *keys}) == len(names) + len([s for s in SCORES if s.mean])
     assert set(MAIN) <= set(keys)
     assert set(scores.drawn_scores((0, 1))) == {"mIoU", "OA"}
-    with pytest.raises(ValueError, match="mean_kappa cannot be its mean"):
-        Score("kappa", "kappa", kappa, mean="mean_kappa")
+    with pytest.raises(ValueError, match="mean_agreement cannot be its mean"):
+        Score("agreement", "agreement", kappa, mean="mean_agreement")
 
 
 def test_order_of_old_files_stays(tmp_path):
@@ -168,33 +168,33 @@ def test_one_entry_shows_everywhere(old, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     # 1: scores.json
     found = json.loads((tmp_path / "out/scores.json").read_text())["scores"]["full"]
-    assert -1 < found["kappa"] < 1
+    assert -1 < found["agreement"] < 1
     assert 0 < found["mean_specificity"] < 1
     assert found["classes"]["Car"].keys() > {"specificity"}
     kappa, gap, mean = (
-        f"{100 * found[key]:.2f}" for key in ("kappa", "worst_gap", "mean_specificity")
+        f"{100 * found[key]:.2f}" for key in ("agreement", "worst_gap", "mean_specificity")
     )
     # 2: scores.csv
     with (tmp_path / "out/scores.csv").open() as file:
         rows = {row["class"]: row for row in csv.DictReader(file) if row["labels"] == "full"}
-    assert float(rows["mean of 5"]["kappa"]) == found["kappa"]
+    assert float(rows["mean of 5"]["agreement"]) == found["agreement"]
     assert float(rows["mean of 5"]["specificity"]) == found["mean_specificity"]
     assert float(rows["Car"]["specificity"]) == found["classes"]["Car"]["specificity"]
     # 3: the printed table
     head = next(line for line in printed.splitlines() if "┃ class" in line)
     assert "specificity" in head
-    (line,) = {line for line in printed.splitlines() if "│ kappa" in line}
+    (line,) = {line for line in printed.splitlines() if "│ agreement" in line}
     assert kappa in line
     assert any(mean in line for line in printed.splitlines() if "mean of 5" in line)
     assert f"worst gap {gap}; boundary F1 within 3 pixels" in printed
     # 4: the comparison of runs, one of which is older
     runs = [f"old={old.folder}", f"new={tmp_path / 'out'}"]
     comparison = compare(read_models(runs), "full", per_class="specificity", mixed=True)
-    assert {"kappa", "mean_specificity", "worst_gap", "specificity Car"} < {*comparison.columns}
-    column = comparison.columns.index("kappa")
-    assert [row[column].mean for row in comparison.cells] == [None, found["kappa"]]
+    assert {"agreement", "mean_specificity", "worst_gap", "specificity Car"} < {*comparison.columns}
+    column = comparison.columns.index("agreement")
+    assert [row[column].mean for row in comparison.cells] == [None, found["agreement"]]
     text = to_markdown(comparison)
-    assert "| kappa | specificity |" in text.replace("ECE | ", "")
+    assert "| agreement | specificity |" in text.replace("ECE | ", "")
     assert "| MCE |" in text
     assert f"| {kappa} |" in text
     assert ",worst_gap," in to_csv([comparison])
@@ -202,10 +202,10 @@ def test_one_entry_shows_everywhere(old, tmp_path, monkeypatch, capsys):
     assert compare_runs.make_parser("").parse_args().per_class == "specificity"
     # 5: the report
     page = Finished(old.experiment, tmp_path / "out").write(tmp_path / "report.html").read_text()
-    assert f"<dt>kappa</dt><dd>{kappa}" in page
+    assert f"<dt>agreement</dt><dd>{kappa}" in page
     assert f"<dt>Worst gap</dt><dd>{gap}" in page
     assert ">specificity</button>" in page
-    assert f'<th scope="row">kappa</th><td>{kappa}</td>' in page
+    assert f'<th scope="row">agreement</th><td>{kappa}</td>' in page
 
 
 @pytest.mark.usefixtures("more")
@@ -215,15 +215,15 @@ def test_best_is_lowest_where_errors_are_compared(tmp_path):
     comparison = compare(read_models(runs), "full")
     best = dict(zip(comparison.columns, comparison.best, strict=True))
     by_column = dict(zip(comparison.columns, zip(*comparison.cells, strict=True), strict=True))
-    for key in ("kappa", "worst_gap", "calibration_error"):
+    for key in ("agreement", "worst_gap", "calibration_error"):
         means = [cell.mean for cell in by_column[key]]
-        assert best[key] == means.index((max if key == "kappa" else min)(means))
+        assert best[key] == means.index((max if key == "agreement" else min)(means))
 
 
 @pytest.mark.usefixtures("more")
 def test_a_file_from_before_reads_as_none(old):
     found = read_result(old.folder).scores["full"]
-    assert found.overall["kappa"] is None
+    assert found.overall["agreement"] is None
     assert found.by_class["specificity"] == (None,) * 6
     assert None not in found.by_class["IoU"]
 
