@@ -121,6 +121,7 @@ def _is_dead(owner: str) -> bool:
     The owner has the form ``HOST-PID``, or the form ``PID`` of older code.
     """
     host, _, number = owner.rpartition("-")
+    number = number.partition(".")[0]  # GDAL adds endings for files of its own
     if host not in ("", _HOST) or not number.isdigit():
         return False
     try:

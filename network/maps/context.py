@@ -3,6 +3,7 @@
 import math
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -79,13 +80,21 @@ def in_context(predictor: Predictor, source: Source, plan: Plan, folder: Path) -
     with torch.inference_mode():
         context = predictor.model.whole_image(plan.height, plan.width, share)
         file = folder / _FILE
-        if not file.is_file():
+        if _stored(file, predictor) is None:
             _compute(context, predictor, source, parts)
             with replacing(file) as unfinished:
                 torch.save([tensor.cpu() for tensor in context.state()], unfinished)
         # Also after it was computed: so all processes use the very same.
-        context.restore(torch.load(file, weights_only=True, map_location=predictor.device))
+        context.restore(_stored(file, predictor) or context.state())
     return predictor.with_network(_InContext(context))
+
+
+def _stored(file: Path, predictor: Predictor) -> list[Tensor] | None:
+    """Read a stored context; None if there is none, or if it is damaged."""
+    try:
+        return torch.load(file, weights_only=True, map_location=predictor.device)
+    except (RuntimeError, EOFError, OSError, UnpicklingError):
+        return None
 
 
 def seen_parts(plan: Plan) -> list[Part]:

@@ -1,14 +1,16 @@
 """The unfinished map of one image: a folder of finished blocks, which a rerun takes over.
 
 A block is a small file for each layer. It is written under a temporary name, flushed and renamed,
-so its existence says that it is done. The folder lies beside the map, as ``MAP.parts``, and is
+so its existence says that it is done. The folder lies beside the map, in ``MAP.parts``, and is
 removed when the map is finished.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from network.maps.plan import Block
 from network.maps.records import MapRecords
 from network.rasters.legend_files import style_of
 from network.rasters.tiles import write_tile
+from network.rasters.whole import check_structure
 from network.writing import read_json, remove_leftovers, replacing, writing
 
 JOB_FILE = "job.json"
@@ -33,18 +36,29 @@ class Job:
         target: the file of the labels.
         layers: what is computed.
         identity: all facts that the map depends on, by name. A rerun with other facts is refused.
-        image: size and time of the image file, which show whether it has changed.
+        image: size and time of the image's files, which show whether it has changed.
+        source: path of the image.
     """
 
     target: Path
     layers: tuple[Layer, ...]
     identity: Mapping[str, Any]
     image: str
+    source: str
+
+    @property
+    def all_parts(self) -> Path:
+        """Folder of the blocks of all jobs on this map."""
+        return self.target.with_name(f"{self.target.name}.parts")
 
     @property
     def parts(self) -> Path:
-        """Folder of the finished blocks."""
-        return self.target.with_name(f"{self.target.name}.parts")
+        """Folder of the finished blocks.
+
+        Its name depends on all that the blocks depend on, so blocks of two jobs never mix.
+        """
+        facts = json.dumps([self.identity, self.image, self.source], sort_keys=True)
+        return self.all_parts / hashlib.sha256(facts.encode()).hexdigest()[:16]
 
     @property
     def lock(self) -> Path:
@@ -62,60 +76,80 @@ class Job:
         ending = f"_{layer.name}" if layer.name else ""
         return self.parts / f"{block.name}{ending}.tif"
 
-    def is_other(self, records: MapRecords) -> bool:
-        """Tell whether there is a map, or blocks of one, that was made by other means.
+    @property
+    def outputs(self) -> list[Path]:
+        """All files that a finished map has."""
+        found = [self.file(layer) for layer in self.layers]
+        aux = self.target.with_name(f"{self.target.name}.aux.xml")
+        return (
+            [*found, aux] if self.target.suffix == ".png" else [*found, aux, style_of(self.target)]
+        )
+
+    def check(self, records: MapRecords) -> None:
+        """Raise an :class:`InputError` if a map, or blocks of one, were made by other means.
 
         Args:
             records: the finished maps of the folder.
         """
-        try:
-            self._check_parts()
-            self.is_finished(records)
-        except InputError:
-            return True
-        return False
+        for path in self.all_parts.glob(f"*/{JOB_FILE}"):
+            if path.parent != self.parts:
+                self._compare(*_read(path))
+        record = records.find(self.target)
+        if record:
+            self._compare(record.identity, record.image, record.source)
+            return
+        there = [path for path in self.outputs if path.exists()]
+        # A kill after these files were written and before their record leaves the blocks too.
+        if there and not (self.parts / JOB_FILE).is_file():
+            raise InputError(
+                there[0],
+                "is there already, and no record says how it was made",
+                "choose another output, or remove it",
+            )
 
     def is_finished(self, records: MapRecords) -> bool:
         """Tell whether the map is there, made from the same image by the same means.
 
         Args:
             records: the finished maps of the folder.
-
-        Raises:
-            InputError: the map that is there was made otherwise, or nothing says how.
         """
-        files = [self.file(layer) for layer in self.layers]
-        if not any(path.is_file() for path in files):
-            return False
         record = records.find(self.target)
-        if record is None:
-            if (self.parts / JOB_FILE).is_file():
-                return False  # it was killed after the file was written, and before its record
-            raise InputError(
-                self.target,
-                "is there already, and no record says how it was made",
-                "choose another output, or delete it by overwrite=True",
-            )
-        self._compare(record.identity)
-        return record.image == self.image and all(path.is_file() for path in files)
+        return (
+            record is not None
+            and (record.identity, record.image) == (_plain(self.identity), self.image)
+            and all(self.file(layer).is_file() for layer in self.layers)
+        )
 
     def begin(self) -> None:
         """Make the folder of blocks, or take over the one that is there.
 
-        If the image has changed since, its blocks are removed.
+        Blocks of the image as it was before are removed, and damaged ones.
 
         Raises:
-            InputError: the blocks were made otherwise, or the disk refuses to write.
+            InputError: the disk refuses to write.
         """
-        if self._check_parts():
+        with writing(self.all_parts):
+            for path in self.all_parts.glob(f"*/{JOB_FILE}"):
+                if path.parent != self.parts:
+                    shutil.rmtree(path.parent)
+        if (self.parts / JOB_FILE).is_file():
             remove_leftovers(self.parts)
             return
-        if (self.parts / JOB_FILE).is_file():  # of the image as it was before
-            with writing(self.parts):
-                shutil.rmtree(self.parts)
-        content = {"identity": self.identity, "image": self.image}
+        content = {"identity": self.identity, "image": self.image, "source": self.source}
         with replacing(self.parts / JOB_FILE) as partial:
             partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def is_sound(self, block: Block) -> bool:
+        """Tell whether a block is finished and its files are whole; damaged ones are removed."""
+        if not self.is_done(block):
+            return False
+        try:
+            for layer in self.layers:
+                check_structure(self.part(block, layer), "GTiff")
+        except InputError:
+            self.part(block, LABELS).unlink(missing_ok=True)
+            return False
+        return True
 
     def is_done(self, block: Block) -> bool:
         """Tell whether a block is finished."""
@@ -137,53 +171,64 @@ class Job:
     def clean(self) -> None:
         """Remove the blocks of a finished map."""
         shutil.rmtree(self.parts, ignore_errors=True)
+        with suppress(OSError):  # blocks of another job are there
+            self.all_parts.rmdir()
 
-    def discard(self) -> None:
-        """Remove the map, all that was made with it, and its blocks."""
-        shutil.rmtree(self.parts, ignore_errors=True)
-        files = [self.file(layer) for layer in LAYERS.values()]
-        beside = [self.target.with_name(f"{self.target.name}.aux.xml"), style_of(self.target)]
+    def discard(self, records: MapRecords) -> None:
+        """Remove the map with all that was made with it, and all blocks.
+
+        Files that no record knows are left.
+
+        Args:
+            records: the finished maps of the folder.
+        """
+        record = records.find(self.target)
         with writing(self.target):
-            for path in (*beside, *files):
-                path.unlink(missing_ok=True)
+            if record:
+                named = (record.identity or {}).get("layers", ())
+                made = replace(self, layers=tuple(LAYERS[n] for n in named if n in LAYERS))
+                for path in (self.target, *made.outputs):
+                    path.unlink(missing_ok=True)
+                records.remove(self.target)
+            if self.all_parts.exists():
+                shutil.rmtree(self.all_parts)
 
     def tiles(self, blocks: Iterable[Block], layer: Layer) -> dict[Path, tuple[int, int]]:
         """List the files of a layer with row and column of their first pixels."""
         return {self.part(b, layer): (b.rows.start, b.columns.start) for b in blocks}
 
-    def _check_parts(self) -> bool:
-        """Tell whether there are blocks of the same image.
-
-        Raises:
-            InputError: there are blocks that were made otherwise.
-        """
-        path = self.parts / JOB_FILE
-        if not path.is_file():
-            return False
-        try:
-            old = read_json(path)
-            identity, image = old["identity"], old["image"]
-        except (ValueError, OSError, KeyError, TypeError):
-            identity, image = None, None
-        self._compare(identity)
-        return image == self.image
-
-    def _compare(self, old: Any) -> None:
+    def _compare(self, identity: Any, image: Any, source: Any) -> None:
         """Raise an :class:`InputError` if a map was made by other means, or nobody knows how."""
         remedy = "choose another output, or delete it by overwrite=True"
-        if not isinstance(old, dict):
+        if not isinstance(identity, dict):
             raise InputError(self.target, "was begun, but the record of it is damaged", remedy)
-        new = json.loads(json.dumps(self.identity))  # the form that a reader of the file gets
-        different = [key for key in old | new if old.get(key) != new.get(key)]
+        new = _plain(self.identity)
+        different = [key for key in identity | new if identity.get(key) != new.get(key)]
         if different:
             key = different[0]
             more = f", and {len(different) - 1} more" if len(different) > 1 else ""
             raise InputError(
                 self.target,
-                f"was made by other means (its {key} is {_short(old.get(key))}, not "
+                f"was made by other means (its {key} is {_short(identity.get(key))}, not "
                 f"{_short(new.get(key))}{more})",
                 remedy,
             )
+        if image != self.image and source != self.source:
+            raise InputError(self.target, f"is the map of another image, {source}", remedy)
+
+
+def _read(path: Path) -> tuple[Any, Any, Any]:
+    """Read identity, image and source of a job; None if the file is damaged."""
+    try:
+        content = read_json(path)
+        return content["identity"], content["image"], content["source"]
+    except (ValueError, OSError, KeyError, TypeError):
+        return None, None, None
+
+
+def _plain(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn an identity into what a reader of its JSON gets."""
+    return json.loads(json.dumps(identity))
 
 
 def _short(value: Any) -> str:

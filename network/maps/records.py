@@ -6,6 +6,7 @@ read.
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,13 @@ class MapRecord:
     """What a finished map was made from.
 
     Attributes:
-        image: size and time of the image file, which show whether it has changed.
+        image: size and time of the image's files, which show whether it has changed.
+        source: path of the image.
         identity: all facts that the map depends on, by name; None if they are lost.
     """
 
     image: str
+    source: str
     identity: dict[str, Any] | None
 
 
@@ -61,11 +64,18 @@ class MapRecords:
         for line in found:
             if isinstance(line.get("identity"), dict):
                 identities[line["made"]] = line["identity"]
+        found.sort(key=lambda line: line.get("time", 0))  # of several processes
         self._known = {
-            line["map"]: MapRecord(line["image"], identities.get(line["made"]))
+            line["map"]: MapRecord(
+                line.get("image", ""), str(line.get("source")), identities.get(line["made"])
+            )
             for line in found
             if "map" in line
         }
+        newest = {line["map"]: line for line in found if "map" in line}
+        for name, line in newest.items():
+            if line.get("removed"):
+                del self._known[name]
         self._identities = set(identities)
 
     def find(self, target: Path) -> MapRecord | None:
@@ -87,8 +97,22 @@ class MapRecords:
         if made not in self._identities:
             _append(self._file, {"made": made, "identity": record.identity})
             self._identities.add(made)
-        _append(self._file, {"map": target.name, "image": record.image, "made": made, **facts})
-        self._known[target.name] = record
+        line = {"map": target.name, "image": record.image, "source": record.source, "made": made}
+        _append(self._file, line | {"time": time.time()} | dict(facts))
+        self.read()
+
+    def remove(self, target: Path) -> None:
+        """Write that a map was removed.
+
+        Args:
+            target: file of the map.
+
+        Raises:
+            InputError: the disk refuses to write.
+        """
+        line = {"map": target.name, "made": "", "removed": True, "time": time.time()}
+        _append(self._file, line)
+        self.read()
 
     def add_failed(self, image: str, error: str) -> None:
         """Write an image that could not be predicted, and why."""
@@ -110,7 +134,8 @@ def _parsed(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     is_known = isinstance(found, dict) and isinstance(found.get("made"), str)
-    return found if is_known and isinstance(found.get("image", ""), str) else {}
+    is_timed = is_known and isinstance(found.get("time", 0), int | float)
+    return found if is_timed and isinstance(found.get("image", ""), str) else {}
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:

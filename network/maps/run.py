@@ -1,6 +1,7 @@
 """Maps of many images of any size: which are to do, their prediction, and what failed."""
 
 import glob
+import os
 import resource
 import time
 from collections.abc import Mapping, Sequence
@@ -17,14 +18,17 @@ from network.errors import InputError, warn
 from network.maps.context import check_context, in_context
 from network.maps.finish import Format, finish_map
 from network.maps.job import Job
-from network.maps.layers import LABELS, Layer
+from network.maps.layers import LABELS, LAYERS, Layer
 from network.maps.plan import HALO, WINDOW, Block, Plan, check_lengths, spans
 from network.maps.predict import Times, predict_blocks
 from network.maps.records import FAILED_FILE, MapRecord, MapRecords
 from network.predictor import Predictor, load_network
 from network.progress import progress_bar
 from network.rasters.source import Source, UnreadableImage, is_remote
-from network.writing import Busy, file_hash, locked
+from network.writing import Busy, file_hash, locked, remove_leftovers
+
+LONGEST_NAME = 200
+"""Longest name of an output in bytes; file systems take 255, and temporary names are longer."""
 
 
 class SomeFailed(InputError):
@@ -121,7 +125,8 @@ def predict_images(
     predictor = Predictor.of(
         experiment, model, device=target, tta=tta, patch=None, batch_size=options.batch_size
     )
-    return predict_maps(predictor, images, outputs, identity, options)
+    is_file = outputs == [output]
+    return predict_maps(predictor, images, outputs, identity, options, is_file=is_file)
 
 
 def find_inputs(given: str) -> list[str]:
@@ -141,7 +146,10 @@ def find_inputs(given: str) -> list[str]:
     if path.is_dir():
         return [str(found) for found in list_images(path).values()]
     if path.suffix.lower() == ".txt" and path.is_file():
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        except UnicodeDecodeError as error:
+            raise InputError(path, "is not UTF-8", "save it as UTF-8") from error
         found = [line for line in lines if line and not line.startswith("#")]
         if not found:
             raise InputError(path, "names no image", "write one path in each line")
@@ -174,6 +182,14 @@ def _outputs(images: Sequence[str | Path], output: Path) -> list[Path]:
                 path, f"has the same name as {found[path.stem]}", "predict them into two folders"
             )
         found[path.stem] = image
+    for name in found:
+        stem, _, layer = name.rpartition("_")
+        if layer in LAYERS and stem in found:
+            raise InputError(
+                Path(str(found[name])),
+                f"has the name of a layer of the map of {found[stem]}",
+                "predict them into two folders",
+            )
     return [output / name for name in found]
 
 
@@ -183,6 +199,8 @@ def predict_maps(
     outputs: Sequence[Path],
     identity: dict[str, Any],
     options: MapOptions,
+    *,
+    is_file: bool = False,
 ) -> int:
     """Predict the map of each image.
 
@@ -192,9 +210,10 @@ def predict_maps(
     Args:
         predictor: the predictor, with ``patch=None``.
         images: the images, as :class:`Source` takes them.
-        outputs: for each image the file of its map without ending, or with ``.tif`` or ``.png``.
+        outputs: for each image the file of its map without ending.
         identity: facts about the model that the maps depend on, see :class:`Job`.
         options: how they are predicted.
+        is_file: whether ``outputs`` have their ending, ``.tif`` or ``.png``.
 
     Returns:
         The number of images whose maps are finished.
@@ -204,13 +223,14 @@ def predict_maps(
         SomeFailed: several images were given, and some of them could not be read.
     """
     check_context(options.context, predictor)
+    remove_leftovers(outputs[0].parent)
     records = MapRecords(outputs[0].parent, options.shard)
     failed: list[tuple[str, UnreadableImage]] = []
     reported = finished = 0
     is_begun = False
     for number, (image, output) in enumerate(zip(images, outputs, strict=True), 1):
         try:
-            finished += _predict_map(predictor, image, output, identity, options, records)
+            finished += _predict_map(predictor, image, output, identity, options, records, is_file)
         except UnreadableImage as error:
             failed.append((str(image), error))
         if len(failed) == number:  # if no image can be read, nothing is written
@@ -243,6 +263,7 @@ def _predict_map(
     identity: dict[str, Any],
     options: MapOptions,
     records: MapRecords,
+    is_file: bool,
 ) -> bool:
     """Predict the map of one image, or this process's share of it.
 
@@ -253,9 +274,14 @@ def _predict_map(
     begin = time.perf_counter()
     with open_image(image, info, options.bands) as source:
         plan = _plan(source, options)
-        job = _job(source, output, identity, options)
-        if options.overwrite and job.is_other(records):
-            job.discard()
+        job = _job(source, output, identity, options, is_file)
+        try:
+            job.check(records)
+        except InputError:
+            if not options.overwrite:
+                raise
+            job.discard(records)
+            job.check(records)
         if job.is_finished(records):
             job.clean()
             return True
@@ -264,20 +290,24 @@ def _predict_map(
         todo = [
             block
             for index, block in enumerate(plan.blocks())
-            if index % count == number and not job.is_done(block)
+            if index % count == number and not job.is_sound(block)
         ]
         times = Times()
         if todo:
             if options.context == "image":
                 predictor = in_context(predictor, source, plan, job.parts)
             times = _predict(predictor, source, job, todo, options.batch_size)
+        records.read()
+        if job.is_finished(records):  # another process has done it
+            job.clean()
+            return True
         if not all(job.is_done(block) for block in plan.blocks()):
             return False
         start = time.perf_counter()
         try:
             with locked(job.parts, job.lock):
                 records.read()
-                if job.is_finished(records):  # another process has just done it
+                if job.is_finished(records):
                     return True
                 format_ = Format(rgb=options.rgb, tags=_tags(identity))
                 counts = finish_map(job, plan, source.header.place, info, format_)
@@ -287,7 +317,7 @@ def _predict_map(
                     "pixels": dict(zip(info.classes, counts, strict=True)),
                     **_speed(todo, times, finishing=end - start, all_=end - begin),
                 }
-                records.add(job.target, MapRecord(job.image, dict(job.identity)), facts)
+                records.add(job.target, MapRecord(job.image, job.source, dict(job.identity)), facts)
                 job.clean()
         except Busy:
             return False  # another process is finishing it
@@ -322,7 +352,16 @@ def open_image(image: str | Path, info: DatasetInfo, bands: Sequence[int] | None
         try:
             header = source.header
             used = header if bands is None else replace(header, bands=len(bands), has_alpha=False)
+            other = source.dtypes - {info.dtype}
+            if other:
+                used = replace(used, dtype=other.pop())
             check_header(Path(image), used, info)
+            if source.is_turned and header.place:
+                raise InputError(
+                    Path(image),
+                    "viewers turn this image by its EXIF orientation, and it lies on Earth",
+                    "remove the orientation, or turn the image (gdalwarp)",
+                )
         except InputError:
             source.close()
             raise
@@ -343,9 +382,11 @@ def _plan(source: Source, options: MapOptions) -> Plan:
     return replace(plan, cores=(1, len(spans(width, options.window, options.halo))))
 
 
-def _job(source: Source, output: Path, identity: dict[str, Any], options: MapOptions) -> Job:
+def _job(
+    source: Source, output: Path, identity: dict[str, Any], options: MapOptions, is_file: bool
+) -> Job:
     target = output
-    if output.suffix.lower() not in (".tif", ".png"):
+    if not is_file:
         is_map = options.format == "tif" or (options.format == "auto" and source.header.place)
         target = output.with_name(f"{output.name}{'.tif' if is_map else '.png'}")
     means = {
@@ -357,17 +398,19 @@ def _job(source: Source, output: Path, identity: dict[str, Any], options: MapOpt
     }
     if target.suffix == ".png":
         means["rgb"] = options.rgb
-    return Job(target, (LABELS, *options.layers), identity | means, _fingerprint(source))
-
-
-def _fingerprint(source: Source) -> str:
-    """Make a text that shows later whether an image has changed."""
-    height, width = source.size
-    try:
-        about = Path(source.path).stat()
-    except OSError:  # in an archive, or on a server
-        return f"{height} x {width}"
-    return f"{about.st_size}-{about.st_mtime_ns}"
+    job = Job(
+        target,
+        (LABELS, *options.layers),
+        identity | means,
+        source.version(),
+        source.path if is_remote(source.path) else str(Path(source.path).resolve()),
+    )
+    longest = max((path.name for path in job.outputs), key=lambda name: len(os.fsencode(name)))
+    if len(os.fsencode(longest)) > LONGEST_NAME:
+        raise UnreadableImage(Path(source.path), "its name is too long for a map", "rename it")
+    if Path(source.path).resolve() in [path.resolve() for path in job.outputs]:
+        raise InputError(Path(source.path), "would be overwritten", "choose another output")
+    return job
 
 
 def _predict(

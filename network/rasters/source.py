@@ -1,5 +1,7 @@
 """Windows of a raster of any size, in any format that GDAL opens."""
 
+import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -81,6 +83,33 @@ class Source:
         size = self._file.block_shapes[0]
         return size[::-1] if self._turn > 4 else size
 
+    @property
+    def dtypes(self) -> set[str]:
+        """NumPy's names for the types of the bands that are read."""
+        return {self._file.dtypes[band - 1] for band in self.bands}
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether rows and columns are not those that are stored."""
+        return self._turn != 1
+
+    def version(self) -> str:
+        """Make a text that shows later whether the image has changed.
+
+        It has size and time of all files that GDAL reads: side files, sources of a VRT, archives.
+        """
+        found = {str(path): None for path in (self.path, *sorted(self._file.files))}
+        stamps = []
+        for path in found:
+            about = _stat(path)
+            if about:
+                stamps.append(f"{about.st_size}-{about.st_mtime_ns}")
+        height, width = self.size
+        text = " ".join(stamps) or f"{self.path} {height} x {width}"
+        if len(text) > 100:
+            return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+        return text
+
     def read(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a window.
 
@@ -128,6 +157,20 @@ class Source:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _stat(path: str) -> os.stat_result | None:
+    """Find size and time of a file, or of the archive that it is in; None if it is elsewhere."""
+    if path.startswith(_VIRTUAL):
+        path = "/" + path.split("/", 2)[-1].lstrip("/")
+    place = Path(path)
+    for candidate in (place, *place.parents):
+        try:
+            if candidate.is_file():
+                return candidate.stat()
+        except OSError:
+            return None
+    return None
 
 
 def is_remote(path: str) -> bool:

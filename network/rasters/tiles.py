@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 from network.errors import InputError
 from network.rasters.header import OPTIONS
 from network.rasters.place import Place
+from network.rasters.whole import check_structure
 from network.writing import replacing
 
 SIDE = 512
@@ -171,6 +172,11 @@ def write_cog(path: Path, mosaic: Path, legend: Legend) -> None:
     quiet = rasterio.Env(**{**OPTIONS, "GDAL_PAM_ENABLED": "NO"})
     with replacing(path) as partial, _naming(path), quiet:
         rasterio.shutil.copy(mosaic, partial, driver="COG", **options)
+        # GDAL tells nobody of an error when it closes the file.
+        try:
+            check_structure(partial, "GTiff")
+        except InputError as error:
+            raise RasterioError("it is not complete") from error
 
 
 @contextmanager
@@ -178,7 +184,7 @@ def _naming(path: Path) -> Iterator[None]:
     """Turn GDAL's errors in this block into an :class:`InputError` that names the file."""
     try:
         yield
-    except (RasterioError, CPLE_BaseError) as error:
+    except (RasterioError, CPLE_BaseError, SystemError) as error:
         disk = os.statvfs(path.parent)
         raise InputError(
             path,

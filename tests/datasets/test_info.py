@@ -101,8 +101,8 @@ def test_nearest_color(seed):
     [
         ({"classes": ("a", "b")}, "2 classes but 6 colors"),
         ({"palette": VAIHINGEN.palette[:5] + VAIHINGEN.palette[:1]}, "same color"),
-        ({"ignore_index": 3}, "ignore_index 3"),
-        ({"ignore_index": 256}, "ignore_index 256"),
+        ({"ignore_index": 3}, "ignore_index=3;"),
+        ({"ignore_index": 256}, "ignore_index=256;"),
     ],
 )
 def test_inconsistent_facts(change, words):

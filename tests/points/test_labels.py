@@ -400,7 +400,7 @@ def test_predict(trained):
         (["-i", "photos", "-p", "50"], ["-p 50", "give a multiple of 32"]),
         (["-i", "photos", "-p", "64", "--overlap", "64"], ["--halo 32", "less than half"]),
         (["-i", "photos/*.jpg"], ["photos/*.jpg", "matches no file"]),
-        (["-i", "photos", "--bands", "1", "2", "7"], ["photos/0.png", "has no band 7"]),
+        (["-i", "photos", "--bands", "1", "2", "7"], ["photos/0.", "has no band 7"]),
         (["-i", "photos", "--shard", "3/2"], ["--shard 3/2", "must be 1 to 2"]),
         (["-i", "photos", "--checkpoint", "no.ckpt"], ["no.ckpt", "no such"]),
         (["-i", "gray"], ["gray/0.png", "1 band of uint8", "convert it to RGB"]),
