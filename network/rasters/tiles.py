@@ -12,6 +12,7 @@ import rasterio
 import rasterio.shutil
 from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
 from network.errors import InputError
 from network.rasters.header import OPTIONS
@@ -73,27 +74,26 @@ def write_tile(path: Path, values: np.ndarray, no_data: int) -> None:
         InputError: the file cannot be written.
     """
     bands, height, width = values.shape
-    with (
-        replacing(path, sweep=False) as partial,
-        _naming(path),
-        rasterio.open(
-            partial,
-            "w",
-            driver="GTiff",
-            height=height,
-            width=width,
-            count=bands,
-            dtype="uint8",
-            nodata=no_data,
-            tiled=True,
-            blockxsize=SIDE,
-            blockysize=SIDE,
-            interleave="band",
-            compress="deflate",
-            zlevel=1,  # the finished file is compressed better
-        ) as file,
-    ):
-        file.write(values)
+    options = {
+        "height": height,
+        "width": width,
+        "count": bands,
+        "dtype": "uint8",
+        "nodata": no_data,
+        "tiled": True,
+        "blockxsize": SIDE,
+        "blockysize": SIDE,
+        "interleave": "band",
+        "compress": "deflate",
+        "zlevel": 1,  # the finished file is compressed better
+    }
+    # In memory first: GDAL tells nobody of an error when it closes a file on a full disk.
+    with MemoryFile() as memory:
+        with memory.open(driver="GTiff", **options) as file:
+            file.write(values)
+        content = memory.read()
+    with replacing(path, sweep=False) as partial:
+        partial.write_bytes(content)
 
 
 def write_mosaic(

@@ -15,7 +15,7 @@ from network.maps.run import MapOptions
 from network.models.bicor import BiCoRSeg
 from network.predictor import Predictor
 from network.settings import Compute
-from tests.maps.test_run import PLACE, Local, contents, predict, random_image, whole
+from tests.maps.local import PLACE, Local, contents, predict, random_image, whole
 from tests.scenes import write_bands
 
 OPTIONS = MapOptions(window=224, halo=64, context="image")

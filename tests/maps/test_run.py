@@ -8,89 +8,20 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import rasterio
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
-from rasterio.transform import from_origin
-from torch import nn
 
 from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.maps import run
 from network.maps.layers import CONFIDENCE, ENTROPY, LAYERS, PROBABILITIES
-from network.maps.run import MapOptions, SomeFailed, find_inputs, predict_maps
-from network.models.output import SegOutput
-from network.predictor import Predictor
+from network.maps.run import MapOptions, SomeFailed, find_inputs
 from network.rasters.source import UnreadableImage
+from tests.maps.local import PLACE, SMALL, contents, predict, random_image, whole
 from tests.scenes import write_bands
-
-IDENTITY = {"checkpoint_sha256": "0123", "tta": "none", "precision": "32-true"}
-SMALL = MapOptions(window=96, halo=32)
-PLACE = {"crs": "EPSG:32632", "transform": from_origin(500_000, 5_400_000, 0.1, 0.1)}
-
-
-class Local(nn.Module):
-    """A network of stride 4 whose receptive field has a radius of 7 pixels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.down = nn.Conv2d(3, 8, 7, stride=4, padding=3)
-        self.out = nn.Conv2d(8, 6, 3, padding=1)
-        self.passes = 0
-
-    def forward(self, image: torch.Tensor) -> SegOutput:
-        self.passes += 1
-        height, width = image.shape[-2:]
-        logits = self.out(self.down(image).relu())
-        larger = nn.functional.interpolate(logits, scale_factor=4)
-        return SegOutput(larger[..., :height, :width])
-
-
-@pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    torch.manual_seed(0)
-    return Predictor(Local(), VAIHINGEN, ((128,) * 3, (60,) * 3), patch=None, device="cpu")
-
-
-def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def image(tmp_path) -> Path:
-    """Of 16 blocks, on Earth, with a corner without data that holds a block."""
-    pixels = np.maximum(random_image(500, 460), 1)
-    pixels[:200, :200] = 0
-    write_bands(tmp_path / "in/a.tif", pixels, nodata=0, photometric="RGB", **PLACE)
-    return tmp_path / "in/a.tif"
-
-
-def whole(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
-    """The labels of the whole image at once.
-
-    Not those of :meth:`Predictor.predict`, since probabilities may be equal where logits are not.
-    """
-    batch = torch.from_numpy(pixels.transpose(2, 0, 1))[None]
-    with torch.inference_mode():
-        return predictor.logits(batch)[0].argmax(0).numpy()
-
-
-def predict(predictor, *images: Path, out: Path, options=SMALL, **identity) -> int:
-    outputs = [out / path.stem for path in images]
-    return predict_maps(predictor, images, outputs, IDENTITY | identity, options)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """All files but the records, which tell the time that each map took."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in found
-        if not path.name.startswith("maps")
-    }
 
 
 @settings(max_examples=15, deadline=None)

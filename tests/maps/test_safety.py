@@ -1,0 +1,140 @@
+"""Maps that other runs, other files and damage get in the way of."""
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import rasterio.shutil
+from rasterio.transform import from_origin
+
+from network.errors import InputError
+from network.maps.layers import CONFIDENCE
+from network.maps.run import find_inputs, predict_maps
+from network.rasters.source import Source
+from tests.maps.local import IDENTITY, PLACE, SMALL, contents, predict, random_image
+from tests.rasters.test_source import set_orientation
+from tests.scenes import write_bands
+
+HALF, REST = (replace(SMALL, shard=(n, 2)) for n in (0, 1))
+
+
+def write(path: Path, seed: int = 0, size: int = 300) -> Path:
+    write_bands(path, random_image(size, size, seed), photometric="RGB", **PLACE)
+    return path
+
+
+@pytest.mark.parametrize("damage", [0, 200, -40])
+def test_a_damaged_block_is_predicted_again(predictor, image, tmp_path, damage):
+    predict(predictor, image, out=tmp_path / "whole")
+    predict(predictor, image, out=tmp_path / "out", options=HALF)
+    block = next((tmp_path / "out").glob("a.tif.parts/*/r0000_c0000.tif"))
+    block.write_bytes(block.read_bytes()[:damage])
+    predict(predictor, image, out=tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_blocks_of_two_runs_do_not_mix(predictor, tmp_path):
+    """A run goes on after another one has deleted its blocks, and after the image has changed."""
+    path, out = write(tmp_path / "in/a.tif"), tmp_path / "out"
+    predict(predictor, path, out=out, options=HALF)
+    other = replace(SMALL, halo=0, overwrite=True)
+    predict(predictor, path, out=out, options=replace(other, shard=(0, 2)))
+    predict(predictor, path, out=out, options=replace(REST, overwrite=True))
+    assert not (out / "a.tif").exists()  # the first half is gone, and its place is not taken
+    write(path, seed=1)
+    predict(predictor, path, out=out, options=replace(SMALL, overwrite=True))
+    predict(predictor, path, out=tmp_path / "whole")
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_the_newest_record_counts(predictor, tmp_path):
+    path, out = write(tmp_path / "in/a.tif"), tmp_path / "out"
+    predict(predictor, path, out=out)
+    for shard in ((0, 2), (1, 2)):
+        options = replace(SMALL, halo=0, overwrite=not shard[0], shard=shard)
+        predict(predictor, path, out=out, options=options)
+    assert predict(predictor, path, out=out, options=replace(SMALL, halo=0)) == 1
+    with pytest.raises(InputError, match="its halo is 0, not 32"):
+        predict(predictor, path, out=out)
+
+
+def test_another_image_of_the_same_name(predictor, tmp_path):
+    one, other = write(tmp_path / "one/a.tif"), write(tmp_path / "two/a.tif", seed=1)
+    predict(predictor, one, out=tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with pytest.raises(InputError, match=r"is the map of another image, .*one/a\.tif"):
+        predict(predictor, other, out=tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+    one.parent.rename(tmp_path / "moved")  # the same file elsewhere
+    predict(predictor, tmp_path / "moved/a.tif", out=tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_versions_of_images_of_several_files(tmp_path):
+    """A VRT, an archive, and a photo with a world file."""
+    write(tmp_path / "part.tif")
+    rasterio.shutil.copy(tmp_path / "part.tif", tmp_path / "a.vrt", driver="VRT")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "part.tif", "deep/a.tif")
+    write_bands(tmp_path / "w.tif", random_image(20, 20))
+    (tmp_path / "w.tfw").write_text("1\n0\n0\n-1\n5\n9\n")
+    paths = [tmp_path / "a.vrt", f"/vsizip/{tmp_path}/a.zip/deep/a.tif", tmp_path / "w.tif"]
+
+    def versions() -> list[str]:
+        found = []
+        for path in paths:
+            with Source(path) as source:
+                found.append(source.version())
+        return found
+
+    before = versions()
+    assert before == versions()
+    write(tmp_path / "part.tif", seed=2, size=301)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "part.tif", "deep/a.tif")
+    (tmp_path / "w.tfw").write_text("1\n0\n0\n-1\n50\n90\n")
+    write(tmp_path / "part.tif", seed=2)
+    assert all(a != b for a, b in zip(before, versions(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["a_confidence.tif", "a.qml", "a.tif.aux.xml"])
+def test_files_of_the_user_are_kept(predictor, image, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    options = replace(SMALL, layers=(CONFIDENCE,), overwrite=True)
+    with pytest.raises(InputError, match=f"{name}: is there already"):
+        predict(predictor, image, out=tmp_path / "out", options=options)
+    assert (tmp_path / "out" / name).read_text() == "mine"
+
+
+def test_an_image_that_is_an_output(predictor, tmp_path):
+    path = write(tmp_path / "a_confidence.tif")
+    before, options = path.read_bytes(), replace(SMALL, layers=(CONFIDENCE,), overwrite=True)
+    with pytest.raises(InputError, match=r"a_confidence.tif: would be overwritten"):
+        predict_maps(predictor, [path], [tmp_path / "a"], IDENTITY, options)
+    assert path.read_bytes() == before
+
+
+def test_what_cannot_be_predicted_rightly(predictor, tmp_path):
+    """Names that are too long, and turned pixels that lie on Earth."""
+    long = write(tmp_path / f"{'x' * 240}.tif", size=40)
+    with pytest.raises(InputError, match="its name is too long"):
+        predict(predictor, long, out=tmp_path / "out")
+    turned = tmp_path / "turned.tif"
+    place = {"crs": "EPSG:32632", "transform": from_origin(5e5, 5e6, 1, 1)}
+    write_bands(turned, random_image(40, 50), photometric="RGB", **place)
+    set_orientation(turned, 6)
+    other = predictor.with_network(predictor.model)
+    other.info = replace(predictor.info, exif_orientation="shown")
+    with pytest.raises(InputError, match="it lies on Earth"):
+        predict(other, turned, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_lists_in_other_encodings(tmp_path):
+    (tmp_path / "list.txt").write_bytes("\ufeffa.tif\n".encode())
+    assert find_inputs(str(tmp_path / "list.txt")) == ["a.tif"]
+    (tmp_path / "list.txt").write_bytes("ä.tif\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"list.txt: is not UTF-8"):
+        find_inputs(str(tmp_path / "list.txt"))
