@@ -18,6 +18,8 @@ from network.settings import Compute
 from tests.maps.local import PLACE, Local, contents, predict, random_image, whole
 from tests.scenes import write_bands
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = MapOptions(window=224, halo=64, context="image")
 
 

@@ -23,6 +23,8 @@ from network.rasters.source import UnreadableImage
 from tests.maps.local import PLACE, SMALL, contents, predict, random_image, whole
 from tests.scenes import write_bands
 
+pytestmark = pytest.mark.slow
+
 
 @settings(max_examples=15, deadline=None)
 @given(

@@ -16,6 +16,8 @@ from tests.maps.local import IDENTITY, PLACE, SMALL, contents, predict, random_i
 from tests.rasters.test_source import set_orientation
 from tests.scenes import write_bands
 
+pytestmark = pytest.mark.slow
+
 HALF, REST = (replace(SMALL, shard=(n, 2)) for n in (0, 1))
 
 
