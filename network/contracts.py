@@ -46,7 +46,7 @@ class ExplainingNetwork(Network, Protocol):
 
 
 class ImageContext(Protocol):
-    """What a network has to know of a whole image before it segments windows of the image.
+    """The facts about a whole image that a network uses to segment windows of the image.
 
     It is computed in passes: :meth:`see` for each window, then :meth:`end_pass`.
     """

@@ -17,9 +17,10 @@ from network.commands.arguments import (
 from network.config import load_experiment
 from network.errors import InputError
 from network.maps.context import CONTEXTS
+from network.maps.inputs import find_inputs
 from network.maps.layers import LAYERS
 from network.maps.plan import HALO, STRIDE, WINDOW
-from network.maps.run import MapOptions, find_inputs, predict_images
+from network.maps.run import MapOptions, predict_images
 
 FORMATS = ("auto", "tif", "png")
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from network.datasets.windows import Window
 from network.errors import InputError
 from network.maps.layers import LABELS, LAYERS, NO_DATA, Layer
 from network.maps.plan import Block
@@ -55,9 +56,10 @@ class Job:
     def parts(self) -> Path:
         """Folder of the finished blocks.
 
-        Its name depends on all that the blocks depend on, so blocks of two jobs never mix.
+        Its name depends on all that the blocks depend on, so blocks of two jobs never mix. The path
+        of the image is not among these, since the image may be moved.
         """
-        facts = json.dumps([self.identity, self.image, self.source], sort_keys=True)
+        facts = json.dumps([self.identity, self.image], sort_keys=True)
         return self.all_parts / hashlib.sha256(facts.encode()).hexdigest()[:16]
 
     @property
@@ -123,15 +125,15 @@ class Job:
     def begin(self) -> None:
         """Make the folder of blocks, or take over the one that is there.
 
-        Blocks of the image as it was before are removed, and damaged ones.
+        Blocks of the image as it was before are removed.
 
         Raises:
             InputError: the disk refuses to write.
         """
         with writing(self.all_parts):
-            for path in self.all_parts.glob(f"*/{JOB_FILE}"):
-                if path.parent != self.parts:
-                    shutil.rmtree(path.parent)
+            for folder in self.all_parts.glob("*"):
+                if folder != self.parts:
+                    shutil.rmtree(folder)
         if (self.parts / JOB_FILE).is_file():
             remove_leftovers(self.parts)
             return
@@ -193,9 +195,9 @@ class Job:
             if self.all_parts.exists():
                 shutil.rmtree(self.all_parts)
 
-    def tiles(self, blocks: Iterable[Block], layer: Layer) -> dict[Path, tuple[int, int]]:
-        """List the files of a layer with row and column of their first pixels."""
-        return {self.part(b, layer): (b.rows.start, b.columns.start) for b in blocks}
+    def tiles(self, blocks: Iterable[Block], layer: Layer) -> dict[Path, Window]:
+        """List the files of a layer with their rows and columns."""
+        return {self.part(block, layer): (block.rows, block.columns) for block in blocks}
 
     def _compare(self, identity: Any, image: Any, source: Any) -> None:
         """Raise an :class:`InputError` if a map was made by other means, or nobody knows how."""

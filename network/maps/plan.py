@@ -30,7 +30,7 @@ CORES_A_BLOCK = 4
 
 @dataclass(frozen=True)
 class Part:
-    """What one pass of the network contributes to a map.
+    """A window, and the part of its labels that a map keeps.
 
     Attributes:
         window: rows and columns of the image that the network sees.
@@ -185,7 +185,7 @@ def spans(length: int, window: int, halo: int) -> list[slice]:
     if length <= window:
         return [slice(0, length)]
     starts = [0, *range(window - halo, length, window - 2 * halo)]
-    # What is left after the last but one may fit into its window.
+    # The last core may be so short that the window before it can hold it too.
     if len(starts) > 1 and length - starts[-2] <= window - halo * (len(starts) > 2):
         starts.pop()
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], length], strict=True)]

@@ -21,7 +21,7 @@ FAILED_FILE = "failed.jsonl"
 
 @dataclass(frozen=True)
 class MapRecord:
-    """What a finished map was made from.
+    """The image and the means that a finished map was made from.
 
     Attributes:
         image: size and time of the image's files, which show whether it has changed.
@@ -49,34 +49,35 @@ class MapRecords:
         self._file = folder / RECORDS_FILE.replace(".", f"{share}.")
         self._failed = folder / FAILED_FILE.replace(".", f"{share}.")
         self._known: dict[str, MapRecord] = {}
-        self._identities: set[str] = set()
+        self._times: dict[str, float] = {}
+        self._identities: dict[str, dict[str, Any]] = {}
+        self._read_to: dict[Path, int] = {}  # bytes of each file
         self.read()
 
     def read(self) -> None:
-        """Read all files; a line that an interruption cut off is left out."""
-        identities: dict[str, dict] = {}
+        """Read what is new in all files; a line that an interruption cut off is left out."""
         stem, _, ending = RECORDS_FILE.rpartition(".")
-        found = [
-            line
-            for path in sorted(self.folder.glob(f"{stem}*.{ending}"))
-            for line in map(_parsed, path.read_bytes().splitlines())
-        ]
-        for line in found:
+        lines = []
+        for path in sorted(self.folder.glob(f"{stem}*.{ending}")):
+            with path.open("rb") as file:
+                file.seek(self._read_to.get(path, 0))
+                content = file.read()
+            whole = content[: content.rfind(b"\n") + 1]  # another process may be writing
+            self._read_to[path] = self._read_to.get(path, 0) + len(whole)
+            lines += [_parsed(line) for line in whole.splitlines()]
+        for line in lines:
             if isinstance(line.get("identity"), dict):
-                identities[line["made"]] = line["identity"]
-        found.sort(key=lambda line: line.get("time", 0))  # of several processes
-        self._known = {
-            line["map"]: MapRecord(
-                line.get("image", ""), str(line.get("source")), identities.get(line["made"])
-            )
-            for line in found
-            if "map" in line
-        }
-        newest = {line["map"]: line for line in found if "map" in line}
-        for name, line in newest.items():
-            if line.get("removed"):
-                del self._known[name]
-        self._identities = set(identities)
+                self._identities[line["made"]] = line["identity"]
+        for line in lines:
+            name, when = line.get("map"), line.get("time", 0)
+            if not isinstance(name, str) or when < self._times.get(name, 0):
+                continue  # another process has written a newer one
+            self._times[name] = when
+            self._known.pop(name, None)
+            if not line.get("removed"):
+                identity = self._identities.get(line["made"])
+                source = str(line.get("source"))
+                self._known[name] = MapRecord(line.get("image", ""), source, identity)
 
     def find(self, target: Path) -> MapRecord | None:
         """Find the newest record of a map."""
@@ -96,7 +97,6 @@ class MapRecords:
         made = _digest(record.identity)
         if made not in self._identities:
             _append(self._file, {"made": made, "identity": record.identity})
-            self._identities.add(made)
         line = {"map": target.name, "image": record.image, "source": record.source, "made": made}
         _append(self._file, line | {"time": time.time()} | dict(facts))
         self.read()

@@ -1,6 +1,5 @@
 """Maps of many images of any size: which are to do, their prediction, and what failed."""
 
-import glob
 import os
 import resource
 import time
@@ -11,14 +10,13 @@ from typing import Any
 
 from network.compute import find_device
 from network.config import Experiment, settings
-from network.datasets.files import check_header, list_images
-from network.datasets.schema import DatasetInfo
 from network.differences import changes_predictions, training_settings
 from network.errors import InputError, warn
 from network.maps.context import check_context, in_context
 from network.maps.finish import Format, finish_map
+from network.maps.inputs import find_outputs, open_image
 from network.maps.job import Job
-from network.maps.layers import LABELS, LAYERS, Layer
+from network.maps.layers import LABELS, Layer
 from network.maps.plan import HALO, WINDOW, Block, Plan, check_lengths, spans
 from network.maps.predict import Times, predict_blocks
 from network.maps.records import FAILED_FILE, MapRecord, MapRecords
@@ -97,7 +95,7 @@ def predict_images(
     Args:
         experiment: the experiment.
         checkpoint: the checkpoint file.
-        images: files, or paths that GDAL understands; see :func:`find_inputs`.
+        images: files, or paths that GDAL understands; see :func:`network.maps.inputs.find_inputs`.
         output: folder of the maps; with one image also the file, ``.tif`` or ``.png``.
         tta: test-time augmentation, see :func:`network.tta.build_views`.
         device: name of the device, see :func:`network.compute.find_device`.
@@ -113,7 +111,7 @@ def predict_images(
     options = options or MapOptions()
     experiment.check_normalization()
     target = find_device(device)
-    outputs = _outputs(images, output)
+    outputs = find_outputs(images, output)
     model, _ = load_network(experiment, checkpoint)
     training_only = training_settings(model)
     identity = {
@@ -127,70 +125,6 @@ def predict_images(
     )
     is_file = outputs == [output]
     return predict_maps(predictor, images, outputs, identity, options, is_file=is_file)
-
-
-def find_inputs(given: str) -> list[str]:
-    """List the images that a user means.
-
-    Args:
-        given: an image, or a path that GDAL understands; a folder, which stands for its PNG, JPEG
-            and TIFF files; a pattern such as ``tiles/*.tif``; or a text file with an image in
-            each line.
-
-    Raises:
-        InputError: there is no such image.
-    """
-    path = Path(given)
-    if is_remote(given):
-        return [given]
-    if path.is_dir():
-        return [str(found) for found in list_images(path).values()]
-    if path.suffix.lower() == ".txt" and path.is_file():
-        try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        except UnicodeDecodeError as error:
-            raise InputError(path, "is not UTF-8", "save it as UTF-8") from error
-        found = [line for line in lines if line and not line.startswith("#")]
-        if not found:
-            raise InputError(path, "names no image", "write one path in each line")
-        return found
-    if any(letter in given for letter in "*?[") and not path.exists():
-        found = sorted(glob.glob(given, recursive=True))
-        if not found:
-            raise InputError(given, "matches no file")
-        return found
-    return [given]
-
-
-def _outputs(images: Sequence[str | Path], output: Path) -> list[Path]:
-    """Find the output of each image: a file of its name in the folder, or the given file."""
-    if output.suffix.lower() in (".tif", ".png") and not output.is_dir():
-        if len(images) > 1:
-            raise InputError(output, f"is one file for {len(images)} images", "give a folder")
-        if output.resolve() == Path(str(images[0])).resolve():
-            raise InputError(output, "is the image itself", "choose another output")
-        return [output]
-    if output.is_file():
-        raise InputError(output, "is a file", "choose another output")
-    found: dict[str, str | Path] = {}
-    for image in images:
-        path = Path(str(image))
-        if path.resolve().is_relative_to(output.resolve()):
-            raise InputError(output, f"is the folder of the image {path}", "choose another output")
-        if path.stem in found:
-            raise InputError(
-                path, f"has the same name as {found[path.stem]}", "predict them into two folders"
-            )
-        found[path.stem] = image
-    for name in found:
-        stem, _, layer = name.rpartition("_")
-        if layer in LAYERS and stem in found:
-            raise InputError(
-                Path(str(found[name])),
-                f"has the name of a layer of the map of {found[stem]}",
-                "predict them into two folders",
-            )
-    return [output / name for name in found]
 
 
 def predict_maps(
@@ -334,42 +268,6 @@ def _speed(todo: Sequence[Block], times: Times, finishing: float, all_: float) -
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
-
-
-def open_image(image: str | Path, info: DatasetInfo, bands: Sequence[int] | None = None) -> Source:
-    """Open an image and check that a network that was trained on ``info`` can predict it.
-
-    Args:
-        image: a file, or a path that GDAL understands.
-        info: description of the training images.
-        bands: numbers of the bands to read, from 1 on; by default all.
-
-    Raises:
-        UnreadableImage: the image cannot be opened, or has other bands or values.
-    """
-    try:
-        source = Source(image, bands, turn=info.exif_orientation == "shown")
-        try:
-            header = source.header
-            used = header if bands is None else replace(header, bands=len(bands), has_alpha=False)
-            other = source.dtypes - {info.dtype}
-            if other:
-                used = replace(used, dtype=other.pop())
-            check_header(Path(image), used, info)
-            if source.is_turned and header.place:
-                raise InputError(
-                    Path(image),
-                    "viewers turn this image by its EXIF orientation, and it lies on Earth",
-                    "remove the orientation, or turn the image (gdalwarp)",
-                )
-        except InputError:
-            source.close()
-            raise
-    except UnreadableImage:
-        raise
-    except InputError as error:
-        raise UnreadableImage(*error.args) from error
-    return source
 
 
 def _plan(source: Source, options: MapOptions) -> Plan:

@@ -21,7 +21,7 @@ FINE, COARSE = STRIDES[0], STRIDES[-1]
 
 
 class Layer(Protocol):
-    """What is needed of an HBIS layer; see :class:`network.models.bicor.HBISLayer`."""
+    """The methods of an HBIS layer that are needed here; see :class:`HBISLayer`."""
 
     value: nn.Linear
     class_norm: nn.LayerNorm
@@ -91,8 +91,10 @@ class BiCoRContext:
 
     def end_pass(self) -> None:
         """Refine the class embeddings from all pixels that were seen in this pass."""
-        assert self._pool is not None
         layer, classes = self._layers[len(self._classes) - 1], self._classes[-1]
+        if self._pool is None:  # an image without a valid pixel
+            self._classes.append(classes)
+            return
         context = layer.value(self._pool.result()[None])
         self._classes.append(layer.refine_classes(classes, layer.class_norm(classes), context))
         self._pool = None

@@ -48,26 +48,33 @@ class Source:
                 self._file = rasterio.open(self.path, driver=driver)
         except (RasterioError, CPLE_BaseError, OSError, ValueError, OverflowError) as error:
             raise InputError(Path(self.path), "unreadable image", f"{REMEDY}") from error
-        self.header: Header = header_of(self._file, driver or self._file.driver, orientation)
-        if not self.header.bands:
+        try:
+            self._choose(bands, driver, orientation)
+        except InputError:
+            self.close()
+            raise
+        self._turn = orientation if turn else 1
+
+    def _choose(self, bands: Sequence[int] | None, driver: str | None, orientation: int) -> None:
+        """Read the header, and find the bands to read."""
+        if not self._file.count:
             raise InputError(
                 Path(self.path),
                 f"has no bands, but {len(self._file.subdatasets)} rasters in it",
                 "give one of these (gdalinfo lists them)",
             )
-        self._turn = orientation if turn else 1
-        self._alpha = None
+        self.header: Header = header_of(self._file, driver or self._file.driver, orientation)
         if bands is None:
-            count = self.header.bands - self.header.has_alpha
-            bands = range(1, count + 1)
+            bands = range(1, self.header.bands - self.header.has_alpha + 1)
         self.bands = list(bands)
-        if not set(self.bands) <= set(range(1, self.header.bands + 1)):
-            self.close()
+        missing = set(self.bands) - set(range(1, self.header.bands + 1))
+        if missing:
             raise InputError(
                 Path(self.path),
-                f"has no band {max(self.bands)}, only {self.header.bands}",
+                f"has no band {min(missing)}, only 1 to {self.header.bands}",
                 "choose other bands",
             )
+        self._alpha = None
         if self.header.has_alpha and self.header.bands not in self.bands:
             self._alpha = self.header.bands
 

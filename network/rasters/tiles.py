@@ -26,7 +26,7 @@ SIDE = 512
 
 @dataclass(frozen=True)
 class Grid:
-    """What all parts of a raster have in common.
+    """The size, the bands and the place of a raster that is written in parts.
 
     Attributes:
         height: height of the whole raster in pixels.
@@ -45,7 +45,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Legend:
-    """What the values of a raster of uint8 mean.
+    """The meaning of the values of a raster of uint8.
 
     Attributes:
         descriptions: what each band is.
@@ -97,7 +97,7 @@ def write_tile(path: Path, values: np.ndarray, no_data: int) -> None:
 
 
 def write_mosaic(
-    path: Path, grid: Grid, legend: Legend, tiles: Mapping[Path, tuple[int, int]]
+    path: Path, grid: Grid, legend: Legend, tiles: Mapping[Path, tuple[slice, slice]]
 ) -> None:
     """Write a VRT, a small text file that GDAL reads as one raster, over tiles.
 
@@ -105,7 +105,7 @@ def write_mosaic(
         path: the file, in the folder of the tiles.
         grid: the whole raster.
         legend: what its values mean.
-        tiles: row and column of the first pixel of each tile.
+        tiles: rows and columns of each tile.
     """
     root = ElementTree.Element(
         "VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height)
@@ -114,14 +114,13 @@ def write_mosaic(
     metadata = ElementTree.SubElement(root, "Metadata")
     for key, value in legend.tags.items():
         ElementTree.SubElement(metadata, "MDI", key=key).text = value
-    sizes = {tile: _size(tile) for tile in tiles}
     for number in range(1, grid.bands + 1):
         band = ElementTree.SubElement(root, "VRTRasterBand", dataType="Byte", band=str(number))
         ElementTree.SubElement(band, "Description").text = legend.descriptions[number - 1]
         ElementTree.SubElement(band, "NoDataValue").text = str(grid.no_data)
         _add_legend(band, legend)
-        for tile, (row, column) in tiles.items():
-            height, width = sizes[tile]
+        for tile, (rows, columns) in tiles.items():
+            height, width = rows.stop - rows.start, columns.stop - columns.start
             source = ElementTree.SubElement(band, "SimpleSource")
             ElementTree.SubElement(source, "SourceFilename", relativeToVRT="1").text = tile.name
             ElementTree.SubElement(source, "SourceBand").text = str(number)
@@ -137,7 +136,7 @@ def write_mosaic(
             )
             size = {"xSize": str(width), "ySize": str(height)}
             ElementTree.SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})
-            target = {"xOff": str(column), "yOff": str(row), **size}
+            target = {"xOff": str(columns.start), "yOff": str(rows.start), **size}
             ElementTree.SubElement(source, "DstRect", target)
     with replacing(path) as partial:
         ElementTree.ElementTree(root).write(partial)
@@ -192,11 +191,6 @@ def _naming(path: Path) -> Iterator[None]:
             "on its disk",
             "free some space, or choose another output",
         ) from error
-
-
-def _size(tile: Path) -> tuple[int, int]:
-    with rasterio.open(tile) as file:
-        return file.height, file.width
 
 
 def _add_place(root: ElementTree.Element, place: Place | None) -> None:

@@ -17,7 +17,7 @@ PREDICT += ["-p", "96", "--halo", "32", "--confidence"]
 
 
 def write_image(path: Path) -> None:
-    """Of several blocks, with a corner without data."""
+    """Write an image of several blocks; a corner of it has no data."""
     pixels = np.random.default_rng(0).integers(1, 256, (3, 900, 700), dtype=np.uint8)
     pixels[:, :200, :200] = 0
     place = {"crs": "EPSG:32632", "transform": from_origin(500_000, 5_400_000, 0.1, 0.1)}

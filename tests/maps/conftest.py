@@ -20,7 +20,7 @@ def predictor() -> Predictor:
 
 @pytest.fixture
 def image(tmp_path) -> Path:
-    """Of 16 blocks, on Earth, with a corner without data that holds a block."""
+    """An image of 16 blocks that lies on Earth; a corner of it has no data."""
     pixels = np.maximum(random_image(500, 460), 1)
     pixels[:200, :200] = 0
     write_bands(tmp_path / "in/a.tif", pixels, nodata=0, photometric="RGB", **PLACE)

@@ -68,6 +68,13 @@ def test_processes_share_one_context(image, tmp_path, monkeypatch):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_an_image_without_a_valid_pixel(tmp_path):
+    pixels = np.zeros((300, 300, 3), np.uint8)
+    write_bands(tmp_path / "in/a.tif", pixels, nodata=0, photometric="RGB", **PLACE)
+    predict(build(), tmp_path / "in/a.tif", out=tmp_path / "out", options=OPTIONS)
+    assert (labels(tmp_path / "out/a.tif") == 255).all()
+
+
 def test_windows_for_a_large_image_are_spread(monkeypatch):
     plan = Plan(20_000, 30_000)
     everything = [part for block in plan.blocks() for part in block.parts]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.errors import InputError
@@ -11,6 +11,7 @@ from network.maps.plan import STRIDE, Plan, spans
 LENGTHS = st.tuples(st.integers(1, 40), st.integers(0, 10)).filter(lambda n: 2 * n[1] < n[0])
 
 
+@settings(deadline=None)
 @given(length=st.integers(1, 5000), lengths=LENGTHS)
 def test_spans(length, lengths):
     window, halo = (STRIDE * n for n in lengths)
@@ -24,6 +25,7 @@ def test_spans(length, lengths):
         assert last - first <= window
 
 
+@settings(deadline=None)
 @given(
     size=st.tuples(st.integers(1, 700), st.integers(1, 700)),
     lengths=st.sampled_from([(64, 0), (96, 32), (160, 64)]),

@@ -17,8 +17,9 @@ from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.maps import run
+from network.maps.inputs import find_inputs
 from network.maps.layers import CONFIDENCE, ENTROPY, LAYERS, PROBABILITIES
-from network.maps.run import MapOptions, SomeFailed, find_inputs
+from network.maps.run import MapOptions, SomeFailed
 from network.rasters.source import UnreadableImage
 from tests.maps.local import PLACE, SMALL, contents, predict, random_image, whole
 from tests.scenes import write_bands

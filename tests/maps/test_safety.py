@@ -9,8 +9,9 @@ import rasterio.shutil
 from rasterio.transform import from_origin
 
 from network.errors import InputError
+from network.maps.inputs import find_inputs, find_outputs
 from network.maps.layers import CONFIDENCE
-from network.maps.run import find_inputs, predict_maps
+from network.maps.run import predict_maps
 from network.rasters.source import Source
 from tests.maps.local import IDENTITY, PLACE, SMALL, contents, predict, random_image
 from tests.rasters.test_source import set_orientation
@@ -98,6 +99,22 @@ def test_versions_of_images_of_several_files(tmp_path):
     (tmp_path / "w.tfw").write_text("1\n0\n0\n-1\n50\n90\n")
     write(tmp_path / "part.tif", seed=2)
     assert all(a != b for a, b in zip(before, versions(), strict=True))
+
+
+def test_a_moved_image_keeps_its_blocks(predictor, tmp_path):
+    path, out = write(tmp_path / "in/a.tif"), tmp_path / "out"
+    predict(predictor, path, out=out, options=HALF)
+    blocks = {p: p.stat().st_mtime_ns for p in out.glob("a.tif.parts/*/*.tif")}
+    path.parent.rename(tmp_path / "moved")
+    predict(predictor, tmp_path / "moved/a.tif", out=out, options=HALF)
+    assert {p: p.stat().st_mtime_ns for p in blocks} == blocks
+
+
+def test_an_output_folder_above_the_images(predictor, tmp_path):
+    write(tmp_path / "in/a.tif")
+    assert find_outputs([tmp_path / "in/a.tif"], tmp_path) == [tmp_path / "a"]
+    with pytest.raises(InputError, match="is the folder of the image"):
+        find_outputs([tmp_path / "in/a.tif"], tmp_path / "in")
 
 
 @pytest.mark.parametrize("name", ["a_confidence.tif", "a.qml", "a.tif.aux.xml"])

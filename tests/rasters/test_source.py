@@ -146,5 +146,8 @@ def test_what_is_no_raster(tmp_path):
         with pytest.raises(InputError, match=rf"{name}: {words}"):
             Source(tmp_path / name)
     write_bands(tmp_path / "c.tif", pixels())
-    with pytest.raises(InputError, match="has no band 4, only 3"):
+    with pytest.raises(InputError, match="has no band 4, only 1 to 3"):
         Source(tmp_path / "c.tif", (1, 4))
+    for bands in ((0, 1), (2, -1)):
+        with pytest.raises(InputError, match=f"has no band {min(bands)}, only 1 to 3"):
+            Source(tmp_path / "c.tif", bands)

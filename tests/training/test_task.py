@@ -1,4 +1,4 @@
-"""What a network has to return, said in one line if it does not."""
+"""A network that returns something wrong ends the training with one line."""
 
 import pytest
 import torch

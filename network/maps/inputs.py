@@ -1,0 +1,120 @@
+"""The images that a user means, the outputs of each, and the check that they can be predicted."""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from network.datasets.files import check_header, list_images
+from network.datasets.schema import DatasetInfo
+from network.errors import InputError
+from network.maps.layers import LAYERS
+from network.rasters.source import Source, UnreadableImage, is_remote
+
+
+def find_inputs(given: str) -> list[str]:
+    """List the images that a user means.
+
+    Args:
+        given: an image, or a path that GDAL understands; a folder, which stands for its PNG, JPEG
+            and TIFF files; a pattern such as ``tiles/*.tif``; or a text file with an image in
+            each line.
+
+    Raises:
+        InputError: there is no such image.
+    """
+    path = Path(given)
+    if is_remote(given):
+        return [given]
+    if path.is_dir():
+        return [str(found) for found in list_images(path).values()]
+    if path.suffix.lower() == ".txt" and path.is_file():
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        except UnicodeDecodeError as error:
+            raise InputError(path, "is not UTF-8", "save it as UTF-8") from error
+        found = [line for line in lines if line and not line.startswith("#")]
+        if not found:
+            raise InputError(path, "names no image", "write one path in each line")
+        return found
+    if any(letter in given for letter in "*?[") and not path.exists():
+        found = sorted(glob.glob(given, recursive=True))
+        if not found:
+            raise InputError(given, "matches no file")
+        return found
+    return [given]
+
+
+def find_outputs(images: Sequence[str | Path], output: Path) -> list[Path]:
+    """Find the output of each image: a file of its name in the folder, or the given file.
+
+    Args:
+        images: the images.
+        output: the folder, or for a single image the file.
+
+    Raises:
+        InputError: outputs would have the same name, or replace an image.
+    """
+    if output.suffix.lower() in (".tif", ".png") and not output.is_dir():
+        if len(images) > 1:
+            raise InputError(output, f"is one file for {len(images)} images", "give a folder")
+        if output.resolve() == Path(str(images[0])).resolve():
+            raise InputError(output, "is the image itself", "choose another output")
+        return [output]
+    if output.is_file():
+        raise InputError(output, "is a file", "choose another output")
+    found: dict[str, str | Path] = {}
+    for image in images:
+        path = Path(str(image))
+        if path.resolve().parent == output.resolve():
+            raise InputError(output, f"is the folder of the image {path}", "choose another output")
+        if path.stem in found:
+            raise InputError(
+                path, f"has the same name as {found[path.stem]}", "predict them into two folders"
+            )
+        found[path.stem] = image
+    for name in found:
+        stem, _, layer = name.rpartition("_")
+        if layer in LAYERS and stem in found:
+            raise InputError(
+                Path(str(found[name])),
+                f"has the name of a layer of the map of {found[stem]}",
+                "predict them into two folders",
+            )
+    return [output / name for name in found]
+
+
+def open_image(image: str | Path, info: DatasetInfo, bands: Sequence[int] | None = None) -> Source:
+    """Open an image and check that a network that was trained on ``info`` can predict it.
+
+    Args:
+        image: a file, or a path that GDAL understands.
+        info: description of the training images.
+        bands: numbers of the bands to read, from 1 on; by default all.
+
+    Raises:
+        UnreadableImage: the image cannot be opened, or has other bands or values.
+    """
+    try:
+        source = Source(image, bands, turn=info.exif_orientation == "shown")
+        try:
+            header = source.header
+            used = header if bands is None else replace(header, bands=len(bands), has_alpha=False)
+            other = source.dtypes - {info.dtype}
+            if other:
+                used = replace(used, dtype=other.pop())
+            check_header(Path(image), used, info)
+            if source.is_turned and header.place:
+                raise InputError(
+                    Path(image),
+                    "viewers turn this image by its EXIF orientation, and it lies on Earth",
+                    "remove the orientation, or turn the image (gdalwarp)",
+                )
+        except InputError:
+            source.close()
+            raise
+    except UnreadableImage:
+        raise
+    except InputError as error:
+        raise UnreadableImage(*error.args) from error
+    return source
