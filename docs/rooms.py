@@ -5,7 +5,7 @@ from pathlib import Path
 FLOORS = (
     ("compat", "failures", "progress", "text_encoding", "factories"),
     ("errors",),
-    ("settings", "writing"),
+    ("extras", "settings", "writing"),
     ("overrides", "compute"),
     ("rasters",),
     ("datasets", "models"),

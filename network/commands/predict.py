@@ -19,8 +19,9 @@ from network.errors import InputError
 from network.maps.context import CONTEXTS
 from network.maps.inputs import find_inputs
 from network.maps.layers import LAYERS
+from network.maps.options import MapOptions
 from network.maps.plan import HALO, STRIDE, WINDOW
-from network.maps.run import MapOptions, predict_images
+from network.maps.run import predict_images
 
 FORMATS = ("auto", "tif", "png")
 

@@ -128,6 +128,14 @@ class Plan:
         for row, column in product(*map(range, self.shape)):
             yield self.block(row, column)
 
+    def block_at(self, number: int) -> Block:
+        """Make one block.
+
+        Args:
+            number: number of the block from 0 on, row by row.
+        """
+        return self.block(*divmod(number, self.shape[1]))
+
     def block(self, row: int, column: int) -> Block:
         """Make one block.
 

@@ -41,6 +41,19 @@ class Times:
         self.writing += other.writing
 
 
+class BlockFailed(Exception):
+    """The error for a block whose pixels cannot be read, or that the network fails at.
+
+    Attributes:
+        block: the block.
+        cause: the error.
+    """
+
+    def __init__(self, block: Block, cause: Exception):
+        super().__init__(f"{block.name}: {cause}")
+        self.block, self.cause = block, cause
+
+
 @dataclass
 class _Batch:
     """Windows of one size in one block; those without a valid pixel are left out.
@@ -66,10 +79,11 @@ def predict_blocks(
     blocks: Iterable[Block],
     layers: Sequence[Layer],
     write: Callable[[Block, dict[str, np.ndarray]], None],
+    times: Times,
     *,
     batch_size: int = 1,
     done: Callable[[Block], None] = lambda block: None,
-) -> Times:
+) -> None:
     """Predict blocks and hand each to ``write``, in a separate thread.
 
     Args:
@@ -78,23 +92,38 @@ def predict_blocks(
         blocks: the blocks.
         layers: what to compute.
         write: writes the layers of a block, by name (bands, h, w) uint8.
+        times: gets the seconds of each stage.
         batch_size: number of windows in a step.
         done: called in this thread after each block.
 
-    Returns:
-        How long each stage has worked.
-
     Raises:
-        InputError: a window cannot be read, or a block cannot be written.
+        BlockFailed: a window cannot be read, or the network fails. All blocks that ``done`` was
+            called for are written.
+        InputError: a block cannot be written.
     """
-    times = Times()
     classes = predictor.info.num_classes
 
     def read(batch: _Batch) -> _Batch:
         start = perf_counter()
-        _read(batch, source)
+        try:
+            _read(batch, source)
+        except Exception as error:
+            raise BlockFailed(batch.block, error) from error
         times.reading += perf_counter() - start
         return batch
+
+    def merge(batch: _Batch, images: Tensor) -> None:
+        start = perf_counter()
+        try:
+            logits = predictor.logits(images)
+            _wait_for(predictor.device)
+            middle = perf_counter()
+            for part, valid, scores in zip(batch.parts, batch.valid, logits, strict=True):
+                _merge(part, valid, scores, batch.block, layers, values)
+        except Exception as error:
+            raise BlockFailed(batch.block, error) from error
+        times.network += middle - start
+        times.merging += perf_counter() - middle
 
     def write_timed(block: Block, values: dict[str, np.ndarray]) -> None:
         start = perf_counter()
@@ -108,31 +137,27 @@ def predict_blocks(
         torch.inference_mode(),
     ):
         written: deque[Future] = deque()
-        for batch in _ahead(readers, read, _batches(blocks, batch_size)):
-            if not values:
-                values = {
-                    layer.name: np.full((layer.bands(classes), *batch.block.shape), NO_DATA, "u1")
-                    for layer in layers
-                }
-            if batch.images is not None:
-                start = perf_counter()
-                logits = predictor.logits(batch.images)
-                _wait_for(predictor.device)
-                middle = perf_counter()
-                for part, valid, scores in zip(batch.parts, batch.valid, logits, strict=True):
-                    _merge(part, valid, scores, batch.block, layers, values)
-                del logits, scores  # before the next ones are computed
-                times.network += middle - start
-                times.merging += perf_counter() - middle
-            if batch.is_last:
-                written.append(writers.submit(write_timed, batch.block, values))
-                values = {}
-                while len(written) > AHEAD or (written and written[0].done()):
-                    written.popleft().result()
-                done(batch.block)
-        while written:
-            written.popleft().result()
-    return times
+        try:
+            for batch in _ahead(readers, read, _batches(blocks, batch_size)):
+                if not values:
+                    values = {
+                        layer.name: np.full(
+                            (layer.bands(classes), *batch.block.shape), NO_DATA, "u1"
+                        )
+                        for layer in layers
+                    }
+                if batch.images is not None:
+                    merge(batch, batch.images)
+                if batch.is_last:
+                    written.append(writers.submit(write_timed, batch.block, values))
+                    values = {}
+                    while len(written) > AHEAD or (written and written[0].done()):
+                        written.popleft().result()
+                    done(batch.block)
+        finally:
+            # Also after the failure of another block: so these are written, or an error says why.
+            while written:
+                written.popleft().result()
 
 
 def _ahead(

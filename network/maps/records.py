@@ -16,7 +16,7 @@ from network.writing import parse_json, writing
 
 RECORDS_FILE = "maps.jsonl"
 FAILED_FILE = "failed.jsonl"
-"""Images that could not be predicted, and why."""
+"""Images, and parts of images, that could not be predicted, and why."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,15 @@ class MapRecords:
         _append(self._file, line)
         self.read()
 
-    def add_failed(self, image: str, error: str) -> None:
-        """Write an image that could not be predicted, and why."""
-        _append(self._failed, {"image": image, "error": error})
+    def add_failed(self, image: str, error: str, **place: list[int]) -> None:
+        """Write an image that could not be predicted, and why.
+
+        Args:
+            image: path of the image.
+            error: why it failed.
+            place: ``rows`` and ``columns``, first and last, if only a part of it failed.
+        """
+        _append(self._failed, {"image": image, "error": error, **place})
 
     def forget_failed(self) -> None:
         """Remove what an earlier run of this process has written about failed images."""

@@ -7,7 +7,9 @@ import torch
 from rasterio.transform import from_origin
 from torch import nn
 
-from network.maps.run import MapOptions, predict_maps
+from network.maps.options import MapOptions
+from network.maps.run import predict_maps
+from network.maps.work import Task
 from network.models.output import SegOutput
 from network.predictor import Predictor
 
@@ -48,8 +50,8 @@ def whole(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
 
 
 def predict(predictor, *images: Path, out: Path, options=SMALL, **identity) -> int:
-    outputs = [out / path.stem for path in images]
-    return predict_maps(predictor, images, outputs, IDENTITY | identity, options)
+    tasks = [Task(str(path), out / path.stem) for path in images]
+    return predict_maps(predictor, tasks, IDENTITY | identity, options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

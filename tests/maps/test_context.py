@@ -10,8 +10,8 @@ import torch
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.maps import context
+from network.maps.options import MapOptions
 from network.maps.plan import Plan
-from network.maps.run import MapOptions
 from network.models.bicor import BiCoRSeg
 from network.predictor import Predictor
 from network.settings import Compute

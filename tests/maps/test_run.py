@@ -16,10 +16,11 @@ from rasterio.enums import ColorInterp
 from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
-from network.maps import run
+from network.maps import work
 from network.maps.inputs import find_inputs
 from network.maps.layers import CONFIDENCE, ENTROPY, LAYERS, PROBABILITIES
-from network.maps.run import MapOptions, SomeFailed
+from network.maps.options import MapOptions
+from network.maps.run import SomeFailed
 from network.rasters.source import UnreadableImage
 from tests.maps.local import PLACE, SMALL, contents, predict, random_image, whole
 from tests.scenes import write_bands
@@ -43,7 +44,7 @@ def test_windows_give_the_labels_of_the_whole_image(
     p = predictor.predict(pixels, probabilities=True).probabilities
     options = replace(SMALL, batch_size=batch, rgb=False, layers=tuple(LAYERS.values())[1:])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_plan", lambda s, o: run.Plan(*s.size, o.window, o.halo, cores))
+        patch.setattr(work, "_plan", lambda s, o: work.Plan(*s.size, o.window, o.halo, cores))
         predict(predictor, folder / "a.png", out=folder / "out", options=options)
     labels = read_mask(folder / "out/a.png", VAIHINGEN)
     np.testing.assert_array_equal(labels, whole(predictor, pixels))

@@ -12,6 +12,7 @@ from network.errors import InputError
 from network.maps.inputs import find_inputs, find_outputs
 from network.maps.layers import CONFIDENCE
 from network.maps.run import predict_maps
+from network.maps.work import Task
 from network.rasters.source import Source
 from tests.maps.local import IDENTITY, PLACE, SMALL, contents, predict, random_image
 from tests.rasters.test_source import set_orientation
@@ -131,7 +132,7 @@ def test_an_image_that_is_an_output(predictor, tmp_path):
     path = write(tmp_path / "a_confidence.tif")
     before, options = path.read_bytes(), replace(SMALL, layers=(CONFIDENCE,), overwrite=True)
     with pytest.raises(InputError, match=r"a_confidence.tif: would be overwritten"):
-        predict_maps(predictor, [path], [tmp_path / "a"], IDENTITY, options)
+        predict_maps(predictor, [Task(str(path), tmp_path / "a")], IDENTITY, options)
     assert path.read_bytes() == before
 
 

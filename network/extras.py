@@ -1,0 +1,33 @@
+"""Libraries that only some users need. ``pip install`` brings them as extras of the project."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from network.errors import InputError
+
+EXTRAS = {
+    "vectors": ("geopandas", "pyogrio", "pyproj", "shapely"),
+    "cluster": ("dask", "distributed"),
+    "viewer": ("rio_tiler", "fastapi", "uvicorn"),
+}
+"""The modules of each extra that code imports."""
+
+
+def require_extra(extra: str, needed_for: str, modules: Sequence[str] = ()) -> None:
+    """Check that an extra is installed, before a module that imports it is loaded.
+
+    Args:
+        extra: name of the extra in ``pyproject.toml``.
+        needed_for: what the user asked for, as a subject of a sentence: ``"polygons"``.
+        modules: the modules that are needed; by default all of the extra.
+
+    Raises:
+        InputError: a library is missing; the error says how to install it.
+    """
+    for module in modules or EXTRAS[extra]:
+        if find_spec(module) is None:
+            raise InputError(
+                needed_for,
+                f"needs the library {module.replace('_', '-')}, which is not installed",
+                f"install it by: pip install -e '.[{extra}]'",
+            )

@@ -1,0 +1,52 @@
+"""Options of maps: windows, layers, formats, and the share of the work."""
+
+from dataclasses import dataclass
+
+from network.errors import InputError
+from network.maps.layers import Layer
+from network.maps.plan import HALO, WINDOW, check_lengths
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """How maps are predicted and written.
+
+    Attributes:
+        window: largest side of the windows that the network sees, in pixels.
+        halo: context around the part of a window that is kept, in pixels.
+        batch_size: number of windows in a step.
+        layers: what is written beside the labels.
+        format: ``"tif"``, ``"png"``, or ``"auto"``: GeoTIFF for images with a place on Earth, PNG
+            for others.
+        rgb: whether PNG files have colors instead of labels.
+        bands: numbers of the bands of the images, from 1 on; by default all.
+        context: ``"window"``: the network sees each window alone, as in training; ``"image"``:
+            its class embeddings are those of the whole image, see
+            :func:`network.maps.context.in_context`.
+        shard: number of this process, from 0 on, and number of all processes that share the work.
+        overwrite: whether to delete maps that were made otherwise.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    window: int = WINDOW
+    halo: int = HALO
+    batch_size: int = 1
+    layers: tuple[Layer, ...] = ()
+    format: str = "auto"
+    rgb: bool = True
+    bands: tuple[int, ...] | None = None
+    context: str = "window"
+    shard: tuple[int, int] = (0, 1)
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_lengths(self.window, self.halo)
+        if self.batch_size < 1:
+            raise InputError(f"batch_size={self.batch_size}", "must be at least 1")
+        number, count = self.shard
+        if not 0 <= number < count:
+            raise InputError(
+                f"shard={number + 1}/{count}", f"the first number must be 1 to {count}"
+            )

@@ -1,0 +1,347 @@
+"""The work on the map of one image: which blocks are missing, their prediction, the finished map.
+
+Each step may be done by another process on another machine, as long as all see the same files.
+"""
+
+import os
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from network import failures
+from network.datasets.schema import DatasetInfo
+from network.errors import InputError
+from network.maps.context import in_context
+from network.maps.finish import Format, finish_map
+from network.maps.inputs import open_image
+from network.maps.job import Job
+from network.maps.layers import LABELS
+from network.maps.options import MapOptions
+from network.maps.plan import Block, Plan, spans
+from network.maps.predict import BlockFailed, Times, predict_blocks
+from network.maps.records import MapRecord, MapRecords
+from network.predictor import Predictor
+from network.rasters.source import Source, UnreadableImage, is_remote
+from network.writing import locked
+
+LONGEST_NAME = 200
+"""Longest name of an output in bytes; file systems take 255, and temporary names are longer."""
+
+ATTEMPTS = 3
+"""How often a block is tried."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """An image and the file of its map.
+
+    Attributes:
+        image: the image, as :class:`Source` takes it.
+        output: file of the map; without its ending unless ``is_file``.
+        is_file: whether ``output`` has its ending, ``.tif`` or ``.png``.
+    """
+
+    image: str
+    output: Path
+    is_file: bool = False
+
+
+@dataclass(frozen=True)
+class Means:
+    """All that maps are made by.
+
+    Attributes:
+        info: description of images and classes.
+        identity: facts about the network that the maps depend on, see :class:`Job`.
+        options: how maps are predicted and written.
+    """
+
+    info: DatasetInfo
+    identity: Mapping[str, Any]
+    options: MapOptions
+
+
+@dataclass
+class Share:
+    """The result of a share of the blocks of a map.
+
+    Attributes:
+        pixels: number of pixels that were predicted.
+        times: how long each stage has worked.
+        peak_memory_mb: peak memory of the process so far.
+        failed: numbers of the blocks that failed, and why.
+    """
+
+    pixels: int = 0
+    times: Times = field(default_factory=Times)
+    peak_memory_mb: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+
+    def add(self, other: "Share") -> None:
+        """Add another share of the same map."""
+        self.pixels += other.pixels
+        self.times.add(other.times)
+        self.peak_memory_mb = max(self.peak_memory_mb, other.peak_memory_mb)
+        self.failed |= other.failed
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A map whose files are written, and which still lacks its record.
+
+    Attributes:
+        target: file of the map.
+        record: what it was made from.
+        size: height and width.
+        pixels: number of pixels of each class, by name.
+        seconds: how long it took to write the files.
+        peak_memory_mb: peak memory of the process so far.
+    """
+
+    target: Path
+    record: MapRecord
+    size: tuple[int, int]
+    pixels: dict[str, int]
+    seconds: float
+    peak_memory_mb: int
+
+
+class MapWork:
+    """The work on the map of one image, which is open until :meth:`close`.
+
+    Args:
+        task: the image and the file of its map.
+        means: how it is made.
+
+    Attributes:
+        job: the files of the map.
+        plan: the plan of its blocks.
+
+    Raises:
+        UnreadableImage: the image cannot be opened, or has other bands or values.
+        InputError: the map would replace the image.
+    """
+
+    def __init__(self, task: Task, means: Means):
+        self._means = means
+        self._source = open_image(task.image, means.info, means.options.bands)
+        try:
+            self.plan = _plan(self._source, means.options)
+            self.job = _job(self._source, task, means)
+        except InputError:
+            self.close()
+            raise
+
+    def check(self, records: MapRecords) -> bool:
+        """Check that what is there was made by the same means, or delete it if told to.
+
+        Args:
+            records: the finished maps of the folder.
+
+        Returns:
+            Whether the map is finished.
+
+        Raises:
+            InputError: the map was made by other means, or the disk refuses to write.
+        """
+        try:
+            self.job.check(records)
+        except InputError:
+            if not self._means.options.overwrite:
+                raise
+            self.job.discard(records)
+            self.job.check(records)
+        if not self.job.is_finished(records):
+            return False
+        self.job.clean()
+        return True
+
+    def missing(self, numbers: Sequence[int] | None = None) -> list[int]:
+        """List the blocks that are not finished.
+
+        Args:
+            numbers: numbers of the blocks to look at, in the order of the plan; by default all.
+        """
+        numbers = range(len(self.plan)) if numbers is None else numbers
+        return [number for number in numbers if not self.job.is_sound(self.plan.block_at(number))]
+
+    def pixels(self, numbers: Sequence[int]) -> int:
+        """Count the pixels of blocks."""
+        return sum(_pixels(self.plan.block_at(number)) for number in numbers)
+
+    def prepare(self, predictor: Predictor) -> Predictor:
+        """Make the folder of the blocks, and compute the context of the image if it is used.
+
+        Args:
+            predictor: the predictor, with ``patch=None``.
+
+        Returns:
+            The predictor for this image.
+
+        Raises:
+            UnreadableImage: the image cannot be read.
+            InputError: the disk refuses to write.
+        """
+        self.job.begin()
+        if self._means.options.context == "window":
+            return predictor
+        return in_context(predictor, self._source, self.plan, self.job.parts)
+
+    def predict(
+        self,
+        predictor: Predictor,
+        numbers: Sequence[int],
+        done: Callable[[int], None] = lambda pixels: None,
+    ) -> Share:
+        """Predict and write blocks. One that fails is tried again after the others.
+
+        Args:
+            predictor: the predictor, with ``patch=None``.
+            numbers: numbers of the blocks.
+            done: called after each block with its pixels.
+
+        Raises:
+            InputError: the disk refuses to write.
+            Exception: the network fails at the first block, three times.
+        """
+        share, options = Share(), self._means.options
+        if numbers:
+            predictor = self.prepare(predictor)
+        todo = {(block := self.plan.block_at(number)).name: (number, block) for number in numbers}
+        attempts: Counter[str] = Counter()
+
+        def finished(block: Block) -> None:
+            del todo[block.name]
+            share.pixels += _pixels(block)
+            done(_pixels(block))
+
+        while todo:
+            try:
+                predict_blocks(
+                    predictor,
+                    self._source,
+                    [block for _, block in todo.values()],
+                    self.job.layers,
+                    self.job.commit,
+                    share.times,
+                    batch_size=options.batch_size,
+                    done=finished,
+                )
+            except BlockFailed as error:
+                name, cause = error.block.name, error.cause
+                attempts[name] += 1
+                number, block = todo.pop(name)
+                if attempts[name] < ATTEMPTS:
+                    todo[name] = number, block  # after the others
+                elif isinstance(cause, UnreadableImage) or share.pixels:
+                    share.failed[number] = _reason(cause)
+                else:
+                    raise cause from None
+        share.peak_memory_mb = _peak_memory_mb()
+        return share
+
+    def is_complete(self) -> bool:
+        """Tell whether all blocks are finished."""
+        return all(self.job.is_done(block) for block in self.plan.blocks())
+
+    def finish(self) -> "Finished":
+        """Write the finished map from its blocks.
+
+        Raises:
+            Busy: another process is finishing it.
+            InputError: a file cannot be written.
+        """
+        means, plan, place = self._means, self.plan, self._source.header.place
+        start = time.perf_counter()
+        format_ = Format(rgb=means.options.rgb, tags=_tags(means.identity))
+        with locked(self.job.parts, self.job.lock):
+            counts = finish_map(self.job, plan, place, means.info, format_)
+        return Finished(
+            target=self.job.target,
+            record=MapRecord(self.job.image, self.job.source, dict(self.job.identity)),
+            size=(plan.height, plan.width),
+            pixels=dict(zip(means.info.classes, counts, strict=True)),
+            seconds=time.perf_counter() - start,
+            peak_memory_mb=_peak_memory_mb(),
+        )
+
+    def close(self) -> None:
+        """Close the image."""
+        self._source.close()
+
+    def __enter__(self) -> "MapWork":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _peak_memory_mb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line why a block failed."""
+    if isinstance(error, InputError):
+        return str(error)
+    return failures.explain(error) or f"{type(error).__name__}: {str(error).splitlines()[0]}"
+
+
+def _pixels(block: Block) -> int:
+    height, width = block.shape
+    return height * width
+
+
+def _plan(source: Source, options: MapOptions) -> Plan:
+    height, width = source.size
+    plan = Plan(height, width, options.window, options.halo)
+    stored_height, stored_width = source.block_size
+    if stored_width < width or stored_height >= height:
+        return plan
+    # The file is stored in rows over the whole width. Such blocks decode each row almost once.
+    return replace(plan, cores=(1, len(spans(width, options.window, options.halo))))
+
+
+def _job(source: Source, task: Task, means: Means) -> Job:
+    target, options = task.output, means.options
+    if not task.is_file:
+        is_map = options.format == "tif" or (options.format == "auto" and source.header.place)
+        target = target.with_name(f"{target.name}{'.tif' if is_map else '.png'}")
+    how: dict[str, Any] = {
+        "window": options.window,
+        "halo": options.halo,
+        "context": options.context,
+        "layers": [layer.name or "labels" for layer in (LABELS, *options.layers)],
+        "bands": list(source.bands),
+    }
+    if target.suffix == ".png":
+        how["rgb"] = options.rgb
+    job = Job(
+        target,
+        (LABELS, *options.layers),
+        {**means.identity, **how},
+        source.version(),
+        source.path if is_remote(source.path) else str(Path(source.path).resolve()),
+    )
+    longest = max((path.name for path in job.outputs), key=lambda name: len(os.fsencode(name)))
+    if len(os.fsencode(longest)) > LONGEST_NAME:
+        raise UnreadableImage(Path(source.path), "its name is too long for a map", "rename it")
+    if Path(source.path).resolve() in [path.resolve() for path in job.outputs]:
+        raise InputError(Path(source.path), "would be overwritten", "choose another output")
+    return job
+
+
+def _tags(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Make the TIFF tags that say what made a map."""
+    about = ", ".join(f"{key} {identity[key]}" for key in ("checkpoint_sha256", "tta", "precision"))
+    return {"TIFFTAG_SOFTWARE": "BiCoR-Seg", "TIFFTAG_IMAGEDESCRIPTION": about}
