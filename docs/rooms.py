@@ -6,7 +6,7 @@ FLOORS = (
     ("compat", "failures", "progress", "text_encoding", "factories"),
     ("errors",),
     ("extras", "settings", "writing"),
-    ("overrides", "compute"),
+    ("overrides", "compute", "cluster"),
     ("rasters",),
     ("datasets", "models"),
     ("contracts", "losses", "points"),

@@ -1,5 +1,6 @@
 """Precision, memory format, compilation and device of a network."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -61,3 +62,10 @@ def find_device(name: str) -> torch.device:
             f"device={name}", "torch cannot use it here", "give cpu or cuda"
         ) from error
     return device
+
+
+def available_gpus() -> tuple[str, ...]:
+    """Name the GPUs that this process may use, as in ``CUDA_VISIBLE_DEVICES``."""
+    count = torch.cuda.device_count()
+    names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return tuple(names[:count] or map(str, range(count)))

@@ -125,6 +125,19 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add_compute_flags(parser)
 
 
+def add_cluster_flags(parser: argparse._ActionsContainer, workers: str) -> None:
+    """Add the flags that choose worker processes or a Dask cluster.
+
+    Args:
+        parser: parser of the command, or a group of it.
+        workers: help of ``--workers``.
+    """
+    parser.add_argument("--workers", type=int, help=workers)
+    parser.add_argument(
+        "--scheduler", help="address of a Dask scheduler, e.g. tcp://host:8786, or its file"
+    )
+
+
 def add_compute_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags for ``compute.*``; without a flag, the config's value counts."""
     parser.add_argument("--precision", choices=PRECISIONS, help="bf16-mixed suits recent GPUs")

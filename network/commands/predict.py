@@ -7,13 +7,16 @@ import argparse
 import re
 from pathlib import Path
 
+from network.cluster import Cluster
 from network.commands.arguments import (
+    add_cluster_flags,
     add_model_flags,
     chosen_checkpoint,
     command_parser,
     compute_overrides,
     execute,
 )
+from network.compute import available_gpus
 from network.config import load_experiment
 from network.errors import InputError
 from network.maps.context import CONTEXTS
@@ -58,7 +61,9 @@ def main(description: str) -> None:
     )
     add("-b", "--batch-size", type=int, default=1, help="windows a step (default %(default)s)")
     add("--bands", type=int, nargs="+", help="bands of the images to use, from 1 on (default all)")
-    add("--shard", default="1/1", help="do only this share of the work, e.g. 3/16")
+    engine = parser.add_mutually_exclusive_group()
+    engine.add_argument("--shard", default="1/1", help="do only this share of the work, e.g. 3/16")
+    add_cluster_flags(engine, "processes to start on this machine, which share its GPUs")
     add_model_flags(parser)
     execute(parser, run)
 
@@ -78,18 +83,38 @@ def run(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
     )
     images = find_inputs(args.input)
-    experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
-    count = predict_images(
-        experiment,
-        checkpoint=chosen_checkpoint(experiment, args.checkpoint),
-        images=images,
-        output=args.output,
-        tta=args.tta,
-        device=args.device,
-        options=options,
-    )
+    overrides = (*args.overrides, *compute_overrides(args))
+    experiment = load_experiment(args.config, overrides)
+    checkpoint = chosen_checkpoint(experiment, args.checkpoint)
+    if args.workers or args.scheduler:
+        count = _on_cluster(args, overrides, checkpoint, images, options)
+    else:
+        count = predict_images(
+            experiment,
+            checkpoint=checkpoint,
+            images=images,
+            output=args.output,
+            tta=args.tta,
+            device=args.device,
+            options=options,
+        )
     rest = f", {len(images) - count} not finished" if count < len(images) else ""
     print(f"{count} masks in {args.output}{rest}")
+
+
+def _on_cluster(
+    args: argparse.Namespace,
+    overrides: tuple[str, ...],
+    checkpoint: Path,
+    images: list[str],
+    options: MapOptions,
+) -> int:
+    cluster = Cluster(args.scheduler, args.workers or 1, available_gpus())
+    # It needs an extra, so it is imported after the check that this is installed.
+    from network.maps.cluster import ModelSource, predict_on_cluster
+
+    model = ModelSource(args.config, overrides, checkpoint, args.tta, args.device)
+    return predict_on_cluster(cluster, model, images, args.output, options)
 
 
 def _halo(args: argparse.Namespace) -> int:

@@ -1,5 +1,7 @@
 """Maps that other runs, other files and damage get in the way of."""
 
+import json
+import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +13,10 @@ from rasterio.transform import from_origin
 from network.errors import InputError
 from network.maps.inputs import find_inputs, find_outputs
 from network.maps.layers import CONFIDENCE
-from network.maps.run import predict_maps
+from network.maps.run import SomeFailed, predict_maps
 from network.maps.work import Task
 from network.rasters.source import Source
-from tests.maps.local import IDENTITY, PLACE, SMALL, contents, predict, random_image
+from tests.maps.local import IDENTITY, PLACE, SMALL, Local, contents, predict, random_image
 from tests.rasters.test_source import set_orientation
 from tests.scenes import write_bands
 
@@ -158,3 +160,59 @@ def test_lists_in_other_encodings(tmp_path):
     (tmp_path / "list.txt").write_bytes("ä.tif\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"list.txt: is not UTF-8"):
         find_inputs(str(tmp_path / "list.txt"))
+
+
+def damage(path: Path, number: int) -> None:
+    """Overwrite what the first band's tile of a number holds."""
+    with rasterio.open(path) as file:
+        down, across = divmod(number, -(-file.width // file.block_shapes[0][1]))
+        offset = int(file.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=1))
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 40] = b"x" * 40
+    path.write_bytes(content)
+
+
+def test_a_block_that_cannot_be_read(predictor, tmp_path, capsys):
+    """It is tried three times and named, and the rest goes on; later only this block is done."""
+    path, out = tmp_path / "in/a.tif", tmp_path / "out"
+    tiled = {"tiled": True, "blockxsize": 128, "blockysize": 128, "compress": "deflate"}
+    write_bands(path, random_image(512, 512), photometric="RGB", **tiled, **PLACE)
+    options = replace(SMALL, halo=0)  # so the windows of other blocks end before the damage
+    predict(predictor, path, out=tmp_path / "whole", options=options)
+    whole_file, times = path.read_bytes(), path.stat()
+    damage(path, 15)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(SomeFailed, match="1 blocks of images could not be predicted"):
+        predict(predictor, path, out=out, options=options)
+    (failed,) = map(json.loads, (out / "failed.jsonl").read_text().splitlines())
+    assert (failed["rows"], failed["columns"]) == ([384, 512], [384, 512])
+    assert "unreadable at rows" in failed["error"]
+    assert "blocks failed, the first one" in capsys.readouterr().err
+    path.write_bytes(whole_file)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    predictor.model.passes = 0
+    assert predict(predictor, path, out=out, options=options) == 1
+    assert predictor.model.passes == 4
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_network_that_fails(predictor, image, tmp_path, monkeypatch):
+    """At once if it never works; otherwise the block is tried again after the others."""
+    calls, forward = [], Local.forward
+
+    def fail(self, batch):
+        calls.append(1)
+        if fails(len(calls)):
+            raise RuntimeError("no kernel image\nis available")
+        return forward(self, batch)
+
+    monkeypatch.setattr(Local, "forward", fail)
+    fails = bool
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        predict(predictor, image, out=tmp_path / "out")
+    assert len(calls) == 3
+    fails = [5, 60].__contains__
+    assert predict(predictor, image, out=tmp_path / "out") == 1
+    monkeypatch.undo()
+    predict(predictor, image, out=tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
