@@ -207,7 +207,7 @@ class MapWork:
 
         Raises:
             InputError: the disk refuses to write.
-            Exception: the network fails at the first block, three times.
+            Exception: the network fails three times before it has predicted any block.
         """
         share, options = Share(), self._means.options
         if numbers:
@@ -235,13 +235,14 @@ class MapWork:
             except BlockFailed as error:
                 name, cause = error.block.name, error.cause
                 attempts[name] += 1
+                is_network = not isinstance(cause, UnreadableImage)
+                if is_network and not share.pixels and attempts.total() >= ATTEMPTS:
+                    raise cause from None
                 number, block = todo.pop(name)
                 if attempts[name] < ATTEMPTS:
                     todo[name] = number, block  # after the others
-                elif isinstance(cause, UnreadableImage) or share.pixels:
-                    share.failed[number] = _reason(cause)
                 else:
-                    raise cause from None
+                    share.failed[number] = _reason(cause)
         share.peak_memory_mb = _peak_memory_mb()
         return share
 
