@@ -4,13 +4,12 @@ A worker that is lost is replaced, and what it was doing is done again by anothe
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import torch
 
 from network.errors import InputError
 from network.extras import require_extra
@@ -82,11 +81,15 @@ class Cluster:
                     "give the same command again when it runs",
                 ) from error
 
-    def map(self, function: Callable[[Item], Result], items: Sequence[Item], unit: str) -> list:
+    def map(
+        self, function: Callable[[Item], Result], items: Sequence[Item], unit: str
+    ) -> list[Result]:
         """Apply a function to every item, with a progress bar.
 
+        Relative paths mean the same as in this process, if all machines see the same files.
+
         Args:
-            function: the function. Workers must be able to import it.
+            function: the function. It must be possible to pickle it.
             items: its arguments.
             unit: name of one item, for the progress bar.
 
@@ -94,15 +97,25 @@ class Cluster:
             The results in the order of ``items``.
 
         Raises:
-            Exception: the first error of an item; no further items are begun then.
+            InputError: workers are killed again and again, or the scheduler is lost.
+            Exception: the first error of an item.
         """
-        from distributed import as_completed
+        from distributed import KilledWorker, as_completed
 
         with self.connected() as client, progress_bar(total=len(items), unit=unit) as bar:
-            futures = client.map(function, items, pure=False)
-            for future in as_completed(futures):
-                future.result()
-                bar.update()
+            futures = client.map(_Call(function, Path.cwd()), items, pure=False)
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    bar.update()
+            except KilledWorker as error:
+                raise InputError(
+                    "workers are killed again and again, most likely for lack of memory; start "
+                    "fewer on each machine"
+                ) from error
+            except BaseException:
+                client.cancel(futures)
+                raise
             return client.gather(futures)
 
     def _client(self) -> "Client":
@@ -159,8 +172,22 @@ class Cluster:
             yield cluster.scheduler_address
 
 
+@dataclass(frozen=True)
+class _Call:
+    """The call of a function in a folder."""
+
+    function: Callable
+    folder: Path
+
+    def __call__(self, item: Any) -> Any:
+        os.chdir(self.folder)
+        return self.function(item)
+
+
 def _settings() -> dict[str, Any]:
     """The settings of Dask; those of workers are for workers on this machine."""
+    import torch
+
     # As many threads as this process has: sums are rounded differently with another number.
     # Processes whose threads wait actively would slow each other down.
     threads = torch.get_num_threads()
@@ -178,3 +205,7 @@ def _settings() -> dict[str, Any]:
         # A task is given up after it has ended so many workers and one more.
         "distributed.scheduler.allowed-failures": 2,
     }
+
+
+Workers = int | Cluster
+"""Who shares work: a number of processes on this machine, or a cluster."""

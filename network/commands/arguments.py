@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from network.cluster import Cluster, Workers
 from network.config import Experiment
+from network.datasets.workers import available_cores
 from network.errors import InputError
 from network.settings import PRECISIONS
 from network.training.runs import find_checkpoint
@@ -125,14 +127,28 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add_compute_flags(parser)
 
 
-def add_cluster_flags(parser: argparse._ActionsContainer, workers: str) -> None:
+def add_workers_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of commands that share their work among processes."""
+    group = parser.add_mutually_exclusive_group()
+    add_cluster_flags(group, "processes (default: all cores)", default=available_cores())
+
+
+def chosen_workers(args: argparse.Namespace) -> Workers:
+    """Return the cluster or the number of processes of :func:`add_workers_flags`."""
+    return Cluster(args.scheduler) if args.scheduler else args.workers
+
+
+def add_cluster_flags(
+    parser: argparse._ActionsContainer, workers: str, default: int | None = None
+) -> None:
     """Add the flags that choose worker processes or a Dask cluster.
 
     Args:
         parser: parser of the command, or a group of it.
         workers: help of ``--workers``.
+        default: default of ``--workers``.
     """
-    parser.add_argument("--workers", type=int, help=workers)
+    parser.add_argument("--workers", type=int, default=default, help=workers)
     parser.add_argument(
         "--scheduler", help="address of a Dask scheduler, e.g. tcp://host:8786, or its file"
     )

@@ -7,13 +7,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from network.commands.arguments import command_parser, execute
+from network.commands.arguments import (
+    add_workers_flags,
+    chosen_workers,
+    command_parser,
+    execute,
+)
 from network.config import load_experiment
 from network.datasets.checks.contact_sheet import write_contact_sheet
 from network.datasets.checks.doctor import Diagnosis, examine
 from network.datasets.checks.shares import print_shares
 from network.datasets.schema import SPLITS
-from network.datasets.workers import available_cores
 from network.errors import InputError, nearest
 
 
@@ -32,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     for split in args.splits:
         if split not in info.splits:
             raise InputError(f"--splits {split}", f"no such split{nearest(split, info.splits)}")
-    diagnosis = examine(info, experiment.root, args.splits, workers=args.workers)
+    diagnosis = examine(info, experiment.root, args.splits, workers=chosen_workers(args))
     print_splits(diagnosis, args.splits)
     for finding in diagnosis.findings:
         print(finding)
@@ -51,7 +55,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("--splits", nargs="+", default=[], help="default: those of train val test that exist")
     add("--html", type=Path, metavar="FILE", help="also write a page with a contact sheet")
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    add_workers_flags(parser)
     return parser
 
 

@@ -7,9 +7,13 @@ import argparse
 import time
 from pathlib import Path
 
-from network.commands.arguments import command_parser, execute
+from network.commands.arguments import (
+    add_workers_flags,
+    chosen_workers,
+    command_parser,
+    execute,
+)
 from network.datasets.preparation.loveda import convert_masks, rgb_folder
-from network.datasets.workers import available_cores
 
 
 def main(description: str) -> None:
@@ -18,7 +22,7 @@ def main(description: str) -> None:
     add = parser.add_argument
     add("--mask-dir", type=Path, required=True, help="folder of the raw masks")
     add("--output-mask-dir", type=Path, required=True, help="folder to write the index masks to")
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    add_workers_flags(parser)
     execute(parser, run, overrides=False)
 
 
@@ -26,7 +30,9 @@ def run(options: argparse.Namespace) -> None:
     """Run the command with its parsed arguments."""
 
     start = time.perf_counter()
-    count = convert_masks(options.mask_dir, options.output_mask_dir, workers=options.workers)
+    count = convert_masks(
+        options.mask_dir, options.output_mask_dir, workers=chosen_workers(options)
+    )
     print(
         f"masks {count}; written to {options.output_mask_dir} and "
         f"{rgb_folder(options.output_mask_dir)} in {time.perf_counter() - start:.1f} s"

@@ -9,10 +9,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from network.commands.arguments import command_parser, execute
+from network.commands.arguments import (
+    add_workers_flags,
+    chosen_workers,
+    command_parser,
+    execute,
+)
 from network.config import load_experiment
 from network.datasets.schema import DatasetInfo
-from network.datasets.workers import available_cores
 from network.errors import InputError, nearest
 from network.evaluation.figures import write_points
 from network.points.labels import PointCounts, make_point_labels
@@ -52,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         args.name,
         args.source,
         radius=args.radius,
-        workers=args.workers,
+        workers=chosen_workers(args),
     )
     print_counts(info, counts, f"{info.name}, {split}: {args.name}")
     if counts.empty:
@@ -82,7 +86,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--seed", type=int, help="default 0")
     add("--points", type=Path, metavar="FILE", help="CSV, GeoJSON or folder: no mask is opened")
     add("--figure", type=Path, metavar="PNG", help="also draw points and their numbers by class")
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    add_workers_flags(parser)
     return parser
 
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from network.commands.arguments import command_parser, execute
+from network.commands.arguments import (
+    add_workers_flags,
+    chosen_workers,
+    command_parser,
+    execute,
+)
 from network.config import load_experiment
 from network.datasets.checks.bands import Band, measure_bands
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
-from network.datasets.workers import available_cores
 from network.errors import InputError, nearest
 
 
@@ -35,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
         # A file counts only once, even if two splits share its folder.
         found |= {s.image: s for s in find_samples(info, experiment.root, split)}
     samples = list(found.values())
-    bands = measure_bands(samples, info, all_pixels=args.all_pixels, workers=args.workers)
+    bands = measure_bands(samples, info, all_pixels=args.all_pixels, workers=chosen_workers(args))
     is_labeled = any(sample.masks for sample in samples) and not args.all_pixels
     what = "pixels with a class" if is_labeled else "all pixels"
     unlabeled = sum(not sample.masks for sample in samples)
@@ -59,7 +63,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("--splits", nargs="+", default=[], help="default: the config's training split")
     add("--all-pixels", action="store_true", help="count ignored pixels too")
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    add_workers_flags(parser)
     return parser
 
 

@@ -8,7 +8,12 @@ import time
 from functools import partial
 from pathlib import Path
 
-from network.commands.arguments import command_parser, execute
+from network.commands.arguments import (
+    add_workers_flags,
+    chosen_workers,
+    command_parser,
+    execute,
+)
 from network.datasets.info import POTSDAM, VAIHINGEN
 from network.datasets.preparation.patches import (
     MODES,
@@ -18,7 +23,6 @@ from network.datasets.preparation.patches import (
     split_tiles,
 )
 from network.datasets.schema import DatasetInfo
-from network.datasets.workers import available_cores
 
 
 def vaihingen(description: str) -> None:
@@ -72,7 +76,7 @@ def split_parser(description: str, *, stride: int) -> argparse.ArgumentParser:
         default="error",
         help="mask colors that are no class: stop, take the nearest, or ignore (default error)",
     )
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    add_workers_flags(parser)
     add("--seed", type=int, default=42, help="seed of random crops (default %(default)s)")
     parser.set_defaults(rgb_image=False)  # for a data set with images of one kind
     return parser
@@ -107,7 +111,7 @@ def run_split(info: DatasetInfo, options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     start = time.perf_counter()
-    done = split_tiles(split, workers=options.workers)
+    done = split_tiles(split, workers=chosen_workers(options))
     print(
         f"tiles {done.tiles}, patches {done.patches}, padding {done.padding_share:.1%} "
         f"of the pixels; written to {split.output_img_dir} and {split.output_mask_dir} "

@@ -6,13 +6,17 @@ For the arguments, see ``tools/prepare_data.py``.
 import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser, execute
+from network.commands.arguments import (
+    add_workers_flags,
+    chosen_workers,
+    command_parser,
+    execute,
+)
 from network.datasets.checks.shares import print_shares
 from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN
 from network.datasets.preparation.official import Preparation, SplitSummary, prepare
 from network.datasets.preparation.patches import PAD_POLICIES, UNKNOWN_COLORS
 from network.datasets.schema import DatasetInfo
-from network.datasets.workers import available_cores
 from network.errors import InputError
 
 DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA)}
@@ -36,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
         pad_policy=args.pad_policy,
         unknown_color=args.unknown_color,
         partial=args.partial,
-        workers=args.workers,
+        workers=chosen_workers(args),
     )
     print_summaries(info, prepare(preparation))
 
@@ -52,7 +56,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--pad-policy", choices=PAD_POLICIES, default="ignore", help="see the patch tools")
     add("--unknown-color", choices=UNKNOWN_COLORS, default="error", help="see the patch tools")
     add("--partial", action="store_true", help="go on if tiles or images are missing")
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    add_workers_flags(parser)
     return parser
 
 

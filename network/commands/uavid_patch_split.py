@@ -6,9 +6,13 @@ For the arguments, see ``tools/uavid_patch_split.py``.
 import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser, execute
+from network.commands.arguments import (
+    add_workers_flags,
+    chosen_workers,
+    command_parser,
+    execute,
+)
 from network.datasets.preparation.uavid import FrameSplit, split_frames
-from network.datasets.workers import available_cores
 
 
 def main(description: str) -> None:
@@ -24,7 +28,7 @@ def main(description: str) -> None:
         step = f"pixel {lines} from the start of a patch to the start of the next one"
         add(f"--split-size-{side}", type=int, default=1024, help=size)
         add(f"--stride-{side}", type=int, default=1024, help=f"{step} (default %(default)s)")
-    add("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    add_workers_flags(parser)
     execute(parser, run, overrides=False)
 
 
@@ -40,5 +44,5 @@ def run(args: argparse.Namespace) -> None:
         stride_h=args.stride_h,
         stride_w=args.stride_w,
     )
-    made = split_frames(split, workers=args.workers)
+    made = split_frames(split, workers=chosen_workers(args))
     print(f"{made.patches} patches of {made.frames} frames in {split.output_img_dir}")

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import cv2
 
+from network.cluster import Cluster, Workers
 from network.errors import InputError
 from network.progress import progress_bar
 
@@ -40,7 +41,7 @@ def available_cores() -> int:
 
 
 def map_parallel(
-    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, unit: str
+    function: Callable[[Item], Result], items: Sequence[Item], *, workers: Workers, unit: str
 ) -> list[Result]:
     """Apply a function to every item in several processes, with a progress bar.
 
@@ -49,7 +50,7 @@ def map_parallel(
     Args:
         function: the function. It must be possible to pickle it, unless there is one worker.
         items: its arguments.
-        workers: number of processes; 1 uses this process.
+        workers: number of processes, or a cluster; 1 uses this process.
         unit: name of one item, for the progress bar.
 
     Returns:
@@ -58,6 +59,8 @@ def map_parallel(
     Raises:
         InputError: ``workers`` is below 1, or a worker was killed.
     """
+    if isinstance(workers, Cluster):
+        return workers.map(function, items, unit)
     if workers < 1:
         raise InputError(f"workers={workers}", "expected 1 or more")
     workers = min(workers, len(items))

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Job:
         """Folder of the blocks of all jobs on this map."""
         return self.target.with_name(f"{self.target.name}.parts")
 
-    @property
+    @cached_property
     def parts(self) -> Path:
         """Folder of the finished blocks.
 

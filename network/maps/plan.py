@@ -55,18 +55,14 @@ class Block:
     """A part of a map that is computed and written at once.
 
     Attributes:
+        plan: the plan that it belongs to.
         row: number of the block from the top.
         column: number of the block from the left.
-        rows: rows of the map.
-        columns: columns of the map.
-        parts: the passes of the network, row by row.
     """
 
+    plan: "Plan"
     row: int
     column: int
-    rows: slice
-    columns: slice
-    parts: tuple[Part, ...]
 
     @property
     def name(self) -> str:
@@ -74,9 +70,36 @@ class Block:
         return f"r{self.row:04}_c{self.column:04}"
 
     @property
+    def rows(self) -> slice:
+        """Rows of the map."""
+        return _joined(self._cores[0])
+
+    @property
+    def columns(self) -> slice:
+        """Columns of the map."""
+        return _joined(self._cores[1])
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Height and width."""
-        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+        rows, columns = self.rows, self.columns
+        return rows.stop - rows.start, columns.stop - columns.start
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The passes of the network, row by row."""
+        return tuple(Part(self.plan.window_of(core), core) for core in product(*self._cores))
+
+    @property
+    def _cores(self) -> tuple[list[slice], list[slice]]:
+        """Cores of each row and of each column."""
+        rows, columns = (
+            cores[number * at_once : (number + 1) * at_once]
+            for cores, number, at_once in zip(
+                self.plan.bands, (self.row, self.column), self.plan.cores, strict=True
+            )
+        )
+        return rows, columns
 
 
 @dataclass(frozen=True)
@@ -104,19 +127,18 @@ class Plan:
         check_lengths(self.window, self.halo)
 
     @cached_property
-    def _bands(self) -> tuple[list[slice], list[slice]]:
+    def bands(self) -> tuple[list[slice], list[slice]]:
         """Cores of each row and of each column."""
         return (
             spans(self.height, self.window, self.halo),
             spans(self.width, self.window, self.halo),
         )
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """Number of rows and of columns of blocks."""
         down, across = (
-            -(-len(cores) // at_once)
-            for cores, at_once in zip(self._bands, self.cores, strict=True)
+            -(-len(cores) // at_once) for cores, at_once in zip(self.bands, self.cores, strict=True)
         )
         return down, across
 
@@ -143,24 +165,19 @@ class Plan:
             row: number of the block from the top.
             column: number of the block from the left.
         """
-        rows, columns = (
-            cores[number * at_once : (number + 1) * at_once]
-            for cores, number, at_once in zip(self._bands, (row, column), self.cores, strict=True)
-        )
-        return Block(
-            row=row,
-            column=column,
-            rows=slice(rows[0].start, rows[-1].stop),
-            columns=slice(columns[0].start, columns[-1].stop),
-            parts=tuple(Part(self._window(core), core) for core in product(rows, columns)),
-        )
+        return Block(self, row, column)
 
-    def _window(self, core: Window) -> Window:
+    def window_of(self, core: Window) -> Window:
+        """Add the halo to a core, as far as the image reaches."""
         rows, columns = (
             slice(max(0, side.start - self.halo), min(length, side.stop + self.halo))
             for side, length in zip(core, (self.height, self.width), strict=True)
         )
         return rows, columns
+
+
+def _joined(spans: list[slice]) -> slice:
+    return slice(spans[0].start, spans[-1].stop)
 
 
 def check_lengths(window: int, halo: int) -> None:

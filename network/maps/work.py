@@ -168,6 +168,8 @@ class MapWork:
             numbers: numbers of the blocks to look at, in the order of the plan; by default all.
         """
         numbers = range(len(self.plan)) if numbers is None else numbers
+        if not self.job.parts.is_dir():
+            return list(numbers)
         return [number for number in numbers if not self.job.is_sound(self.plan.block_at(number))]
 
     def pixels(self, numbers: Sequence[int]) -> int:

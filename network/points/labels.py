@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from network.cluster import Workers
 from network.datasets.files import read_mask
 from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.provenance import (
@@ -56,7 +57,7 @@ def make_point_labels(
     source: PointRule | Path,
     *,
     radius: int = 0,
-    workers: int = 1,
+    workers: Workers = 1,
 ) -> PointCounts:
     """Write a folder of sparse masks beside each mask folder of a split.
 
@@ -71,7 +72,7 @@ def make_point_labels(
             :func:`network.points.files.read_points`). For a file, no mask is opened.
         radius: radius in pixels of the discs that are painted. If points are drawn from masks, a
             disc ends where another class begins.
-        workers: number of processes.
+        workers: number of processes, or a cluster.
 
     Raises:
         InputError: data, points or folders cannot be used. Nothing is changed then.

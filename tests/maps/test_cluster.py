@@ -13,10 +13,12 @@ import pytest
 import torch
 
 from network.config import load_experiment
+from network.datasets.info import VAIHINGEN
 from tests.commands import Command, error_of, run, succeed
 from tests.conftest import ROOT
 from tests.maps.local import PLACE, contents, random_image
-from tests.scenes import write_bands
+from tests.scenes import make_dataset, write_bands
+from tests.tools.test_patch_split import add_tile
 
 pytestmark = pytest.mark.slow
 
@@ -127,6 +129,28 @@ def test_a_scheduler(project, scheduler):
     ended = run("predict.py", *argv, "-i", "some", "-o", "some_maps", cwd=project)
     assert (ended.returncode, "1 of 2 images could not be" in ended.stderr) == (3, True)
     assert (project / "some_maps/a.tif").exists()
+
+
+def test_tools_on_a_scheduler(project, scheduler):
+    """The patches, the record beside them, and the findings are those of one process."""
+    for name in ("area1", "area3", "area5"):
+        add_tile(project / "tiles", VAIHINGEN, f"top_mosaic_09cm_{name}", size=90)
+    for name, workers in (("alone", ["--workers", "1"]), ("shared", ["--scheduler", scheduler])):
+        argv = ["--img-dir", "tiles/images", "--mask-dir", "tiles/masks", "--mode", "train"]
+        argv += ["--split-size", "64", "--stride", "64", "--output-img-dir", f"{name}/images"]
+        argv += ["--output-mask-dir", f"{name}/masks", *workers]
+        succeed("tools/vaihingen_patch_split.py", *argv, cwd=project)
+    assert contents(project / "shared") == contents(project / "alone")
+    data = make_dataset(project / "data", VAIHINGEN, {"train": 3})
+    damaged = next((data / VAIHINGEN.splits["train"][0].images).iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    argv = ["-c", ROOT / "config/vaihingen/bicor.py", "data.root=data", "--splits", "train"]
+    found = [
+        run("tools/check_data.py", *argv, *workers, cwd=project).stdout
+        for workers in (["--workers", "1"], ["--scheduler", scheduler])
+    ]
+    assert damaged.name in found[0]
+    assert found[0] == found[1]
 
 
 def test_a_block_that_ends_its_worker(project, scheduler):

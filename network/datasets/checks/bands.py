@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from network.cluster import Workers
 from network.datasets.files import ignore_invalid, read_mask, read_valid_image
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
@@ -52,7 +53,7 @@ class Band:
 
 
 def measure_bands(
-    samples: Sequence[Sample], info: DatasetInfo, *, all_pixels: bool = False, workers: int = 1
+    samples: Sequence[Sample], info: DatasetInfo, *, all_pixels: bool = False, workers: Workers = 1
 ) -> list[Band]:
     """Sum up the pixels of each band over all images.
 
@@ -63,7 +64,7 @@ def measure_bands(
         samples: the images and their masks.
         info: description of the data set.
         all_pixels: whether ignored pixels count too, most of which are black margins.
-        workers: number of processes.
+        workers: number of processes, or a cluster.
 
     Returns:
         The sums of each band.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from network.cluster import Workers
 from network.datasets.files import (
     check_pair,
     fitting_header,
@@ -122,7 +123,7 @@ class Diagnosis:
 
 
 def examine(
-    info: DatasetInfo, root: Path, splits: Sequence[str] = SPLITS, *, workers: int = 1
+    info: DatasetInfo, root: Path, splits: Sequence[str] = SPLITS, *, workers: Workers = 1
 ) -> Diagnosis:
     """Examine every image and mask of a data set.
 
@@ -130,7 +131,7 @@ def examine(
         info: description of the data set.
         root: root folder of the data.
         splits: names of the splits to examine.
-        workers: number of processes.
+        workers: number of processes, or a cluster.
 
     Raises:
         InputError: the folder of the data set does not exist.
@@ -277,7 +278,7 @@ class _Examination:
 
 
 def _checksum_findings(
-    info: DatasetInfo, root: Path, splits: Sequence[str], known: set[str], workers: int
+    info: DatasetInfo, root: Path, splits: Sequence[str], known: set[str], workers: Workers
 ) -> list[Finding]:
     """Find files that do not match the checksums of the patch tools, even if they can be decoded.
 
@@ -286,7 +287,7 @@ def _checksum_findings(
         root: root folder of the data.
         splits: names of the splits to examine.
         known: files that have a finding already.
-        workers: number of processes.
+        workers: number of processes, or a cluster.
     """
     of_splits = [folder for split in splits for folder in info.splits[split]]
     named = [(f.images, *(masks.folder for masks in f.masks)) for f in of_splits]

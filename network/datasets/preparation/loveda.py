@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from network.cluster import Workers
 from network.datasets.files import list_images, lossy_mask, read_mask_raster
 from network.datasets.folder_jobs import check_folders, check_replaceable, replacing_folders
 from network.datasets.info import LOVEDA
@@ -25,7 +26,7 @@ _FROM_RAW = np.array([LOVEDA.ignore_index, *range(LOVEDA.num_classes)], np.uint8
 _CONVERTED_FOLDERS = ("_convert", "_convert_rgb")
 
 
-def convert_masks(mask_dir: Path, output_dir: Path, *, workers: int = 1) -> int:
+def convert_masks(mask_dir: Path, output_dir: Path, *, workers: Workers = 1) -> int:
     """Convert a folder of raw masks and return their number.
 
     PNG files of labels go to ``output_dir`` and those of RGB colors to ``{output_dir}_rgb``. Both
@@ -34,7 +35,7 @@ def convert_masks(mask_dir: Path, output_dir: Path, *, workers: int = 1) -> int:
     Args:
         mask_dir: folder of the raw masks.
         output_dir: folder of the converted masks.
-        workers: number of processes.
+        workers: number of processes, or a cluster.
 
     Raises:
         InputError: a mask is converted already, has several channels or has a value above 7; or a

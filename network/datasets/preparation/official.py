@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from network.cluster import Workers
 from network.datasets.files import read_mask
 from network.datasets.preparation.archives import Source, check_disk_space, find_sources, place
 from network.datasets.preparation.loveda import convert_masks, is_converted
@@ -41,7 +42,7 @@ class Preparation:
         pad_policy: label of the padding, see :class:`PatchSplit`.
         unknown_color: what to do with colors that are no class, see :class:`PatchSplit`.
         partial: whether to go on if tiles or images of the official splits are missing.
-        workers: number of processes.
+        workers: number of processes, or a cluster.
     """
 
     info: DatasetInfo
@@ -53,7 +54,7 @@ class Preparation:
     pad_policy: str = "ignore"
     unknown_color: str = "error"
     partial: bool = False
-    workers: int = 1
+    workers: Workers = 1
 
     @property
     def stride(self) -> int:

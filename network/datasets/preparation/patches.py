@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from network.cluster import Workers
 from network.datasets.files import (
     check_pair,
     fitting_header,
@@ -175,14 +176,14 @@ class Patch:
     labels: np.ndarray
 
 
-def split_tiles(split: PatchSplit, *, workers: int = 1) -> Provenance:
+def split_tiles(split: PatchSplit, *, workers: Workers = 1) -> Provenance:
     """Cut all tiles into patches and return the provenance that is stored beside them.
 
     Both output folders are replaced together, after every patch is written.
 
     Args:
         split: settings of the patches.
-        workers: number of processes.
+        workers: number of processes, or a cluster.
 
     Raises:
         InputError: tiles, masks, colors or folders cannot be used. Nothing is changed then.

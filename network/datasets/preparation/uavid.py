@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from network.cluster import Workers
 from network.datasets.files import (
     ignore_invalid,
     read_mask,
@@ -96,12 +97,12 @@ def cut(
         yield image[window], own
 
 
-def split_frames(split: FrameSplit, *, workers: int = 1) -> Provenance:
+def split_frames(split: FrameSplit, *, workers: Workers = 1) -> Provenance:
     """Cut all frames and return the provenance that is stored beside the patches.
 
     Args:
         split: settings of the patches.
-        workers: number of processes.
+        workers: number of processes, or a cluster.
 
     Raises:
         InputError: frames, labels or folders cannot be used. Nothing is changed then.
