@@ -54,12 +54,14 @@ class ImageContext(Protocol):
     passes: int
     """Number of passes over the windows."""
 
-    def see(self, image: Tensor, inside: tuple[slice, slice]) -> None:
+    def see(self, image: Tensor, inside: tuple[slice, slice], corner: tuple[int, int]) -> None:
         """Use a window for the current pass.
 
         Args:
-            image: the window (1, bands, h, w), normalized. It begins at a multiple of 32.
-            inside: rows and columns of its core; the cores of all windows do not overlap.
+            image: the window (1, bands, h, w), normalized.
+            inside: rows and columns of its core; the cores of all windows do not overlap. They
+                begin at multiples of 32, and end at multiples of 32 or at the end of the image.
+            corner: row and column of the image where the window begins, multiples of 32.
         """
         ...
 
@@ -75,8 +77,13 @@ class ImageContext(Protocol):
         """Take a stored result instead of the passes."""
         ...
 
-    def segment(self, image: Tensor) -> SegOutput:
-        """Segment windows (b, bands, h, w), normalized, after all passes."""
+    def segment(self, image: Tensor, corners: Sequence[tuple[int, int]]) -> SegOutput:
+        """Segment windows after all passes.
+
+        Args:
+            image: (b, bands, h, w), normalized.
+            corners: row and column of the image where each window begins, multiples of 32.
+        """
         ...
 
 

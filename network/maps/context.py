@@ -1,17 +1,18 @@
-"""Context of a whole image, so that the labels of a map do not depend on its windows."""
+"""Context of a whole image, so that its map has nearly the same labels whatever the windows are."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from network.contracts import ImageContext, WholeImageNetwork
 from network.errors import InputError
 from network.maps.plan import Part, Plan
-from network.models.output import SegOutput
+from network.maps.predict import Segment
 from network.predictor import Predictor
 from network.progress import progress_bar
 from network.rasters.source import Source
@@ -24,17 +25,6 @@ SEEN_PIXELS = 2**25
 that are spread over it, since the memory grows with this number."""
 
 _FILE = "context.pt"
-
-
-class _InContext(nn.Module):
-    """A network that segments windows in the context of their image."""
-
-    def __init__(self, context: ImageContext):
-        super().__init__()
-        self.context = context
-
-    def forward(self, image: Tensor) -> SegOutput:
-        return self.context.segment(image)
 
 
 def check_context(context: str, predictor: Predictor) -> None:
@@ -60,8 +50,8 @@ def check_context(context: str, predictor: Predictor) -> None:
         )
 
 
-def in_context(predictor: Predictor, source: Source, plan: Plan, folder: Path) -> Predictor:
-    """Make a predictor that sees each window of an image in the context of the whole image.
+def in_context(predictor: Predictor, source: Source, plan: Plan, folder: Path) -> Segment:
+    """Make a function that segments each window of an image in the context of the whole image.
 
     The context is computed once and kept in a file, so a rerun and other processes use the same.
 
@@ -84,9 +74,14 @@ def in_context(predictor: Predictor, source: Source, plan: Plan, folder: Path) -
             _compute(context, predictor, source, parts)
             with replacing(file) as unfinished:
                 torch.save([tensor.cpu() for tensor in context.state()], unfinished)
-        # Also after it was computed: so all processes use the very same.
+        # Read it even if this process has computed it, so that all use exactly the same.
         context.restore(_stored(file, predictor) or context.state())
-    return predictor.with_network(_InContext(context))
+
+    def segment(images: Tensor, parts: Sequence[Part]) -> Tensor:
+        corners = [part.corner for part in parts]
+        return predictor.compute(partial(context.segment, corners=corners), images).logits
+
+    return segment
 
 
 def _stored(file: Path, predictor: Predictor) -> list[Tensor] | None:
@@ -98,7 +93,10 @@ def _stored(file: Path, predictor: Predictor) -> list[Tensor] | None:
 
 
 def seen_parts(plan: Plan) -> list[Part]:
-    """Choose the windows that the context is computed from: all, or some all over the image."""
+    """Choose the windows that the context is computed from.
+
+    Of a large image these are some that are spread over it, otherwise all.
+    """
     parts = [part for block in plan.blocks() for part in block.parts]
     share = min(1.0, SEEN_PIXELS / (plan.height * plan.width))
     golden = (math.sqrt(5) - 1) / 2
@@ -124,6 +122,7 @@ def _compute(
                 values, valid = source.read(*part.window)
                 if valid is None or valid[part.inside].any():
                     image = torch.from_numpy(values.transpose(2, 0, 1))[None]
-                    predictor.compute(partial(context.see, inside=part.inside), image)
+                    see = partial(context.see, inside=part.inside, corner=part.corner)
+                    predictor.compute(see, image)
                 bar.update()
             context.end_pass()

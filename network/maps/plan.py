@@ -41,6 +41,11 @@ class Part:
     core: Window
 
     @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the image where the window begins."""
+        return self.window[0].start, self.window[1].start
+
+    @property
     def inside(self) -> Window:
         """Rows and columns of the core, counted from the start of the window."""
         rows, columns = (

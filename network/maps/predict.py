@@ -14,11 +14,13 @@ from torch import Tensor
 
 from network.maps.layers import NO_DATA, Layer, compute_layers
 from network.maps.plan import Block, Part
-from network.predictor import Predictor
 from network.rasters.source import Source
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+Segment = Callable[[Tensor, Sequence[Part]], Tensor]
+"""A function from windows (b, bands, h, w), as they are stored, and their parts to logits."""
 
 AHEAD = 2
 """Number of batches that are read, and of blocks that are written, while the network works."""
@@ -74,7 +76,8 @@ class _Batch:
 
 
 def predict_blocks(
-    predictor: Predictor,
+    segment: Segment,
+    classes: int,
     source: Source,
     blocks: Iterable[Block],
     layers: Sequence[Layer],
@@ -87,7 +90,8 @@ def predict_blocks(
     """Predict blocks and hand each to ``write``, in a separate thread.
 
     Args:
-        predictor: the predictor, which predicts windows whole (``patch=None``).
+        segment: gives the logits of windows (b, k, h, w).
+        classes: number of classes, k.
         source: the opened image.
         blocks: the blocks.
         layers: what to compute.
@@ -101,7 +105,6 @@ def predict_blocks(
             called for are written.
         InputError: a block cannot be written.
     """
-    classes = predictor.info.num_classes
 
     def read(batch: _Batch) -> _Batch:
         start = perf_counter()
@@ -115,8 +118,8 @@ def predict_blocks(
     def merge(batch: _Batch, images: Tensor) -> None:
         start = perf_counter()
         try:
-            logits = predictor.logits(images)
-            _wait_for(predictor.device)
+            logits = segment(images, batch.parts)
+            _wait_for(logits.device)
             middle = perf_counter()
             for part, valid, scores in zip(batch.parts, batch.valid, logits, strict=True):
                 _merge(part, valid, scores, batch.block, layers, values)

@@ -23,7 +23,7 @@ from network.maps.job import Job
 from network.maps.layers import LABELS
 from network.maps.options import MapOptions
 from network.maps.plan import Block, Plan, spans
-from network.maps.predict import BlockFailed, Times, predict_blocks
+from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
 from network.maps.records import MapRecord, MapRecords
 from network.predictor import Predictor
 from network.rasters.source import Source, UnreadableImage, is_remote
@@ -176,14 +176,14 @@ class MapWork:
         """Count the pixels of blocks."""
         return sum(_pixels(self.plan.block_at(number)) for number in numbers)
 
-    def prepare(self, predictor: Predictor) -> Predictor:
+    def prepare(self, predictor: Predictor) -> Segment:
         """Make the folder of the blocks, and compute the context of the image if it is used.
 
         Args:
             predictor: the predictor, with ``patch=None``.
 
         Returns:
-            The predictor for this image.
+            The function that segments windows of this image.
 
         Raises:
             UnreadableImage: the image cannot be read.
@@ -191,7 +191,7 @@ class MapWork:
         """
         self.job.begin()
         if self._means.options.context == "window":
-            return predictor
+            return lambda images, parts: predictor.logits(images)
         return in_context(predictor, self._source, self.plan, self.job.parts)
 
     def predict(
@@ -212,8 +212,9 @@ class MapWork:
             Exception: the network fails three times before it has predicted any block.
         """
         share, options = Share(), self._means.options
-        if numbers:
-            predictor = self.prepare(predictor)
+        if not numbers:
+            return share
+        segment = self.prepare(predictor)
         todo = {(block := self.plan.block_at(number)).name: (number, block) for number in numbers}
         attempts: Counter[str] = Counter()
 
@@ -225,7 +226,8 @@ class MapWork:
         while todo:
             try:
                 predict_blocks(
-                    predictor,
+                    segment,
+                    predictor.info.num_classes,
                     self._source,
                     [block for _, block in todo.values()],
                     self.job.layers,

@@ -3,7 +3,8 @@
 The class embeddings of BiCoR-Seg are refined from all pixels that the network sees. If it sees an
 image in windows, each window has other embeddings, and some labels depend on the window. Here the
 embeddings are refined from the pixels of the whole image, one pass over all windows for each layer.
-Then they stay fixed, so all windows are segmented with the same embeddings. The result is the
+Then they stay fixed, so all windows are segmented with the same embeddings. If the
+windows cover the image and their halo is at least as wide as the receptive field, the result is the
 prediction of the whole image at once, up to rounding.
 """
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from network.models.encoder import STRIDES
 from network.models.output import SegOutput
-from network.models.segmenter import crop, pad
+from network.models.segmenter import core_at, crop, pad
 
 FINE, COARSE = STRIDES[0], STRIDES[-1]
 
@@ -50,7 +51,7 @@ class BiCoRContext:
         head: the head, from features (b, h/4, w/4, d) and class embeddings (b, k, d) to logits.
         classes: class embeddings before the first layer (k, d).
         counts: number of pixels of the image that each layer refines a class from.
-        epsilon: smallest sum of the weights of these pixels.
+        epsilon: if the weights of these pixels sum to no more than this, all pixels are weighted.
     """
 
     def __init__(
@@ -68,21 +69,11 @@ class BiCoRContext:
         self._classes = [classes.detach()[None]]
         self._pool: _Pool | None = None
 
-    def see(self, image: Tensor, inside: tuple[slice, slice]) -> None:
-        """Use the pixels of a window's core for the current pass.
-
-        Args:
-            image: the window (1, bands, h, w), normalized. It begins at a multiple of 32.
-            inside: rows and columns of its core. They begin at multiples of 32, and end at such
-                or at the end of the image.
-        """
-        height, width = image.shape[-2:]
+    def see(self, image: Tensor, inside: tuple[slice, slice], corner: tuple[int, int]) -> None:
+        """Use the pixels of a window's core; see :class:`network.contracts.ImageContext`."""
         fused = self._fused(image)
         features, depth = self._refined(fused), len(self._classes) - 1
-        rows, columns = (
-            slice(side.start // FINE, None if side.stop == length else side.stop // FINE)
-            for side, length in zip(inside, (height, width), strict=True)
-        )
+        rows, columns = core_at(inside, image, FINE)
         core = features.view(fused.shape)[:, rows, columns].flatten(1, 2)
         score, _, features_n = self._layers[depth].compare(self._classes[-1], core)
         if self._pool is None:
@@ -108,12 +99,8 @@ class BiCoRContext:
         first = self._classes[0]
         self._classes = [first, *(classes.to(first)[None] for classes in state)]
 
-    def segment(self, image: Tensor) -> SegOutput:
-        """Segment windows with the class embeddings of the whole image.
-
-        Args:
-            image: (b, bands, h, w), normalized.
-        """
+    def segment(self, image: Tensor, corners: Sequence[tuple[int, int]]) -> SegOutput:
+        """Segment windows (b, bands, h, w) with the class embeddings of the whole image."""
         fused = self._fused(image)
         classes = self._classes[-1].expand(len(fused), -1, -1)
         logits = self._head(self._refined(fused).view(fused.shape), classes)
@@ -134,7 +121,7 @@ class BiCoRContext:
 
 
 class _Pool:
-    """The weighted mean of the pixels with the highest heatmap values, found bit by bit.
+    """The weighted mean of the pixels with the highest heatmap values, from one part at a time.
 
     It gives what :func:`network.models.bicor.pooling_weights` gives for all pixels at once.
 

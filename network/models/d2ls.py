@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from network.models.aggregator import Aggregator
+from network.models.d2ls_context import D2LSContext, D2LSParts
 from network.models.encoder import Encoder
 from network.models.head import UPSCALING, PixelShuffleHead
 from network.models.output import SegOutput
@@ -50,11 +51,23 @@ class DictionaryGenerator(nn.Module):
             class_embeddings: (k, d)
             deepest: deepest stage (b, c, h_4, w_4).
         """
+        to_maximum, to_average = self.project(deepest).chunk(2, dim=-1)
+        return self.mix(class_embeddings, to_maximum.amax(dim=1), to_average.mean(dim=1))
+
+    def project(self, deepest: Tensor) -> Tensor:
+        """Project the deepest stage (b, c, h_4, w_4) to pixels (b, s_4, d)."""
+        return self.projection(deepest.flatten(2).transpose(1, 2))
+
+    def mix(self, class_embeddings: Tensor, maximum: Tensor, average: Tensor) -> Tensor:
+        """Mix the candidates of each class.
+
+        Args:
+            class_embeddings: (k, d)
+            maximum: largest value of the first half of the channels in each image (b, d/2).
+            average: mean of the other half (b, d/2).
+        """
         k, d = class_embeddings.shape
         candidates = self.candidates(class_embeddings).view(k, CANDIDATES, d)
-        pixels = self.projection(deepest.flatten(2).transpose(1, 2))  # (b, s_4, d)
-        to_maximum, to_average = pixels.chunk(2, dim=-1)
-        maximum, average = to_maximum.amax(dim=1), to_average.mean(dim=1)  # (b, d/2)
         image = torch.cat([self.maximum(maximum), self.average(average)], dim=-1)
         weights = self.mixture(image).view(-1, k, CANDIDATES).softmax(dim=-1)
         return torch.einsum("bkr,krd->bkd", weights, candidates)
@@ -93,11 +106,28 @@ class FourierPosition(nn.Module):
         super().__init__()
         self.register_buffer("frequencies", torch.randn(2, dim // 2))
 
-    def forward(self, height: int, width: int) -> Tensor:
-        """Compute the features (s, d) for a map of any height and width."""
+    def forward(
+        self,
+        height: int,
+        width: int,
+        rows: slice = slice(None),
+        columns: slice = slice(None),
+    ) -> Tensor:
+        """Compute the features (s, d) of the pixels of a map, or of a part of them.
+
+        Args:
+            height: height of the map.
+            width: width of the map.
+            rows: rows of the part.
+            columns: columns of the part.
+        """
         device = self.frequencies.device
-        x, y = ((torch.arange(count, device=device) + 0.5) / count for count in (width, height))
-        centers = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
+        x, y = (
+            ((torch.arange(count, device=device) + 0.5) / count)[part]
+            for count, part in ((width, columns), (height, rows))
+        )
+        size = len(y), len(x)
+        centers = torch.stack([x.expand(size), y[:, None].expand(size)], dim=-1)
         # In half precision, neighbors would have the same position.
         with torch.autocast(device.type, enabled=False):
             phase = 2 * math.pi * (2 * centers - 1).to(self.frequencies) @ self.frequencies
@@ -151,13 +181,24 @@ class ReadPixels(CrossAttention):
             keys: keys of the pixels (b, s, d).
             values: values of the pixels (b, s, d).
         """
-        k = classes.shape[1]
+        score = self.compare(classes, keys)
+        return self.finish(score.softmax(dim=-1) @ values, classes.shape[1])
+
+    def compare(self, classes: Tensor, keys: Tensor) -> Tensor:
+        """Compare classes (b, k, d) with the keys of the pixels (b, s, d), to (b, n * k, s)."""
         queries, bias = self._fold(self._heads(self.query(classes)), self.key)
         # The bias is the same for all pixels, so the softmax ignores it. It is added all the same:
         # the released network has this parameter, and with several processes every parameter needs
         # a gradient.
-        score = torch.baddbmm(bias, queries, keys.transpose(1, 2))  # (b, n * k, s)
-        context = score.softmax(dim=-1) @ values  # (b, n * k, d)
+        return torch.baddbmm(bias, queries, keys.transpose(1, 2))
+
+    def finish(self, context: Tensor, k: int) -> Tensor:
+        """Turn the weighted means of the pixels into the result for the classes, (b, k, d).
+
+        Args:
+            context: (b, n * k, d)
+            k: number of classes.
+        """
         weight = self.value.weight.unflatten(0, (HEADS, -1)).transpose(1, 2)  # (n, d, c)
         pooled = context.unflatten(1, (HEADS, k)) @ weight  # (b, n, k, c)
         return self.output(pooled.transpose(1, 2).flatten(2) + self.value.bias)
@@ -207,8 +248,14 @@ class InteractorLayer(nn.Module):
         """
         read = self.read_pixels(classes + start, features + position, features)
         classes = self.class_norm(classes + read)
+        return classes, self.refine_features(classes, features, start, position)
+
+    def refine_features(
+        self, classes: Tensor, features: Tensor, start: Tensor, position: Tensor
+    ) -> Tensor:
+        """Refine features (b, s, d) by refined classes; see :meth:`forward`."""
         read = self.read_classes(features + position, classes + start, classes)
-        return classes, self.feature_norm(features + read)
+        return self.feature_norm(features + read)
 
 
 class D2LS(Segmenter):
@@ -293,6 +340,28 @@ class D2LS(Segmenter):
             return SegOutput(logits)
         aux_logits = self._segment(fused, static) if self.training and self.has_aux else None
         return SegOutput(logits, aux_logits, None, None if dictionary is None else [dictionary])
+
+    def whole_image(self, height: int, width: int, share: float = 1.0) -> D2LSContext:
+        """Begin to compute the dictionary of a large image window by window.
+
+        Args:
+            height: height of the image in pixels.
+            width: width of the image in pixels.
+            share: share of the image that the dictionary is computed from.
+        """
+        layers = [layer for layer in self.layers if isinstance(layer, InteractorLayer)]
+        parts = D2LSParts(
+            encoder=self.encoder,
+            aggregator=self.aggregator,
+            generator=self.generator,
+            layers=layers,
+            readers=[*(layer.read_pixels for layer in layers), self.last_read],
+            norms=[*(layer.class_norm for layer in layers), self.last_norm],
+            position=self.position,
+            head=self.head,
+            class_embeddings=self.class_embeddings.detach(),
+        )
+        return D2LSContext(parts, height, width)
 
     def _segment(self, fused: Tensor, dictionary: Tensor) -> Tensor:
         """Compute logits (b, k, 4h, 4w) from features (b, h, w, d) and a dictionary (b, k, d)."""

@@ -101,3 +101,19 @@ def pad(image: Tensor, multiple: int) -> Tensor:
 def crop(maps: Tensor, height: int, width: int) -> Tensor:
     """Cut out the top left part of maps (..., H, W)."""
     return maps[..., :height, :width]
+
+
+def core_at(inside: tuple[slice, slice], image: Tensor, stride: int) -> tuple[slice, slice]:
+    """Find the core of a window in its feature maps.
+
+    Args:
+        inside: rows and columns of the core in the window. They begin at multiples of the stride.
+        image: the window (..., h, w) before it is padded. A core that ends with the window gets the
+            padding too.
+        stride: stride of the feature maps.
+    """
+    rows, columns = (
+        slice(side.start // stride, None if side.stop == length else side.stop // stride)
+        for side, length in zip(inside, image.shape[-2:], strict=True)
+    )
+    return rows, columns

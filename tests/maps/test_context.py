@@ -13,6 +13,7 @@ from network.maps import context
 from network.maps.options import MapOptions
 from network.maps.plan import Plan
 from network.models.bicor import BiCoRSeg
+from network.models.d2ls import D2LS
 from network.predictor import Predictor
 from network.settings import Compute
 from tests.maps.local import PLACE, Local, contents, predict, random_image, whole
@@ -23,9 +24,13 @@ pytestmark = pytest.mark.slow
 OPTIONS = MapOptions(window=224, halo=64, context="image")
 
 
-def build(tta: str = "none") -> Predictor:
+def build(tta: str = "none", network: str = "bicor") -> Predictor:
     torch.manual_seed(0)
-    model = BiCoRSeg(6, "test_convnext", weights=None, dim=32, topk_ratio=0.1)
+    model = (
+        D2LS(6, "test_convnext", weights=None, dim=32, layers=1)
+        if network == "d2ls"
+        else BiCoRSeg(6, "test_convnext", weights=None, dim=32, topk_ratio=0.1)
+    )
     return Predictor(
         model,
         VAIHINGEN,
@@ -49,12 +54,13 @@ def labels(path) -> np.ndarray:
         return file.read(1)
 
 
-def test_the_map_does_not_depend_on_the_windows(image, tmp_path):
-    predictor = build()
+@pytest.mark.parametrize("network", ["bicor", "d2ls"])
+def test_the_map_does_not_depend_on_the_windows(image, tmp_path, network):
+    predictor = build(network=network)
     expected = whole(predictor, random_image(450, 400))
-    for window in (224, 288):
-        out = tmp_path / f"out{window}"
-        predict(predictor, image, out=out, options=replace(OPTIONS, window=window))
+    for window, batch in ((224, 1), (288, 3)):
+        out, options = tmp_path / f"out{window}", replace(OPTIONS, window=window, batch_size=batch)
+        predict(predictor, image, out=out, options=options)
         np.testing.assert_array_equal(labels(out / "a.tif"), expected)
     predict(predictor, image, out=tmp_path / "alone", options=replace(OPTIONS, context="window"))
     assert (labels(tmp_path / "alone/a.tif") != expected).any()

@@ -1,4 +1,4 @@
-"""Class embeddings of a whole image, from its windows."""
+"""Class embeddings and dictionaries of a whole image, from its windows."""
 
 import pytest
 import torch
@@ -23,12 +23,18 @@ def network(layers: int = 2, **settings) -> BiCoRSeg:
     return model.eval()
 
 
+def d2ls(layers: int = 2, **settings) -> D2LS:
+    torch.manual_seed(layers)
+    options = {"weights": None, "dim": 32} | settings
+    return D2LS(5, "test_convnext", layers=layers, **options).eval()
+
+
 def in_windows(model, image, segment) -> torch.Tensor:
     """The logits of windows with a halo over the receptive field, put together."""
     height, width = image.shape[-2:]
     found = torch.zeros(1, 5, height, width)
     for part in parts(height, width):
-        logits = segment(image[..., part.window[0], part.window[1]]).logits
+        logits = segment(image[..., part.window[0], part.window[1]], [part.corner]).logits
         found[..., part.core[0], part.core[1]] = logits[..., part.inside[0], part.inside[1]]
     return found
 
@@ -43,7 +49,7 @@ def seen(model, image):
     context = model.whole_image(height, width)
     for _ in range(context.passes):
         for part in parts(height, width):
-            context.see(image[..., part.window[0], part.window[1]], part.inside)
+            context.see(image[..., part.window[0], part.window[1]], part.inside, part.corner)
         context.end_pass()
     return context
 
@@ -62,17 +68,50 @@ def test_windows_give_the_prediction_of_the_whole_image(layers, size):
     torch.testing.assert_close(logits, whole.logits, atol=1e-6, rtol=1e-5)
     assert torch.equal(logits.argmax(1), whole.logits.argmax(1))
     # Without the context they differ, so this test can fail.
-    alone = in_windows(model, image, model)
+    alone = in_windows(model, image, lambda window, _: model(window))
+    assert (alone.argmax(1) != whole.logits.argmax(1)).float().mean() > 0.005
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"layers": 1}, {"layers": 3}, {"generator": False, "aux": False}]
+)
+@pytest.mark.parametrize("size", SIZES)
+@torch.inference_mode()
+def test_windows_give_the_prediction_of_d2ls(settings, size):
+    """Also its positions, which tell where in the image a pixel lies."""
+    model, image = d2ls(**settings), torch.randn(1, 3, *size)
+    assert isinstance(model, WholeImageNetwork)
+    whole = model.explain(image)
+    context = seen(model, image)
+    if whole.class_embeddings:
+        torch.testing.assert_close(context.state()[0], whole.class_embeddings[0][0])
+    logits = in_windows(model, image, context.segment)
+    torch.testing.assert_close(logits, whole.logits, atol=1e-5, rtol=1e-5)
+    assert torch.equal(logits.argmax(1), whole.logits.argmax(1))
+    alone = in_windows(model, image, lambda window, _: model(window))
     assert (alone.argmax(1) != whole.logits.argmax(1)).float().mean() > 0.005
 
 
 @torch.inference_mode()
-def test_a_stored_context_is_the_same():
-    model, image = network(), torch.randn(1, 3, 256, 300)
+def test_windows_in_a_batch_have_their_own_positions():
+    model, image = d2ls(), torch.randn(1, 3, 256, 256)
+    context, windows, corners = seen(model, image), torch.randn(2, 3, 64, 96), [(0, 32), (160, 64)]
+    together = context.segment(windows, corners).logits
+    for number, corner in enumerate(corners):
+        alone = context.segment(windows[number : number + 1], [corner]).logits
+        torch.testing.assert_close(together[number : number + 1], alone)
+    assert not torch.allclose(together[:1], context.segment(windows[:1], corners[1:]).logits)
+
+
+@pytest.mark.parametrize("build", [network, d2ls])
+@torch.inference_mode()
+def test_a_stored_context_is_the_same(build):
+    model, image = build(), torch.randn(1, 3, 256, 300)
     context, other = seen(model, image), model.whole_image(256, 300)
     other.restore(context.state())
-    window = torch.randn(2, 3, 96, 64)
-    assert torch.equal(context.segment(window).logits, other.segment(window).logits)
+    window, corners = torch.randn(2, 3, 96, 64), [(0, 0), (32, 64)]
+    ours, theirs = (c.segment(window, corners).logits for c in (context, other))
+    assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-9, 0.5])
@@ -100,4 +139,3 @@ def test_layers_that_pool_otherwise_are_refused():
     model = Own(5, "test_convnext", weights=None, dim=32)
     with pytest.raises(InputError, match="context=image: Mean pools the pixels"):
         model.whole_image(64, 64)
-    assert not isinstance(D2LS(5, "test_convnext", weights=None, dim=32), WholeImageNetwork)
