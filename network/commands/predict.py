@@ -22,6 +22,7 @@ from network.errors import InputError
 from network.maps.context import CONTEXTS
 from network.maps.inputs import find_inputs
 from network.maps.layers import LAYERS
+from network.maps.mosaic import RULES, MosaicOptions, make_mosaic, map_files
 from network.maps.options import MapOptions
 from network.maps.plan import HALO, STRIDE, WINDOW
 from network.maps.run import predict_images
@@ -61,6 +62,11 @@ def main(description: str) -> None:
     )
     add("-b", "--batch-size", type=int, default=1, help="windows a step (default %(default)s)")
     add("--bands", type=int, nargs="+", help="bands of the images to use, from 1 on (default all)")
+    add(
+        "--mosaic", type=Path, help="also one map of all: a .tif, or a .vrt that refers to the maps"
+    )
+    add("--rule", choices=RULES, default="last", help="which map counts where several overlap")
+    add("--crs", help="reference system of the mosaic, e.g. EPSG:32632 (default: that of the maps)")
     engine = parser.add_mutually_exclusive_group()
     engine.add_argument("--shard", default="1/1", help="do only this share of the work, e.g. 3/16")
     add_cluster_flags(engine, "processes to start on this machine, which share its GPUs")
@@ -82,6 +88,7 @@ def run(args: argparse.Namespace) -> None:
         shard=_shard(args.shard),
         overwrite=args.overwrite,
     )
+    mosaic = _mosaic(args)
     images = find_inputs(args.input)
     overrides = (*args.overrides, *compute_overrides(args))
     experiment = load_experiment(args.config, overrides)
@@ -100,6 +107,19 @@ def run(args: argparse.Namespace) -> None:
         )
     rest = f", {len(images) - count} not finished" if count < len(images) else ""
     print(f"{count} masks in {args.output}{rest}")
+    if mosaic and not rest:
+        make_mosaic(map_files(images, args.output), experiment.dataset, mosaic)
+        print(f"mosaic in {mosaic.target}")
+
+
+def _mosaic(args: argparse.Namespace) -> MosaicOptions | None:
+    if args.mosaic is None:
+        return None
+    if args.rule == "confidence" and not args.confidence:
+        raise InputError(
+            "--rule confidence", "needs the confidence of the maps", "add --confidence"
+        )
+    return MosaicOptions(args.mosaic, args.rule, args.crs, args.overwrite)
 
 
 def _on_cluster(

@@ -52,7 +52,7 @@ def finish_map(
     counts = _count(job, blocks, info.num_classes)
     for layer in job.layers:
         grid = Grid(plan.height, plan.width, layer.bands(info.num_classes), NO_DATA, place)
-        legend = _legend(layer, info, format_.tags)
+        legend = legend_of(layer, info, format_.tags)
         mosaic = job.parts / f"{layer.name or 'labels'}.vrt"
         write_mosaic(mosaic, grid, legend, job.tiles(blocks, layer))
         target = job.file(layer)
@@ -67,7 +67,8 @@ def finish_map(
     return counts
 
 
-def _legend(layer: Layer, info: DatasetInfo, tags: Mapping[str, str]) -> Legend:
+def legend_of(layer: Layer, info: DatasetInfo, tags: Mapping[str, str]) -> Legend:
+    """Describe the values of a layer."""
     if not layer.is_share:
         return Legend([layer.description], info.classes, info.palette, tags=tags)
     names = [f"probability of {name}" for name in info.classes]

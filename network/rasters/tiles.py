@@ -97,20 +97,27 @@ def write_tile(path: Path, values: np.ndarray, no_data: int) -> None:
 
 
 def write_mosaic(
-    path: Path, grid: Grid, legend: Legend, tiles: Mapping[Path, tuple[slice, slice]]
+    path: Path,
+    grid: Grid,
+    legend: Legend,
+    tiles: Mapping[Path, tuple[slice, slice]],
+    *,
+    overlap: bool = False,
 ) -> None:
-    """Write a VRT, a small text file that GDAL reads as one raster, over tiles.
+    """Write a VRT over tiles: a small text file that GDAL reads as one raster.
 
     Args:
-        path: the file, in the folder of the tiles.
+        path: the file.
         grid: the whole raster.
         legend: what its values mean.
         tiles: rows and columns of each tile.
+        overlap: whether tiles may overlap. Then the last one counts that has data.
     """
     root = ElementTree.Element(
         "VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height)
     )
     _add_place(root, grid.place)
+    kind = "ComplexSource" if overlap else "SimpleSource"  # simple ones are read faster
     metadata = ElementTree.SubElement(root, "Metadata")
     for key, value in legend.tags.items():
         ElementTree.SubElement(metadata, "MDI", key=key).text = value
@@ -121,8 +128,9 @@ def write_mosaic(
         _add_legend(band, legend)
         for tile, (rows, columns) in tiles.items():
             height, width = rows.stop - rows.start, columns.stop - columns.start
-            source = ElementTree.SubElement(band, "SimpleSource")
-            ElementTree.SubElement(source, "SourceFilename", relativeToVRT="1").text = tile.name
+            source = ElementTree.SubElement(band, kind)
+            relative = os.path.relpath(tile, path.parent)
+            ElementTree.SubElement(source, "SourceFilename", relativeToVRT="1").text = relative
             ElementTree.SubElement(source, "SourceBand").text = str(number)
             # With its properties here, a tile is not opened before it is read.
             ElementTree.SubElement(
@@ -138,6 +146,8 @@ def write_mosaic(
             ElementTree.SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})
             target = {"xOff": str(columns.start), "yOff": str(rows.start), **size}
             ElementTree.SubElement(source, "DstRect", target)
+            if overlap:
+                ElementTree.SubElement(source, "NODATA").text = str(grid.no_data)
     with replacing(path) as partial:
         ElementTree.ElementTree(root).write(partial)
 
