@@ -62,11 +62,19 @@ def main(description: str) -> None:
     )
     add("-b", "--batch-size", type=int, default=1, help="windows a step (default %(default)s)")
     add("--bands", type=int, nargs="+", help="bands of the images to use, from 1 on (default all)")
+    add("--mosaic", type=Path, help="also one map of all: a .tif, or a .vrt over the maps")
     add(
-        "--mosaic", type=Path, help="also one map of all: a .tif, or a .vrt that refers to the maps"
+        "--mosaic-rule",
+        dest="rule",
+        choices=RULES,
+        default="last",
+        help="which map counts where several overlap (default %(default)s)",
     )
-    add("--rule", choices=RULES, default="last", help="which map counts where several overlap")
-    add("--crs", help="reference system of the mosaic, e.g. EPSG:32632 (default: that of the maps)")
+    add(
+        "--mosaic-crs",
+        dest="crs",
+        help="reference system of the mosaic, e.g. EPSG:32632 (default: that of the maps)",
+    )
     engine = parser.add_mutually_exclusive_group()
     engine.add_argument("--shard", default="1/1", help="do only this share of the work, e.g. 3/16")
     add_cluster_flags(engine, "processes to start on this machine, which share its GPUs")
@@ -117,7 +125,7 @@ def _mosaic(args: argparse.Namespace) -> MosaicOptions | None:
         return None
     if args.rule == "confidence" and not args.confidence:
         raise InputError(
-            "--rule confidence", "needs the confidence of the maps", "add --confidence"
+            "--mosaic-rule confidence", "needs the confidence of maps", "add --confidence"
         )
     return MosaicOptions(args.mosaic, args.rule, args.crs, args.overwrite)
 
