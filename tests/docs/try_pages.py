@@ -27,7 +27,7 @@ from tests.docs.markdown import Block, commands, inline_commands, split_page
 from tests.scenes import make_dataset
 
 OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
-OTHERS = {"source", "cd", "sha256sum", "apt-get", "jupyter"}
+OTHERS = {"source", "cd", "export", "until", "sha256sum", "apt-get", "jupyter"}
 """Commands of the system."""
 DATA = ("config/demo/bicor.py", "config/drone/bicor.py", "config/fields/bicor.py")
 """Configs for which there are tiny images, so that commands with them can run."""
@@ -50,8 +50,14 @@ def strict_parser(script: str) -> ArgumentParser:
 def check_command(words: list[str]) -> None:
     """Raise a :class:`Problem` for a command that could not run, whatever data there are."""
     match words:
-        case ["srun", *words]:
+        case ["srun", "--overlap", *words] | ["srun", *words]:
             check_command(words)
+        case ["dask", ("scheduler" | "worker") as name, *words]:
+            module = importlib.import_module(f"distributed.cli.dask_{name}")
+            known = {option for each in module.main.params for option in each.opts}
+            for flag in (word for word in words if word.startswith("--")):
+                if flag not in known:
+                    raise Problem(f"dask {name}: it has no {flag}")
         case ["python" | "python3", "-m", "venv", _]:
             pass
         case ["python", script] if script.startswith("docs/notebooks/"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,6 +152,43 @@ def test_tools_on_a_scheduler(project, scheduler):
     ]
     assert damaged.name in found[0]
     assert found[0] == found[1]
+
+
+def test_the_script_for_a_slurm_cluster(project):
+    """The one on the page, with an ``srun`` that starts a process on this machine."""
+    page = (ROOT / "docs/maps.md").read_text()
+    blocks = re.findall(r"```bash.*?\n(.*?)```", page, re.S)
+    (script,) = (block for block in blocks if "srun" in block)
+    command = "python predict.py -c config/potsdam/bicor.py -i orthophotos -o fig_results/maps"
+    assert command in script
+    ours = f"python {ROOT}/predict.py {' '.join(PREDICT)} --confidence -i in -o slurm"
+    script = script.replace(command, ours).replace("scheduler.json", "slurm.json")
+    script = script.replace("dask scheduler", "dask scheduler --port 0")
+    for name, line in (
+        ("python", f'exec {sys.executable} "$@"'),
+        ("dask", f'exec {sys.executable} -m dask "$@" --no-dashboard --host 127.0.0.1'),
+        ("srun", 'shift; exec "$@"'),
+    ):
+        path = project / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "SLURM_CPUS_PER_TASK": "1"}
+    environment["PATH"] = f"{project}/bin:{environment['PATH']}"
+    with (project / "slurm.log").open("w") as log:
+        job = subprocess.Popen(
+            ["bash", "-e", "-c", script],
+            cwd=project,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        assert job.wait(120) == 0, (project / "slurm.log").read_text()
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)  # as SLURM ends what a job has left
+    assert contents(project / "slurm") == contents(project / "one")
 
 
 def test_a_block_that_ends_its_worker(project, scheduler):
