@@ -4,9 +4,12 @@ import subprocess
 import sys
 import zipfile
 
+import pytest
+
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_wheel(tmp_path):
     # From a copy: setuptools leaves its folders beside the sources.
     source = tmp_path / "source"

@@ -11,6 +11,8 @@ from network.errors import InputError
 from network.models import encoder as encoder_module
 from network.models.encoder import DenseEncoder
 
+pytestmark = pytest.mark.slow
+
 
 def parameters(module) -> int:
     return sum(p.numel() for p in module.parameters())

@@ -12,6 +12,8 @@ from network.training.train import train
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = ROOT / "docs/notebooks"
 
 

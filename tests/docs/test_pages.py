@@ -71,6 +71,7 @@ def problems(tmp_path_factory) -> dict[str, list[str]]:
     return json.loads((copy / "problems.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_and_code_work(problems, page):
     assert problems[page] == []

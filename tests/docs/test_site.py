@@ -11,6 +11,8 @@ from tests.conftest import ROOT
 pytest.importorskip("mkdocs", reason="pip install -e '.[docs]'")
 FETCHED = re.compile(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"?https?://")
 
+pytestmark = pytest.mark.slow
+
 
 def test_site(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]

@@ -38,6 +38,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tiny, tmp_path, monkeypatch):
         assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", ["model_weights", "lightning_logs"])
 def test_a_disk_without_any_room(tiny, tmp_path, monkeypatch, full):
     monkeypatch.chdir(tmp_path)

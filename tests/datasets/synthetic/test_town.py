@@ -270,6 +270,7 @@ def test_bad_values_end_with_code_2(tmp_path, options, message):
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_an_output_that_is_a_file_is_refused(tmp_path):
     output = tmp_path / "demo"
     output.write_text("mine")
