@@ -24,7 +24,7 @@ from network.maps.inputs import find_inputs
 from network.maps.layers import LAYERS
 from network.maps.mosaic import RULES, MosaicOptions, make_mosaic, map_files
 from network.maps.options import MapOptions
-from network.maps.plan import HALO, STRIDE, WINDOW
+from network.maps.plan import BLENDS, HALO, STRIDE, WINDOW
 from network.maps.run import predict_images
 
 FORMATS = ("auto", "tif", "png")
@@ -54,6 +54,12 @@ def main(description: str) -> None:
         "--halo", type=int, help=f"pixels of context around each part (default {HALO})"
     )
     halo.add_argument("--overlap", type=int, help="pixels that windows share: twice the halo")
+    add(
+        "--blend",
+        choices=BLENDS,
+        default="crop",
+        help="hann: weighted mean of all windows that see a pixel; slower (default %(default)s)",
+    )
     add(
         "--context",
         choices=CONTEXTS,
@@ -87,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
     options = MapOptions(
         window=args.window,
         halo=_halo(args),
+        blend=args.blend,
         batch_size=args.batch_size,
         layers=tuple(layer for name, layer in LAYERS.items() if name and getattr(args, name)),
         format=args.format,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -97,7 +98,8 @@ def seen_parts(plan: Plan) -> list[Part]:
 
     Of a large image these are some that are spread over it, otherwise all.
     """
-    parts = [part for block in plan.blocks() for part in block.parts]
+    cropped = replace(plan, blend="crop")  # so each pixel counts once
+    parts = [part for block in cropped.blocks() for part in block.parts]
     share = min(1.0, SEEN_PIXELS / (plan.height * plan.width))
     golden = (math.sqrt(5) - 1) / 2
     # Multiples of the golden ratio are spread evenly, and never in step with rows or columns.

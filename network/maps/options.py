@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from network.errors import InputError
 from network.maps.layers import Layer
-from network.maps.plan import HALO, WINDOW, check_lengths
+from network.maps.plan import HALO, WINDOW, Plan
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,8 @@ class MapOptions:
     Attributes:
         window: largest side of the windows that the network sees, in pixels.
         halo: context around the part of a window that is kept, in pixels.
+        blend: how windows are put together: ``"crop"`` or ``"hann"``, see
+            :class:`network.maps.plan.Plan`.
         batch_size: number of windows in a step.
         layers: what is written beside the labels.
         format: ``"tif"``, ``"png"``, or ``"auto"``: GeoTIFF for images with a place on Earth, PNG
@@ -32,6 +34,7 @@ class MapOptions:
 
     window: int = WINDOW
     halo: int = HALO
+    blend: str = "crop"
     batch_size: int = 1
     layers: tuple[Layer, ...] = ()
     format: str = "auto"
@@ -42,7 +45,7 @@ class MapOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        check_lengths(self.window, self.halo)
+        Plan(1, 1, self.window, self.halo, blend=self.blend)  # raises what does not fit
         if self.batch_size < 1:
             raise InputError(f"batch_size={self.batch_size}", "must be at least 1")
         number, count = self.shard

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
+import numpy as np
+
 from network.datasets.windows import Window
 from network.errors import InputError
 
@@ -27,14 +29,17 @@ WINDOW, HALO = 1024, 128
 
 CORES_A_BLOCK = 4
 
+BLENDS = ("crop", "hann")
+"""How windows are put together."""
+
 
 @dataclass(frozen=True)
 class Part:
-    """A window, and the part of its labels that a map keeps.
+    """A window, and the part of its logits that a block uses.
 
     Attributes:
         window: rows and columns of the image that the network sees.
-        core: rows and columns whose labels are kept.
+        core: rows and columns whose logits are used.
     """
 
     window: Window
@@ -92,8 +97,21 @@ class Block:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The passes of the network, row by row."""
-        return tuple(Part(self.plan.window_of(core), core) for core in product(*self._cores))
+        """The passes of the network, row by row.
+
+        With ``blend="hann"``, these are all windows that see a pixel of the block. The kept parts,
+        which then overlap, are what the windows see of the block.
+        """
+        if self.plan.blend == "crop":
+            return tuple(Part(self.plan.window_of(core), core) for core in product(*self._cores))
+        halo, sides = self.plan.halo, (self.rows, self.columns)
+        seeing = [
+            [c for c in cores if c.start - halo < side.stop and side.start < c.stop + halo]
+            for cores, side in zip(self.plan.bands, sides, strict=True)
+        ]
+        rows, columns = seeing
+        windows = [self.plan.window_of(core) for core in product(rows, columns)]
+        return tuple(Part(window, _overlap(window, sides)) for window in windows)
 
     @property
     def _cores(self) -> tuple[list[slice], list[slice]]:
@@ -117,6 +135,8 @@ class Plan:
         window: largest side of a window.
         halo: width of the context around each core; none is needed at the edges of the image.
         cores: rows and columns of cores in a block.
+        blend: ``"crop"``: each pixel is taken from the window whose core it is in; ``"hann"``: from
+            all windows that see it, each with a weight that falls to 0 at the window's border.
 
     Raises:
         InputError: a length does not fit.
@@ -127,9 +147,12 @@ class Plan:
     window: int = WINDOW
     halo: int = HALO
     cores: tuple[int, int] = (CORES_A_BLOCK, CORES_A_BLOCK)
+    blend: str = "crop"
 
     def __post_init__(self) -> None:
         check_lengths(self.window, self.halo)
+        if self.blend not in BLENDS:
+            raise InputError(f"blend={self.blend}", f"must be one of {', '.join(BLENDS)}")
 
     @cached_property
     def bands(self) -> tuple[list[slice], list[slice]]:
@@ -179,6 +202,38 @@ class Plan:
             for side, length in zip(core, (self.height, self.width), strict=True)
         )
         return rows, columns
+
+
+def _overlap(one: Window, other: Window) -> Window:
+    rows, columns = (
+        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
+    return rows, columns
+
+
+def fade(side: slice, length: int, halo: int) -> np.ndarray:
+    """Compute the weights of a window's pixels along one axis, for ``blend="hann"``.
+
+    Args:
+        side: rows or columns of the window.
+        length: height or width of the image. Weights do not fall at the edges of the image.
+        halo: half of the number of pixels that neighboring windows share.
+
+    Returns:
+        A weight above 0 and at most 1 for each pixel.
+
+    Examples:
+        >>> fade(slice(0, 8), 100, 2).round(2).tolist()
+        [1.0, 1.0, 1.0, 1.0, 0.96, 0.69, 0.31, 0.04]
+    """
+    count = side.stop - side.start
+    weights = np.ones(count)
+    rise = np.sin(np.pi / 2 * (np.arange(2 * halo) + 0.5) / max(1, 2 * halo)) ** 2
+    if side.start > 0:
+        weights[: 2 * halo] *= rise[:count]
+    if side.stop < length:
+        weights[max(0, count - 2 * halo) :] *= rise[::-1][-count:]
+    return weights
 
 
 def _joined(spans: list[slice]) -> slice:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from network.maps.layers import NO_DATA, Layer, compute_layers
-from network.maps.plan import Block, Part
+from network.maps.plan import Block, Part, fade
 from network.rasters.source import Source
 
 Item = TypeVar("Item")
@@ -21,6 +21,9 @@ Result = TypeVar("Result")
 
 Segment = Callable[[Tensor, Sequence[Part]], Tensor]
 """A function from windows (b, bands, h, w), as they are stored, and their parts to logits."""
+
+ROWS = 256
+"""Number of rows whose blended logits are turned into layers at once."""
 
 AHEAD = 2
 """Number of batches that are read, and of blocks that are written, while the network works."""
@@ -115,14 +118,14 @@ def predict_blocks(
         times.reading += perf_counter() - start
         return batch
 
-    def merge(batch: _Batch, images: Tensor) -> None:
+    def merge(batch: _Batch, images: Tensor, canvas: "_Cropped | _Blended") -> None:
         start = perf_counter()
         try:
             logits = segment(images, batch.parts)
             _wait_for(logits.device)
             middle = perf_counter()
             for part, valid, scores in zip(batch.parts, batch.valid, logits, strict=True):
-                _merge(part, valid, scores, batch.block, layers, values)
+                canvas.add(part, valid, scores)
         except Exception as error:
             raise BlockFailed(batch.block, error) from error
         times.network += middle - start
@@ -133,7 +136,7 @@ def predict_blocks(
         write(block, values)
         times.writing += perf_counter() - start
 
-    values: dict[str, np.ndarray] = {}
+    canvas: _Cropped | _Blended | None = None
     with (
         ThreadPoolExecutor(1, "reading") as readers,
         ThreadPoolExecutor(1, "writing") as writers,
@@ -142,18 +145,17 @@ def predict_blocks(
         written: deque[Future] = deque()
         try:
             for batch in _ahead(readers, read, _batches(blocks, batch_size)):
-                if not values:
-                    values = {
-                        layer.name: np.full(
-                            (layer.bands(classes), *batch.block.shape), NO_DATA, "u1"
-                        )
-                        for layer in layers
-                    }
+                if canvas is None:
+                    kind = _Cropped if batch.block.plan.blend == "crop" else _Blended
+                    canvas = kind(batch.block, layers, classes)
                 if batch.images is not None:
-                    merge(batch, batch.images)
+                    merge(batch, batch.images, canvas)
                 if batch.is_last:
+                    start = perf_counter()
+                    values = canvas.result()
+                    times.merging += perf_counter() - start
                     written.append(writers.submit(write_timed, batch.block, values))
-                    values = {}
+                    canvas = None
                     while len(written) > AHEAD or (written and written[0].done()):
                         written.popleft().result()
                     done(batch.block)
@@ -216,22 +218,92 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _merge(
-    part: Part,
-    valid: np.ndarray | None,
-    logits: Tensor,
-    block: Block,
-    layers: Sequence[Layer],
-    values: dict[str, np.ndarray],
-) -> None:
-    """Compute the layers of a core and put them into its place in the block."""
-    rows, columns = part.inside
-    found = compute_layers(logits[:, rows, columns], layers)
-    rows, columns = part.core
-    top, left = block.rows.start, block.columns.start
-    down = slice(rows.start - top, rows.stop - top)
-    across = slice(columns.start - left, columns.stop - left)
-    for name, core in found.items():
-        if valid is not None:
-            core[:, ~valid] = NO_DATA
-        values[name][:, down, across] = core
+class _Cropped:
+    """The layers of a block, each pixel from the window whose core it is in.
+
+    Args:
+        block: the block.
+        layers: the layers.
+        classes: number of classes.
+    """
+
+    def __init__(self, block: Block, layers: Sequence[Layer], classes: int):
+        self._block, self._layers = block, layers
+        self._values = {
+            layer.name: np.full((layer.bands(classes), *block.shape), NO_DATA, np.uint8)
+            for layer in layers
+        }
+
+    def add(self, part: Part, valid: np.ndarray | None, logits: Tensor) -> None:
+        """Add a window.
+
+        Args:
+            part: the window and its core.
+            valid: (h, w) bool, valid pixels of the core; None if all are.
+            logits: (k, h, w) of the window.
+        """
+        rows, columns = part.inside
+        place = _in_block(part, self._block)
+        for name, core in compute_layers(logits[:, rows, columns], self._layers).items():
+            if valid is not None:
+                core[:, ~valid] = NO_DATA
+            self._values[name][:, *place] = core
+
+    def result(self) -> dict[str, np.ndarray]:
+        """The layers by name, (bands, h, w) uint8."""
+        return self._values
+
+
+class _Blended:
+    """The layers of a block, each pixel from the weighted logits of all windows that see it.
+
+    Args:
+        block: the block.
+        layers: the layers.
+        classes: number of classes.
+    """
+
+    def __init__(self, block: Block, layers: Sequence[Layer], classes: int):
+        self._block, self._layers, self._classes = block, layers, classes
+        self._sums = self._weights = torch.empty(0)
+        self._valid = np.zeros(block.shape, bool)
+
+    def add(self, part: Part, valid: np.ndarray | None, logits: Tensor) -> None:
+        """Add a window; see :class:`_Cropped`."""
+        if not len(self._sums):
+            self._sums = logits.new_zeros(self._classes, *self._block.shape, dtype=torch.float32)
+            self._weights = torch.zeros_like(self._sums[0])
+        plan, place = self._block.plan, _in_block(part, self._block)
+        down, across = (
+            torch.from_numpy(fade(side, length, plan.halo)).to(self._sums)[inside]
+            for side, length, inside in zip(
+                part.window, (plan.height, plan.width), part.inside, strict=True
+            )
+        )
+        weights = down[:, None] * across
+        self._sums[:, *place] += weights * logits[:, *part.inside]
+        self._weights[place] += weights
+        self._valid[place] = True if valid is None else valid
+
+    def result(self) -> dict[str, np.ndarray]:
+        """The layers by name, (bands, h, w) uint8."""
+        found = _Cropped(self._block, self._layers, self._classes)
+        if not len(self._sums):  # no valid pixel
+            return found.result()
+        top, left = self._block.rows.start, self._block.columns.start
+        height, width = self._block.shape
+        for start in range(0, height, ROWS):  # so that the probabilities of a part are in memory
+            rows = slice(start, min(start + ROWS, height))
+            place = slice(top + rows.start, top + rows.stop), slice(left, left + width)
+            found.add(
+                Part(place, place), self._valid[rows], self._sums[:, rows] / self._weights[rows]
+            )
+        return found.result()
+
+
+def _in_block(part: Part, block: Block) -> tuple[slice, slice]:
+    """Find the rows and columns of a block that a part is used for."""
+    (rows, columns), top, left = part.core, block.rows.start, block.columns.start
+    return slice(rows.start - top, rows.stop - top), slice(
+        columns.start - left, columns.stop - left
+    )

@@ -309,7 +309,7 @@ def _pixels(block: Block) -> int:
 
 def _plan(source: Source, options: MapOptions) -> Plan:
     height, width = source.size
-    plan = Plan(height, width, options.window, options.halo)
+    plan = Plan(height, width, options.window, options.halo, blend=options.blend)
     stored_height, stored_width = source.block_size
     if stored_width < width or stored_height >= height:
         return plan
@@ -329,6 +329,8 @@ def _job(source: Source, task: Task, means: Means) -> Job:
         "layers": [layer.name or "labels" for layer in (LABELS, *options.layers)],
         "bands": list(source.bands),
     }
+    if options.blend != "crop":
+        how["blend"] = options.blend
     if target.suffix == ".png":
         how["rgb"] = options.rgb
     job = Job(

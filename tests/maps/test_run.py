@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import rasterio
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
@@ -20,6 +21,7 @@ from network.maps import work
 from network.maps.inputs import find_inputs
 from network.maps.layers import CONFIDENCE, ENTROPY, LAYERS, PROBABILITIES
 from network.maps.options import MapOptions
+from network.maps.plan import Plan
 from network.maps.run import SomeFailed
 from network.rasters.source import UnreadableImage
 from tests.maps.local import PLACE, SMALL, contents, predict, random_image, whole
@@ -53,6 +55,66 @@ def test_windows_give_the_labels_of_the_whole_image(
     np.testing.assert_allclose(found["confidence"][0], p.max(axis=0), atol=0.5 / 250 + 1e-6)
     entropy = -(p * np.log(np.maximum(p, 1e-30))).sum(axis=0) / np.log(6)
     np.testing.assert_allclose(found["entropy"][0], entropy, atol=0.5 / 250 + 1e-5)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    halo=st.sampled_from([0, 32]),
+    batch=st.integers(1, 3),
+    cores=st.sampled_from([(1, 1), (2, 3), (9, 9)]),
+)
+def test_blended_windows(predictor, tmp_path_factory, size, halo, batch, cores):
+    """The weighted mean of the logits of all windows, whatever the blocks are."""
+    folder = tmp_path_factory.mktemp("blended")
+    pixels = random_image(*size)
+    write_image(folder / "a.png", pixels)
+    options = replace(SMALL, halo=halo, batch_size=batch, rgb=False, blend="hann")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            work, "_plan", lambda s, o: work.Plan(*s.size, o.window, o.halo, cores, o.blend)
+        )
+        predict(predictor, folder / "a.png", out=folder / "out", options=options)
+    logits, weights = np.zeros((6, *size)), np.zeros(size)
+    plan = Plan(*size, options.window, halo)
+    for part in (part for block in plan.blocks() for part in block.parts):
+        batch = torch.from_numpy(pixels[part.window].transpose(2, 0, 1))[None]
+        with torch.inference_mode():
+            scores = predictor.logits(batch)[0].numpy()
+        weight = np.outer(*(weights_of(s, n, halo) for s, n in zip(part.window, size, strict=True)))
+        logits[:, *part.window] += weight * scores
+        weights[part.window] += weight
+    labels = read_mask(folder / "out/a.png", VAIHINGEN)
+    best = np.sort(logits / weights, axis=0)
+    sure = best[-1] - best[-2] > 1e-5  # float32 against float64
+    np.testing.assert_array_equal(labels[sure], logits.argmax(0)[sure])
+    assert sure.mean() > 0.99
+
+
+def weights_of(side: slice, length: int, halo: int) -> np.ndarray:
+    """Half a period of a sine, squared, over the pixels that windows share."""
+    weights = np.ones(side.stop - side.start)
+    for number in range(len(weights)):
+        for distance, is_edge in (
+            (number, side.start == 0),
+            (len(weights) - 1 - number, side.stop == length),
+        ):
+            if distance < 2 * halo and not is_edge:
+                weights[number] *= np.sin(np.pi * (distance + 0.5) / (4 * halo)) ** 2
+    return weights
+
+
+def test_blended_maps_have_their_own_name_in_the_record(predictor, image, tmp_path):
+    """And no data where the image has none."""
+    predict(predictor, image, out=tmp_path / "out", options=replace(SMALL, blend="hann"))
+    with rasterio.open(tmp_path / "out/a.tif") as file:
+        labels = file.read(1)
+    assert (labels[:200, :200] == 255).all()
+    assert (labels == 255).sum() == 200 * 200
+    with pytest.raises(InputError, match='its blend is "hann", not null'):
+        predict(predictor, image, out=tmp_path / "out")
+    with pytest.raises(InputError, match="blend=mean: must be one of crop, hann"):
+        replace(SMALL, blend="mean")
 
 
 def read_layer(path: Path) -> np.ndarray:
