@@ -3,9 +3,9 @@
 python predict.py -c config/potsdam/bicor.py -i orthophoto.tif -o fig_results/maps
 python predict.py -c config/potsdam/bicor.py -i PHOTOS -o fig_results/photos -t lr
 
-The input is an image of any size, a folder, a pattern, or a text file that lists images. Images
-that lie on Earth become GeoTIFF maps, others become PNG masks. If the command is interrupted, give
-it again to go on. See docs/maps.md.
+The input is an image of any size, a folder, a pattern, or a text file that lists images.
+Georeferenced images become GeoTIFF maps, others become PNG masks. If the command is interrupted,
+give it again to go on. See docs/maps.md.
 """
 
 from network.errors import run_command

@@ -64,7 +64,7 @@ def main(description: str) -> None:
         "--context",
         choices=CONTEXTS,
         default="window",
-        help="image: class embeddings of the whole image, so labels do not depend on windows",
+        help="image: class embeddings of the whole image, so windows hardly change labels",
     )
     add("-b", "--batch-size", type=int, default=1, help="windows a step (default %(default)s)")
     add("--bands", type=int, nargs="+", help="bands of the images to use, from 1 on (default all)")

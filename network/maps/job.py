@@ -65,7 +65,7 @@ class Job:
 
     @property
     def lock(self) -> Path:
-        """File whose lock the process holds that writes the finished map."""
+        """File that is locked by the process that writes the finished map."""
         return self.target.with_name(f".{self.target.name}.lock")
 
     def file(self, layer: Layer) -> Path:
@@ -89,7 +89,7 @@ class Job:
         )
 
     def check(self, records: MapRecords) -> None:
-        """Raise an :class:`InputError` if a map, or blocks of one, were made by other means.
+        """Raise an :class:`InputError` if a map, or its blocks, were made with other settings.
 
         Args:
             records: the finished maps of the folder.
@@ -102,7 +102,8 @@ class Job:
             self._compare(record.identity, record.image, record.source)
             return
         there = [path for path in self.outputs if path.exists()]
-        # A kill after these files were written and before their record leaves the blocks too.
+        # If a process was killed between writing these files and their record, the blocks are still
+        # there.
         if there and not (self.parts / JOB_FILE).is_file():
             raise InputError(
                 there[0],
@@ -111,7 +112,7 @@ class Job:
             )
 
     def is_finished(self, records: MapRecords) -> bool:
-        """Tell whether the map is there, made from the same image by the same means.
+        """Tell whether the map is there, made from the same image with the same settings.
 
         Args:
             records: the finished maps of the folder.
@@ -143,7 +144,10 @@ class Job:
             partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def is_sound(self, block: Block) -> bool:
-        """Tell whether a block is finished and its files are whole; damaged ones are removed."""
+        """Tell whether a block is finished and its files are whole.
+
+        A damaged block loses its labels, so it counts as not finished from then on.
+        """
         if not self.is_done(block):
             return False
         try:
@@ -201,8 +205,8 @@ class Job:
         return {self.part(block, layer): (block.rows, block.columns) for block in blocks}
 
     def _compare(self, identity: Any, image: Any, source: Any) -> None:
-        """Raise an :class:`InputError` if a map was made by other means, or nobody knows how."""
-        remedy = "choose another output, or delete it by overwrite=True"
+        """Raise an :class:`InputError` if a map was made with other settings, or nobody knows how."""
+        remedy = "choose another output, or give overwrite=True to delete it"
         if not isinstance(identity, dict):
             raise InputError(self.target, "was begun, but the record of it is damaged", remedy)
         new = _plain(self.identity)
@@ -212,7 +216,7 @@ class Job:
             more = f", and {len(different) - 1} more" if len(different) > 1 else ""
             raise InputError(
                 self.target,
-                f"was made by other means (its {key} is {_short(identity.get(key))}, not "
+                f"was made with other settings (its {key} is {_short(identity.get(key))}, not "
                 f"{_short(new.get(key))}{more})",
                 remedy,
             )

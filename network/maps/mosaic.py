@@ -47,7 +47,7 @@ class MosaicOptions:
         rule: one of ``RULES``.
         crs: reference system of the mosaic, such as ``"EPSG:32632"``; by default that of the maps,
             which must have the same one then.
-        overwrite: whether to delete a mosaic that was made otherwise.
+        overwrite: whether to delete a mosaic that was made with other settings.
 
     Raises:
         InputError: a value is out of range.
@@ -110,7 +110,7 @@ def map_files(images: Sequence[str | Path], output: Path) -> list[Path]:
         if not path.is_file():
             raise InputError(
                 Path(task.image),
-                "has no map on Earth, which a mosaic needs",
+                "has no georeferenced map, which a mosaic needs",
                 "georeference it, or leave it out",
             )
         found.append(path)
@@ -129,8 +129,8 @@ def make_mosaic(maps: Sequence[Path], info: DatasetInfo, options: MosaicOptions)
         options: how they are put together.
 
     Raises:
-        InputError: a map does not lie on Earth, the maps have several reference systems, or the
-            mosaic there was made otherwise.
+        InputError: a map is not georeferenced, the maps have several reference systems, or the
+            mosaic there was made with other settings.
     """
     found = [_opened(path, options) for path in maps]
     grid = _grid(found, options)
@@ -180,7 +180,7 @@ def _opened(path: Path, options: MosaicOptions) -> _Map:
     with rasterio.open(path) as file:
         if not file.crs or file.gcps[0]:
             raise InputError(
-                path, "does not lie on Earth, which a mosaic needs", "georeference its image"
+                path, "is not georeferenced, which a mosaic needs", "georeference its image"
             )
         return _Map(path, file.crs, file.transform, (file.height, file.width))
 

@@ -26,7 +26,7 @@ class MapOptions:
             its class embeddings are those of the whole image, see
             :func:`network.maps.context.in_context`.
         shard: number of this process, from 0 on, and number of all processes that share the work.
-        overwrite: whether to delete maps that were made otherwise.
+        overwrite: whether to delete maps that were made with other settings.
 
     Raises:
         InputError: a value is out of range.

@@ -258,8 +258,8 @@ def check_lengths(window: int, halo: int) -> None:
 def spans(length: int, window: int, halo: int) -> list[slice]:
     """Cut a length into cores whose windows are as long as ``window``, or shorter at the end.
 
-    The first and the last core are longer than the others, since the image ends there and needs no
-    halo.
+    The first core is longer than those in the middle, since it needs no halo at the edge of the
+    image. The last one takes the rest, which may be longer or shorter.
 
     Examples:
         >>> spans(2000, window=1024, halo=128)

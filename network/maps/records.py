@@ -21,7 +21,7 @@ FAILED_FILE = "failed.jsonl"
 
 @dataclass(frozen=True)
 class MapRecord:
-    """The image and the means that a finished map was made from.
+    """What a finished map was made from: its image, the network and the settings.
 
     Attributes:
         image: size and time of the image's files, which show whether it has changed.
@@ -125,7 +125,7 @@ class MapRecords:
         _append(self._failed, {"image": image, "error": error, **place})
 
     def forget_failed(self) -> None:
-        """Remove what an earlier run of this process has written about failed images."""
+        """Remove what an earlier run of this shard has written about failed images."""
         with writing(self._failed):
             self._failed.unlink(missing_ok=True)
 

@@ -124,7 +124,7 @@ def predict_maps(
         The number of images whose maps are finished.
 
     Raises:
-        InputError: a map cannot be written, or was begun otherwise.
+        InputError: a map cannot be written, or was begun with other settings.
         SomeFailed: some of several images, or some blocks, could not be predicted.
     """
     check_context(options.context, predictor)

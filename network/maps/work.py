@@ -53,7 +53,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Means:
-    """All that maps are made by.
+    """The network and the settings that maps are made with.
 
     Attributes:
         info: description of images and classes.
@@ -138,7 +138,7 @@ class MapWork:
             raise
 
     def check(self, records: MapRecords) -> bool:
-        """Check that what is there was made by the same means, or delete it if told to.
+        """Check that what is there was made with the same settings, or delete it if told to.
 
         Args:
             records: the finished maps of the folder.
@@ -147,7 +147,7 @@ class MapWork:
             Whether the map is finished.
 
         Raises:
-            InputError: the map was made by other means, or the disk refuses to write.
+            InputError: the map was made with other settings, or the disk refuses to write.
         """
         try:
             self.job.check(records)

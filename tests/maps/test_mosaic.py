@@ -141,7 +141,7 @@ def test_strips_of_a_prediction(predictor, tmp_path):
     assert (out / "all.tif").stat().st_mtime_ns == before
     with pytest.raises(InputError, match='its rule is "confidence", not "last"'):
         make_mosaic(map_files(images, out), VAIHINGEN, replace(options, rule="last"))
-    with pytest.raises(InputError, match="has no map on Earth"):
+    with pytest.raises(InputError, match="has no georeferenced map"):
         map_files([*images, tmp_path / "in/photo.png"], out)
 
 

@@ -242,7 +242,7 @@ def test_other_means_are_refused(predictor, image, tmp_path, options, identity, 
     predict(predictor, image, out=out, options=replace(SMALL, shard=(0, 2)))
     for _ in range(2):
         before = contents(out)
-        with pytest.raises(InputError, match=rf"a\.tif: was made by other means .{words}"):
+        with pytest.raises(InputError, match=rf"a\.tif: was made with other settings .{words}"):
             predict(predictor, image, out=out, options=other, **identity)
         assert contents(out) == before
         predict(predictor, image, out=out)
