@@ -205,7 +205,7 @@ class Job:
         return {self.part(block, layer): (block.rows, block.columns) for block in blocks}
 
     def _compare(self, identity: Any, image: Any, source: Any) -> None:
-        """Raise an :class:`InputError` if a map was made with other settings, or nobody knows how."""
+        """Raise an :class:`InputError` unless a map was made with these settings."""
         remedy = "choose another output, or give overwrite=True to delete it"
         if not isinstance(identity, dict):
             raise InputError(self.target, "was begun, but the record of it is damaged", remedy)
