@@ -20,9 +20,9 @@ IMAGE_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg")
 ENCODING = {".tif": (cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW), ".png": ()}
 """Lossless compression of the written images, by suffix.
 
-TIFF files with LZW are as small as PNG files, but are decoded in 60 % of the time. Uncompressed
-files are decoded in an eighth of that time, but are up to twice as large (docs/performance.md).
-Label masks are PNG files, which take a fortieth of the pixels' size.
+TIFF files with LZW are decoded in 60 % of the time of PNG files, and are up to a fifth larger.
+Uncompressed files would be decoded in an eighth of the time of LZW, but are up to twice as large
+(docs/performance.md). Label masks are PNG files, which are small.
 """
 
 COLORS = ("gray", "RGB")

@@ -158,7 +158,7 @@ class Labels:
 
 
 def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> Labels:
-    """Read every mask once, so a wrong label ends a run before it begins.
+    """Read every mask once, so a wrong label is found before the training or the test begins.
 
     Args:
         samples: the samples of the split.

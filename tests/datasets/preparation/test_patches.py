@@ -240,7 +240,7 @@ def test_provenance_of_other_folders(tmp_path):
     assert read_provenance(tmp_path) is None
     for damaged in ("{", "[]"):
         (tmp_path / "patch_split.json").write_text(damaged)
-        with pytest.raises(InputError, match="cut the patches again"):
+        with pytest.raises(InputError, match="make the folder again"):
             read_provenance(tmp_path)
 
 
@@ -442,12 +442,12 @@ def test_wrong_ending_says_which_flag_may_be_meant(tmp_path):
     assert len(find_tiles(options(tmp_path, info=POTSDAM, rgb_image=True))) == 1
     with pytest.raises(InputError, match=r"_IRRG\.tif.*did you mean rgb_image=True"):
         find_tiles(options(tmp_path, info=POTSDAM))
-    with pytest.raises(InputError, match=r"_label_noBoundary\.tif.*leave eroded=True out"):
+    with pytest.raises(InputError, match=r"_label_noBoundary\.tif.*leave out eroded=True"):
         find_tiles(options(tmp_path, info=POTSDAM, rgb_image=True, eroded=True))
     (tmp_path / "images" / "top_potsdam_2_10_RGB.tif").rename(
         tmp_path / "images" / "top_potsdam_2_10_IRRG.tif"
     )
-    with pytest.raises(InputError, match=r"_RGB\.tif.*leave rgb_image=True out"):
+    with pytest.raises(InputError, match=r"_RGB\.tif.*without rgb_image=True"):
         find_tiles(options(tmp_path, info=POTSDAM, rgb_image=True))
 
 
