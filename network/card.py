@@ -190,7 +190,9 @@ def build_from(card: Card, path: Path) -> nn.Module:
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(path, f"no network {card.model} is here", f"{_NEED_CONFIG}") from error
+        raise InputError(
+            path, f"this project has no network {card.model}", f"{_NEED_CONFIG}"
+        ) from error
     if not (inspect.isclass(found) and issubclass(found, nn.Module)):
         raise InputError(path, f"{card.model} is no network", f"{_NEED_CONFIG}")
     try:

@@ -313,7 +313,7 @@ def _nearest_field(message: str, sections: Sequence[type]) -> str:
 
 
 def _check_factory(path: Path, section: str, factory: Callable) -> None:
-    """Raise an :class:`InputError` if a factory lacks a value, or gets one for no parameter."""
+    """Raise an :class:`InputError` if the values of a factory do not match its parameters."""
     known = parameters(innermost(factory))
     if isinstance(factory, partial) and not takes_any(factory):
         for key in factory.keywords:

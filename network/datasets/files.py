@@ -66,7 +66,7 @@ def _check_file(path: Path) -> None:
         name = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
         raise InputError(name, "its name is not UTF-8", "rename it") from None
     if not path.is_file():  # reading a pipe, for example, would wait forever
-        raise InputError(path, "is no file", "remove it from this folder")
+        raise InputError(path, "is no regular file", "remove it from this folder")
 
 
 # Headers ----------------------------------------------------------------------------------------

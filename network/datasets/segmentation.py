@@ -191,7 +191,11 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
         digests[kind] = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
         pixels[kind] = tuple(np.sum(counts, axis=0).tolist())
     if not any(map(any, pixels.values())):
-        raise InputError(info.name, f"no pixel of the {split} masks has a class", "wrong masks?")
+        raise InputError(
+            info.name,
+            f"no pixel of the {split} masks has a class",
+            "check the masks and the classes",
+        )
     return Labels(digests, pixels)
 
 

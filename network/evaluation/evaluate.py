@@ -1,4 +1,4 @@
-"""Prediction of splits and folders into mask files, and their scores; all test scripts use it."""
+"""Tests of whole splits: their masks and scores. All test scripts use it."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

@@ -281,7 +281,7 @@ def check_finite(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], pa
     if name:
         raise InputError(
             path,
-            f"{name} is not finite, so that it predicts nothing",
+            f"{name} is not finite, so the network cannot predict",
             "take an earlier checkpoint, or train anew with a lower optim.lr",
         )
 

@@ -60,7 +60,7 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
         if "loss.counted" not in settings(base):
             raise InputError(
                 base.config,
-                "its loss is not PartialCrossEntropy, the one of points",
+                "its loss is not PartialCrossEntropy, which points need",
                 "give a config such as config/drone/resnet18_points.py",
             )
         words = [*variant.overrides, f"data.train_labels={variant.labels}"]

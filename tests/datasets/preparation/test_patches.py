@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.datasets.files import read_rgb, write_image
@@ -76,6 +76,7 @@ def read_labels(path: Path) -> np.ndarray:
 sizes = st.integers(1, 12).flatmap(lambda size: st.tuples(st.just(size), st.integers(1, size)))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20), st.integers(0, 20), sizes, st.sampled_from(["ignore", "geoseg"]))
 def test_patches_hold_every_pixel_of_the_tile(more_rows, more_columns, geometry, policy):
     size, stride = geometry
