@@ -3,9 +3,9 @@
 The class embeddings of BiCoR-Seg are refined from all pixels that the network sees. If it sees an
 image in windows, each window has other embeddings, and some labels depend on the window. Here the
 embeddings are refined from the pixels of the whole image, one pass over all windows for each layer.
-Then they stay fixed, so all windows are segmented with the same embeddings. If the
-windows cover the image and their halo is at least as wide as the receptive field, the result is the
-prediction of the whole image at once, up to rounding.
+Then they stay fixed, so all windows are segmented with the same embeddings. If the windows have
+enough context around their cores, and all of them were seen, the result is the prediction of the
+whole image at once, up to rounding.
 """
 
 from collections.abc import Sequence

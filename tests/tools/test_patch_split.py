@@ -117,7 +117,7 @@ def test_unusable_input_is_one_line_and_exit_code_2(tmp_path, flags, message):
 
 
 @pytest.mark.parametrize("tool", ["vaihingen_patch_split", "potsdam_patch_split"])
-def test_help_and_misspelt_flag(tmp_path, tool):
+def test_help_and_misspelled_flag(tmp_path, tool):
     assert "--pad-policy" in run(tool, tmp_path, "--help").stdout
     assert run(tool, tmp_path, *folders(), "--strid", "x").returncode == 2
 
