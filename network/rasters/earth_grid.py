@@ -197,6 +197,21 @@ def no_transform(path: Path, source: CRS, target: CRS) -> InputError:
     )
 
 
+def elsewhere(path: Path, crs: CRS, grid: EarthGrid) -> InputError:
+    """Make the error for a file that has nothing in common with a map.
+
+    Args:
+        path: the file.
+        crs: its reference system.
+        grid: the grid of the map.
+    """
+    return InputError(
+        path,
+        f"lies elsewhere than the map (it is in {name_of(crs)}, the map in {name_of(grid.crs)})",
+        "look at both in a GIS, and check their reference systems",
+    )
+
+
 def name_of(crs: CRS) -> str:
     """Name a reference system in a few words, such as ``EPSG:32632``."""
     text = crs.to_string()

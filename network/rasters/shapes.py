@@ -114,8 +114,14 @@ def repaired(path: Path, numbers: np.ndarray, shapes: np.ndarray) -> np.ndarray:
                 "correct or remove it",
             )
         shapes[place] = shapely.union_all(areas)
-    warn(f"{path}: {len(wrong)} polygons are not valid and were repaired, first {first} ({reason})")
+    count = f"{len(wrong)} polygons are" if len(wrong) > 1 else "a polygon is"
+    warn(f"{path}: {count} not valid and repaired, feature {first} ({reason})")
     return shapes
+
+
+def box_around(shapes: np.ndarray) -> np.ndarray:
+    """Compute two opposite corners (2, 2) of the box around geometries (n,)."""
+    return shapely.total_bounds(shapes).reshape(2, 2)
 
 
 def to_grid(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.ndarray:

@@ -39,8 +39,8 @@ class Features:
         crs: reference system of the file.
         numbers: the number of each feature, as GIS programs show it.
         shapes: the geometry of each feature, in the columns and rows of a grid.
-        values: the value of an attribute of each feature as text, ``""`` if it has none; None if
-            no attribute was read.
+        values: for each attribute that was read, its value of each feature as text, ``""`` if it
+            has none.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Features:
     crs: CRS
     numbers: np.ndarray
     shapes: np.ndarray
-    values: Sequence[str] | None = None
+    values: Mapping[str, Sequence[str]]
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -59,7 +59,8 @@ class Features:
         Args:
             chosen: (n,) bool or positions.
         """
-        values = None if self.values is None else np.array(self.values, object)[chosen].tolist()
+        places = np.arange(len(self))[chosen].tolist()
+        values = {name: [of_all[n] for n in places] for name, of_all in self.values.items()}
         return replace(
             self, numbers=self.numbers[chosen], shapes=self.shapes[chosen], values=values
         )
@@ -71,8 +72,8 @@ def read_features(
     kinds: Sequence[str],
     *,
     layer: str | None = None,
-    attribute: str | None = None,
-    options: tuple[str, str] = ("layer", "attribute"),
+    layer_option: str = "layer",
+    attributes: Mapping[str, str] | None = None,
 ) -> Features:
     """Read the features of a layer, in the columns and rows of a grid.
 
@@ -84,16 +85,17 @@ def read_features(
         grid: the grid. Polygons far from it are left out; points are not.
         kinds: the types of geometry that are accepted, ``POLYGONS`` or ``POINTS``.
         layer: name of the layer; may be None if there is only one.
-        attribute: name of the attribute to read; None if none is needed.
-        options: names of the user's settings for ``layer`` and ``attribute``, for errors.
+        layer_option: name of the user's setting for ``layer``, for errors.
+        attributes: the attributes to read, each with the name of the user's setting for it, for
+            errors.
 
     Raises:
         InputError: the file cannot be read; it has no such layer or attribute, or several layers;
             it names no reference system, or one of another planet; a geometry is of another type,
             or cannot be repaired.
     """
-    layer = _find_layer(path, layer, options[0])
-    frame, crs = _read(path, layer, grid if kinds is POLYGONS else None, attribute, options[1])
+    layer, attributes = _find_layer(path, layer, layer_option), attributes or {}
+    frame, crs = _read(path, layer, grid if kinds is POLYGONS else None, attributes)
     is_empty = (frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
     if is_empty.any():
         warn(f"{path}: {is_empty.sum()} features have no geometry and are left out")
@@ -102,7 +104,7 @@ def read_features(
     _check_kinds(path, numbers, shapes, kinds)
     if kinds is POLYGONS:
         shapes = repaired(path, numbers, shapes)
-    values = None if attribute is None else [text_of(value) for value in frame[attribute]]
+    values = {name: [text_of(value) for value in frame[name]] for name in attributes}
     found = Features(path, layer, crs, numbers, to_grid(path, shapes, crs, grid), values)
     if kinds is POLYGONS:
         return found.select(np.isfinite(shapely.bounds(found.shapes)).all(axis=-1))
@@ -118,11 +120,14 @@ def text_of(value: Any) -> str:
     return str(value).strip()
 
 
-def labels_of(features: Features, labels: Mapping[str, int], option: str = "values") -> np.ndarray:
-    """Find the label of each feature by the value of its attribute.
+def labels_of(
+    features: Features, attribute: str, labels: Mapping[str, int], option: str = "values"
+) -> np.ndarray:
+    """Find the label of each feature by the value of an attribute.
 
     Args:
-        features: the features, with values.
+        features: the features.
+        attribute: name of the attribute.
         labels: the label of each value.
         option: name of the user's setting for the classes of values, for the error.
 
@@ -132,7 +137,7 @@ def labels_of(features: Features, labels: Mapping[str, int], option: str = "valu
     Raises:
         InputError: values have no label; the error lists them with the number of their features.
     """
-    texts = features.values or []
+    texts = features.values[attribute]
     unknown = Counter(text for text in texts if text not in labels)
     if unknown:
         shown = [f"'{text}' ({count})" for text, count in unknown.most_common()]
@@ -174,25 +179,25 @@ def _unreadable(path: Path) -> InputError:
 
 
 def _read(
-    path: Path, layer: str, near: EarthGrid | None, attribute: str | None, option: str
+    path: Path, layer: str, near: EarthGrid | None, attributes: Mapping[str, str]
 ) -> tuple[geopandas.GeoDataFrame, CRS]:
-    """Read geometries and an attribute, and the reference system."""
-    columns = [attribute] if attribute is not None else []
+    """Read geometries and attributes, and the reference system."""
+    names = list(attributes)
     try:
         if path.suffix.lower() in _PARQUET:
             frame = geopandas.read_parquet(path)
-            _check_names(path, attribute, frame.columns.drop(frame.geometry.name), option)
+            _check_names(path, attributes, frame.columns.drop(frame.geometry.name))
             crs = _system(path, frame.crs and frame.crs.to_wkt())
-            frame = frame[[*columns, frame.geometry.name]]
+            frame = frame[[*names, frame.geometry.name]]
             return frame.set_geometry(shapely.force_2d(frame.geometry.to_numpy())), crs
         about = pyogrio.read_info(path, layer=layer)
-        _check_names(path, attribute, about["fields"], option)
+        _check_names(path, attributes, about["fields"])
         crs = _system(path, about["crs"])
         box = near and near.bounds_in(crs, path)
         frame = pyogrio.read_dataframe(
             path,
             layer=layer,
-            columns=columns,
+            columns=names,
             bbox=box and grown(box, 0.01),
             fid_as_index=True,
             force_2d=True,
@@ -218,14 +223,15 @@ def _system(path: Path, text: str | None) -> CRS:
         ) from error
 
 
-def _check_names(path: Path, attribute: str | None, known: Iterable[str], option: str) -> None:
+def _check_names(path: Path, attributes: Mapping[str, str], known: Iterable[str]) -> None:
     known = list(known)
-    if attribute is not None and attribute not in known:
-        raise InputError(
-            path,
-            f"has no attribute '{attribute}'{nearest(attribute, known)}",
-            f"its attributes are {listed(known, 30)}; choose one by {option}=NAME",
-        )
+    for name, option in attributes.items():
+        if name not in known:
+            raise InputError(
+                path,
+                f"has no attribute '{name}'{nearest(name, known)}",
+                f"its attributes are {listed(known, 30)}; choose one by {option}=NAME",
+            )
 
 
 def _check_kinds(path: Path, numbers: np.ndarray, shapes: np.ndarray, kinds: Sequence[str]) -> None:
