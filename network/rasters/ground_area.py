@@ -52,10 +52,9 @@ def pixel_areas(grid: EarthGrid, path: Path) -> np.ndarray:
     assert ellipsoid is not None
     flattening = 1 / ellipsoid.inverse_flattening if ellipsoid.inverse_flattening else 0.0
     borders = grid.transform.f + grid.transform.e * np.arange(grid.height + 1)
-    zones = np.diff(
-        _area_from_equator(borders * to_radians, ellipsoid.semi_major_metre, flattening)
-    )
-    return np.abs(zones * grid.transform.a * to_radians)
+    latitudes, radius = borders * to_radians, ellipsoid.semi_major_metre
+    from_equator = _area_from_equator(latitudes, radius, flattening)
+    return np.abs(np.diff(from_equator) * grid.transform.a * to_radians)
 
 
 def _area_from_equator(latitudes: np.ndarray, radius: float, flattening: float) -> np.ndarray:

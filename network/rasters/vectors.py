@@ -4,6 +4,7 @@ All formats that GDAL reads are accepted: GeoPackage, Shapefile, GeoJSON, FlatGe
 GeoParquet is read by geopandas. This module needs the extra ``vectors``.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -117,7 +118,8 @@ def text_of(value: Any) -> str:
         return ""
     if isinstance(value, float | np.floating) and value == int(value):
         return str(int(value))
-    return str(value).strip()
+    # Unicode writes an accented letter as one character or as two.
+    return unicodedata.normalize("NFC", str(value).strip())
 
 
 def labels_of(

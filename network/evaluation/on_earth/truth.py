@@ -13,8 +13,8 @@ from rasterio.errors import RasterioError
 from network.datasets.schema import DatasetInfo
 from network.datasets.windows import Window
 from network.errors import InputError, warn
-from network.evaluation.map_classes import label_of, text_labels, value_labels
-from network.evaluation.map_labels import Labels, RasterLabels
+from network.evaluation.on_earth.classes import label_of, text_labels, value_labels
+from network.evaluation.on_earth.labels import Labels, RasterLabels
 from network.extras import require_extra
 from network.rasters.earth_grid import EarthGrid, elsewhere, name_of
 from network.rasters.header import OPTIONS
@@ -73,6 +73,7 @@ class OpenTruth:
         crs: name of the reference system of the file.
         layer: name of the layer of polygons; None for a raster.
         how: how the truth was brought onto the grid.
+        resolution: side of its pixels on the ground, in meters; None if it has none.
     """
 
     labels: Labels
@@ -80,6 +81,7 @@ class OpenTruth:
     crs: str
     layer: str | None
     how: str
+    resolution: float | None = None
 
 
 class PolygonLabels:
@@ -137,11 +139,10 @@ def _open_raster(truth: TruthFile, grid: EarthGrid, info: DatasetInfo) -> OpenTr
         window = grid.window_of(own.bounds, own.crs, truth.path)
         if window is None:
             raise elsewhere(truth.path, own.crs, grid)
-        _compare_resolution(truth.path, own, grid)
     except InputError:
         source.close()
         raise
-    return OpenTruth(labels, window, name_of(own.crs), None, NEAREST)
+    return OpenTruth(labels, window, name_of(own.crs), None, NEAREST, own.resolution)
 
 
 def _open_polygons(truth: TruthFile, grid: EarthGrid, info: DatasetInfo) -> OpenTruth:
@@ -179,9 +180,15 @@ def _open_polygons(truth: TruthFile, grid: EarthGrid, info: DatasetInfo) -> Open
     )
 
 
-def _compare_resolution(path: Path, own: EarthGrid, grid: EarthGrid) -> None:
-    """Warn if the pixels of truth and map have very different sizes."""
-    theirs, ours = own.resolution, grid.resolution
+def compare_resolution(path: Path, truth: OpenTruth, grid: EarthGrid) -> None:
+    """Warn if the pixels of truth and map have very different sizes.
+
+    Args:
+        path: file of the truth.
+        truth: the truth.
+        grid: the grid of the map.
+    """
+    theirs, ours = truth.resolution, grid.resolution
     if theirs is None or ours is None:
         return
     factor = max(theirs / ours, ours / theirs)

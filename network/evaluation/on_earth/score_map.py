@@ -7,10 +7,20 @@ from typing import Any
 
 from network.errors import InputError, listed, warn
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
-from network.evaluation.map_areas import Area, AreaFile, Areas, open_areas
-from network.evaluation.map_counts import KIND, MapCounts, count_map
-from network.evaluation.map_truth import OpenTruth, TruthFile, open_truth
-from network.evaluation.open_map import MapFile, OpenMap
+from network.evaluation.on_earth.area_scores import (
+    print_area_scores,
+    score_areas,
+    write_area_scores,
+)
+from network.evaluation.on_earth.areas import Area, AreaFile, Areas, open_areas
+from network.evaluation.on_earth.counts import KIND, MapCounts, count_map
+from network.evaluation.on_earth.open_map import MapFile, OpenMap
+from network.evaluation.on_earth.truth import (
+    OpenTruth,
+    TruthFile,
+    compare_resolution,
+    open_truth,
+)
 from network.evaluation.output_folder import check_no_test, write_scores
 from network.evaluation.protocol import UNKNOWN, MaskProtocol
 from network.evaluation.results import print_results, write_figures
@@ -84,6 +94,7 @@ def score_map(
     with OpenMap(map_file, with_confidence=True) as map_:
         truth = open_truth(truth_file, map_.grid, map_.info)
         try:
+            compare_resolution(truth_file.path, truth, map_.grid)
             areas = Areas([Area(map_file.path.stem, truth.window)])
             if areas_file is not None:
                 areas = open_areas(areas_file, map_.grid)
@@ -95,8 +106,11 @@ def score_map(
     protocol = _stamp(map_, maker, counts, on_earth, boundary_tolerance)
     summaries = {KIND: summarize(counts.records, KIND, map_.info)}
     write_scores(output, protocol, counts.records, summaries, "maps", overwrite=overwrite)
+    by_area = score_areas(counts.records, map_.info)
+    write_area_scores(output, by_area, map_.info)
     write_figures(output, protocol, summaries)
     print_results(protocol, summaries)
+    print_area_scores(by_area)
     _print_shares(counts)
     return summaries[KIND]
 
@@ -135,18 +149,14 @@ def _on_earth(
         attribute=truth_file.attribute,
         all_are=truth_file.all_are,
         background=truth_file.background,
-        areas=_path(areas_file and areas_file.path),
+        areas=None if areas_file is None else areas_file.path.as_posix(),
         areas_sha256=None if areas_file is None else content_hash(areas_file.path),
         areas_layer=areas.layer,
         areas_attribute=None if areas_file is None else areas_file.attribute,
-        confidence=_path(map_.confidence_path),
+        confidence=map_.confidence_path.as_posix() if map_.confidence_path else None,
         pixels=counts.counted,
         ignored=counts.shares,
     )
-
-
-def _path(path: Path | None) -> str | None:
-    return None if path is None else path.as_posix()
 
 
 def _stamp(

@@ -10,7 +10,7 @@ import numpy as np
 from network.datasets.schema import MAX_CLASSES, DatasetInfo
 from network.datasets.windows import Window
 from network.errors import InputError, listed
-from network.evaluation.map_classes import ValueLabels
+from network.evaluation.on_earth.classes import ValueLabels
 from network.rasters.source import Source
 
 UNKNOWN = MAX_CLASSES

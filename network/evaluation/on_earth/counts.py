@@ -12,9 +12,9 @@ import numpy as np
 from network.datasets.windows import Window, separate_windows
 from network.errors import InputError
 from network.evaluation.boundary import Part
-from network.evaluation.map_areas import Area, Areas
-from network.evaluation.map_labels import UNKNOWN, Labels, grown
-from network.evaluation.open_map import SIDE, OpenMap
+from network.evaluation.on_earth.areas import Area, Areas
+from network.evaluation.on_earth.labels import UNKNOWN, Labels, grown
+from network.evaluation.on_earth.open_map import SIDE, OpenMap
 from network.evaluation.records import Counter, Counts, ImageRecord
 from network.progress import progress_bar
 

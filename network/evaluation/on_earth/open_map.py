@@ -10,8 +10,8 @@ import numpy as np
 from network.datasets.schema import DatasetInfo
 from network.datasets.windows import Window
 from network.errors import InputError, warn
-from network.evaluation.map_classes import find_classes, value_labels
-from network.evaluation.map_labels import RasterLabels
+from network.evaluation.on_earth.classes import find_classes, value_labels
+from network.evaluation.on_earth.labels import RasterLabels
 from network.rasters.earth_grid import EarthGrid
 from network.rasters.source import Source
 
