@@ -45,6 +45,14 @@ class Part:
         )
         return rows, columns
 
+    def within(self, reach: int) -> "Part":
+        """Describe the same part with no more context than ``reach`` pixels at each side."""
+        rows, columns = (
+            slice(max(window.start, core.start - reach), min(window.stop, core.stop + reach))
+            for window, core in zip(self.window, self.core, strict=True)
+        )
+        return Part((rows, columns), self.core, self.size)
+
     def edges(self, distance: int) -> list[Window]:
         """List the strips of the window that are within ``distance`` of the edges of the image."""
         strips, everything = [], slice(None)
@@ -115,6 +123,10 @@ class BoundaryCounts:
         return [both, self._count(bands[0]) + self._count(bands[1]) - both]
 
     def _matches(self, prediction: np.ndarray, truth: np.ndarray, part: Part) -> list[np.ndarray]:
+        # The bands may need far more context than the lines.
+        near = part.within(self.tolerance + 1)
+        inner = Part(part.window, near.window, part.size).inside
+        prediction, truth, part = prediction[inner], truth[inner], near
         lines = [one * _is_near_other(one, 1) for one in (prediction, truth)]
         result = []
         for line, other in (lines, lines[::-1]):

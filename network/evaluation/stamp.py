@@ -169,6 +169,11 @@ class Stamp:
         """What a record is of: ``"images"``, or ``"areas"`` of a map."""
         return "areas" if self.on_earth else "images"
 
+    @property
+    def size(self) -> str:
+        """Number of the records in words, such as ``"3 areas"`` or ``"1 image"``."""
+        return f"{self.images} {self.records if self.images != 1 else self.records[:-1]}"
+
     def predicted_in(self, height: int, width: int) -> "Stamp":
         """Make the stamp of a test that predicts its images in patches.
 

@@ -45,6 +45,9 @@ class Painting:
         self._values = np.asarray(values)[owners]
         self._tree = shapely.STRtree(self._parts)
         self._are_large = shapely.get_num_coordinates(self._parts) > _MANY_POINTS
+        # A change of the reference system may cross borders that were close; such polygons cannot
+        # be cut.
+        self._are_large &= shapely.is_valid(self._parts)
 
     def read(self, rows: slice, columns: slice, background: int, dtype: str) -> np.ndarray:
         """Draw a window.
@@ -122,6 +125,24 @@ def repaired(path: Path, numbers: np.ndarray, shapes: np.ndarray) -> np.ndarray:
 def box_around(shapes: np.ndarray) -> np.ndarray:
     """Compute two opposite corners (2, 2) of the box around geometries (n,)."""
     return shapely.total_bounds(shapes).reshape(2, 2)
+
+
+def first_overlap(shapes: np.ndarray, owners: np.ndarray) -> tuple[int, int] | None:
+    """Find two polygons of different owners that share more than a pixel.
+
+    Args:
+        shapes: (n,) polygons, in the columns and rows of a grid.
+        owners: (n,) who they belong to; those of nobody, which is negative, are left out.
+
+    Returns:
+        Their positions; None if there are no such polygons.
+    """
+    pairs = shapely.STRtree(shapes).query(shapes, predicate="intersects").T
+    for one, other in pairs[pairs[:, 0] < pairs[:, 1]].tolist():
+        is_apart = owners[one] == owners[other] or min(owners[one], owners[other]) < 0
+        if not is_apart and shapely.intersection(shapes[one], shapes[other]).area > 1:
+            return one, other
+    return None
 
 
 def to_grid(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.ndarray:

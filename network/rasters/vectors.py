@@ -99,7 +99,7 @@ def read_features(
     frame, crs = _read(path, layer, grid if kinds is POLYGONS else None, attributes)
     is_empty = (frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
     if is_empty.any():
-        warn(f"{path}: {is_empty.sum()} features have no geometry and are left out")
+        warn(f"{path}: features without geometry are left out ({is_empty.sum()})")
         frame = frame[~is_empty]
     numbers, shapes = frame.index.to_numpy(), frame.geometry.to_numpy()
     _check_kinds(path, numbers, shapes, kinds)

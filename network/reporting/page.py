@@ -109,12 +109,14 @@ class Gallery:
     """The images that are shown on a page.
 
     Attributes:
+        asked: number of images that were asked for.
         kind: kind of the labels by which they are chosen; None if there are no labels.
         scored: all images.
         worst: the shown images with the lowest scores, worst first.
         best: the shown images with the highest scores, best first.
     """
 
+    asked: int
     kind: str | None
     scored: list[ScoredImage]
     worst: list[ScoredImage]
@@ -141,7 +143,7 @@ def choose_images(
     # Full masks show more than eroded ones.
     kind = next((k for k in ("full", *kinds) if k in kinds), None)
     scored = [_scored_image(record, kind, info) for record in records]
-    return Gallery(kind, scored, *_selection(scored, count))
+    return Gallery(count, kind, scored, *_selection(scored, count))
 
 
 def page_context(
@@ -204,8 +206,9 @@ def write_page(
         if len(page.encode()) < MAX_BYTES:
             break
     else:
-        count = len(gallery.shown)
-        raise InputError(f"images={count}", "the page gets larger than 15 MB", "show fewer images")
+        raise InputError(
+            f"images={gallery.asked}", "the page gets larger than 15 MB", "show fewer images"
+        )
     with replacing(output) as partial:
         partial.write_text(page, encoding="utf-8")
 

@@ -116,6 +116,10 @@ def open_areas(areas: AreaFile, grid: EarthGrid) -> Areas:
         raise elsewhere(areas.path, found.crs, grid)
     if outside:
         warn(f"{areas.path}: areas outside the map are left out: {listed(outside)}")
+    overlap = shapes.first_overlap(found.shapes, owners)
+    if overlap:
+        one, other = (names[place] for place in overlap)
+        warn(f"{areas.path}: areas overlap, such as {one} and {other}; there, the last one counts")
     return Areas(kept, shapes.Painting(found.shapes, owners), found.layer)
 
 

@@ -57,6 +57,8 @@ class OpenMap:
     def __init__(self, file: MapFile, *, with_confidence: bool = False):
         self.path = file.path
         self._confidence: Source | None = None
+        if not file.path.exists():
+            raise InputError(file.path, "no such file")
         source = Source(file.path)
         try:
             height, width = source.size
