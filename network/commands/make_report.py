@@ -10,6 +10,7 @@ from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
 from network.errors import InputError
 from network.evaluation.results import REPORT_FILE, read_protocol
+from network.reporting.map_page import write_map_report
 from network.reporting.page import write_report
 
 
@@ -17,7 +18,7 @@ def main(description: str) -> None:
     """Parse the command line and write the report."""
     parser = command_parser(description)
     add = parser.add_argument
-    add("folder", type=Path, help="folder that a test script wrote")
+    add("folder", type=Path, help="folder of a test script, or of score_map.py")
     add("-o", "--output", type=Path, help=f"HTML to write (default: FOLDER/{REPORT_FILE})")
     add(
         "--images",
@@ -37,12 +38,17 @@ def run(args: argparse.Namespace) -> None:
     if args.heatmaps < 0:
         raise InputError(f"--heatmaps {args.heatmaps}", "expected 0 or more")
     protocol = read_protocol(args.folder)
+    output = args.output or args.folder / REPORT_FILE
+    if protocol.on_earth:
+        info = load_experiment(protocol.config, args.overrides).dataset if protocol.config else None
+        write_map_report(args.folder, output, info, images=args.images)
+        print(output)
+        return
     recorded = [f"{key}={value}" for key, value in protocol.settings.items()]
     try:
         experiment = load_experiment(protocol.config, [*recorded, *args.overrides])
     except InputError as error:  # say where the settings come from, as the user did not type them
         raise InputError(f"{args.folder}, with the settings it was tested with: {error}") from error
-    output = args.output or args.folder / REPORT_FILE
     write_report(
         experiment,
         args.folder,

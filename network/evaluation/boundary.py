@@ -10,6 +10,58 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from network.datasets.windows import Window
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an image that is counted apart from the rest, within the context around it.
+
+    The counts of all parts add up to those of the image if the parts do not overlap and each has
+    as much context as :meth:`BoundaryCounts.reach` says, or all that there is in the image.
+
+    Attributes:
+        window: rows and columns of the image that are given: the part and its context.
+        core: rows and columns of the image whose pixels are counted.
+        size: height and width of the whole image.
+    """
+
+    window: Window
+    core: Window
+    size: tuple[int, int]
+
+    @classmethod
+    def whole(cls, height: int, width: int) -> "Part":
+        """Describe an image that is counted at once."""
+        everything = slice(0, height), slice(0, width)
+        return cls(everything, everything, (height, width))
+
+    @property
+    def inside(self) -> Window:
+        """Rows and columns of the core, counted from the start of the window."""
+        rows, columns = (
+            slice(core.start - window.start, core.stop - window.start)
+            for core, window in zip(self.core, self.window, strict=True)
+        )
+        return rows, columns
+
+    def within(self, reach: int) -> "Part":
+        """Describe the same part with no more context than ``reach`` pixels at each side."""
+        rows, columns = (
+            slice(max(window.start, core.start - reach), min(window.stop, core.stop + reach))
+            for window, core in zip(self.window, self.core, strict=True)
+        )
+        return Part((rows, columns), self.core, self.size)
+
+    def edges(self, distance: int) -> list[Window]:
+        """List the strips of the window that are within ``distance`` of the edges of the image."""
+        strips, everything = [], slice(None)
+        for axis, (side, length) in enumerate(zip(self.window, self.size, strict=True)):
+            near = [slice(0, max(0, distance - side.start))]
+            near += [slice(max(0, length - distance - side.start), None)]
+            strips += [(one, everything) if axis == 0 else (everything, one) for one in near]
+        return strips
+
 
 @dataclass
 class BoundaryCounts:
@@ -33,34 +85,57 @@ class BoundaryCounts:
         # are matched, true boundary pixels, how many of these are matched.
         self.counts = np.zeros((6, self.num_classes), np.int64)
 
-    def update(self, prediction: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Count one image and return its own counts (6, k).
+    @property
+    def reach(self) -> int:
+        """Width of the context that the pixels of a part depend on, in pixels."""
+        return max(self.width, self.tolerance + 1)
+
+    def update(
+        self, prediction: np.ndarray, labels: np.ndarray, part: Part | None = None
+    ) -> np.ndarray:
+        """Count one image, or a part of it, and return its own counts (6, k).
 
         Args:
-            prediction: (h, w) labels 0 to k-1.
+            prediction: (h, w) labels 0 to k-1, of the image or of the window of ``part``.
             labels: (h, w) labels 0 to k-1 or ``ignore_index``.
+            part: the part that is given; by default a whole image.
         """
+        part = part or Part.whole(*labels.shape)
         valid = labels != self.ignore_index
-        maps = [np.where(valid, one.astype(np.uint8) + 1, 0) for one in (prediction, labels)]
-        counts = np.stack([*self._bands(*maps), *self._matches(*maps)])
+        predicted, true = (
+            np.where(valid, one.astype(np.uint8) + 1, 0) for one in (prediction, labels)
+        )
+        counts = np.stack(
+            [*self._bands(predicted, true, part), *self._matches(predicted, true, part)]
+        )
         self.counts += counts
         return counts
 
-    def _bands(self, prediction: np.ndarray, truth: np.ndarray) -> list[np.ndarray]:
-        # The image's edge ends a class, as in Cheng's implementation.
-        bands = [one * _is_near_other(one, self.width, edge=True) for one in (prediction, truth)]
+    def _bands(self, prediction: np.ndarray, truth: np.ndarray, part: Part) -> list[np.ndarray]:
+        bands = []
+        for one in (prediction, truth):
+            near = _is_near_other(one, self.width)
+            # The image's edge ends a class, as in Cheng's implementation.
+            for strip in part.edges(self.width):
+                near[strip] = one[strip] > 0
+            bands.append((one * near)[part.inside])
         both = self._count(bands[0][bands[0] == bands[1]])
         return [both, self._count(bands[0]) + self._count(bands[1]) - both]
 
-    def _matches(self, prediction: np.ndarray, truth: np.ndarray) -> list[np.ndarray]:
-        lines = [one * _is_near_other(one, 1, edge=False) for one in (prediction, truth)]
+    def _matches(self, prediction: np.ndarray, truth: np.ndarray, part: Part) -> list[np.ndarray]:
+        # The bands may need far more context than the lines.
+        near = part.within(self.tolerance + 1)
+        inner = Part(part.window, near.window, part.size).inside
+        prediction, truth, part = prediction[inner], truth[inner], near
+        lines = [one * _is_near_other(one, 1) for one in (prediction, truth)]
         result = []
         for line, other in (lines, lines[::-1]):
             matched = np.zeros(self.num_classes, np.int64)
-            for label in np.unique(line[line > 0]):
+            counted = line[part.inside]
+            for label in np.unique(counted[counted > 0]):
                 near = cv2.dilate((other == label).astype(np.uint8), _square(self.tolerance))
-                matched[label - 1] = np.count_nonzero(near[line == label])
-            result += [self._count(line), matched]
+                matched[label - 1] = np.count_nonzero(near[part.inside][counted == label])
+            result += [self._count(counted), matched]
         return result
 
     def _count(self, coded: np.ndarray) -> np.ndarray:
@@ -105,8 +180,8 @@ def band_width(height: int, width: int, share: float = 0.02) -> int:
     return max(1, round(share * float(np.hypot(height, width))))
 
 
-def _is_near_other(coded: np.ndarray, distance: int, edge: bool) -> np.ndarray:
-    """Tell for each pixel whether another class, or the image's edge, is within ``distance``.
+def _is_near_other(coded: np.ndarray, distance: int) -> np.ndarray:
+    """Tell for each pixel that has a class whether another class is within ``distance``.
 
     The square around a pixel holds another class if its lowest and highest labels differ. So one
     erosion and one dilation serve all classes.
@@ -114,17 +189,12 @@ def _is_near_other(coded: np.ndarray, distance: int, edge: bool) -> np.ndarray:
     Args:
         coded: (h, w) labels + 1; 0 is no class.
         distance: distance in pixels.
-        edge: whether the image's edge counts.
     """
     square = _square(distance)
     nothing = coded == 0
     lowest = cv2.erode(np.where(nothing, 255, coded).astype(np.uint8), square)
     highest = cv2.dilate(coded, square)
-    near = lowest != highest
-    if edge:
-        near[:distance] = near[-distance:] = True
-        near[:, :distance] = near[:, -distance:] = True
-    return near & ~nothing
+    return (lowest != highest) & ~nothing
 
 
 def _square(distance: int) -> np.ndarray:

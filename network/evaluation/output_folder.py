@@ -21,7 +21,11 @@ from network.evaluation.results import (
     REPORT_FILE,
     SCORES_FILE,
     SCORES_TABLE,
+    read_result,
+    write_results,
 )
+from network.evaluation.stamp import Stamp
+from network.evaluation.summary import Summary
 from network.writing import owned, read_json, replacing
 
 IMAGES_KEY = "images_in"
@@ -164,6 +168,52 @@ def difference(old: dict, new: dict) -> str | None:
     key, more = different[0], len(different) - 1
     text = f"its {key} is {_short(before.get(key))}, not {_short(now.get(key))}"
     return text + (f", and {more} more" if more else "")
+
+
+def check_no_test(output: Path) -> None:
+    """Raise an :class:`InputError` if a folder holds the results of a test script."""
+    if (output / PROTOCOL_FILE).exists():
+        raise InputError(output, "holds the results of a test script", "choose another output")
+
+
+def write_scores(
+    output: Path,
+    protocol: Stamp,
+    records: Sequence[ImageRecord],
+    summaries: dict[str, Summary],
+    what: str,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write the scores of predictions that other code has made, with the records of all images.
+
+    Args:
+        output: the folder.
+        protocol: the protocol stamp.
+        records: the record of each image.
+        summaries: the scores by label kind.
+        what: what was scored, for the error: ``"masks"``.
+        overwrite: whether to delete other scores that are there.
+
+    Raises:
+        InputError: the folder holds other scores, or another process is writing there.
+    """
+    with owned(output):
+        if (output / SCORES_FILE).is_file() and not overwrite:
+            stamps = (read_result(output).protocol, protocol)
+            # Both are compared in the form that a reader of the files gets.
+            other = difference(*(json.loads(json.dumps(one.to_json())) for one in stamps))
+            if other:
+                raise InputError(
+                    output,
+                    f"holds the scores of other {what} ({other})",
+                    "choose another output folder, or give overwrite=True to delete them",
+                )
+        # The folder must never hold new counts beside old scores.
+        _remove(output, (SCORES_FILE, SCORES_TABLE, REPORT_FILE))
+        with replacing(output / RECORDS_FILE) as partial:
+            partial.write_text("".join(record.to_json() + "\n" for record in records))
+        write_results(output, protocol, summaries)
 
 
 def _short(value: Any) -> str:

@@ -6,7 +6,7 @@ intervals and pairs of models can be computed later.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
-from network.evaluation.boundary import BoundaryCounts, band_width
+from network.evaluation.boundary import BoundaryCounts, Part, band_width
 from network.evaluation.calibration import BINS, Calibration
 from network.writing import parse_json
 
@@ -41,16 +41,29 @@ class Counts:
     padding_matrix: np.ndarray
     padding: np.ndarray
 
+    @classmethod
+    def none(cls, k: int) -> "Counts":
+        """Make the counts of no pixel, for ``k`` classes."""
+        return cls(**{name: np.zeros(shape, np.int64) for name, shape in _shapes(k).items()})
+
+    def __add__(self, other: "Counts") -> "Counts":
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in _shapes(0))
+        return Counts(**{name: one + another for name, one, another in pairs})
+
     def is_of(self, k: int) -> bool:
         """Tell whether the counts have the shapes for ``k`` classes."""
-        expected = {
-            "matrix": (k, k),
-            "boundary": (6, k),
-            "calibration": (3, BINS),
-            "padding_matrix": (k, k),
-            "padding": (k,),
-        }
-        return all(getattr(self, name).shape == shape for name, shape in expected.items())
+        return all(getattr(self, name).shape == shape for name, shape in _shapes(k).items())
+
+
+def _shapes(k: int) -> dict[str, tuple[int, ...]]:
+    """List the shapes of all counts for ``k`` classes, by name."""
+    return {
+        "matrix": (k, k),
+        "boundary": (6, k),
+        "calibration": (3, BINS),
+        "padding_matrix": (k, k),
+        "padding": (k,),
+    }
 
 
 @dataclass(frozen=True)
@@ -151,6 +164,20 @@ class Counter:
     info: DatasetInfo
     tolerance: int
 
+    def reach(self, size: tuple[int, int]) -> int:
+        """Return the width of the context that a part of an image needs, in pixels.
+
+        Args:
+            size: height and width of the whole image.
+        """
+        return self._boundary(size).reach
+
+    def _boundary(self, size: tuple[int, int]) -> BoundaryCounts:
+        info = self.info
+        return BoundaryCounts(
+            info.num_classes, info.ignore_index, band_width(*size), self.tolerance
+        )
+
     def count(
         self,
         confidence: Tensor | None,
@@ -175,13 +202,46 @@ class Counter:
         calibration = Calibration()
         if confidence is not None:
             calibration.update(confidence, prediction == inside, inside < k)
-        boundary = BoundaryCounts(k, ignored, band_width(*labels.shape), self.tolerance)
+        boundary = self._boundary((labels.shape[0], labels.shape[1]))
         return Counts(
             matrix=self._matrix(prediction, inside),
             boundary=boundary.update(prediction.numpy(), inside.numpy()),
             calibration=calibration.counts.numpy(),
             padding_matrix=self._matrix(prediction[padding], labels[padding]),
             padding=torch.bincount(prediction[padding], minlength=k).numpy(),
+        )
+
+    def count_part(
+        self,
+        confidence: np.ndarray | None,
+        prediction: np.ndarray,
+        labels: np.ndarray,
+        part: Part,
+    ) -> Counts:
+        """Compute the counts of a part of an image without padding.
+
+        The counts of all parts add up to those of :meth:`count` for the whole image.
+
+        Args:
+            confidence: (h, w) probability of the prediction; if None, calibration stays empty.
+            prediction: (h, w) uint8, labels 0 to k-1 of the window of ``part``.
+            labels: (h, w) uint8.
+            part: the part, with the context that :meth:`reach` says.
+        """
+        k = self.info.num_classes
+        predicted, true = (
+            torch.from_numpy(np.ascontiguousarray(one[part.inside])).long()
+            for one in (prediction, labels)
+        )
+        calibration = Calibration()
+        if confidence is not None:
+            sure = torch.from_numpy(np.ascontiguousarray(confidence[part.inside]))
+            calibration.update(sure, predicted == true, true < k)
+        return replace(
+            Counts.none(k),
+            matrix=self._matrix(predicted, true),
+            boundary=self._boundary(part.size).update(prediction, labels, part),
+            calibration=calibration.counts.numpy(),
         )
 
     def _matrix(self, prediction: Tensor, labels: Tensor) -> np.ndarray:

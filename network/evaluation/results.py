@@ -157,7 +157,7 @@ def print_results(protocol: Stamp, summaries: dict[str, Summary]) -> None:
         s = summary.scores
         stated = {key: fact.words for key, fact in protocol.comparability(kind).items()}
         title = (
-            f"{stated['data set']} {stated['split']}, {kind} masks, {stated['images']} images, "
+            f"{stated['data set']} {stated['split']}, {kind} masks, {protocol.size}, "
             f"TTA {stated['TTA']}, padding: {stated['padding']}"
         )
         table = Table(title=escape(title), title_justify="left")

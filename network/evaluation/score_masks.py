@@ -1,7 +1,6 @@
 """Scores of masks that other code has predicted, with counts and a stamp as in a test."""
 
 import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,23 +19,15 @@ from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.windows import padding_margin
 from network.errors import InputError, nearest
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
-from network.evaluation.output_folder import difference
+from network.evaluation.output_folder import check_no_test, write_scores
 from network.evaluation.protocol import PADDING_KEY, UNKNOWN
-from network.evaluation.records import RECORDS_FILE, Counter, ImageRecord
-from network.evaluation.results import (
-    PROTOCOL_FILE,
-    REPORT_FILE,
-    SCORES_FILE,
-    SCORES_TABLE,
-    print_results,
-    read_result,
-    write_results,
-)
+from network.evaluation.records import Counter, ImageRecord
+from network.evaluation.results import print_results
 from network.evaluation.stamp import make_stamp
 from network.evaluation.summary import Summary, summarize
 from network.progress import progress_bar
 from network.tta import TTA_NAMES, build_views
-from network.writing import file_hash, owned, replacing
+from network.writing import file_hash
 
 
 def score_masks(
@@ -78,8 +69,7 @@ def score_masks(
             other masks.
     """
     info = experiment.dataset
-    if (output / PROTOCOL_FILE).exists():
-        raise InputError(output, "holds the results of a test script", "choose another output")
+    check_no_test(output)
     if split not in info.splits:
         raise InputError(info.name, f"no split '{split}'{nearest(split, info.splits)}")
     samples = find_samples(info, experiment.root, split)
@@ -112,23 +102,7 @@ def score_masks(
     used = {k: v for k, v in protocol.settings.items() if k == "name" or k.startswith("data.")}
     protocol = replace(protocol, settings=used, precision=UNKNOWN, predictions=masks.as_posix())
     summaries = {kind: summarize(records, kind, info) for kind in kinds}
-    with owned(output):
-        if (output / SCORES_FILE).is_file() and not overwrite:
-            stamps = (read_result(output).protocol, protocol)
-            # Both are compared in the form that a reader of the files gets.
-            other = difference(*(json.loads(json.dumps(one.to_json())) for one in stamps))
-            if other:
-                raise InputError(
-                    output,
-                    f"holds the scores of other masks ({other})",
-                    "choose another output folder, or give overwrite=True to delete them",
-                )
-        # The folder must never hold new counts beside old scores.
-        for name in (SCORES_FILE, SCORES_TABLE, REPORT_FILE):
-            (output / name).unlink(missing_ok=True)
-        with replacing(output / RECORDS_FILE) as partial:
-            partial.write_text("".join(record.to_json() + "\n" for record in records))
-        write_results(output, protocol, summaries)
+    write_scores(output, protocol, records, summaries, "masks", overwrite=overwrite)
     print_results(protocol, summaries)
     return summaries
 

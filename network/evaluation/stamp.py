@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -41,6 +41,55 @@ class Fact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MapTruth:
+    """How a map was compared with truth on Earth.
+
+    Attributes:
+        map: path of the map.
+        map_values: the class of each value of the map, if the user has said it.
+        map_crs: name of the reference system of the map, whose grid counts.
+        pixel_meters: side of its pixels on the ground; None if it is not known.
+        truth: path of the truth.
+        truth_sha256: digest of the truth.
+        truth_crs: name of its reference system.
+        truth_values: the class of each of its values, if the user has said it.
+        resampling: how the truth was brought onto the grid of the map.
+        layer: layer of its polygons; None for a raster.
+        attribute: attribute of the polygons that has the class.
+        all_are: the class of all polygons, instead of an attribute.
+        background: the class of pixels in no polygon; None if they do not count.
+        areas: path of the areas of interest; None if there are none.
+        areas_sha256: digest of that file.
+        areas_layer: layer of the areas.
+        areas_attribute: attribute with the names of the areas.
+        confidence: path of the confidence of the map; None if there is none.
+        pixels: number of pixels that count.
+        ignored: shares of the pixels of all areas that do not count, by the reason.
+    """
+
+    map: str
+    map_values: dict[str, str]
+    map_crs: str
+    pixel_meters: float | None
+    truth: str
+    truth_sha256: str
+    truth_crs: str
+    truth_values: dict[str, str]
+    resampling: str
+    layer: str | None
+    attribute: str | None
+    all_are: str | None
+    background: str | None
+    areas: str | None
+    areas_sha256: str | None
+    areas_layer: str | None
+    areas_attribute: str | None
+    confidence: str | None
+    pixels: int
+    ignored: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stamp:
     """All facts of a test that a reader needs to compare its result with others.
 
@@ -69,6 +118,7 @@ class Stamp:
         software: versions of packages.
         predictions: folder of the masks, if other code has predicted them.
         frames: folder of the frames, if they were predicted instead of the data set.
+        on_earth: how a map was compared with truth on Earth; None for images of a split.
     """
 
     data_set: str
@@ -94,6 +144,7 @@ class Stamp:
     software: dict[str, str]
     predictions: str | None = None
     frames: str | None = None
+    on_earth: MapTruth | None = None
 
     @property
     def name(self) -> str:
@@ -107,8 +158,21 @@ class Stamp:
 
     @property
     def unit(self) -> str:
-        """Unit that bootstrap intervals draw: ``"tiles"`` if they were cut, else ``"images"``."""
-        return "tiles" if any(masks.is_cut for masks in self.masks.values()) else "images"
+        """Unit that bootstrap intervals draw: ``"tiles"`` if they were cut, else ``"images"``.
+
+        It is ``"areas"`` for a map.
+        """
+        return "tiles" if any(masks.is_cut for masks in self.masks.values()) else self.records
+
+    @property
+    def records(self) -> str:
+        """What a record is of: ``"images"``, or ``"areas"`` of a map."""
+        return "areas" if self.on_earth else "images"
+
+    @property
+    def size(self) -> str:
+        """Number of the records in words, such as ``"3 areas"`` or ``"1 image"``."""
+        return f"{self.images} {self.records if self.images != 1 else self.records[:-1]}"
 
     def predicted_in(self, height: int, width: int) -> "Stamp":
         """Make the stamp of a test that predicts its images in patches.
@@ -160,9 +224,11 @@ class Stamp:
     def to_json(self) -> dict[str, Any]:
         """Convert to the form that the stamp has in result files."""
         facts = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("precision", "predictions", "frames"):
+        for name in ("precision", "predictions", "frames", "on_earth"):
             if facts[name] is None:
                 del facts[name]
+        if self.on_earth:
+            facts["on_earth"] = asdict(self.on_earth)
         facts["masks"] = {kind: masks.to_json() for kind, masks in self.masks.items()}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in facts.items()}
 
@@ -240,7 +306,11 @@ def make_stamp(
         training=training,
         seed=record.seed,
         precision=experiment.compute.precision,
-        software={"python": platform.python_version()}
-        | {package: version(package) for package in _PACKAGES},
+        software=software_versions(),
         frames=frames,
     )
+
+
+def software_versions() -> dict[str, str]:
+    """Find the versions of Python and of the packages that scores depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

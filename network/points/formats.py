@@ -36,6 +36,29 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 
+@dataclass(frozen=True)
+class Row:
+    """A line of a table.
+
+    Attributes:
+        where: file and line, for errors.
+        cells: the text of each column, by its heading in small letters.
+        is_european: whether semicolons separate the columns, so a comma may be a decimal comma.
+    """
+
+    where: str
+    cells: dict[str, str]
+    is_european: bool
+
+    def number(self, column: str) -> float:
+        """Parse the number in a column.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return _number(self.cells[column], self.is_european)
+
+
 def read_csv(path: Path, text: str) -> Iterator[Feature]:
     """Parse the points of a table, whose first line names the columns.
 
@@ -47,18 +70,41 @@ def read_csv(path: Path, text: str) -> Iterator[Feature]:
         InputError: a column is missing, or a line does not fit the first one.
         csv.Error: the text is no table.
     """
+    for row in read_table(path, text, CSV_COLUMNS):
+        name, down, across, label = (row.cells[column] for column in CSV_COLUMNS)
+        try:
+            place = row.number("column"), row.number("row")
+        except ValueError as error:
+            raise InputError(
+                row.where, f"row {shown(down)}, column {shown(across)}: no numbers"
+            ) from error
+        yield Feature(row.where, name, label, [place])
+
+
+def read_table(path: Path, text: str, needed: Sequence[str]) -> Iterator[Row]:
+    """Parse a table whose first line names the columns.
+
+    Args:
+        path: the file, for errors.
+        text: its text; columns are separated by commas, semicolons or tabs.
+        needed: headings of the columns that it must have, in small letters.
+
+    Raises:
+        InputError: a column is missing, or a line does not fit the first one.
+        csv.Error: the text is no table.
+    """
     stated = re.match(r"sep=([,;|\t])\r?\n", text)  # for Excel
     lines = text[stated.end() :] if stated else text
-    separator = stated[1] if stated else _separator(lines)
+    separator = stated[1] if stated else _separator(lines, needed)
     whole = io.StringIO(lines, newline="")  # keep the line ends, as the csv module wants them
     reader = csv.reader(whole, delimiter=separator, skipinitialspace=True)
     rows = (row for row in reader if any(cell.strip() for cell in row))
     header = [_folded(cell) for cell in next(rows, [])]
-    for column in CSV_COLUMNS:
+    for column in needed:
         if header.count(column) != 1:
             which = f"{header.count(column)} columns" if column in header else "no column"
             raise InputError(
-                path, f"{which} '{column}'", f"the first line must be {','.join(CSV_COLUMNS)}"
+                path, f"{which} '{column}'", f"the first line must be {','.join(needed)}"
             )
     width = len(header)
     for row in rows:
@@ -69,24 +115,17 @@ def read_csv(path: Path, text: str) -> Iterator[Feature]:
                 f"{len(row)} fields, the first line has {width}",
                 "write numbers with a decimal point, or quote fields with a separator in them",
             )
-        by_column = dict(zip(header, [*row, *[""] * (width - len(row))], strict=False))
-        name, down, across, label = (by_column[column].strip() for column in CSV_COLUMNS)
-        try:
-            place = _number(across, separator == ";"), _number(down, separator == ";")
-        except ValueError as error:
-            raise InputError(
-                where, f"row {shown(down)}, column {shown(across)}: no numbers"
-            ) from error
-        yield Feature(where, name, label, [place])
+        by_column = zip(header, [*row, *[""] * (width - len(row))], strict=False)
+        yield Row(where, {name: cell.strip() for name, cell in by_column}, separator == ";")
 
 
-def _separator(text: str) -> str:
+def _separator(text: str, known: Sequence[str]) -> str:
     """Find the separator that gives the most known columns in the first line."""
     first = next((line for line in text.splitlines() if line.strip()), "")
 
     def columns(separator: str) -> int:
         header = next(csv.reader([first], delimiter=separator, skipinitialspace=True), [])
-        return len({*map(_folded, header)} & {*CSV_COLUMNS})
+        return len({*map(_folded, header)} & {*known})
 
     return max(SEPARATORS, key=columns)
 

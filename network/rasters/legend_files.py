@@ -1,9 +1,12 @@
 """Files beside a map of labels that tell other programs its classes and their colors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from network.errors import InputError
 from network.rasters.tiles import Legend
 from network.writing import replacing
 
@@ -19,6 +22,81 @@ _FIELDS = (
     ("Alpha", _INTEGER, _ALPHA),
     ("PixelCount", _INTEGER, _PIXEL_COUNT),
 )
+
+
+@dataclass(frozen=True)
+class NamedValue:
+    """A value of a map with the name of its class.
+
+    Attributes:
+        value: the value of the pixels.
+        name: name of the class.
+        color: red, green and blue, 0 to 255; None if the file has no colors.
+    """
+
+    value: int
+    name: str
+    color: tuple[int, int, int] | None = None
+
+
+def read_attribute_table(map_: Path) -> list[NamedValue]:
+    """Read the names of the values of a map from ``MAP.aux.xml``.
+
+    This project writes such files, and so do GDAL, QGIS and ArcGIS.
+
+    Args:
+        map_: the file of the map.
+
+    Returns:
+        The values that have a name, in the order of the file; empty if there is no such file, or if
+        it has no names.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = _table_of(map_)
+    try:
+        root = ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        return []
+    except (ElementTree.ParseError, OSError, UnicodeError) as error:
+        raise InputError(path, "is damaged", "copy it again, or remove it") from error
+    bands = [band for band in root.iter("PAMRasterBand") if band.get("band", "1") == "1"]
+    for band in bands:
+        named = list(_rows_of(band)) or list(_categories_of(band))
+        if named:
+            return named
+    return []
+
+
+def _rows_of(band: ElementTree.Element) -> Iterator[NamedValue]:
+    """Yield the rows of a table of values that have a name."""
+    table = band.find("GDALRasterAttributeTable")
+    if table is None:
+        return
+    usages = [field.findtext("Usage", "") for field in table.iter("FieldDefn")]
+    places = {int(usage): place for place, usage in enumerate(usages) if usage.isdigit()}
+    if not {_VALUE, _NAME} <= places.keys():
+        return
+    for row in table.iter("Row"):
+        cells = [cell.text or "" for cell in row.iter("F")]
+        with suppress(ValueError, IndexError):  # rows without a name or a whole number say nothing
+            name, value = cells[places[_NAME]].strip(), float(cells[places[_VALUE]])
+            if not name or value != int(value):
+                continue
+            color = None
+            if {_RED, _GREEN, _BLUE} <= places.keys():
+                red, green, blue = (int(cells[places[usage]]) for usage in (_RED, _GREEN, _BLUE))
+                color = red, green, blue
+            yield NamedValue(int(value), name, color)
+
+
+def _categories_of(band: ElementTree.Element) -> Iterator[NamedValue]:
+    """Yield the names of categories, which are numbered from 0 on."""
+    for value, category in enumerate(band.iterfind("CategoryNames/Category")):
+        name = (category.text or "").strip()
+        if name:
+            yield NamedValue(value, name)
 
 
 def write_attribute_table(map_: Path, legend: Legend, pixels: Sequence[int]) -> None:
@@ -50,7 +128,7 @@ def write_attribute_table(map_: Path, legend: Legend, pixels: Sequence[int]) -> 
         row = ElementTree.SubElement(table, "Row", index=str(label))
         for value in (label, name, *color, 255, count):
             ElementTree.SubElement(row, "F").text = str(value)
-    _write(root, map_.with_name(f"{map_.name}.aux.xml"))
+    _write(root, _table_of(map_))
 
 
 def write_qgis_style(map_: Path, legend: Legend) -> None:
@@ -75,6 +153,10 @@ def write_qgis_style(map_: Path, legend: Legend) -> None:
         ElementTree.SubElement(palette, "paletteEntry", entry)
     ElementTree.SubElement(root, "blendMode").text = "0"
     _write(root, style_of(map_), doctype="<!DOCTYPE qgis>\n")
+
+
+def _table_of(map_: Path) -> Path:
+    return map_.with_name(f"{map_.name}.aux.xml")
 
 
 def style_of(map_: Path) -> Path:

@@ -16,6 +16,7 @@ from network.errors import InputError
 from network.rasters.header import OPTIONS, Header, find_orientation, header_of
 from network.rasters.reader import turned, validity
 from network.rasters.whole import REMEDY, check_structure, find_driver
+from network.writing import file_hash
 
 _VIRTUAL = "/vsi"
 _CHECKED = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -94,6 +95,23 @@ class Source:
     def dtypes(self) -> set[str]:
         """NumPy's names for the types of the bands that are read."""
         return {self._file.dtypes[band - 1] for band in self.bands}
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """What the values of each read band are multiplied by, as the file says; 1 if it does not.
+
+        Read values are not multiplied yet.
+        """
+        return tuple(self._file.scales[band - 1] for band in self.bands)
+
+    @property
+    def color_table(self) -> dict[int, tuple[int, int, int]]:
+        """Red, green and blue of each value of the first band; empty without a color table."""
+        try:
+            with self._environment:
+                return {value: color[:3] for value, color in self._file.colormap(1).items()}
+        except ValueError:
+            return {}
 
     @property
     def is_turned(self) -> bool:
@@ -178,6 +196,26 @@ def _stat(path: str) -> os.stat_result | None:
         except OSError:
             return None
     return None
+
+
+def content_hash(path: Path) -> str:
+    """Compute the SHA-256 of a data source, in hexadecimal.
+
+    A Shapefile has several files, and other formats are folders; then it is the digest of the names
+    and the hashes of all of them.
+
+    Args:
+        path: the file or the folder.
+    """
+    files = [path]
+    if path.is_dir():
+        files = sorted(one for one in path.rglob("*") if one.is_file())
+    elif path.suffix.lower() == ".shp":
+        files = sorted(one for one in path.parent.iterdir() if one.stem == path.stem)
+    if files == [path]:
+        return file_hash(path)
+    lines = "".join(f"{one.name} {file_hash(one)}\n" for one in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def is_remote(path: str) -> bool:

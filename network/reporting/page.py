@@ -1,10 +1,10 @@
 """The report of a test: one HTML page that needs no other files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from network.compute import find_device
@@ -15,21 +15,19 @@ from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError, listed, nearest
 from network.evaluation.records import ImageRecord, check_counts, read_records
-from network.evaluation.results import other_padding, read_protocol
+from network.evaluation.results import read_protocol
 from network.evaluation.scores import (
     MAIN,
-    Scores,
     class_scores,
     compute_scores,
-    overall_scores,
     row_scores,
 )
 from network.evaluation.stamp import Stamp
-from network.evaluation.summary import Summary, summarize
 from network.progress import progress_bar
 from network.reporting import charts
-from network.reporting.pictures import draw_heatmaps, draw_layers
+from network.reporting.pictures import Layers, draw_heatmaps, draw_layers
 from network.reporting.published import PUBLISHED
+from network.reporting.sections import kind_section, stated
 from network.training.runs import read_curves
 from network.writing import file_hash, replacing
 
@@ -89,44 +87,128 @@ def write_report(
     _check_same_data(folder, protocol, samples, found)
     records = [found[name] for name in samples]
     masks = _masks(folder, protocol, samples)
+    gallery = choose_images(records, protocol, info, images)
+    heat, no_heat = _heatmaps(
+        experiment, protocol, samples, gallery.worst, gallery.best, heatmaps, device
+    )
+    context = page_context(protocol, info, records, gallery) | {
+        "published": _published(protocol),
+        "curves": _curve_charts(read_curves(Path(protocol.checkpoint))),
+        "heatmaps": heat,
+        "no_heatmaps": no_heat,
+    }
+
+    def draw(name: str, side: int) -> Layers:
+        return draw_layers(samples[name], gallery.kind, masks.get(name), info, side)
+
+    write_page(output, context, gallery, draw)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The images that are shown on a page.
+
+    Attributes:
+        asked: number of images that were asked for.
+        kind: kind of the labels by which they are chosen; None if there are no labels.
+        scored: all images.
+        worst: the shown images with the lowest scores, worst first.
+        best: the shown images with the highest scores, best first.
+    """
+
+    asked: int
+    kind: str | None
+    scored: list[ScoredImage]
+    worst: list[ScoredImage]
+    best: list[ScoredImage]
+
+    @property
+    def shown(self) -> list[str]:
+        """Names of the shown images."""
+        return [image.name for image in (*self.worst, *self.best)]
+
+
+def choose_images(
+    records: Sequence[ImageRecord], protocol: Stamp, info: DatasetInfo, count: int
+) -> Gallery:
+    """Choose the images to show; half are the worst, half the best.
+
+    Args:
+        records: records of all images.
+        protocol: the protocol stamp.
+        info: description of the data set.
+        count: number of images to show.
+    """
     kinds = protocol.label_kinds
     # Full masks show more than eroded ones.
-    shown_kind = next((k for k in ("full", *kinds) if k in kinds), None)
-    scored = [_scored_image(record, shown_kind, info) for record in records]
-    worst, best = _selection(scored, images)
-    chosen = [image.name for image in (*worst, *best)]
-    heat, no_heat = _heatmaps(experiment, protocol, samples, worst, best, heatmaps, device)
-    curves = read_curves(Path(protocol.checkpoint))
-    context = {
+    kind = next((k for k in ("full", *kinds) if k in kinds), None)
+    scored = [_scored_image(record, kind, info) for record in records]
+    return Gallery(count, kind, scored, *_selection(scored, count))
+
+
+def page_context(
+    protocol: Stamp, info: DatasetInfo, records: Sequence[ImageRecord], gallery: Gallery
+) -> dict[str, Any]:
+    """Collect what the template shows of any test; parts that a test may lack are left out.
+
+    Args:
+        protocol: the protocol stamp.
+        info: description of the data set.
+        records: records of all images.
+        gallery: the images to show.
+    """
+    groups = {"Worst": gallery.worst, "Best": gallery.best}
+    return {
         "protocol": protocol,
         "info": info,
         "colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in info.palette],
         "main": MAIN,
         "columns": class_scores(),
         "numbers": row_scores(),
-        "kinds": [_kind_section(records, kind, protocol, info) for kind in kinds],
-        "stated": _stated(protocol),
-        "published": _published(protocol),
-        "curves": _curve_charts(curves),
-        "images": sorted(scored, key=_by_miou),
-        "groups": [g for g in (("Worst images", worst), ("Best images", best)) if g[1]],
-        "shown_kind": shown_kind,
-        "heatmaps": heat,
-        "no_heatmaps": no_heat,
+        "kinds": [kind_section(records, kind, protocol, info) for kind in protocol.label_kinds],
+        "stated": stated(protocol),
+        "published": None,
+        "curves": [],
+        "images": sorted(gallery.scored, key=_by_miou),
+        "groups": [(f"{how} {protocol.records}", of) for how, of in groups.items() if of],
+        "shown_kind": gallery.kind,
+        "heatmaps": {},
+        "no_heatmaps": "",
         "geometry": charts,
     }
+
+
+def write_page(
+    output: Path,
+    context: dict[str, Any],
+    gallery: Gallery,
+    draw: Callable[[str, int], Layers],
+) -> None:
+    """Write a page whose pictures are as large as its size allows.
+
+    Args:
+        output: the HTML file to write.
+        context: what the template shows, see :func:`page_context`.
+        gallery: the images to show.
+        draw: draws the layers of an image by its name, with a largest side in pixels.
+
+    Raises:
+        InputError: the page would get too large, or the disk refuses to write.
+    """
     for side in SIDES:
         layers = {
-            name: draw_layers(samples[name], shown_kind, masks.get(name), info, side)
+            name: draw(name, side)
             for name in progress_bar(
-                chosen, desc=f"Drawing at {side} pixels", unit="image", leave=False
+                gallery.shown, desc=f"Drawing at {side} pixels", unit="image", leave=False
             )
         }
         page = _render(layers=layers, **context)
         if len(page.encode()) < MAX_BYTES:
             break
     else:
-        raise InputError(f"images={images}", "the page gets larger than 15 MB", "show fewer images")
+        raise InputError(
+            f"images={gallery.asked}", "the page gets larger than 15 MB", "show fewer images"
+        )
     with replacing(output) as partial:
         partial.write_text(page, encoding="utf-8")
 
@@ -244,81 +326,6 @@ def _selection(
     count = min(count, len(ranked))
     worst = ranked[: count - count // 2]
     return worst, ranked[len(ranked) - count // 2 :][::-1]
-
-
-def _stated(protocol: Stamp) -> list[tuple[str, str]]:
-    """Make the rows of the protocol table."""
-    kinds = protocol.label_kinds
-    by_kind = {kind: protocol.comparability(kind) for kind in kinds}
-    rows = []
-    for key in next(iter(by_kind.values()), {}):
-        values = {kind: stated[key].words for kind, stated in by_kind.items()}
-        if key == "masks":
-            rows.append((key, ", ".join(kinds)))
-        elif len(set(values.values())) == 1:
-            rows.append((key, values[kinds[0]]))
-        else:
-            rows.append((key, "; ".join(f"{kind}: {value}" for kind, value in values.items())))
-    if not kinds:
-        rows += [("data set", protocol.data_set), ("split", protocol.split)]
-        rows += [("masks", "none: the labels of this split are held by a server")]
-        rows += [("TTA", protocol.tta)]
-    software = ", ".join(f"{name} {number}" for name, number in protocol.software.items())
-    seed = protocol.seed
-    return [
-        *rows,
-        ("config", protocol.config),
-        ("seed", "unknown" if seed is None else str(seed)),
-        ("precision", protocol.precision or "unknown"),
-        ("checkpoint", protocol.checkpoint),
-        ("checkpoint, SHA-256", protocol.checkpoint_sha256),
-        ("software", software),
-    ]
-
-
-def _kind_section(
-    records: Sequence[ImageRecord], kind: str, protocol: Stamp, info: DatasetInfo
-) -> dict:
-    summary = summarize(records, kind, info)
-    counts = [record.counts[kind] for record in records]
-    matrix = np.sum([c.matrix + c.padding_matrix for c in counts], axis=0)
-    return {
-        "name": kind,
-        "summary": summary,
-        "tiles": _tiles(summary.scores),
-        "padding": protocol.masks[kind].padding_policy,
-        "other_padding": other_padding(summary),
-        "matrix": matrix.tolist(),
-        "shares": (matrix.sum(1) / max(1, matrix.sum())).tolist(),
-        "bins": _bins(summary),
-    }
-
-
-def _tiles(scores: Scores) -> list[tuple[str, str, float | None]]:
-    """List the key, the name and the value of each score at the top of the page."""
-    in_rows, others = [], []
-    for key, score in overall_scores().items():
-        if score.in_rows:
-            in_rows.append((key, score.heading, scores.overall[key]))
-        elif not score.per_class:
-            others.append((key, score.words.capitalize(), scores.overall[key]))
-    return in_rows + others
-
-
-def _bins(summary: Summary) -> list[dict]:
-    """Compute the bars of the reliability diagram; a bin without pixels has no bar."""
-    pixels, confidence, correct = summary.calibration
-    total = max(1, pixels.sum())
-    return [
-        {
-            "low": n / len(pixels),
-            "share": pixels[n] / total,
-            "accuracy": correct[n] / pixels[n],
-            "confidence": confidence[n] / pixels[n],
-        }
-        for n in range(len(pixels))
-        if pixels[n]
-    ]
 
 
 def _published(protocol: Stamp) -> dict | None:

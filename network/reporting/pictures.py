@@ -66,10 +66,20 @@ def draw_layers(
         uris["truth"] = mask_uri(info.to_rgb(truth), side)
     uris["prediction"] = mask_uri(info.to_rgb(prediction), side)
     if kind:
-        colors = np.array([RIGHT, WRONG, IGNORED], np.uint8)
-        state = np.where(truth == info.ignore_index, 2, prediction != truth)
-        uris["errors"] = mask_uri(colors[state], side)
+        uris["errors"] = mask_uri(error_colors(truth, prediction, info), side)
     return Layers(uris, *prediction.shape)
+
+
+def error_colors(truth: np.ndarray, prediction: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    """Color the pixels (h, w, 3) that are right, wrong or ignored.
+
+    Args:
+        truth: (h, w) labels.
+        prediction: (h, w) labels.
+        info: description of the data set.
+    """
+    colors = np.array([RIGHT, WRONG, IGNORED], np.uint8)
+    return colors[np.where(truth == info.ignore_index, 2, prediction != truth)]
 
 
 def draw_heatmaps(

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_cdt
 
-from network.evaluation.boundary import BoundaryCounts, band_width
+from network.datasets.windows import separate_windows
+from network.evaluation.boundary import BoundaryCounts, Part, band_width
 
 IGNORED = 255
 
@@ -94,6 +95,41 @@ def test_images_add_up():
         parts.append(one.update(square(left), square(5)))
         both.update(square(left), square(5))
     np.testing.assert_array_equal(both.counts, sum(parts))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    width=st.integers(1, 9),
+    tolerance=st.integers(0, 4),
+    side=st.integers(3, 20),
+    more=st.integers(0, 2),
+)
+def test_parts_add_up_to_the_image(seed, width, tolerance, side, more):
+    """However an image is cut, with enough context the counts are those of the whole."""
+    rng = np.random.default_rng(seed)
+    prediction, labels = np.kron(rng.integers(0, 3, (2, 6, 7)), np.ones((4, 4), int))
+    labels[rng.random(labels.shape) < 0.1] = IGNORED
+    whole = BoundaryCounts(3, IGNORED, width, tolerance)
+    whole.update(prediction, labels)
+    parts = BoundaryCounts(3, IGNORED, width, tolerance)
+    size, reach = labels.shape, parts.reach + more
+    for core in separate_windows(*size, side, keep_rest=True):
+        window = tuple(
+            slice(max(0, one.start - reach), min(length, one.stop + reach))
+            for one, length in zip(core, size, strict=True)
+        )
+        parts.update(prediction[window], labels[window], Part(window, core, size))
+    np.testing.assert_array_equal(parts.counts, whole.counts)
+
+
+def test_too_little_context_is_noticed():
+    """The test above could fail: without context, a boundary at the cut is lost."""
+    labels = np.repeat([[0] * 8 + [1] * 8], 16, axis=0)
+    left = slice(0, 16), slice(0, 8)
+    counts = BoundaryCounts(2, IGNORED, width=2, tolerance=1)
+    counts.update(labels[left], labels[left], Part(left, left, labels.shape))
+    assert counts.counts[4].tolist() == [0, 0]
 
 
 def test_width_of_cheng():

@@ -1,0 +1,69 @@
+"""Files of points that wait for a person to write their class."""
+
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pyogrio
+from pyogrio.errors import DataSourceError
+
+from network.errors import InputError
+from network.rasters.earth_grid import EarthGrid, name_of
+from network.writing import replacing
+
+DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
+SUFFIXES = (*DRIVERS, ".csv")
+
+CLASS = "class"
+"""The attribute that is written empty, for the class."""
+
+
+def check_points_file(path: Path) -> None:
+    """Raise an :class:`InputError` unless points can be written into a file of this name."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            path, "no such format for points", f"end the name in {', '.join(SUFFIXES)}"
+        )
+
+
+def write_points(path: Path, places: np.ndarray, grid: EarthGrid) -> None:
+    """Write the centers of pixels as points with a number ``id`` and an empty ``class``.
+
+    Args:
+        path: a GeoPackage, GeoJSON or CSV file.
+        places: (n, 2) rows and columns.
+        grid: the grid of the pixels, whose reference system the points get.
+
+    Raises:
+        InputError: the name has another ending, or the file cannot be written.
+    """
+    check_points_file(path)
+    rows, columns = places.T
+    x, y = grid.transform @ (columns + 0.5, rows + 0.5)
+    numbers = np.arange(1, len(places) + 1)
+    with replacing(path) as partial:
+        if path.suffix.lower() == ".csv":
+            lines = [
+                f"{number},{east!r},{north!r},{name_of(grid.crs)},\n"
+                for number, east, north in zip(
+                    numbers.tolist(), x.tolist(), y.tolist(), strict=True
+                )
+            ]
+            partial.write_text(f"id,x,y,crs,{CLASS}\n" + "".join(lines), encoding="utf-8")
+            return
+        frame = geopandas.GeoDataFrame(
+            {"id": numbers, CLASS: [""] * len(numbers)},
+            geometry=geopandas.points_from_xy(x, y),
+            crs=grid.crs.to_wkt(),
+        )
+        # GDAL wants a name with the ending of the format.
+        named = Path(f"{partial}{path.suffix.lower()}")
+        try:
+            pyogrio.write_dataframe(
+                frame, named, layer=path.stem, driver=DRIVERS[path.suffix.lower()]
+            )
+            named.replace(partial)
+        except DataSourceError as error:
+            raise InputError(path, f"cannot be written ({error})") from error
+        finally:
+            named.unlink(missing_ok=True)

@@ -1,0 +1,246 @@
+"""Polygons and points of vector files, on the grid of a raster.
+
+All formats that GDAL reads are accepted: GeoPackage, Shapefile, GeoJSON, FlatGeobuf and so on.
+GeoParquet is read by geopandas. This module needs the extra ``vectors``.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pyogrio
+import shapely
+from pyogrio.errors import DataLayerError, DataSourceError
+from pyproj.exceptions import CRSError as UnknownSystem
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from network.errors import InputError, listed, nearest, warn
+from network.rasters.earth_grid import EarthGrid
+from network.rasters.shapes import grown, repaired, to_grid
+from network.rasters.source import is_remote
+
+POLYGONS, POINTS = ("Polygon", "MultiPolygon"), ("Point", "MultiPoint")
+
+_PARQUET = (".parquet", ".geoparquet")
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of a layer, in the order of the file.
+
+    Attributes:
+        path: the file.
+        layer: name of the layer.
+        crs: reference system of the file.
+        numbers: the number of each feature, as GIS programs show it.
+        shapes: the geometry of each feature, in the columns and rows of a grid.
+        values: for each attribute that was read, its value of each feature as text, ``""`` if it
+            has none.
+    """
+
+    path: Path
+    layer: str
+    crs: CRS
+    numbers: np.ndarray
+    shapes: np.ndarray
+    values: Mapping[str, Sequence[str]]
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def select(self, chosen: np.ndarray) -> "Features":
+        """Keep some of the features.
+
+        Args:
+            chosen: (n,) bool or positions.
+        """
+        places = np.arange(len(self))[chosen].tolist()
+        values = {name: [of_all[n] for n in places] for name, of_all in self.values.items()}
+        return replace(
+            self, numbers=self.numbers[chosen], shapes=self.shapes[chosen], values=values
+        )
+
+
+def read_features(
+    path: Path,
+    grid: EarthGrid,
+    kinds: Sequence[str],
+    *,
+    layer: str | None = None,
+    layer_option: str = "layer",
+    attributes: Mapping[str, str] | None = None,
+) -> Features:
+    """Read the features of a layer, in the columns and rows of a grid.
+
+    Polygons that are not valid, such as those whose border crosses itself, are repaired with a
+    warning. Features without geometry are left out with a warning.
+
+    Args:
+        path: the file.
+        grid: the grid. Polygons far from it are left out; points are not.
+        kinds: the types of geometry that are accepted, ``POLYGONS`` or ``POINTS``.
+        layer: name of the layer; may be None if there is only one.
+        layer_option: name of the user's setting for ``layer``, for errors.
+        attributes: the attributes to read, each with the name of the user's setting for it, for
+            errors.
+
+    Raises:
+        InputError: the file cannot be read; it has no such layer or attribute, or several layers;
+            it names no reference system, or one of another planet; a geometry is of another type,
+            or cannot be repaired.
+    """
+    layer, attributes = _find_layer(path, layer, layer_option), attributes or {}
+    frame, crs = _read(path, layer, grid if kinds is POLYGONS else None, attributes)
+    is_empty = (frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
+    if is_empty.any():
+        warn(f"{path}: features without geometry are left out ({is_empty.sum()})")
+        frame = frame[~is_empty]
+    numbers, shapes = frame.index.to_numpy(), frame.geometry.to_numpy()
+    _check_kinds(path, numbers, shapes, kinds)
+    if kinds is POLYGONS:
+        shapes = repaired(path, numbers, shapes)
+    values = {name: [text_of(value) for value in frame[name]] for name in attributes}
+    found = Features(path, layer, crs, numbers, to_grid(path, shapes, crs, grid), values)
+    if kinds is POLYGONS:
+        return found.select(np.isfinite(shapely.bounds(found.shapes)).all(axis=-1))
+    return found
+
+
+def text_of(value: Any) -> str:
+    """Turn the value of an attribute into text: 2.0 becomes ``"2"``, and no value ``""``."""
+    if value is None or value != value or str(value) in ("<NA>", "NaT"):
+        return ""
+    if isinstance(value, float | np.floating) and value == int(value):
+        return str(int(value))
+    # Unicode writes an accented letter as one character or as two.
+    return unicodedata.normalize("NFC", str(value).strip())
+
+
+def labels_of(
+    features: Features, attribute: str, labels: Mapping[str, int], option: str = "values"
+) -> np.ndarray:
+    """Find the label of each feature by the value of an attribute.
+
+    Args:
+        features: the features.
+        attribute: name of the attribute.
+        labels: the label of each value.
+        option: name of the user's setting for the classes of values, for the error.
+
+    Returns:
+        (n,) int64
+
+    Raises:
+        InputError: values have no label; the error lists them with the number of their features.
+    """
+    texts = features.values[attribute]
+    unknown = Counter(text for text in texts if text not in labels)
+    if unknown:
+        shown = [f"'{text}' ({count})" for text, count in unknown.most_common()]
+        raise InputError(
+            features.path,
+            f"values without a class, with the number of their features: {listed(shown)}"
+            f"{nearest(unknown.most_common(1)[0][0], labels)}",
+            f"say which classes they are by {option}=VALUE=CLASS",
+        )
+    return np.array([labels[text] for text in texts], np.int64)
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+
+def _find_layer(path: Path, layer: str | None, option: str) -> str:
+    """Find the name of the layer to read."""
+    if not is_remote(str(path)) and not path.exists():
+        raise InputError(path, "no such file")
+    if path.suffix.lower() in _PARQUET:
+        return path.stem
+    try:
+        found = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
+    except (DataSourceError, DataLayerError) as error:
+        raise _unreadable(path) from error
+    if not found:
+        raise InputError(path, "has no layer with geometries", "choose another file")
+    if layer is not None and layer not in found:
+        raise InputError(path, f"has no layer '{layer}'{nearest(layer, found)}")
+    if layer is None and len(found) > 1:
+        raise InputError(
+            path, f"has {len(found)} layers ({listed(found)})", f"choose one by {option}=NAME"
+        )
+    return layer or found[0]
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(path, "unreadable vector file", "export it again, as GeoPackage")
+
+
+def _read(
+    path: Path, layer: str, near: EarthGrid | None, attributes: Mapping[str, str]
+) -> tuple[geopandas.GeoDataFrame, CRS]:
+    """Read geometries and attributes, and the reference system."""
+    names = list(attributes)
+    try:
+        if path.suffix.lower() in _PARQUET:
+            frame = geopandas.read_parquet(path)
+            _check_names(path, attributes, frame.columns.drop(frame.geometry.name))
+            crs = _system(path, frame.crs and frame.crs.to_wkt())
+            frame = frame[[*names, frame.geometry.name]]
+            return frame.set_geometry(shapely.force_2d(frame.geometry.to_numpy())), crs
+        about = pyogrio.read_info(path, layer=layer)
+        _check_names(path, attributes, about["fields"])
+        crs = _system(path, about["crs"])
+        box = near and near.bounds_in(crs, path)
+        frame = pyogrio.read_dataframe(
+            path,
+            layer=layer,
+            columns=names,
+            bbox=box and grown(box, 0.01),
+            fid_as_index=True,
+            force_2d=True,
+        )
+    except (DataSourceError, DataLayerError, UnknownSystem, ValueError, OSError) as error:
+        raise _unreadable(path) from error
+    return frame, crs
+
+
+def _system(path: Path, text: str | None) -> CRS:
+    """Find the reference system of a layer."""
+    if not text:
+        raise InputError(
+            path,
+            "does not say in which reference system its coordinates are",
+            "name it (ogr2ogr -a_srs EPSG:...)",
+        )
+    try:
+        return CRS.from_user_input(text)
+    except CRSError as error:
+        raise InputError(
+            path, "its reference system is unknown", "name it (ogr2ogr -a_srs EPSG:...)"
+        ) from error
+
+
+def _check_names(path: Path, attributes: Mapping[str, str], known: Iterable[str]) -> None:
+    known = list(known)
+    for name, option in attributes.items():
+        if name not in known:
+            raise InputError(
+                path,
+                f"has no attribute '{name}'{nearest(name, known)}",
+                f"its attributes are {listed(known, 30)}; choose one by {option}=NAME",
+            )
+
+
+def _check_kinds(path: Path, numbers: np.ndarray, shapes: np.ndarray, kinds: Sequence[str]) -> None:
+    for number, shape in zip(numbers, shapes, strict=True):
+        if shape.geom_type not in kinds:
+            raise InputError(
+                path,
+                f"feature {number} is a {shape.geom_type}, expected a {kinds[0]}",
+                "choose another layer, or remove the feature",
+            )
