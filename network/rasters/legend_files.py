@@ -1,9 +1,11 @@
 """Files beside a map of labels that tell other programs its classes and their colors."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from network.errors import InputError
 from network.rasters.tiles import Legend
 from network.writing import replacing
 
@@ -50,7 +52,85 @@ def write_attribute_table(map_: Path, legend: Legend, pixels: Sequence[int]) -> 
         row = ElementTree.SubElement(table, "Row", index=str(label))
         for value in (label, name, *color, 255, count):
             ElementTree.SubElement(row, "F").text = str(value)
-    _write(root, map_.with_name(f"{map_.name}.aux.xml"))
+    _write(root, _table_of(map_))
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One class in the attribute table of a map.
+
+    Attributes:
+        label: value of its pixels.
+        name: name of the class.
+        color: red, green and blue; None if the table has no colors.
+        pixels: number of its pixels; None if the table has no numbers.
+    """
+
+    label: int
+    name: str
+    color: tuple[int, int, int] | None = None
+    pixels: int | None = None
+
+
+def read_attribute_table(map_: Path) -> list[TableRow]:
+    """Read the classes of a map from ``MAP.aux.xml``, which GDAL, QGIS or this project wrote.
+
+    Args:
+        map_: the file of the labels.
+
+    Returns:
+        The classes; none if there is no such file, or if it names no classes.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    path = _table_of(map_)
+    if not path.is_file():
+        return []
+    try:
+        root = ElementTree.parse(path).getroot()
+        band = root.find("PAMRasterBand[@band='1']")
+        if band is None:
+            return []
+        return _rows(band) or _categories(band)
+    except (OSError, ElementTree.ParseError, ValueError, KeyError, OverflowError) as error:
+        raise InputError(
+            path, f"is no table of classes ({error})", "delete it, or write it again"
+        ) from error
+
+
+def _rows(band: ElementTree.Element) -> list[TableRow]:
+    """Read the attribute table; fields are found by their use, since names may be any."""
+    table = band.find("GDALRasterAttributeTable")
+    if table is None:
+        return []
+    uses = [int(field.findtext("Usage", "0")) for field in table.findall("FieldDefn")]
+    if not {_VALUE, _NAME} <= set(uses):
+        return []
+    has_colors = {_RED, _GREEN, _BLUE} <= set(uses)
+    rows = []
+    for row in table.findall("Row"):
+        field = dict(zip(uses, (text.text or "" for text in row.findall("F")), strict=False))
+        color = None
+        if has_colors:
+            color = (_whole(field[_RED]), _whole(field[_GREEN]), _whole(field[_BLUE]))
+        pixels = _whole(field[_PIXEL_COUNT]) if _PIXEL_COUNT in field else None
+        rows.append(TableRow(_whole(field[_VALUE]), field[_NAME], color, pixels))
+    return rows
+
+
+def _whole(text: str) -> int:
+    return int(float(text))
+
+
+def _categories(band: ElementTree.Element) -> list[TableRow]:
+    """Read the plain list of names; an empty name is that of no class."""
+    names = [category.text for category in band.findall("CategoryNames/Category")]
+    return [TableRow(label, name) for label, name in enumerate(names) if name]
+
+
+def _table_of(map_: Path) -> Path:
+    return map_.with_name(f"{map_.name}.aux.xml")
 
 
 def write_qgis_style(map_: Path, legend: Legend) -> None:

@@ -96,6 +96,22 @@ class Source:
         return {self._file.dtypes[band - 1] for band in self.bands}
 
     @property
+    def driver(self) -> str:
+        """GDAL's name of the file's format."""
+        return self._file.driver
+
+    @property
+    def table(self) -> dict[int, tuple[int, int, int]] | None:
+        """Red, green and blue of a color table, by value; None if the file has none.
+
+        Entries that are transparent are left out.
+        """
+        if self.header.color != "color-table":
+            return None
+        table = self._file.colormap(1)
+        return {value: color[:3] for value, color in table.items() if color[3]}
+
+    @property
     def is_turned(self) -> bool:
         """Whether rows and columns are not those that are stored."""
         return self._turn != 1
