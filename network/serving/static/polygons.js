@@ -1,6 +1,6 @@
 /** Outlines of the polygons in the part of the map that is seen. */
 
-import { getJson } from "./requests.js";
+import { ask } from "./requests.js";
 
 const AROUND = 0.25; // share of the view that is loaded beyond each of its borders
 const OTHER = "#888888"; // polygons of no class of the map
@@ -45,8 +45,8 @@ export function startPolygons(map, about, legend) {
   };
   const load = async () => {
     const number = ++last; // an answer that comes after the next question is too old
-    const found = box.checked ? await getJson(`polygons?${partOf(map, about)}`) : null;
-    if (number !== last) return;
+    const found = box.checked ? await ask(`polygons?${partOf(map, about)}`) : null;
+    if (number !== last || found === undefined) return;
     drawn.clearLayers();
     if (found) draw(found);
     note.textContent = found ? `${found.features.length} in view` : "";

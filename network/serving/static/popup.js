@@ -2,7 +2,7 @@
 
 import { written } from "./grid.js";
 import { percent, span, swatch } from "./legend.js";
-import { getJson } from "./requests.js";
+import { ask } from "./requests.js";
 
 /**
  * Answer clicks on the map, and Enter for its middle.
@@ -16,7 +16,8 @@ export function tellAt(map, about) {
     const row = Math.floor(at.lat);
     const column = Math.floor(at.lng);
     if (row < 0 || column < 0 || row >= about.height || column >= about.width) return;
-    const found = await getJson(`at?row=${row}&column=${column}`);
+    const found = await ask(`at?row=${row}&column=${column}`);
+    if (!found) return;
     // The middle of the pixel.
     L.popup({ minWidth: 200, maxWidth: 260 })
       .setLatLng([row + 0.5, column + 0.5])

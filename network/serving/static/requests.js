@@ -3,25 +3,31 @@
 const line = document.getElementById("problem");
 
 /**
- * Ask the server for JSON. If it does not answer, the page says why.
+ * Ask the server for JSON. If there is no answer, the page tells why.
  *
  * @param {string} path Address below that of the page.
- * @returns {Promise<any>}
+ * @returns {Promise<any>} The answer; undefined if there is none.
  */
-export async function getJson(path) {
-  let response;
+export async function ask(path) {
+  const response = await request(path);
+  return response?.json();
+}
+
+/**
+ * Send a request. If it fails, the page tells why.
+ *
+ * @param {string} path
+ * @returns {Promise<Response | undefined>} The response; undefined if it failed.
+ */
+async function request(path) {
   try {
-    response = await fetch(path);
-  } catch (error) {
+    const response = await fetch(path);
+    if (response.ok) return response;
+    tell((await response.json()).detail);
+  } catch {
     tell("The viewer does not answer. Start its command again.");
-    throw error;
   }
-  const answer = await response.json();
-  if (!response.ok) {
-    tell(answer.detail);
-    throw new Error(answer.detail);
-  }
-  return answer;
+  return undefined;
 }
 
 /**
@@ -35,11 +41,7 @@ export function watchTiles(layers) {
     layer.on("tileerror", async ({ tile }) => {
       if (isAsking) return;
       isAsking = true;
-      try {
-        await getJson(tile.src);
-      } catch {
-        // The line tells it.
-      }
+      await request(tile.src); // a picture that fails does not say why
       isAsking = false;
     });
   }

@@ -6,40 +6,49 @@
 
 import { startDivider } from "./divider.js";
 import { pixelGrid, readout } from "./grid.js";
-import { tellAt } from "./popup.js";
 import { startLayers } from "./layers.js";
 import { startLegend } from "./legend.js";
 import { startPolygons } from "./polygons.js";
-import { getJson, watchTiles } from "./requests.js";
+import { tellAt } from "./popup.js";
+import { ask, watchTiles } from "./requests.js";
 
 const BEYOND = 5; // zooms beyond that of the file, at which a pixel becomes a square
 
-const about = await getJson("about");
-document.title = about.name;
-document.getElementById("name").textContent = about.name;
-document.getElementById("facts").append(...facts(about).map((text) => {
-  const item = document.createElement("li");
-  item.textContent = text;
-  return item;
-}));
+const about = await ask("about");
+if (about) show(about);
 
-const map = L.map("map", {
-  crs: pixelGrid(about),
-  minZoom: -2,
-  maxZoom: about.maxZoom + BEYOND,
-  attributionControl: false,
-  zoomAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches,
-});
-map.fitBounds([[0, 0], [about.height, about.width]]);
-if (about.meters) L.control.scale({ imperial: false, maxWidth: 140 }).addTo(map);
+/**
+ * Show the map.
+ *
+ * @param {About} about
+ */
+function show(about) {
+  document.title = about.name;
+  document.getElementById("name").textContent = about.name;
+  document.getElementById("facts").append(...facts(about).map((text) => {
+    const item = document.createElement("li");
+    item.textContent = text;
+    return item;
+  }));
 
-const legend = startLegend(about);
-const layers = startLayers(map, about, legend);
-watchTiles(layers.all);
-startPolygons(map, about, legend);
-if (about.image) startDivider(map, [layers.pane]);
-tellAt(map, about);
-readout(map, about);
+  const map = L.map("map", {
+    crs: pixelGrid(about),
+    minZoom: 0,
+    maxZoom: about.maxZoom + BEYOND,
+    attributionControl: false,
+    zoomAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches,
+  });
+  map.fitBounds([[0, 0], [about.height, about.width]]);
+  if (about.meters) L.control.scale({ imperial: false, maxWidth: 140 }).addTo(map);
+
+  const legend = startLegend(about);
+  const layers = startLayers(map, about, legend);
+  watchTiles(layers.all);
+  startPolygons(map, about, legend);
+  if (about.image) startDivider(map, [layers.pane]);
+  tellAt(map, about);
+  readout(map, about);
+}
 
 /**
  * Say how large the map is, where it lies, and which image it belongs to.
