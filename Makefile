@@ -3,7 +3,7 @@
 # make demo-data   make scenes and cut them, without a training
 # make test   lint, types, and all tests but test-browser's; WORKERS=8 on a larger machine
 # make test-quick   lint and the tests that neither train nor run commands, for every save
-# make test-browser   the report in a browser; needs Debian's package chromium
+# make test-browser   the report and maps in a browser; needs Debian's package chromium
 # make docs    the site of the pages under docs: site/index.html
 # make test-faults    kills, full disks, damaged images, hostile checkpoints: all trials, in 3 minutes
 

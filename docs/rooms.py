@@ -15,7 +15,7 @@ FLOORS = (
     ("predictor",),
     ("evaluation", "maps"),
     ("training",),
-    ("reporting", "buildings"),
+    ("reporting", "serving", "buildings"),
     ("studies",),
     ("benchmark",),
     ("commands",),

@@ -28,6 +28,10 @@ def test_wheel(tmp_path):
     assert "network/py.typed" in names
     assert "network/reporting/templates/report.html" in names
     assert "network/datasets/checks/templates/contact_sheet.html" in names
+    static = ROOT / "network/serving/static"
+    page = {path.relative_to(ROOT).as_posix() for path in static.rglob("*") if path.is_file()}
+    assert "network/serving/static/leaflet/LICENSE" in page
+    assert page <= set(names)
     assert not [name for name in names if not name.startswith(("network/", "bicor_seg-"))]
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pins = [line.split()[0] for line in lines if line and line[0] != "#"]

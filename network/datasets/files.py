@@ -9,6 +9,7 @@ import numpy as np
 
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
+from network.rasters.display import SHOWN_PERCENTILES, stretch
 from network.rasters.header import Header, read_header
 from network.rasters.place import distance
 from network.rasters.reader import Raster, read_raster, turned
@@ -27,9 +28,6 @@ Uncompressed files would be decoded in an eighth of the time of LZW, but are up 
 
 COLORS = ("gray", "RGB")
 """Values of ``Header.color`` that images may have; this includes TIFFs of many bands."""
-
-SHOWN_PERCENTILES = 2, 98
-"""Percentiles of each band that become black and white when an image of 16 bits is shown."""
 
 MISPLACED = 0.5
 """Largest distance on Earth, in pixels, between the corners of a mask and of its image."""
@@ -268,7 +266,7 @@ def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
     if info.bits == 8:
         return shown
     low, high = np.percentile(shown, SHOWN_PERCENTILES, axis=(0, 1))
-    return (255 * np.clip((shown - low) / np.maximum(high - low, 1), 0, 1)).astype(np.uint8)
+    return stretch(shown, low, high)
 
 
 # Masks ------------------------------------------------------------------------------------------

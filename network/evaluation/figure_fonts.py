@@ -28,11 +28,16 @@ LAST_RESORT = "Last Resort"
 """Matplotlib's own font of boxes; it claims to have every letter."""
 
 
-def save_figure(figure: Figure, output: Path) -> None:
+def save_figure(figure: Figure, output: Path, dpi: float = 110) -> None:
     """Write a figure as PNG; an incomplete file never has the final name.
 
     Letters that Matplotlib's font lacks, such as those of Chinese or Hindi class names, come from
     other fonts of this machine. Letters that no font has are shown as boxes, with one warning.
+
+    Args:
+        figure: the figure.
+        output: the file.
+        dpi: pixels of an inch of the figure.
 
     Raises:
         InputError: the file cannot be written.
@@ -51,7 +56,7 @@ def save_figure(figure: Figure, output: Path) -> None:
     with replacing(output) as partial, warnings.catch_warnings():
         # Matplotlib warns for each letter and place; the line above warns once.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure.savefig(partial, format="png", dpi=110)
+        figure.savefig(partial, format="png", dpi=dpi)
 
 
 @cache

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import rasterio
 
 from network.datasets.files import write_mask
 from network.datasets.schema import DatasetInfo
 from network.maps.job import Job
-from network.maps.layers import LABELS, NO_DATA, STEPS, Layer
+from network.maps.layers import LABELS, NO_DATA, STEPS, Layer, count_labels
 from network.maps.plan import Block, Plan
 from network.rasters.legend_files import write_attribute_table, write_qgis_style
 from network.rasters.place import Place, write_place
@@ -81,15 +80,8 @@ def legend_of(layer: Layer, info: DatasetInfo, tags: Mapping[str, str]) -> Legen
 
 def _count(job: Job, blocks: Sequence[Block], classes: int) -> list[int]:
     """Count the pixels of each class."""
-    total = np.zeros(256, np.int64)
-    for block in blocks:
-        labels = _labels(job, block)
-        rows = max(1, 2**24 // labels.shape[1])  # float32 counts up to 2 ** 24 exactly
-        for start in range(0, len(labels), rows):
-            # Three times faster than NumPy, which first makes the labels 8 times as large.
-            counts = cv2.calcHist([labels[start : start + rows]], [0], None, [256], [0, 256])
-            total += counts[:, 0].astype(np.int64)
-    return total[:classes].tolist()
+    total = sum(count_labels(_labels(job, block)) for block in blocks)
+    return np.asarray(total)[:classes].tolist()
 
 
 def _labels(job: Job, block: Block) -> np.ndarray:

@@ -30,13 +30,15 @@ class NamedValue:
 
     Attributes:
         value: the value of the pixels.
-        name: name of the class.
+        name: name of the class; may be empty.
         color: red, green and blue, 0 to 255; None if the file has no colors.
+        pixels: number of pixels with the value; None if the file does not say.
     """
 
     value: int
     name: str
     color: tuple[int, int, int] | None = None
+    pixels: int | None = None
 
 
 def read_attribute_table(map_: Path) -> list[NamedValue]:
@@ -48,8 +50,7 @@ def read_attribute_table(map_: Path) -> list[NamedValue]:
         map_: the file of the map.
 
     Returns:
-        The values that have a name, in the order of the file; empty if there is no such file, or if
-        it has no names.
+        The values in the order of the file; empty if there is no such file, or if it has no table.
 
     Raises:
         InputError: the file is damaged.
@@ -70,7 +71,7 @@ def read_attribute_table(map_: Path) -> list[NamedValue]:
 
 
 def _rows_of(band: ElementTree.Element) -> Iterator[NamedValue]:
-    """Yield the rows of a table of values that have a name."""
+    """Yield the rows of a table of values; a name may be empty."""
     table = band.find("GDALRasterAttributeTable")
     if table is None:
         return
@@ -80,15 +81,16 @@ def _rows_of(band: ElementTree.Element) -> Iterator[NamedValue]:
         return
     for row in table.iter("Row"):
         cells = [cell.text or "" for cell in row.iter("F")]
-        with suppress(ValueError, IndexError):  # rows without a name or a whole number say nothing
+        with suppress(ValueError, IndexError):  # rows without a whole number say nothing
             name, value = cells[places[_NAME]].strip(), float(cells[places[_VALUE]])
-            if not name or value != int(value):
+            if value != int(value):
                 continue
             color = None
             if {_RED, _GREEN, _BLUE} <= places.keys():
                 red, green, blue = (int(cells[places[usage]]) for usage in (_RED, _GREEN, _BLUE))
                 color = red, green, blue
-            yield NamedValue(int(value), name, color)
+            pixels = int(float(cells[places[_PIXEL_COUNT]])) if _PIXEL_COUNT in places else None
+            yield NamedValue(int(value), name, color, pixels)
 
 
 def _categories_of(band: ElementTree.Element) -> Iterator[NamedValue]:

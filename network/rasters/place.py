@@ -9,6 +9,7 @@ import numpy as np
 import rasterio
 import rasterio.warp
 from affine import Affine
+from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
@@ -103,6 +104,57 @@ def ground_resolution(place: Place | None, height: int, width: int) -> float | N
     except (CRSError, ValueError):  # a unit that nobody knows, coordinates that are no numbers
         return None
     return meters if math.isfinite(meters) and meters > 0 else None
+
+
+@dataclass(frozen=True)
+class Ground:
+    """How a raster lies on the ground at its middle.
+
+    Attributes:
+        meters: length of one column, from the left to the right.
+        north: direction of north, in degrees clockwise from the top of the raster.
+    """
+
+    meters: float
+    north: float
+
+
+def ground_at_middle(place: Place | None, height: int, width: int) -> Ground | None:
+    """Measure on the ellipsoid how a raster lies on the ground at its middle.
+
+    So a scale bar is right in every reference system, also in those that stretch the ground, such
+    as longitudes and latitudes, or Web Mercator.
+
+    Args:
+        place: place of the raster.
+        height: height of the raster in pixels.
+        width: width of the raster in pixels.
+
+    Returns:
+        The measures; None if the raster does not say where it lies.
+    """
+    if place is None or place.crs is None or place.transform is None:
+        return None
+    # From the middle, some pixels to the right and some downward: one pixel may be too short for
+    # the precision of degrees.
+    step = max(1.0, min(height, width) / 8)
+    right, down = width / 2 + step, height / 2 + step
+    columns, rows = np.array([[width / 2, right, width / 2], [height / 2, height / 2, down]])
+    x, y = place.transform @ (columns, rows)
+    try:
+        (longitude,), (latitude,) = rasterio.warp.transform(place.crs, "EPSG:4326", x[:1], y[:1])
+        # In this plane all distances from the middle are those on the ellipsoid.
+        plane = CRS.from_dict(proj="aeqd", lon_0=longitude, lat_0=latitude, datum="WGS84")
+        east, north = map(np.array, rasterio.warp.transform(place.crs, plane, x, y))
+    except (RasterioError, CPLE_BaseError, ValueError):  # no system of this Earth
+        return None
+    # Meters to the east and north (first axis) of a step to the right and downward (second axis).
+    steps = np.array([east[1:] - east[0], north[1:] - north[0]]) / step
+    meters = float(np.hypot(*steps[:, 0]))
+    if not np.isfinite(steps).all() or meters <= 0 or np.linalg.det(steps) == 0:
+        return None
+    toward_columns, toward_rows = np.linalg.solve(steps, [0, 1])
+    return Ground(meters, math.degrees(math.atan2(toward_columns, -toward_rows)))
 
 
 def _numbers(point: GroundControlPoint) -> tuple[float, ...]:

@@ -105,13 +105,22 @@ class Source:
         return tuple(self._file.scales[band - 1] for band in self.bands)
 
     @property
+    def driver(self) -> str:
+        """GDAL's name of the file's format."""
+        return self._file.driver
+
+    @property
     def color_table(self) -> dict[int, tuple[int, int, int]]:
-        """Red, green and blue of each value of the first band; empty without a color table."""
+        """Red, green and blue of each value of the first band; empty without a color table.
+
+        Entries that are transparent are left out.
+        """
         try:
             with self._environment:
-                return {value: color[:3] for value, color in self._file.colormap(1).items()}
+                table = self._file.colormap(1)
         except ValueError:
             return {}
+        return {value: color[:3] for value, color in table.items() if color[3]}
 
     @property
     def is_turned(self) -> bool:

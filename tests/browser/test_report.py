@@ -1,15 +1,13 @@
 """The report in a real browser: it opens offline, sorts, slides, and can be used by keyboard."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from tests.reporting.test_report import make_test
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 pytestmark = pytest.mark.browser
 
 
@@ -17,17 +15,6 @@ pytestmark = pytest.mark.browser
 def report(tmp_path_factory) -> Path:
     cwd = tmp_path_factory.mktemp("report")
     return make_test(cwd, images=6).write(cwd / "report.html")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    assert path, f"none of {', '.join(BROWSERS)} is installed: apt-get install chromium"
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox needs rights that containers and CI seldom give.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -2,12 +2,13 @@
 
 import math
 
+import pyproj
 import pytest
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
-from network.rasters.place import Place, ground_resolution
+from network.rasters.place import Place, ground_at_middle, ground_resolution
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,45 @@ def test_ground_resolution(epsg, transform, meters):
 def test_what_nobody_can_tell(place):
     """A training must not end by it, when its first checkpoint is written."""
     assert ground_resolution(place, 100, 100) is None
+
+
+GRIDS = {
+    "utm": (32632, from_origin(500_000, 5_400_000, 0.09, 0.09)),
+    "feet": (2263, from_origin(980_000, 200_000, 1, 1)),
+    "degrees": (4326, from_origin(10, 60, 1e-5, 2e-5)),
+    "mercator": (3857, from_origin(1_000_000, 8_000_000, 1, 1)),  # stretches by 2 there
+    "rotated": (32632, Affine.translation(5e5, 5.4e6) @ Affine.rotation(30) @ Affine.scale(1, -1)),
+    "polar": (3413, from_origin(1_000_000, -1_000_000, 10, 10)),
+    "south up": (32632, from_origin(500_000, 5_400_000, 0.5, -0.5)),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_ground_at_middle(name):
+    """Against geodesics of pyproj: along a row, and back to a point that lies north."""
+    epsg, transform = GRIDS[name]
+    ground = ground_at_middle(Place(CRS.from_epsg(epsg), transform), 300, 500)
+    to_degrees = pyproj.Transformer.from_crs(epsg, 4326, always_xy=True)
+    geod = pyproj.Geod(ellps="WGS84")
+    middle, right = (to_degrees.transform(*(transform @ at)) for at in ((250, 150), (290, 150)))
+    assert ground.meters == pytest.approx(geod.inv(*middle, *right)[2] / 40, rel=1e-5)
+    longitude, latitude, _ = geod.fwd(*middle, 0, 20 * ground.meters)
+    x, y = to_degrees.transform(longitude, latitude, direction="INVERSE")
+    column, row = ~transform @ (x, y)
+    angle = math.degrees(math.atan2(column - 250, 150 - row))
+    assert (ground.north - angle + 180) % 360 - 180 == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        None,
+        Place(None, from_origin(0, 0, 1, 1)),
+        Place(CRS.from_epsg(32632), None),
+        Place(CRS.from_wkt('LOCAL_CS["a hall", UNIT["metre", 1]]'), from_origin(0, 0, 1, 1)),
+        Place(CRS.from_epsg(32632), Affine(0, 0, 5e5, 0, 0, 5e6)),
+        Place(CRS.from_epsg(32632), Affine(math.nan, 0, 0, 0, 1, 0)),
+    ],
+)
+def test_no_ground(place):
+    assert ground_at_middle(place, 100, 100) is None

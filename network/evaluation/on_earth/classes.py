@@ -54,7 +54,7 @@ def find_classes(
     """
     if info is not None:
         return info
-    named = read_attribute_table(path) if not values else _named(values, "map_values")
+    named = _read_names(path) if not values else _named(values, "map_values")
     if not named:
         raise InputError(
             path,
@@ -99,7 +99,7 @@ def value_labels(
     if values:
         given = {one.value: label_of(one.name, info, option) for one in _named(values, option)}
         return ValueLabels(given, {}, option)
-    named = read_attribute_table(path)
+    named = _read_names(path)
     if named:
         names = {one.value: plain(one.name) for one in named}
         labels = {v: info.classes.index(n) for v, n in names.items() if n in _classes(info)}
@@ -152,6 +152,11 @@ def plain(text: str) -> str:
 
 def _classes(info: DatasetInfo) -> list[str]:
     return [plain(name) for name in info.classes]
+
+
+def _read_names(path: Path) -> list[NamedValue]:
+    """Read the values of a map that have a name."""
+    return [named for named in read_attribute_table(path) if named.name]
 
 
 def _named(values: Mapping[str, str], option: str) -> list[NamedValue]:
