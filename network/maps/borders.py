@@ -38,8 +38,8 @@ class Borders:
     def sum(parts: Iterable["Borders"]) -> "Borders":
         """Add the borders of several parts of a map."""
         parts = list(parts)
-        keys = [_keys(*part.pairs.T) for part in parts]
-        unique, index = np.unique(np.concatenate([[], *keys]).astype("i8"), return_inverse=True)
+        keys = np.concatenate([np.zeros(0, np.int64), *(_keys(*part.pairs.T) for part in parts)])
+        unique, index = np.unique(keys, return_inverse=True)
         upright, level = np.zeros((2, len(unique)), np.int64)
         if parts:
             np.add.at(upright, index, np.concatenate([part.upright for part in parts]))

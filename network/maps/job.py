@@ -261,5 +261,7 @@ def _plain(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "none"
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -35,7 +35,7 @@ class PolygonOptions:
     def __post_init__(self) -> None:
         if self.format not in POLYGON_FORMATS:
             raise InputError(
-                f"polygons={self.format}",
+                f"polygons={self.file or self.format}",
                 f"must be {' or '.join(POLYGON_FORMATS)}, or a file with one of these endings",
             )
         for name in ("min_area", "simplify"):

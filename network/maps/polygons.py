@@ -29,7 +29,7 @@ from network.rasters.header import OPTIONS
 from network.rasters.vector_files import Layer, Rows, write_geopackage, write_geoparquet
 from network.writing import writing
 
-SIDE = 2048
+SIDE = 1024
 """Side of the tiles in pixels."""
 
 FIELDS = {"class": int, "name": str, "area_m2": float, "confidence": float}
