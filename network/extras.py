@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from network.errors import InputError
 
 EXTRAS = {
-    "vectors": ("geopandas", "pyogrio", "pyproj", "shapely"),
+    "vectors": ("geopandas", "pyarrow", "pyogrio", "pyproj", "shapely"),
     "cluster": ("dask", "distributed"),
     "viewer": ("rio_tiler", "fastapi", "uvicorn"),
 }

@@ -75,6 +75,22 @@ def writing(path: Path) -> Iterator[None]:
         raise InputError(path, f"{why_not_written(error)}") from error
 
 
+def unwritable(path: Path, reason: object) -> InputError:
+    """Make the error for a file that a library could not write, which seldom says why.
+
+    Args:
+        path: the file.
+        reason: what the library says.
+    """
+    disk = os.statvfs(path.parent)
+    return InputError(
+        path,
+        f"cannot be written ({reason}); {disk.f_bavail * disk.f_frsize / 1e6:.0f} MB are free on "
+        "its disk",
+        "free some space, or choose another output",
+    )
+
+
 def beside(path: Path, role: str) -> Path:
     """Make a path beside ``path`` that names this process: ``.NAME.ROLE-HOST-PID``."""
     return path.with_name(f"{stem_of(path.name)}.{role}-{_HOST}-{os.getpid()}")

@@ -23,7 +23,7 @@ from network.maps.context import CONTEXTS
 from network.maps.inputs import find_inputs
 from network.maps.layers import LAYERS
 from network.maps.mosaic import RULES, MosaicOptions, make_mosaic, map_files
-from network.maps.options import MapOptions
+from network.maps.options import POLYGON_FORMATS, MapOptions, PolygonOptions
 from network.maps.plan import BLENDS, HALO, STRIDE, WINDOW
 from network.maps.run import predict_images
 
@@ -42,6 +42,15 @@ def main(description: str) -> None:
     for name, layer in LAYERS.items():
         if name:
             add(f"--{name}", action="store_true", help=f"also NAME_{name}.tif: {layer.description}")
+    add(
+        "--polygons",
+        nargs="?",
+        const="gpkg",
+        metavar="gpkg|parquet|FILE",
+        help="also polygons of the classes: NAME.gpkg, NAME.parquet, or a file of that kind",
+    )
+    add("--min-area", type=float, metavar="M2", help="smaller polygons join a neighbor")
+    add("--simplify", type=float, metavar="METERS", help="tolerance of simpler outlines")
     add(
         *("-p", "--patch", "--window"),
         dest="window",
@@ -102,6 +111,7 @@ def run(args: argparse.Namespace) -> None:
         context=args.context,
         shard=_shard(args.shard),
         overwrite=args.overwrite,
+        polygons=_polygons(args),
     )
     mosaic = _mosaic(args)
     images = find_inputs(args.input)
@@ -157,6 +167,19 @@ def _halo(args: argparse.Namespace) -> int:
         # Half of it on each side, and windows begin at multiples of the stride.
         return -(-args.overlap // (2 * STRIDE)) * STRIDE
     return HALO if args.halo is None else args.halo
+
+
+def _polygons(args: argparse.Namespace) -> PolygonOptions | None:
+    given = {"min_area": args.min_area, "simplify": args.simplify}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.polygons is None:
+        for name, value in given.items():
+            raise InputError(f"{name}={value:g}", "is for polygons alone", "give --polygons too")
+        return None
+    if args.polygons in POLYGON_FORMATS:
+        return PolygonOptions(args.polygons, **given)
+    file = Path(args.polygons)
+    return PolygonOptions(file.suffix[1:].lower() or args.polygons, file, **given)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -124,9 +124,9 @@ class BoundaryCounts:
 
     def _matches(self, prediction: np.ndarray, truth: np.ndarray, part: Part) -> list[np.ndarray]:
         # The bands may need far more context than the lines.
-        near = part.within(self.tolerance + 1)
-        inner = Part(part.window, near.window, part.size).inside
-        prediction, truth, part = prediction[inner], truth[inner], near
+        closer = part.within(self.tolerance + 1)
+        inner = Part(part.window, closer.window, part.size).inside
+        prediction, truth, part = prediction[inner], truth[inner], closer
         lines = [one * _is_near_other(one, 1) for one in (prediction, truth)]
         result = []
         for line, other in (lines, lines[::-1]):

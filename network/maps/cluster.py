@@ -19,6 +19,7 @@ from network.compute import find_device
 from network.config import load_experiment
 from network.errors import InputError
 from network.maps.context import check_context
+from network.maps.inputs import check_polygon_file
 from network.maps.options import MapOptions
 from network.maps.plan import Plan
 from network.maps.records import MapRecords
@@ -93,6 +94,10 @@ def predict_on_cluster(
     """
     model = replace(model, config=model.config.resolve(), checkpoint=model.checkpoint.resolve())
     tasks = [_absolute(task) for task in make_tasks(images, output)]
+    if options.polygons and options.polygons.file:
+        check_polygon_file(options.polygons.file, len(tasks))
+        file = options.polygons.file.absolute()
+        options = replace(options, polygons=replace(options.polygons, file=file))
     predictor, identity = model.load(options.batch_size, device="cpu")
     check_context(options.context, predictor)
     means = Means(predictor.info, identity, options)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
@@ -9,11 +10,15 @@ import rasterio
 from network.datasets.files import write_mask
 from network.datasets.schema import DatasetInfo
 from network.maps.job import Job
-from network.maps.layers import LABELS, NO_DATA, STEPS, Layer, count_labels
+from network.maps.layers import CONFIDENCE, LABELS, NO_DATA, STEPS, Layer, count_labels
+from network.maps.options import PolygonOptions
 from network.maps.plan import Block, Plan
 from network.rasters.legend_files import write_attribute_table, write_qgis_style
 from network.rasters.place import Place, write_place
 from network.rasters.tiles import Grid, Legend, write_cog, write_mosaic
+
+if TYPE_CHECKING:
+    from network.rasters.ground import Ground
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,14 @@ def finish_map(
     """
     blocks = list(plan.blocks())
     counts = _count(job, blocks, info.num_classes)
-    for layer in job.layers:
+    for layer in job.computed:
         grid = Grid(plan.height, plan.width, layer.bands(info.num_classes), NO_DATA, place)
         legend = legend_of(layer, info, format_.tags)
-        mosaic = job.parts / f"{layer.name or 'labels'}.vrt"
+        mosaic = job.mosaic(layer)
         write_mosaic(mosaic, grid, legend, job.tiles(blocks, layer))
         target = job.file(layer)
+        if layer not in job.layers:
+            continue
         if target.suffix == ".png":
             _write_png(job, plan, blocks, info, format_.rgb)
             write_place(place, target)
@@ -64,6 +71,29 @@ def finish_map(
                 write_attribute_table(target, legend, counts)
                 write_qgis_style(target, legend)
     return counts
+
+
+def finish_polygons(job: Job, ground: "Ground", info: DatasetInfo, options: PolygonOptions) -> int:
+    """Write the polygons of a map, after its other files.
+
+    Args:
+        job: the job.
+        ground: measures of the map on the ground.
+        info: description of the classes.
+        options: which polygons are wanted.
+
+    Returns:
+        The number of polygons.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    from network.maps.polygons import LabeledMap, write_polygons  # needs an extra
+
+    assert job.polygons is not None
+    labels, confidence = job.mosaic(LABELS), job.mosaic(CONFIDENCE)
+    map_ = LabeledMap(job.target.stem, labels, confidence, info.classes, ground)
+    return write_polygons(job.polygons, map_, options, job.parts)
 
 
 def legend_of(layer: Layer, info: DatasetInfo, tags: Mapping[str, str]) -> Legend:

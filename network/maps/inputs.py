@@ -84,6 +84,23 @@ def find_outputs(images: Sequence[str | Path], output: Path) -> list[Path]:
     return [output / name for name in found]
 
 
+def check_polygon_file(file: Path, images: int) -> None:
+    """Raise an :class:`InputError` if a file cannot take the polygons of so many images.
+
+    Args:
+        file: the file that the user has named.
+        images: number of images.
+    """
+    if images > 1:
+        raise InputError(
+            f"polygons={file}",
+            f"is one file for {images} images",
+            f"give the format alone: polygons={file.suffix[1:].lower()}",
+        )
+    if file.is_dir():
+        raise InputError(f"polygons={file}", "is a folder", "choose another file")
+
+
 def open_image(image: str | Path, info: DatasetInfo, bands: Sequence[int] | None = None) -> Source:
     """Open an image and check that a network that was trained on ``info`` can predict it.
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from network.datasets.windows import Window
 from network.errors import InputError
-from network.maps.layers import LABELS, LAYERS, NO_DATA, Layer
+from network.maps.layers import CONFIDENCE, LABELS, LAYERS, NO_DATA, Layer
+from network.maps.options import POLYGON_FORMATS
 from network.maps.plan import Block
 from network.maps.records import MapRecords
 from network.rasters.legend_files import style_of
@@ -36,7 +37,7 @@ class Job:
 
     Attributes:
         target: the file of the labels.
-        layers: what is computed.
+        layers: the layers that have files of their own.
         identity: all facts that the map depends on, by name. A rerun with other facts is refused.
         image: size and time of the image's files, which show whether it has changed.
         source: path of the image.
@@ -79,14 +80,36 @@ class Job:
         ending = f"_{layer.name}" if layer.name else ""
         return self.parts / f"{block.name}{ending}.tif"
 
+    def mosaic(self, layer: Layer) -> Path:
+        """File that shows all blocks of a layer as one raster, while the map is finished."""
+        return self.parts / f"{layer.name or 'labels'}.vrt"
+
+    @property
+    def computed(self) -> tuple[Layer, ...]:
+        """All layers that blocks have: polygons tell the confidence also if it has no file."""
+        if self.polygons is None or CONFIDENCE in self.layers:
+            return self.layers
+        return (*self.layers, CONFIDENCE)
+
+    @property
+    def polygons(self) -> Path | None:
+        """File of the polygons; None if there are none.
+
+        The identity has their format if they lie beside the map, or else the path from its folder.
+        """
+        wanted = self.identity.get("polygons")
+        if wanted in POLYGON_FORMATS:
+            return self.target.with_suffix(f".{wanted}")
+        return None if wanted is None else self.target.parent / wanted
+
     @property
     def outputs(self) -> list[Path]:
         """All files that a finished map has."""
         found = [self.file(layer) for layer in self.layers]
-        aux = self.target.with_name(f"{self.target.name}.aux.xml")
-        return (
-            [*found, aux] if self.target.suffix == ".png" else [*found, aux, style_of(self.target)]
-        )
+        found.append(self.target.with_name(f"{self.target.name}.aux.xml"))
+        if self.target.suffix != ".png":
+            found.append(style_of(self.target))
+        return found if self.polygons is None else [*found, self.polygons]
 
     def check(self, records: MapRecords) -> None:
         """Raise an :class:`InputError` if a map, or its blocks, were made with other settings.
@@ -118,10 +141,12 @@ class Job:
             records: the finished maps of the folder.
         """
         record = records.find(self.target)
+        needed = [self.file(layer) for layer in self.layers]
+        needed += [self.polygons] if self.polygons else []
         return (
             record is not None
             and (record.identity, record.image) == (_plain(self.identity), self.image)
-            and all(self.file(layer).is_file() for layer in self.layers)
+            and all(path.is_file() for path in needed)
         )
 
     def begin(self) -> None:
@@ -151,7 +176,7 @@ class Job:
         if not self.is_done(block):
             return False
         try:
-            for layer in self.layers:
+            for layer in self.computed:
                 check_structure(self.part(block, layer), "GTiff")
         except InputError:
             self.part(block, LABELS).unlink(missing_ok=True)
@@ -172,7 +197,7 @@ class Job:
         Raises:
             InputError: the disk refuses to write.
         """
-        for layer in sorted(self.layers, key=lambda layer: layer is LABELS):
+        for layer in sorted(self.computed, key=lambda layer: layer is LABELS):
             write_tile(self.part(block, layer), values[layer.name], NO_DATA)
 
     def clean(self) -> None:
@@ -192,8 +217,10 @@ class Job:
         record = records.find(self.target)
         with writing(self.target):
             if record:
-                named = (record.identity or {}).get("layers", ())
-                made = replace(self, layers=tuple(LAYERS[n] for n in named if n in LAYERS))
+                identity = record.identity or {}
+                named = [name for name in identity.get("layers", ()) if name in LAYERS]
+                layers = tuple(LAYERS[name] for name in named)
+                made = replace(self, layers=layers, identity=identity)
                 for path in (self.target, *made.outputs):
                     path.unlink(missing_ok=True)
                 records.remove(self.target)
@@ -239,5 +266,7 @@ def _plain(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "none"
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,10 +1,48 @@
 """Options of maps: windows, layers, formats, and the share of the work."""
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from network.errors import InputError
+from network.extras import require_extra
 from network.maps.layers import Layer
 from network.maps.plan import HALO, WINDOW, Plan
+
+POLYGON_FORMATS = ("gpkg", "parquet")
+
+
+@dataclass(frozen=True)
+class PolygonOptions:
+    """Which polygons of a map are written, and how.
+
+    Attributes:
+        format: ``"gpkg"`` or ``"parquet"``; it is also the ending of the files.
+        file: the file for the polygons of a single map; by default it lies beside the map.
+        min_area: area in square meters; a smaller region joins a neighbor, see
+            :func:`network.maps.eliminate.eliminate`. With 0, all are kept.
+        simplify: tolerance in meters of simpler outlines; with 0, they follow the pixels.
+
+    Raises:
+        InputError: a value is out of range, or a library is missing.
+    """
+
+    format: str = "gpkg"
+    file: Path | None = None
+    min_area: float = 0.0
+    simplify: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.format not in POLYGON_FORMATS:
+            raise InputError(
+                f"polygons={self.file or self.format}",
+                f"must be {' or '.join(POLYGON_FORMATS)}, or a file with one of these endings",
+            )
+        for name in ("min_area", "simplify"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"{name}={value:g}", "must be at least 0")
+        require_extra("vectors", "polygons")
 
 
 @dataclass(frozen=True)
@@ -27,6 +65,7 @@ class MapOptions:
             :func:`network.maps.context.in_context`.
         shard: number of this process, from 0 on, and number of all processes that share the work.
         overwrite: whether to delete maps that were made with other settings.
+        polygons: which polygons are written; None for no polygons.
 
     Raises:
         InputError: a value is out of range.
@@ -43,6 +82,7 @@ class MapOptions:
     context: str = "window"
     shard: tuple[int, int] = (0, 1)
     overwrite: bool = False
+    polygons: PolygonOptions | None = None
 
     def __post_init__(self) -> None:
         Plan(1, 1, self.window, self.halo, blend=self.blend)  # raises what does not fit

@@ -11,7 +11,7 @@ from network.config import Experiment, settings
 from network.differences import changes_predictions, training_settings
 from network.errors import InputError, warn
 from network.maps.context import check_context
-from network.maps.inputs import find_outputs
+from network.maps.inputs import check_polygon_file, find_outputs
 from network.maps.options import MapOptions
 from network.maps.plan import Plan
 from network.maps.records import FAILED_FILE, MapRecords
@@ -128,6 +128,8 @@ def predict_maps(
         SomeFailed: some of several images, or some blocks, could not be predicted.
     """
     check_context(options.context, predictor)
+    if options.polygons and options.polygons.file:
+        check_polygon_file(options.polygons.file, len(tasks))
     folder = tasks[0].output.parent
     remove_leftovers(folder)
     records = MapRecords(folder, options.shard)
@@ -264,10 +266,14 @@ def add_record(records: MapRecords, finished: Finished, share: Share, seconds: f
         share: all that was predicted in this run.
         seconds: how long this run has worked on the map.
     """
-    stages = {**asdict(share.times), "finishing": finished.seconds, "all": seconds}
+    stages = {**asdict(share.times), "finishing": finished.seconds}
+    if finished.polygons:
+        stages["polygons"] = finished.polygons[1]
+    stages["all"] = seconds
     facts = {
         "size": finished.size,
         "pixels": finished.pixels,
+        **({"polygons": finished.polygons[0]} if finished.polygons else {}),
         "predicted_pixels": share.pixels,
         "megapixels_a_second": round(share.pixels / 1e6 / seconds, 4),
         "seconds": {name: round(value, 3) for name, value in stages.items()},

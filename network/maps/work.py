@@ -11,23 +11,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from network import failures
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.maps.context import in_context
-from network.maps.finish import Format, finish_map
+from network.maps.finish import Format, finish_map, finish_polygons
 from network.maps.inputs import open_image
 from network.maps.job import Job
 from network.maps.layers import LABELS
-from network.maps.options import MapOptions
+from network.maps.options import MapOptions, PolygonOptions
 from network.maps.plan import Block, Plan, spans
 from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
 from network.maps.records import MapRecord, MapRecords
 from network.predictor import Predictor
 from network.rasters.source import Source, UnreadableImage, is_remote
 from network.writing import locked
+
+if TYPE_CHECKING:
+    from network.rasters.ground import Ground
 
 LONGEST_NAME = 200
 """Longest name of an output in bytes; file systems take 255, and temporary names are longer."""
@@ -99,7 +102,8 @@ class Finished:
         record: what it was made from.
         size: height and width.
         pixels: number of pixels of each class, by name.
-        seconds: how long it took to write the files.
+        seconds: how long it took to write the files, without the polygons.
+        polygons: number of polygons, and the seconds that they took; None if none are wanted.
         peak_memory_mb: peak memory of the process so far.
     """
 
@@ -108,6 +112,7 @@ class Finished:
     size: tuple[int, int]
     pixels: dict[str, int]
     seconds: float
+    polygons: tuple[int, float] | None
     peak_memory_mb: int
 
 
@@ -123,7 +128,8 @@ class MapWork:
         plan: the plan of its blocks.
 
     Raises:
-        UnreadableImage: the image cannot be opened, or has other bands or values.
+        UnreadableImage: the image cannot be opened, has other bands or values, or lies where
+            polygons have no areas.
         InputError: the map would replace the image.
     """
 
@@ -133,6 +139,7 @@ class MapWork:
         try:
             self.plan = _plan(self._source, means.options)
             self.job = _job(self._source, task, means)
+            self._ground = _ground(self._source, means.options)
         except InputError:
             self.close()
             raise
@@ -230,7 +237,7 @@ class MapWork:
                     predictor.info.num_classes,
                     self._source,
                     [block for _, block in todo.values()],
-                    self.job.layers,
+                    self.job.computed,
                     self.job.commit,
                     share.times,
                     batch_size=options.batch_size,
@@ -266,12 +273,17 @@ class MapWork:
         format_ = Format(rgb=means.options.rgb, tags=_tags(means.identity))
         with locked(self.job.parts, self.job.lock):
             counts = finish_map(self.job, plan, place, means.info, format_)
+            middle, polygons = time.perf_counter(), None
+            if self._ground and means.options.polygons:
+                found = finish_polygons(self.job, self._ground, means.info, means.options.polygons)
+                polygons = found, time.perf_counter() - middle
         return Finished(
             target=self.job.target,
             record=MapRecord(self.job.image, self.job.source, dict(self.job.identity)),
             size=(plan.height, plan.width),
             pixels=dict(zip(means.info.classes, counts, strict=True)),
-            seconds=time.perf_counter() - start,
+            seconds=middle - start,
+            polygons=polygons,
             peak_memory_mb=_peak_memory_mb(),
         )
 
@@ -333,6 +345,10 @@ def _job(source: Source, task: Task, means: Means) -> Job:
         how["blend"] = options.blend
     if target.suffix == ".png":
         how["rgb"] = options.rgb
+    if options.polygons:
+        how["polygons"] = _polygons(options.polygons, target)
+        how["min_area"] = float(options.polygons.min_area)
+        how["simplify"] = float(options.polygons.simplify)
     job = Job(
         target,
         (LABELS, *options.layers),
@@ -346,6 +362,23 @@ def _job(source: Source, task: Task, means: Means) -> Job:
     if Path(source.path).resolve() in [path.resolve() for path in job.outputs]:
         raise InputError(Path(source.path), "would be overwritten", "choose another output")
     return job
+
+
+def _polygons(options: PolygonOptions, target: Path) -> str:
+    """Say where the polygons of a map are written, see :attr:`Job.polygons`."""
+    usual = target.with_suffix(f".{options.format}").resolve()
+    if options.file is None or options.file.resolve() == usual:
+        return options.format
+    return os.path.relpath(options.file.resolve(), usual.parent)
+
+
+def _ground(source: Source, options: MapOptions) -> "Ground | None":
+    """Make the measures that polygons need; None if there are no polygons."""
+    if options.polygons is None:
+        return None
+    from network.rasters.ground import Ground  # needs an extra
+
+    return Ground(source.path, source.header.place, *source.size)
 
 
 def _tags(identity: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from network.errors import InputError
 from network.rasters.header import OPTIONS
 from network.rasters.place import Place
 from network.rasters.whole import check_structure
-from network.writing import replacing
+from network.writing import replacing, unwritable
 
 SIDE = 512
 """Side of the blocks inside all written files, in pixels."""
@@ -194,13 +194,7 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except (RasterioError, CPLE_BaseError, SystemError) as error:
-        disk = os.statvfs(path.parent)
-        raise InputError(
-            path,
-            f"cannot be written ({error}); {disk.f_bavail * disk.f_frsize / 1e6:.0f} MB are free "
-            "on its disk",
-            "free some space, or choose another output",
-        ) from error
+        raise unwritable(path, error) from error
 
 
 def _add_place(root: ElementTree.Element, place: Place | None) -> None:

@@ -111,7 +111,7 @@ def test_blended_maps_have_their_own_name_in_the_record(predictor, image, tmp_pa
         labels = file.read(1)
     assert (labels[:200, :200] == 255).all()
     assert (labels == 255).sum() == 200 * 200
-    with pytest.raises(InputError, match='its blend is "hann", not null'):
+    with pytest.raises(InputError, match='its blend is "hann", not none'):
         predict(predictor, image, out=tmp_path / "out")
     with pytest.raises(InputError, match="blend=mean: must be one of crop, hann"):
         replace(SMALL, blend="mean")
