@@ -1,7 +1,7 @@
 # make env    create .venv with the project and its pinned requirements
 # make demo   make scenes, cut, train, test: fig_results/demo
 # make demo-data   make scenes and cut them, without a training
-# make test   lint and all tests but test-browser's; WORKERS=8 on a larger machine
+# make test   lint, types, and all tests but test-browser's; WORKERS=8 on a larger machine
 # make test-quick   lint and the tests that neither train nor run commands, for every save
 # make test-browser   the report in a browser; needs Debian's package chromium
 # make docs    the site of the pages under docs: site/index.html
