@@ -1,4 +1,4 @@
-"""Study of the effect on the scores if padding is ignored or is ImSurf, in training and in test.
+"""Study of how scores change if padding is ignored, or labeled as ImSurf, in training and in test.
 
 The tiles of ISPRS Vaihingen and Potsdam are padded to whole patches. GeoSeg's tools label this
 padding as ImSurf; the tools of this project ignore it (docs/protocol.md). One model is trained
@@ -124,13 +124,22 @@ def run_study(work: Path, config: Path, real: Path | None, overrides: Sequence[s
 
 
 def make_tiles(folder: Path) -> None:
-    """Write all synthetic tiles, or none if an error occurs; existing tiles are kept."""
+    """Write all synthetic tiles, or none if an error occurs. If all are there, they are kept.
+
+    Raises:
+        InputError: tiles are missing, and the folder holds files that are not of the study.
+    """
     tiles = [SceneTile(split, area, area, *size) for split, area, size in SCENES]
     names = {name for tile in tiles for name in tile.names.values()}
-    if all((folder / name).is_file() for name in names):
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    if names <= there:
         return
-    if folder.exists():
-        raise InputError(folder, "holds other files than the study's", "choose another work")
+    if there - names:
+        raise InputError(
+            folder,
+            f"holds other files than the study's, such as {min(there - names)}",
+            "choose another work folder",
+        )
     with replacing_folders(folder) as (partial_folder,):
         write = partial(write_scene, partial_folder)
         map_parallel(write, tiles, workers=available_cores(), unit="scene")

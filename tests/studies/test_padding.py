@@ -82,6 +82,18 @@ def test_another_setting_trains_anew(small):
 
 
 def test_foreign_tiles_are_left_alone(small):
-    (small / "other/tiles").mkdir(parents=True)
-    with pytest.raises(InputError, match="tiles: holds other files"):
+    mine = small / "other/tiles/train_images/mine.tif"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"tiles: holds other files .* train_images/mine\.tif; "):
         run_study(small / "other", CONFIG, None, SETTINGS)
+    assert mine.read_bytes() == b"mine"
+
+
+def test_a_missing_tile_is_made_again(small):
+    folder = small / "again/tiles"
+    padding.make_tiles(folder)
+    content = {path: path.read_bytes() for path in folder.rglob("*.tif")}
+    next(iter(content)).unlink()
+    padding.make_tiles(folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*.tif")} == content

@@ -1,6 +1,6 @@
-"""Doctor of data sets, which examines every file of every split and reports all findings at once.
+"""Check of a data set, which examines every file of every split and reports all findings at once.
 
-Training and testing stop at the first file that they cannot use. The doctor reads on. It also finds
+Training and testing stop at the first file that they cannot use. This check goes on. It also finds
 faults that they cannot see: images that two splits share, tiles in the wrong split, color tables
 that contradict the classes, and classes without pixels.
 """
@@ -326,7 +326,7 @@ def _shared_images(images: Sequence[Examined]) -> list[Finding]:
 
 
 def _tile_findings(info: DatasetInfo, split: str, names: Sequence[str]) -> list[Finding]:
-    """Find patches of tiles from another official split or none, and tiles without patches."""
+    """Find patches of tiles that are officially in another split or in none, and missing tiles."""
     official = {tile: name for name, tiles in info.tile_splits.items() for tile in tiles}
     tiles = {tile for name in names if (tile := tile_of_patch(name)) is not None}
     findings = []
@@ -334,7 +334,10 @@ def _tile_findings(info: DatasetInfo, split: str, names: Sequence[str]) -> list[
         if tile in info.left_out:
             problem = f"in the {split} split, but mislabeled and in no official split"
             findings.append(Finding(tile, problem, "leave this tile out"))
-        elif official.get(tile, split) != split:
+        elif tile not in official:
+            problem = f"in the {split} split, but in no official split"
+            findings.append(Finding(tile, problem, "move its patches out of this folder"))
+        elif official[tile] != split:
             problem = f"in the {split} split, officially a {official[tile]} tile"
             findings.append(Finding(tile, problem, f"move it to {official[tile]}"))
     missing = [tile for tile in info.tile_splits[split] if tile not in tiles] if names else []

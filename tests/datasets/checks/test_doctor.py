@@ -257,6 +257,10 @@ def test_patches_of_tiles_in_the_wrong_split(tmp_path):
     assert any(
         "area4: in the test split, but mislabeled" in f for f in findings(tmp_path, left_out)
     )
+    others = tuple(t for t in VAIHINGEN.tile_splits["test"] if t != "top_mosaic_09cm_area2")
+    without = replace(VAIHINGEN, tile_splits={**VAIHINGEN.tile_splits, "test": others})
+    unknown = "top_mosaic_09cm_area2: in the train split, but in no official split; move its "
+    assert any(f.startswith(unknown) for f in findings(tmp_path, without))
 
 
 @pytest.mark.parametrize(
