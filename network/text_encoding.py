@@ -21,9 +21,9 @@ CODE_PAGES = (
 def possible_texts(data: bytes) -> list[str]:
     """Decode the bytes of a text file, in several ways if the encoding is uncertain.
 
-    Unicode is certain. It shows by its byte order mark, by the zeros of UTF-16, or because text in
-    another encoding is almost never valid UTF-8. All other encodings that fit give one text each,
-    and only the words can tell which is right.
+    Unicode is recognized with certainty: by its byte order mark, by the zeros of UTF-16, or because
+    text in another encoding is almost never valid UTF-8. All other encodings that fit give one text
+    each, and only the words can tell which is right.
 
     Raises:
         ValueError: the text is cut off, or the bytes are no text.

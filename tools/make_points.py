@@ -8,8 +8,8 @@ The points become sparse masks in a folder NAME beside the folder of the masks; 
 data.train_labels=NAME. There are four rules (--mode):
 uniform     draws from all labeled pixels
 per_class   draws the same number from each class of an image
-component   takes the innermost pixel of each connected component
-grid        draws one pixel in each cell of a grid
+component   takes the innermost pixel of each connected component of more than 100 pixels
+grid        draws one pixel in each cell of a grid, and keeps it if it has a label
 Each file of the split gets its own points, even if patches are mirrored or overlap.
 
 A CSV file has the columns image,row,column,class, where rows and columns count from 0 at the top

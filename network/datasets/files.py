@@ -20,9 +20,9 @@ IMAGE_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg")
 ENCODING = {".tif": (cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW), ".png": ()}
 """Lossless compression of the written images, by suffix.
 
-TIFF files with LZW are as small as PNG files, but are decoded in 60 % of the time. Uncompressed
-files are decoded in an eighth of that time, but are up to twice as large (docs/performance.md).
-Label masks are PNG files, which take a fortieth of the pixels' size.
+TIFF files with LZW are decoded in 60 % of the time of PNG files, and are up to a fifth larger.
+Uncompressed files would be decoded in an eighth of the time of LZW, but are up to twice as large
+(docs/performance.md). Label masks are PNG files, which are small.
 """
 
 COLORS = ("gray", "RGB")
@@ -66,7 +66,7 @@ def _check_file(path: Path) -> None:
         name = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
         raise InputError(name, "its name is not UTF-8", "rename it") from None
     if not path.is_file():  # reading a pipe, for example, would wait forever
-        raise InputError(path, "is no file", "remove it from this folder")
+        raise InputError(path, "is no regular file", "remove it from this folder")
 
 
 # Headers ----------------------------------------------------------------------------------------

@@ -186,11 +186,11 @@ def read_provenance(folder: Path) -> Provenance | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise InputError(path, f"unreadable ({error})", "cut the patches again") from error
+        raise InputError(path, f"unreadable ({error})", "make the folder again") from error
     try:
         return Provenance.from_json(document)
     except ValueError as error:
-        raise InputError(path, f"{error}", "cut the patches again") from error
+        raise InputError(path, f"{error}", "make the folder again") from error
 
 
 def recorded_kind(folder: Path, default: str) -> str:
@@ -257,7 +257,7 @@ def _parse(line: str) -> tuple[str, str]:
     return name, checksum
 
 
-# GeoSeg's tools give patches the same names, but write no record of their provenance.
+# GeoSeg's tools name patches in the same way, but write no record of their provenance.
 _PATCH_NAME = re.compile(r"(.+?)_[012]_\d+(_[0-3])?")
 
 

@@ -158,7 +158,7 @@ class Labels:
 
 
 def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> Labels:
-    """Read every mask once, so a wrong label ends a run before it begins.
+    """Read every mask once, so a wrong label is found before the training or the test begins.
 
     Args:
         samples: the samples of the split.
@@ -191,7 +191,11 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
         digests[kind] = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
         pixels[kind] = tuple(np.sum(counts, axis=0).tolist())
     if not any(map(any, pixels.values())):
-        raise InputError(info.name, f"no pixel of the {split} masks has a class", "wrong masks?")
+        raise InputError(
+            info.name,
+            f"no pixel of the {split} masks has a class",
+            "check the masks and the classes",
+        )
     return Labels(digests, pixels)
 
 

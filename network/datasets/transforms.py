@@ -1,6 +1,6 @@
 """Training augmentation by mosaic, random scale, class-balanced crop, turns, flips and colors.
 
-Source: the augmentation of GeoSeg and of D2LS (ICCV 2025), on which BiCoR-Seg was trained.
+Source: the augmentation of GeoSeg and of D2LS (ICCV 2025), with which BiCoR-Seg was trained.
 """
 
 import os

@@ -93,9 +93,9 @@ def _spans(length: int, side: int, keep_rest: bool) -> list[slice]:
 
 
 def padding(length: int, size: int, stride: int) -> int:
-    """Find how many pixels to add before a length, so :func:`inner_windows` cover all of it.
+    """Compute how many pixels to add in front, so that :func:`inner_windows` cover a length.
 
-    The sum is a multiple of ``size``, plus a few pixels if the strides do not end there.
+    The padded length is a multiple of ``size``, plus a few pixels if no stride ends there.
 
     Examples:
         >>> padding(1900, size=1024, stride=512)

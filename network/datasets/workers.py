@@ -196,9 +196,9 @@ def _listen(connection: Connection, jobs: SimpleQueue) -> None:
 
 
 class _Work:
-    """A runner of items.
+    """The work of a worker process, which applies functions to items, one after another.
 
-    Ctrl-C or SIGTERM interrupts the running item, and no item runs after that.
+    Ctrl-C or SIGTERM interrupts the item in work, and no item is begun after that.
     """
 
     def __init__(self) -> None:

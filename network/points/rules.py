@@ -25,8 +25,8 @@ class PointRule:
     Args:
         mode: how points are placed. ``"uniform"`` draws from all pixels with a class,
             ``"per_class"`` draws the same number from each class of the image, ``"component"``
-            takes the innermost pixel of each connected component, and ``"grid"`` draws one point
-            in each cell of a grid.
+            takes the innermost pixel of each connected component of more than 100 pixels, and
+            ``"grid"`` draws one pixel in each cell of a grid and keeps it if it has a class.
         budget: number of points of an image; with ``"per_class"``, of each class of an image; with
             ``"grid"``, number of cells. It must be None with ``"component"``.
         share: percentage of the pixels (of the class), above 0 and at most 100, instead of

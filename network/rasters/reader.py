@@ -53,7 +53,7 @@ def read_raster(path: Path, bands: int | None = None) -> Raster:
     Args:
         path: the file.
         bands: number of bands that are wanted. An alpha band goes into ``valid`` only if it comes
-            after these; by default it always does.
+            after these. By default, an alpha band always goes into ``valid``.
 
     Raises:
         InputError: the file cannot be decoded, a checksum in it is wrong, or its pixels would not

@@ -32,8 +32,8 @@ class Source:
         path: a file, or a path that GDAL understands, as ``/vsizip/a.zip/b.tif``.
         bands: numbers of the bands to read, from 1 on. By default all bands are read, except for an
             alpha band, which tells the valid pixels.
-        turn: whether rows and columns are those that a viewer shows if the file says by EXIF that
-            it turns the image; otherwise those that are stored.
+        turn: whether to turn the image as its EXIF orientation says, like a viewer. Otherwise, rows
+            and columns are those of the file.
 
     Raises:
         InputError: the file cannot be opened, or it has no such band.

@@ -99,7 +99,7 @@ def write_tile(path: Path, values: np.ndarray, no_data: int) -> None:
 def write_mosaic(
     path: Path, grid: Grid, legend: Legend, tiles: Mapping[Path, tuple[slice, slice]]
 ) -> None:
-    """Write a VRT, a small text file that GDAL reads as one raster, over tiles.
+    """Write a VRT over tiles: a small text file that GDAL reads as one raster.
 
     Args:
         path: the file, in the folder of the tiles.

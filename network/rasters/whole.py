@@ -1,9 +1,9 @@
 """Checks that a PNG, JPEG or TIFF file is complete and undamaged.
 
 If bytes are missing or changed, decoders read on and make up the pixels. So there are two checks.
-The check of the structure reads very little, and every file gets it before work begins. The check
-of all bytes needs checksums in the file, which only PNG and TIFF with deflate have. For other
-compressions, only the decoder can notice damage.
+Every file gets the check of the structure before work begins. It reads very little of a PNG or TIFF
+file, and all of a JPEG. The check of all bytes needs checksums in the file, which only PNG and TIFF
+with deflate have. For other compressions, only the decoder can notice damage.
 """
 
 import struct

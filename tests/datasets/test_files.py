@@ -275,11 +275,11 @@ def test_list_leaves_out_what_is_hidden(tmp_path):
 def test_list_of_what_is_no_file(tmp_path):
     (tmp_path / "a.png").touch()
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(InputError, match=r"pipe\.png: is no file; remove it"):
+    with pytest.raises(InputError, match=r"pipe\.png: is no regular file; remove it"):
         list_images(tmp_path)
     (tmp_path / "pipe.png").unlink()
     (tmp_path / "gone.tif").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"gone\.tif: is no file"):
+    with pytest.raises(InputError, match=r"gone\.tif: is no regular file"):
         list_images(tmp_path)
     (tmp_path / "gone.tif").unlink()
     os.close(os.open(os.fsencode(tmp_path) + b"/caf\xe9.png", os.O_CREAT))

@@ -78,7 +78,7 @@ def test_damaged_checksums(tmp_path: Path, damaged: bytes):
 
 def test_provenance_nested_a_thousand_deep(tmp_path: Path):
     (tmp_path / PROVENANCE_FILE).write_text('{"a":' * 100_000)
-    with pytest.raises(InputError, match=r"nested too deep.*cut the patches again"):
+    with pytest.raises(InputError, match=r"nested too deep.*make the folder again"):
         read_provenance(tmp_path)
 
 
@@ -106,7 +106,7 @@ def test_facts_of_other_versions_are_kept(tmp_path: Path):
 )
 def test_damaged_provenance(tmp_path: Path, document, words: str):
     (tmp_path / PROVENANCE_FILE).write_text(json.dumps(document))
-    with pytest.raises(InputError, match=rf"{PROVENANCE_FILE}: {words}; cut the patches again"):
+    with pytest.raises(InputError, match=rf"{PROVENANCE_FILE}: {words}; make the folder again"):
         read_provenance(tmp_path)
 
 

@@ -100,7 +100,7 @@ def test_geoseg_padding_is_labeled_and_recorded(tmp_path):
     ("flags", "message"),
     [
         ((), "did you mean --rgb-image?"),
-        (("--rgb-image", "--eroded"), "leave --eroded out"),
+        (("--rgb-image", "--eroded"), "leave out --eroded"),
         (("--rgb-image", "--split-size", "16", "--stride", "17"), "--stride 17"),
         (("--rgb-image", "--split-size", "16", "--stride", "16", "--workers", "0"), "--workers 0"),
         (("--rgb-image",), "smaller than a patch of 1024"),
@@ -117,7 +117,7 @@ def test_unusable_input_is_one_line_and_exit_code_2(tmp_path, flags, message):
 
 
 @pytest.mark.parametrize("tool", ["vaihingen_patch_split", "potsdam_patch_split"])
-def test_help_and_misspelt_flag(tmp_path, tool):
+def test_help_and_misspelled_flag(tmp_path, tool):
     assert "--pad-policy" in run(tool, tmp_path, "--help").stdout
     assert run(tool, tmp_path, *folders(), "--strid", "x").returncode == 2
 

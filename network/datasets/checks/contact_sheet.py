@@ -17,7 +17,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_contact_sheet(diagnosis: Diagnosis, splits: Sequence[str], path: Path) -> None:
-    """Write the page, which shows every image with findings and some of the others.
+    """Write an HTML page that shows every image with findings, and some of the others.
 
     Args:
         diagnosis: result of the examination.

@@ -84,7 +84,7 @@ def _members(path: Path, folder: Path) -> list[Source]:
 
 
 def place(files: Sequence[tuple[Source, Path]]) -> int:
-    """Put each source under its target path and return how many were missing.
+    """Put each source under its target path and return how many targets did not exist before.
 
     A target that has the size of its source stays as it is, so an interrupted run can go on. Files
     from folders become hard links if the disk allows this; otherwise they are copied.

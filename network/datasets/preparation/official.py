@@ -66,7 +66,7 @@ class SplitSummary:
 
     Attributes:
         split: name of the split.
-        sources: number of tiles or images in the archives.
+        sources: number of tiles that are used; for single images, the official number of images.
         images: number of images for training or testing.
         pixels: number of pixels of each label, with the ignored ones last.
     """
@@ -199,7 +199,7 @@ def _check_space(
 def _patch_splits(
     preparation: Preparation, split: str, files: dict[tuple[str, str], Source]
 ) -> list[PatchSplit]:
-    """List the runs of the patch tool that a split needs, in the order of the README."""
+    """List the runs of the patch tool that a split needs, in the order of docs/data.md."""
     info, output = preparation.info, preparation.output
     folder = info.splits[split][0]
     part = partial(

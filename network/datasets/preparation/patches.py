@@ -1,8 +1,15 @@
 """Cutting of whole ISPRS tiles into square patches.
 
-The flags, file names and geometry are those of GeoSeg's patch tools, which many published commands
-use. One thing differs: colors become labels *before* padding, so padding is ignored. With
-``--pad-policy geoseg`` it becomes ImSurf as in GeoSeg, and the provenance records this.
+The flags are those of GeoSeg's patch tools, which many published commands use. If the stride
+divides the side of a patch, the patches of a tile that is not mirrored cover the same pixels. These
+are the main differences:
+
+- Colors become labels *before* padding, so padding is ignored. With ``--pad-policy geoseg`` it
+  becomes ImSurf as in GeoSeg, and the provenance records this.
+- A tile is padded first and then mirrored. GeoSeg mirrors it first, so the padding of its mirrored
+  tiles is at the top and left, too.
+- Patches are numbered without gaps. GeoSeg also counts windows that reach beyond the padded tile.
+- A color that is no class is an error by default. In GeoSeg, it becomes ImSurf.
 
 Notation: h and w are the height and width of a tile in pixels, p is the side of a patch.
 """
@@ -238,9 +245,9 @@ def find_tiles(split: PatchSplit, image_hints: dict[str, str] | None = None) -> 
     if image_hints is None:
         image_hints = {names.image: "did you mean rgb_image=True?"}
         if names.infrared_image:
-            image_hints[names.infrared_image] = "leave rgb_image=True out to use these IRRG images"
+            image_hints[names.infrared_image] = "without rgb_image=True, these IRRG images are used"
     mask_hints = {
-        names.mask: "these are full masks; give the eroded ones or leave eroded=True out",
+        names.mask: "these are full masks; give the eroded ones, or leave out eroded=True",
         names.eroded_mask: "these are eroded masks; did you mean eroded=True?",
     }
     images = _files_by_tile(split.img_dir, split.image_ending, image_hints)
@@ -277,8 +284,8 @@ def _check_pairs(
     if alone:
         raise InputError(
             f"{files[alone[0]]}",
-            f"no {partner} ({alone[0]}{ending}), as for {len(alone)} of {len(files)} files",
-            "add what is missing or remove these",
+            f"no {partner} ({alone[0]}{ending}); {len(alone)} of {len(files)} files have none",
+            "add what is missing, or remove these files",
         )
 
 
@@ -357,7 +364,7 @@ def cut(tile: str, image: np.ndarray, labels: np.ndarray, split: PatchSplit) -> 
 
 
 def _pad(array: np.ndarray, top: int, left: int, value: int) -> np.ndarray:
-    """Pad at the top and left, as GeoSeg's tools do."""
+    """Pad at the top and left."""
     return cv2.copyMakeBorder(array, top, 0, left, 0, cv2.BORDER_CONSTANT, value=[value] * 3)
 
 

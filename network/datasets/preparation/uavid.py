@@ -1,8 +1,8 @@
 """Cutting of UAVid's video frames (2160 rows, 3840 or 4096 columns) into patches.
 
 Source: Lyu et al., "UAVid: A semantic segmentation dataset for UAV imagery", ISPRS Journal 2020.
-The flags are those of GeoSeg's tool, which leaves out the last 112 rows. Here the last patches of a
-frame are moved back to its edge, so every pixel is in a patch. In ``val`` mode, each pixel keeps
+The flags are those of GeoSeg's tool, which leaves out the first 112 rows. Here the last patches of
+a frame are moved back to its edge, so every pixel is in a patch. In ``val`` mode, each pixel keeps
 its label in only one patch.
 """
 

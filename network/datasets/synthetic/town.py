@@ -1,9 +1,9 @@
-"""Small synthetic aerial scenes with their labels, for demonstrations and tests without the data.
+"""Small synthetic aerial scenes with their labels, for demonstrations and tests.
 
 A scene is a town seen straight from above in ISPRS Vaihingen's false color (near infrared, red,
 green), with labels of the ISPRS classes. Streets and plots lie in a bent grid (u, v) in meters.
 Every object is painted with its height, so the highest surface is seen and labeled, as in a true
-orthophoto. At last, one sun lights the slopes and casts the shadows.
+orthophoto. Finally, one sun lights the slopes and casts the shadows.
 """
 
 from itertools import pairwise
@@ -39,7 +39,7 @@ _MARKING, _GLASS, _PANEL = (214, 216, 218), (36, 42, 50), (70, 76, 92)
 
 
 class _Canvas:
-    """A painting of h x w pixels with the margin, which begins as a lawn.
+    """A painting of h x w pixels, margin included. At first, all of it is lawn.
 
     The grid lies at a random angle and is gently bent: v' = v + a sin(u / l + p).
 
