@@ -62,7 +62,7 @@ def class_activation(
     Args:
         classifier: the trained classifier.
         image: (b, 3, H, W), normalized.
-        scales: factors on the image, whose maps are summed.
+        scales: factors by which the image is resized; the maps of all sizes are summed.
     """
 
     def activation(view: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def expanded_activation(
         classifier: the trained classifier.
         image: (b, 3, H, W), normalized.
         direction: (c,), see :func:`prototype_direction`.
-        scales: factors on the image, whose maps are averaged.
+        scales: factors by which the image is resized; the maps of all sizes are averaged.
     """
 
     def likeness(scale: float) -> Tensor:
@@ -122,7 +122,7 @@ def refined_probabilities(
     Args:
         refine: an :class:`network.buildings.refiner.ActivationRefiner`.
         image: (b, 3, H, W), normalized.
-        scales: factors on the image, whose logits are averaged.
+        scales: factors by which the image is resized; the logits of all sizes are averaged.
     """
 
     def logits(view: Tensor) -> Tensor:

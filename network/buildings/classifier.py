@@ -16,7 +16,7 @@ class BuildingClassifier(nn.Module):
 
     Args:
         encoder: name of the encoder, see :class:`network.models.encoder.DenseEncoder`.
-        weights: its pretrained weights; None for none.
+        weights: its pretrained weights; None to start from scratch.
     """
 
     stride = DENSE_STRIDE

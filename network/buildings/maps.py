@@ -50,7 +50,7 @@ def _loaded(model: Model, checkpoint: Path, device: torch.device) -> Model:
 
 
 def tile_loader(work: Work, tiles: Sequence[Sample], title: str) -> Iterable[dict]:
-    """Yield batches of tiles that have one size.
+    """Yield the tiles in batches; the tiles of a batch have the same size.
 
     Args:
         work: the work folder.

@@ -166,7 +166,7 @@ def _begin(step: Step, work: Work) -> Record:
         return record
     if record is None and outputs:
         raise InputError(
-            outputs[0], f"not made by {step.name}", "choose another work, or move it away"
+            outputs[0], f"not made by {step.name}", "choose another work folder, or move it away"
         )
     if record is not None and not is_lost:
         changed = [k for k in settings if record.settings.get(k) != settings[k]]
@@ -175,7 +175,7 @@ def _begin(step: Step, work: Work) -> Record:
                 work.folder,
                 f"was made with {changed[0]}={record.settings.get(changed[0])}, not "
                 f"{settings[changed[0]]}",
-                "choose another work, or delete it",
+                "choose another work folder, or delete this one",
             )
         print(f"{step.name}: starts again, since it has other {', '.join(changed)}")
     aside = _read(_aside(step, work) / _RECORD)
@@ -197,7 +197,7 @@ _RECORD = "record.json"
 
 
 def _aside(step: Step, work: Work) -> Path:
-    """Return the folder of the old outputs of a step until it is done again."""
+    """Return the folder that keeps the old outputs of a step until the new ones are complete."""
     return work.folder / "steps" / f".{step.name}.old"
 
 

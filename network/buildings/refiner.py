@@ -19,7 +19,7 @@ class ActivationRefiner(nn.Module):
 
     Args:
         encoder: name of the encoder, see :class:`network.models.encoder.DenseEncoder`.
-        weights: its pretrained weights; None for none.
+        weights: its pretrained weights; None to start from scratch.
         rates: dilations of the convolutions whose outputs are summed.
         dropout: probability of dropout in the features before the convolutions.
     """

@@ -28,7 +28,7 @@ def make_seed(
         foreground: a pixel above this value is building.
         background: a pixel not above this value is background.
         solve: function that moves the borders of both masks to the edges of the image, see
-            :data:`network.buildings.crf.CRFS`; None for none.
+            :data:`network.buildings.crf.CRFS`. With None, borders are not moved.
     """
     masks = np.stack([activation > foreground, activation > background])
     if solve:

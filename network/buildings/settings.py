@@ -71,7 +71,7 @@ class Classifier:
 
     Args:
         encoder: name of the encoder, see :class:`network.models.encoder.DenseEncoder`.
-        weights: its pretrained weights; None for none.
+        weights: its pretrained weights; None to start from scratch.
         encoder_lr: learning rate of the encoder.
         lr: learning rate of the last layer.
         momentum: momentum of SGD. The default 1e-4 is what SGD gets in the released code. Its
@@ -170,7 +170,7 @@ class Refiner:
 
     Args:
         encoder: name of the encoder, see :class:`network.models.encoder.DenseEncoder`.
-        weights: its pretrained weights; None for none.
+        weights: its pretrained weights; None to start from scratch.
         rates: dilations of the convolutions whose outputs are summed.
         dropout: probability of dropout in the features.
         encoder_lr: learning rate of the encoder.
@@ -290,8 +290,9 @@ class Chain:
         seeds: settings of the seeds.
         refiner: settings of the refinement network.
         pseudo: settings of the pseudo masks.
-        final: settings of the last network.
-        scales: factors on a tile, whose maps are combined into CAM, BAC and the refined maps.
+        final: settings of the final network.
+        scales: factors by which tiles are resized; the maps of all sizes are combined into CAM, BAC
+            and the refined maps.
         batch_size: tiles in a step without training.
         workers: number of processes that load tiles.
         seed: seed of the weights, the augmentation and the order of the tiles.
@@ -334,7 +335,7 @@ class Chain:
         if not info.is_rgb8:
             raise InputError(
                 f"{info.name} has {info.bands} bands of {info.bits} bits; the chain from image "
-                "labels takes three of 8"
+                "labels needs three bands of 8 bits"
             )
         if self.test and self._folders(self.train) & self._folders(self.test):
             raise InputError(
@@ -350,7 +351,7 @@ class Chain:
             raise InputError(
                 f"labels={self.labels}",
                 "without masks of the training tiles there is no truth to choose by",
-                "leave oracle=True and the settings *.oracle out",
+                "do not give oracle=True, refiner.oracle or pseudo.oracle",
             )
         value_fits = self.mask_value is None or 0 <= self.mask_value <= 255
         require(value_fits, "mask_value", self.mask_value, "0 to 255")
@@ -392,7 +393,7 @@ def load_chain(path: str | Path, overrides: Sequence[str] = ()) -> Chain:
 
     Raises:
         InputError: the file is missing, is not Python or has no ``chain``; a field or an override
-            is misspelt or has a value of the wrong type.
+            is misspelled or has a value of the wrong type.
     """
     path = Path(path)
     chain = getattr(import_config(path, (Chain, *SECTIONS)), "chain", None)

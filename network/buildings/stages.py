@@ -1,6 +1,8 @@
 """Scores of each stage of the chain against the true masks.
 
-Without oracles, no stage has seen these masks.
+Without oracles, the final network and all stages before it have seen only image labels, which are
+made from these masks unless a list gives them. "Full supervision" is trained on the masks, and a
+threshold that is "best by the truth" is chosen by them.
 """
 
 import json
@@ -38,7 +40,7 @@ class Stage:
         tiles: ``"train"`` or ``"test"``.
         threshold: threshold of the map, and how it was chosen; empty for masks.
         positives: confusion matrix (2, 2) over the positive tiles, with the truth in rows.
-        everything: confusion matrix (2, 2) over all tiles; in training, over the labeled ones.
+        everything: confusion matrix (2, 2) over all test tiles, or over all labeled training tiles.
     """
 
     name: str

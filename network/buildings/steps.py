@@ -106,8 +106,9 @@ def _train_classifier(work: Work) -> dict:
     for name, share in recall.items():
         if share < 0.5:
             warn(
-                f"the classifier knows {share:.0%} of the {name} tiles it was trained on; its maps "
-                "will mean little: see classifier.epochs, its rates and tiles.negatives"
+                f"the classifier recognizes only {share:.0%} of the {name} tiles that it was "
+                "trained on, so its maps will mean little; raise classifier.epochs, or change the "
+                "learning rates or tiles.negatives"
             )
     return {f"accuracy on {name} tiles": share for name, share in recall.items()}
 
@@ -155,7 +156,7 @@ def _train_refiner(work: Work) -> dict:
 
 
 def final_experiment(work: Work, is_full: bool, made: str) -> Experiment:
-    """Load the experiment of the last network, on the tiles of the work folder.
+    """Load the experiment of the final network, on the tiles of the work folder.
 
     Args:
         work: the work folder.
@@ -186,7 +187,7 @@ def final_experiment(work: Work, is_full: bool, made: str) -> Experiment:
 
 
 def _final_inputs(is_full: bool, work: Work) -> dict:
-    """Collect all settings of the last training, since its config may change."""
+    """Collect all settings of the final network, since its config may change."""
     found = settings(final_experiment(work, is_full, ""))
     left_out = ("name", "data.root", "data.workers")
     plain = {key: value for key, value in found.items() if key not in left_out}

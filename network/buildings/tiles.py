@@ -180,7 +180,8 @@ def _folders(chain: Chain) -> Iterator[Path]:
 def _samples(chain: Chain, split: str) -> list[Sample]:
     """Find the images of a split with their masks, or the whole tiles if the data set has them.
 
-    Patches of whole tiles may overlap or be mirrored, so pixels would count several times.
+    Patches of whole tiles are not taken: they may overlap or be mirrored, so pixels would count
+    several times.
     """
     info, root = chain.dataset, chain.data_root
     if info.tiles:
@@ -228,7 +229,7 @@ def _whole_images(chain: Chain, path: Path, folder: Path) -> dict[str, int]:
             raise InputError(
                 path,
                 f"{what.format(alone[0])} ({len(alone)} of {len(names)})",
-                "correct the list, whose names are without ending",
+                "correct the list; its names must have no file ending",
             )
     for name, sample in samples.items():
         write_image(folder / f"{name}.png", read_image(sample.image, info))
@@ -245,7 +246,11 @@ class _Cutter:
     is_train: bool
 
     def __call__(self, sample: Sample) -> list[tuple[str, int | None]]:
-        """Write the tiles of an image (for testing all of them); return names and labels."""
+        """Write the labeled tiles of an image (of a test image: all tiles); return their labels.
+
+        Returns:
+            Name and label of each tile; the label is None for a tile that is left out.
+        """
         image, valid = read_valid_image(sample.image, self.chain.dataset)
         mask = self._read_building(next(iter(sample.masks.values())))
         mask = ignore_invalid(mask, valid, BUILDING)

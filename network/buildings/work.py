@@ -99,9 +99,8 @@ class Work:
         if self.chain.labels:
             raise InputError(
                 self.chain.labels,
-                "the labels come from this list, there is no truth of the training tiles to "
-                "choose by",
-                "leave oracle=True out",
+                "the labels come from this list, so there are no true masks of the training tiles",
+                "do not give oracle=True",
             )
         return find_samples(BUILDING, self.data, "train")
 

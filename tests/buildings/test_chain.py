@@ -376,7 +376,7 @@ def test_an_interrupted_training_goes_on(copied, done):
         (["test=train"], "test=train: shares images with train=train"),
         (
             ["labels=x.csv", "pseudo.oracle=True"],
-            "there is no truth to choose by; leave oracle=True",
+            "there is no truth to choose by; do not give oracle=True",
         ),
         (["pseudo.crf=meanfield", "pseudo.oracle=True"], "pseudo.oracle=True: chooses a threshold"),
         (
@@ -445,7 +445,7 @@ def test_a_foreign_folder_stays(scenes, tmp_path, monkeypatch):
     shutil.copy(scenes / "chain.py", tmp_path)
     (tmp_path / "work/data").mkdir(parents=True)
     (tmp_path / "work/data/mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="not made by make_labels; choose another work"):
+    with pytest.raises(InputError, match="not made by make_labels; choose another work folder"):
         run_step(MAKE_LABELS, work_of(tmp_path))
     assert (tmp_path / "work/data/mine.txt").read_text() == "mine"
     with pytest.raises(InputError, match="train_classifier, which comes before make_cam, is not"):
