@@ -88,7 +88,7 @@ class Card:
 
     @property
     def compute(self) -> Compute:
-        """Compute settings with full precision; a caller may choose others."""
+        """The settings of the computation, with full precision; a caller may choose others."""
         return Compute(precision="64-true" if self.precision == "64-true" else "32-true")
 
     def to_plain(self) -> dict[str, Any]:
@@ -126,7 +126,10 @@ def make_card(experiment: Experiment, ground_resolution: float | None = None) ->
 
 
 def _describe(experiment: Experiment) -> tuple[str | None, dict[str, Any]]:
-    """Find the name of the network's class and its settings; None if no name can find it again."""
+    """Find the name of the network's class and its settings.
+
+    The name is None if the class can be found by no name, or if its settings are not plain values.
+    """
     found = innermost(experiment.model)
     if not inspect.isclass(found) or not found.__module__.startswith(_BUILDABLE):
         return None, {}
@@ -187,7 +190,9 @@ def build_from(card: Card, path: Path) -> nn.Module:
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(path, f"no network {card.model} is here", f"{_NEED_CONFIG}") from error
+        raise InputError(
+            path, f"this project has no network {card.model}", f"{_NEED_CONFIG}"
+        ) from error
     if not (inspect.isclass(found) and issubclass(found, nn.Module)):
         raise InputError(path, f"{card.model} is no network", f"{_NEED_CONFIG}")
     try:

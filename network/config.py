@@ -73,8 +73,9 @@ class Experiment:
         monitor: the logged value that chooses the best checkpoint. If it is a loss, the smallest
             value is the best; of any other score, the largest.
         seed: seed of the weights, the augmentation and the order of the images.
-        name: folder of the results; ``<folder>/<file>`` of the config by default. A setting in
-            braces, as in ``"baselines/{model.architecture}"``, is replaced by its value.
+        name: folder of the results. By default, it is the path of the config below ``config/``,
+            without ``.py``; for a config elsewhere, it is ``<folder>/<file>``. A setting in braces,
+            as in ``"baselines/{model.architecture}"``, is replaced by its value.
         config: the file that the experiment comes from; :func:`load_experiment` sets it.
     """
 
@@ -131,7 +132,9 @@ class Experiment:
                 )
             if tuple(values) in (IMAGENET_MEAN, IMAGENET_STD) and info.bits != 8:
                 raise InputError(
-                    key, f"ImageNet's, {info.name} has {info.bits} bits a band", f"{measure}"
+                    key,
+                    f"has ImageNet's values for 8 bits, {info.name} has {info.bits} bits a band",
+                    f"{measure}",
                 )
 
     def build_model(self, pretrained: bool = True) -> "nn.Module":
@@ -160,7 +163,7 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
 
     Raises:
         InputError: the file is missing, is not Python or has no ``experiment``; a field or an
-            override is misspelt or has a value of the wrong type.
+            override is misspelled or has a value of the wrong type.
 
     Examples:
         >>> overrides = ["optim.lr=1e-4", "model.layers=3"]
@@ -209,8 +212,7 @@ def settings(experiment: Experiment) -> dict[str, Any]:
 def default_settings(experiment: Experiment) -> dict[str, Any]:
     """List the defaults that settings have when neither config nor command line gives a value.
 
-    A record of older code lacks newer settings. That code behaved as the defaults of these
-    settings.
+    A record of older code lacks newer settings. That code behaved as if they had their defaults.
     """
     defaults = {}
     for section in _PLAIN:
@@ -311,7 +313,7 @@ def _nearest_field(message: str, sections: Sequence[type]) -> str:
 
 
 def _check_factory(path: Path, section: str, factory: Callable) -> None:
-    """Raise an :class:`InputError` if a factory lacks a value, or has one without a parameter."""
+    """Raise an :class:`InputError` if the values of a factory do not match its parameters."""
     known = parameters(innermost(factory))
     if isinstance(factory, partial) and not takes_any(factory):
         for key in factory.keywords:
@@ -337,7 +339,7 @@ def override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
         overrides: words such as ``"optim.lr=1e-4"``.
 
     Raises:
-        InputError: an override is misspelt or has a value of the wrong type, or the new values do
+        InputError: an override is misspelled or has a value of the wrong type, or the new values do
             not fit together.
     """
     values = parse_overrides(overrides, _override_types(experiment))

@@ -1,4 +1,4 @@
-"""Errors of the user's input, which a command line reports in one line with exit code 2."""
+"""Errors of the user's input, which a command line reports in one line."""
 
 import atexit
 import io
@@ -53,9 +53,9 @@ class InputError(Exception):
 def run_command(main: Callable[..., None] | str, *args: Any) -> NoReturn:
     """Run the function of a command line and exit.
 
-    The exit code is 0 after success. It is 2 if the input cannot be used or the machine fails; one
-    line then says why, and what to do. It is 130 if Ctrl-C or SIGTERM, which clusters send, ended
-    the command.
+    The exit code is 0 after success. It is 2 if the input cannot be used or the machine fails, or
+    the ``exit_code`` of the error; one line then says why, and what to do. It is 130 if Ctrl-C or
+    SIGTERM, which clusters send, ended the command.
 
     Args:
         main: the function, or ``"module:function"``. The module (and torch with it) is then
@@ -194,7 +194,7 @@ def warn(message: str) -> None:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Suggest the known word that is nearest to a misspelt one, as the end of an error's text.
+    """Suggest the known word that is nearest to a misspelled one, as the end of an error's text.
 
     If no known word is near, the text lists the known words.
 

@@ -117,10 +117,10 @@ def _workers(error: BaseException) -> str | None:
     if "killed by signal: Bus error" in text or (
         is_shared and re.search(r"unable to|No space left|Cannot allocate", text)
     ):
-        return f"the workers of the data are out of shared memory (/dev/shm); {LESS_SHARED}"
+        return f"the data workers are out of shared memory (/dev/shm); {LESS_SHARED}"
     if re.search(r"DataLoader worker .*(killed by signal|exited unexpectedly)", text):
         return (
-            "a worker of the data was killed, most likely for lack of memory; give fewer "
+            "a data worker was killed, most likely for lack of memory; give fewer "
             "data.workers (0 for none), or a smaller data.batch_size or data.crop"
         )
     return None

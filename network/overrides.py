@@ -21,7 +21,7 @@ def parse_overrides(overrides: Sequence[str], types: dict[str, Any]) -> dict[str
         types: type of every key that can be overridden.
 
     Raises:
-        InputError: an override is misspelt or has a value of the wrong type.
+        InputError: an override is misspelled or has a value of the wrong type.
 
     Examples:
         >>> parse_overrides(["optim.lr=1e-4", "seed=7"], {"optim.lr": float, "seed": int})

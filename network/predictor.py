@@ -98,8 +98,8 @@ class Predictor:
         patch: height and width of the patches that larger images are predicted in; None predicts
             images whole.
         overlap: smallest overlap of neighboring patches, in pixels.
-        batch_size: number of patches that are predicted at once. Views of a patch are batched too,
-            up to the same total number of pixels.
+        batch_size: number of patches that are predicted at once. A batch of views has at most as
+            many pixels as a batch of patches, or is a single view.
 
     Raises:
         InputError: a value is out of range.

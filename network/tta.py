@@ -38,7 +38,7 @@ def build_views(name: str, info: DatasetInfo) -> Views:
 
     Args:
         name: ``none``; ``lr``: both flips, 4 views; ``d4``: the flips, turns and scales that the
-            field's scripts call d4 on this data set; ``dihedral``: all 8 flips and turns.
+            usual scripts call d4 on this data set; ``dihedral``: all 8 flips and turns.
         info: description of the data set.
 
     Raises:
@@ -70,7 +70,7 @@ def build_views(name: str, info: DatasetInfo) -> Views:
 def mean_logits(
     predict: Predict, image: Tensor, views: Views, max_pixels: int | None = None
 ) -> Tensor:
-    """Compute the mean of the logits over all views, each turned back.
+    """Compute the mean of the logits over all views, whose flips and turns are undone.
 
     Resizing is linear, so the logits of all views of one scale are added before one bicubic resize
     to (H, W). The image is also resized only once for each scale.
@@ -154,7 +154,7 @@ def patched_logits(
 def _sum_over(
     symmetries: ttach.Compose, predict: Predict, images: Tensor, max_pixels: int
 ) -> Tensor:
-    """Compute the sum of the float32 logits of all symmetries, turned back, (b, k, h, w)."""
+    """Compute the sum of the float32 logits of all symmetries, which are undone, (b, k, h, w)."""
     return _total(_upright(symmetries, predict, images, max_pixels))
 
 

@@ -24,8 +24,12 @@ def parser():
         (("num_nodes=0", "must be at least 1"), "--num-nodes 0: must be at least 1"),
         (("device=tpu", "unknown", "give cpu"), "--device tpu: unknown; give cpu"),
         (
-            ("out", "holds other masks", "choose another output, or delete them by overwrite=True"),
-            "out: holds other masks; choose another -o, or delete them by --overwrite",
+            (
+                "out",
+                "holds other masks",
+                "choose another output folder, or give overwrite=True to delete them",
+            ),
+            "out: holds other masks; choose another -o, or give --overwrite to delete them",
         ),
         (("optim.lr=-1", "must be above 0"), "optim.lr=-1: must be above 0"),
         (("compute.device=x", "unknown"), "compute.device=x: unknown"),

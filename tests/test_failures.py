@@ -127,7 +127,7 @@ def test_workers_without_shared_memory(text):
 
 def test_a_killed_worker():
     line = explain(in_a_worker(lambda: os.kill(os.getpid(), 9)))
-    assert line.startswith("a worker of the data was killed")
+    assert line.startswith("a data worker was killed")
     assert not is_terminated_worker(RuntimeError(line))
     assert is_terminated_worker(in_a_worker(lambda: os.kill(os.getpid(), 15)))
 

@@ -47,7 +47,7 @@ def room(module: str) -> str:
 
 def test_every_room_has_its_floor():
     rooms = {room(name) for name in MODULES if name != "network"}
-    # A floor that is named ahead of its room would hide a misspelt one.
+    # A floor that is named ahead of its room would hide a misspelled one.
     assert {name for floor in FLOORS for name in floor} == rooms
 
 

@@ -1,4 +1,4 @@
-"""Measure speed and memory, mostly as ratios to a lower limit that is timed in the same run.
+"""Measure speed and memory, mostly as ratios to the shortest possible time, which is measured too.
 
 python tools/benchmark.py                                    # a model and its bare encoder
 python tools/benchmark.py -c config/loveda/bicor.py --size 256 512 --batch 1 4 model.layers=3

@@ -107,8 +107,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         default=["auto"],
         help="GPU numbers, or cpu (default: one GPU, or the CPU if there is none)",
     )
-    add("--split", help="to test on (default: the config's test split)")
-    add("--run", nargs=2, metavar=("VARIANT", "SEED"), help="this run alone; for the tool itself")
+    add("--split", help="split to test on (default: the config's test split)")
+    add("--run", nargs=2, metavar=("VARIANT", "SEED"), help="only this run (for the tool itself)")
     return parser
 
 

@@ -15,7 +15,7 @@ from network.tta import TTA_NAMES
 _OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
 # Arguments in an error, without and with a value. Settings such as optim.lr=1 have a dot, and paths
 # have a slash, so they do not match.
-_ANOTHER = re.compile(r"another (output|work|name)\b")
+_ANOTHER = re.compile(r"another (output|work|name)( folder)?\b")
 _ARGUMENT = re.compile(r"(?<![\w./])([a-z]\w*)=([^\s;:,?()]+)")
 
 
@@ -103,7 +103,10 @@ def parse_with_overrides(
 
 
 def chosen_checkpoint(experiment: Experiment, given: Path | None) -> Path:
-    """Choose the given checkpoint or that of the newest run: the best, or the last without val.
+    """Choose the given checkpoint, or one of the newest run.
+
+    Of a run, this is ``best.ckpt``; it is ``last.ckpt`` if the config has no val split, or if there
+    is no ``best.ckpt``.
 
     Args:
         experiment: the experiment whose runs are searched.
@@ -119,7 +122,11 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of all commands that predict masks."""
     add = parser.add_argument
     add("-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation")
-    add("--checkpoint", type=Path, help="weights; the newest run's best by default")
+    add(
+        "--checkpoint",
+        type=Path,
+        help="weights (default: best.ckpt of the newest run, or last.ckpt if it has none)",
+    )
     add("--overwrite", action="store_true", help="delete the masks of another run in -o")
     add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
     add_compute_flags(parser)

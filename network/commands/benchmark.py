@@ -1,4 +1,4 @@
-"""Measure speed and memory, mostly as ratios to a lower limit that is timed in the same run.
+"""Measure speed and memory, mostly as ratios to the shortest possible time, which is measured too.
 
 For the arguments, see ``tools/benchmark.py``.
 """

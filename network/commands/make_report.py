@@ -19,7 +19,12 @@ def main(description: str) -> None:
     add = parser.add_argument
     add("folder", type=Path, help="folder that a test script wrote")
     add("-o", "--output", type=Path, help=f"HTML to write (default: FOLDER/{REPORT_FILE})")
-    add("--images", type=int, default=20, help="worst and best to show (default %(default)s)")
+    add(
+        "--images",
+        type=int,
+        default=20,
+        help="images to show, half of them the worst and half the best (default %(default)s)",
+    )
     add("--heatmaps", type=int, default=4, help="images with class heatmaps (default %(default)s)")
     add("--device", default="auto", help="for the heatmaps: cpu, cuda, ... (default auto)")
     execute(parser, run)

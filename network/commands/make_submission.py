@@ -40,6 +40,6 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     )
     add("-o", "--output", type=Path, help="zip to write; for uavid also a new folder")
     add("--check", type=Path, metavar="ZIP", help="check this zip, write nothing")
-    add("--data-root", type=Path, help="of the data set (default: data/LoveDA, data/uavid)")
+    add("--data-root", type=Path, help="folder of the data (default: data/LoveDA, data/uavid)")
     add("--any-count", action="store_true", help="accept an incomplete Test folder")
     return parser

@@ -18,20 +18,37 @@ def main(description: str) -> None:
     """Parse the command line and score masks."""
     parser = command_parser(description)
     add = parser.add_argument
-    add("-c", "--config", type=Path, required=True, help="of the data set: config/.../x.py")
+    add("-c", "--config", type=Path, required=True, help="any config of the data set")
     add("-i", "--masks", type=Path, required=True, help="folder of the masks")
     add("-o", "--output", type=Path, required=True, help="folder for the scores")
     add("--name", help="name of the model in tables (default: name of the -o folder)")
-    add("--tta", default=UNKNOWN, help="as the masks' author says (default %(default)s)")
-    add("--trained-on", default=UNKNOWN, metavar="SPLIT", help="as the author says: train, ...")
-    add("--chosen-on", default=UNKNOWN, metavar="SPLIT", help="val, ...; none: the last epoch")
+    add("--tta", default=UNKNOWN, help="test-time augmentation (default %(default)s)")
+    add(
+        "--trained-on",
+        default=UNKNOWN,
+        metavar="SPLIT",
+        help="split of the training: train, train_val, ... (default %(default)s)",
+    )
+    add(
+        "--chosen-on",
+        default=UNKNOWN,
+        metavar="SPLIT",
+        help="split that chose the checkpoint, or 'none' for that of the last epoch "
+        "(default %(default)s)",
+    )
     add(
         "--trained-padding",
         default=UNKNOWN,
-        help="ignore or geoseg, or 'none' if the images were not cut into patches",
+        help="padding in training: ignore or geoseg, or 'none' if images were not cut into "
+        "patches (default %(default)s)",
     )
     add("--val", action="store_true", help="the val split, not the test split")
-    add("--boundary-tolerance", type=int, default=BOUNDARY_TOLERANCE, help="pixels, of F1")
+    add(
+        "--boundary-tolerance",
+        type=int,
+        default=BOUNDARY_TOLERANCE,
+        help="largest distance in pixels of boundaries that boundary F1 counts as matched",
+    )
     add("--overwrite", action="store_true", help="delete the scores of other masks in -o")
     execute(parser, run)
 

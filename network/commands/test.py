@@ -129,7 +129,7 @@ def _frames_parser(description: str, name: str) -> argparse.ArgumentParser:
         default=2,
         help="patches that are predicted at once (default %(default)s)",
     )
-    add("-d", "--dataset", default=name, help="default %(default)s, and nothing else")
+    add("-d", "--dataset", default=name, help="only %(default)s; commands for GeoSeg give it")
     add("--report", action="store_true", help=f"also write {REPORT_FILE}")
     add_model_flags(parser)
     return parser
@@ -146,14 +146,15 @@ def _parser(description: str) -> argparse.ArgumentParser:
         *("-b", "--batch-size"),
         type=int,
         default=1,
-        help="images that are predicted at once (default 1); views are batched up to the same "
-        "number of pixels",
+        help="images that are predicted at once (default 1); with -t, as many views as fit into "
+        "their pixels, and at least one",
     )
     add(
         "--boundary-tolerance",
         type=int,
         default=BOUNDARY_TOLERANCE,
-        help="pixels, of boundary F1 (default %(default)s)",
+        help="largest distance in pixels of boundaries that boundary F1 counts as matched "
+        "(default %(default)s)",
     )
     add("--report", action="store_true", help=f"also write {REPORT_FILE}; see tools/make_report.py")
     add_model_flags(parser)

@@ -1,4 +1,4 @@
-"""Prediction of splits and folders into mask files, and their scores; all test scripts use it."""
+"""Tests of whole splits: their masks and scores. All test scripts use it."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -68,8 +68,8 @@ def evaluate(
         split: name of the split.
         tta: test-time augmentation, see :func:`network.tta.build_views`.
         rgb: whether to write colors instead of labels.
-        batch_size: number of images in a step. Images in a batch have the same size. Views of the
-            same size are batched too, up to the same number of pixels.
+        batch_size: number of images in a step. Images in a batch have the same size. A batch of
+            views has at most as many pixels as a batch of images, or is a single view.
         device: name of the device, see :func:`network.compute.find_device`.
         boundary_tolerance: largest distance of boundaries that boundary F1 takes as matched, in
             pixels.

@@ -121,7 +121,7 @@ def _take_over(
         raise InputError(
             output,
             f"holds {len(present)} masks of another run ({difference})",
-            "choose another output, or delete them by overwrite=True",
+            "choose another output folder, or give overwrite=True to delete them",
         )
     _remove(output, (RECORDS_FILE, SCORES_FILE, SCORES_TABLE, REPORT_FILE, *present))
     return {}

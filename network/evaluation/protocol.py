@@ -31,8 +31,8 @@ CLASSES_KEY = "data.classes"
 EXTENDED_KEY, INIT_KEY = "extended", "init_from"
 """Keys of the history of a run, if it has one.
 
-The first holds (epochs done, epochs planned before, epochs planned since) for each time that the
-run was made longer. The second holds path and sha256 of the weights that the run began with.
+The first holds (epochs done, epochs planned before, epochs planned now) for each time that the run
+was made longer. The second holds path and sha256 of the weights that the run began with.
 """
 HISTORY = (EXTENDED_KEY, INIT_KEY)
 """Keys that a resumed run keeps from the run before."""
@@ -111,7 +111,8 @@ class TrainingRecord:
         """Describe the training data of the run in a few words.
 
         Args:
-            data_set: name of the data set that the reader expects; only another one is named.
+            data_set: name of the data set that the reader expects. The data set of the training is
+                named only if it is another one.
         """
         known = self.settings
         split, labels = known.get("data.train", UNKNOWN), known.get("data.train_labels")

@@ -42,7 +42,7 @@ class Result:
     Attributes:
         folder: folder of the file.
         protocol: the protocol stamp.
-        scores: scores by label kind; None for scores that the code gained after the file was
+        scores: scores by label kind; None for a score that the code did not have when the file was
             written.
     """
 

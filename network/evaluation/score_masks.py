@@ -1,4 +1,4 @@
-"""Scores of masks that other code has predicted, with the same counts and the same stamp."""
+"""Scores of masks that other code has predicted, with counts and a stamp as in a test."""
 
 import hashlib
 import json
@@ -121,7 +121,7 @@ def score_masks(
                 raise InputError(
                     output,
                     f"holds the scores of other masks ({other})",
-                    "choose another output, or delete them by overwrite=True",
+                    "choose another output folder, or give overwrite=True to delete them",
                 )
         # The folder must never hold new counts beside old scores.
         for name in (SCORES_FILE, SCORES_TABLE, REPORT_FILE):

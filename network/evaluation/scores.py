@@ -289,7 +289,7 @@ class Scores:
     ) -> "Scores":
         """Read the scores of one kind of labels from ``scores.json``.
 
-        Scores that the code gained after the file was written are None.
+        A score that the code did not have when the file was written is None.
 
         Args:
             document: the part of the file under ``scores`` and the kind.

@@ -1,4 +1,4 @@
-"""The protocol stamp, which tells on each result how it was measured."""
+"""The protocol stamp, which says for each result how it was measured."""
 
 import platform
 from collections.abc import Sequence

@@ -214,8 +214,8 @@ def _check_zip(server: Server, expected: Mapping[str, Path], path: Path, shown: 
             if nested and server.zip_only:
                 raise InputError(
                     shown,
-                    f"{nested[0]} lies in a folder, and scores 0",
-                    "all masks belong into the root of the zip",
+                    f"{nested[0]} lies in a folder, so it would get the score 0",
+                    "all masks belong in the root of the zip",
                 )
             _check_names(names, expected, str(shown))
             contents = ((name, archive.read(name)) for name in names)

@@ -100,7 +100,7 @@ def read_models(words: Sequence[str]) -> list[Model]:
 
 def check_runs_of_one_model(one: Result, other: Result) -> None:
     """Raise an :class:`InputError` unless two results differ only by their seed."""
-    where, apart = f"{other.folder}", f"name them apart, e.g. OTHER={other.folder}"
+    where, apart = f"{other.folder}", f"give the two different names, e.g. OTHER={other.folder}"
     trainings = [result.protocol.training for result in (one, other)]
     if one.protocol.checkpoint_sha256 == other.protocol.checkpoint_sha256:
         raise InputError(

@@ -60,7 +60,7 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
         if "loss.counted" not in settings(base):
             raise InputError(
                 base.config,
-                "its loss is not PartialCrossEntropy, the one of points",
+                "its loss is not PartialCrossEntropy, which points need",
                 "give a config such as config/drone/resnet18_points.py",
             )
         words = [*variant.overrides, f"data.train_labels={variant.labels}"]
@@ -72,7 +72,7 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
     if not {"model.encoder", "model.dim", "loss.smoothing"} <= of_base.keys():
         raise InputError(
             base.config,
-            "has no model.encoder, model.dim and loss.smoothing to ablate with",
+            "lacks model.encoder, model.dim or loss.smoothing, which this ablation needs",
             "give a config of BiCoR-Seg or D2LS",
         )
     shared: dict[str, dict] = {"model": {}, "loss": {}}
@@ -101,7 +101,7 @@ def _check_budget(experiment: Experiment) -> None:
         if chosen.get(key, value) != value:
             raise InputError(
                 experiment.config,
-                f"{key}={chosen[key]} is another budget than that of the points",
+                f"{key}={chosen[key]} would use other labels than the points of this run",
                 f"give {key}={value}",
             )
 
@@ -139,11 +139,11 @@ def check_overrides(words: Sequence[str], table: Table) -> None:
         key = word.partition("=")[0]
         if table.is_of_base:
             if key in table.own_keys:
-                raise InputError(f"override '{word}'", "is each variant's own")
+                raise InputError(f"override '{word}'", "each variant sets this itself")
         elif key.startswith(("model.", "loss.")) and key not in _SHARED:
             raise InputError(
                 f"override '{word}'",
-                "is each variant's own",
+                "each variant sets this itself",
                 f"of model and loss only {', '.join(_SHARED)} can be changed for all",
             )
         if key in ("seed", "name"):

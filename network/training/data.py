@@ -99,9 +99,9 @@ class SegmentationData(pl.LightningDataModule):
         absent = [name for name, count in zip(info.classes, counts, strict=True) if not count]
         if absent:
             warn(
-                f"no training pixel of {', '.join(absent)}; masks must hold 0 to "
-                f"{info.num_classes - 1} (0 and 255 are not classes 0 and 1) or the palette's "
-                "colors"
+                f"no training pixel of {', '.join(absent)}; masks must hold the labels 0 to "
+                f"{info.num_classes - 1} (write 1 instead of 255 in a mask of two classes) or the "
+                "palette's colors"
             )
         samples = self.train_samples
         share = sum(counts) / sum(height * width for height, width in (s.size for s in samples))

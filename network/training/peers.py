@@ -1,4 +1,4 @@
-"""Shared end of the processes of a training on this machine: if one ends, all end."""
+"""The end of all processes of a training on this machine as soon as one of them ends."""
 
 import os
 import signal

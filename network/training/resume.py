@@ -215,7 +215,7 @@ def _check_optimizer(resumed: Resumed, optimizer: Optimizer) -> None:
             _require(
                 _fits(moment[key], parameters[number]),
                 path,
-                f"optimizer's {key} of parameter {number} has not the parameter's shape",
+                f"optimizer's {key} does not have the shape of parameter {number}",
             )
     if "slow_params" in expected:
         slow = state["slow_params"]

@@ -40,7 +40,7 @@ def seed_batch(task: pl.LightningModule, seed: int, batch_index: int) -> None:
 
 
 def _mean(sync_on_compute: bool = True) -> MeanMetric:
-    """Make a mean that keeps nan; by default, torchmetrics drops it, which costs a check a step."""
+    """Make a mean that keeps nan. torchmetrics would drop it, and look for it in each step."""
     return MeanMetric(nan_strategy="disable", sync_on_compute=sync_on_compute)
 
 

@@ -141,7 +141,11 @@ def png(pixels: np.ndarray) -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("results/4191.png", png(labels_of("4191")), "lies in a folder, and scores 0"),
+        (
+            "results/4191.png",
+            png(labels_of("4191")),
+            "lies in a folder, so it would get",
+        ),
         ("4191.png", png(LOVEDA.to_rgb(labels_of("4191"))), "mode RGB, expected PNG of mode L"),
         ("4191.png", png(labels_of("4191") + 1), "label 7; expected 0 to 6"),
         ("4191.png", png(labels_of("4191").T), "6 x 8 pixels"),

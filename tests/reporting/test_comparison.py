@@ -162,7 +162,9 @@ def test_points_of_one_name_may_be_others(tmp_path):
 def test_runs_of_one_model_must_be(tmp_path):
     one = make_result(tmp_path / "one")
     other = make_result(tmp_path / "other", seed=2, training=TRAINING | {"optim.lr": 2.0})
-    with pytest.raises(InputError, match=r"other: optim.lr is 2.0, in .*one 1.0.*name them apart"):
+    with pytest.raises(
+        InputError, match=r"other: optim.lr is 2.0, in .*one 1.0.*the two different names"
+    ):
         read_models([str(one), str(other)])
     assert len(read_models([str(one), f"fast={other}"])) == 2
     tta = make_result(tmp_path / "tta", seed=3, tta="d4")

@@ -218,7 +218,7 @@ def test_points_and_full_masks(points, tmp_path):
 @pytest.mark.parametrize("word", ["data.label_share=0.5", "loss.counted=dense"])
 def test_a_budget_is_one(points, word):
     base, table = points
-    with pytest.raises(InputError, match=rf"{word} is another budget .* give {word[:9]}"):
+    with pytest.raises(InputError, match=rf"{word} would use other labels .* give {word[:9]}"):
         variant_experiment(override(base, [word]), "points", table.variants[0], 1)
 
 

@@ -64,8 +64,11 @@ PROGRESS = ("loops", "fit_loop", "epoch_progress", "current")
         (put({}, *OPTIMIZER), "optimizer has no 'state'"),
         (put({}, *OPTIMIZER, "state"), "optimizer has no state, or the state of other"),
         (put({0: {}}, *OPTIMIZER, "state"), "optimizer has no moments of parameter 0"),
-        (put(torch.zeros(3), *OPTIMIZER, "state", 0, "exp_avg"), "exp_avg of parameter 0"),
-        (put(torch.zeros(()).expand(6, 32), *OPTIMIZER, "state", 0, "exp_avg"), "exp_avg of"),
+        (
+            put(torch.zeros(3), *OPTIMIZER, "state", 0, "exp_avg"),
+            "exp_avg does not have",
+        ),
+        (put(torch.zeros(()).expand(6, 32), *OPTIMIZER, "state", 0, "exp_avg"), "exp_avg does"),
         (put(torch.full((6, 32), torch.inf), *OPTIMIZER, "state", 0, "exp_avg_sq"), "not finite"),
         (remove(*OPTIMIZER, "param_groups", 0, "lr"), "optimizer has no 'lr'"),
         (put([0], *OPTIMIZER, "param_groups", 0, "params"), "other groups of parameters"),
