@@ -3,7 +3,8 @@
 Run      python train.py -c config/potsdam/unetformer.py
          python test_potsdam.py -c config/potsdam/unetformer.py -o OUT -t lr
 Source   Wang et al., ISPRS Journal 190, 2022, with the optimizer of its code: the encoder has a
-         tenth of the learning rate of the other layers. The augmentation is that of
+         tenth of the learning rate of the other layers. There, the cosine schedule starts again
+         after 15 epochs; here it is one cosine. The augmentation is that of
          config/potsdam/d2ls.py
 Expects  86.52 mIoU, 92.64 mF1, 91.19 OA (GeoSeg's run); not reproduced here
 """

@@ -3,7 +3,8 @@
 Run      python train.py -c config/vaihingen/unetformer.py
          python test_vaihingen.py -c config/vaihingen/unetformer.py -o OUT -t d4
 Source   Wang et al., ISPRS Journal 190, 2022, with the optimizer of its code: the encoder has a
-         tenth of the learning rate of the other layers. The augmentation is that of
+         tenth of the learning rate of the other layers. There, the cosine schedule starts again
+         after 15 and 45 epochs; here it is one cosine. The augmentation is that of
          config/vaihingen/d2ls.py
 Expects  82.54 mIoU, 90.30 mF1, 91.10 OA (GeoSeg's run); not reproduced here
 """

@@ -1,1 +1,1 @@
-"""Measurements of memory, and of speed as ratios to a lower limit, the "floor"."""
+"""Measurements of memory and time. A time is divided by the shortest possible one, the "floor"."""

@@ -1,6 +1,6 @@
 """Comparison of all models by parameters, multiply-accumulates and images per second.
 
-It is the right half of the paper's Table 4, for every network of the project.
+These are the columns about cost of table 4 of the paper of BiCoR-Seg, for every network here.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Time of loading training samples, compared with the floor: OpenCV decodes the same files."""
+"""Time of loading training samples, divided by the floor.
+
+The floor is the time in which OpenCV only decodes the same files.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +25,7 @@ SAMPLES = 48
 
 
 def benchmark_loading(experiment: Experiment, repeats: int = 16) -> dict:
-    """Measure the samples per second of one worker and of its floor, and the ratio of their times.
+    """Measure the samples per second of one worker and of the floor, and the ratio of their times.
 
     A sample is decoded (a mosaic from four files), scaled, cropped, flipped and normalized. The
     experiment's training images are used, or synthetic ones if there are none.

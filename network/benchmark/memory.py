@@ -42,9 +42,13 @@ def saved_bytes(forward: Callable[[], object], exclude: Iterable[Tensor] = ()) -
 
 
 class LiveTensors(TorchDispatchMode):
-    """Context that counts the bytes of the tensors that are made in it, ``now`` and at ``peak``.
+    """Context that counts the bytes of the tensors that are made in it.
 
     Memory that an operation allocates and frees inside itself does not count.
+
+    Attributes:
+        now: bytes of the tensors that exist now.
+        peak: largest number of bytes so far.
     """
 
     def __init__(self) -> None:

@@ -33,8 +33,8 @@ class Case:
         batch: images in a step.
         repeats: number of rounds.
         device: device that computes.
-        yardstick: builds another order of the same computation around the model's encoder, which
-            is measured too; None for none.
+        yardstick: builds the same computation in another order around the model's encoder. If it
+            is given, that order is measured too.
     """
 
     experiment: Experiment
@@ -51,7 +51,7 @@ def benchmark_model(case: Case) -> dict:
     Times are medians in milliseconds. Ratios are medians over rounds of the time divided by the
     bare encoder's time; a model without an encoder has none. Memory is in MB (10^6 bytes). A
     training step is a forward and a backward pass without the optimizer. ``decoder_*`` is for one
-    image, without the auxiliary branch.
+    image; the values ``*_with_aux`` include the auxiliary branch, and all others leave it out.
     """
     torch.manual_seed(0)
     experiment, compute = case.experiment, case.experiment.compute
@@ -122,7 +122,8 @@ def decoder_memory(model: nn.Module, case: Case, decode: Callable | None = None)
         model: the model.
         case: the case to measure.
         decode: function from the encoder's stages to outputs. By default, the model's decoder is
-            measured without its auxiliary branch, with and without checkpointing.
+            measured three times: without its auxiliary branch, with that branch if there is one,
+            and with checkpointing.
     """
     if not isinstance(model, Segmenter):
         return {}

@@ -1,7 +1,7 @@
-"""BiCoR-Seg in the order in which the paper writes it, materializing every tensor.
+"""BiCoR-Seg in the order in which the paper writes it, with every tensor in memory.
 
-The yardstick for the cheap order of computation: the same function under the names that the
-released checkpoints use, with torchvision's ConvNeXt as the encoder.
+It computes the same function as :mod:`network.models.bicor`, whose cheaper order is compared with
+it. Its modules have the names that the released checkpoints use.
 """
 
 import torch
@@ -20,7 +20,10 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class NaiveLayer(nn.Module):
-    """An HBIS layer: (b, k, d) classes and (b, d, h, w) features to both and the score maps."""
+    """An HBIS layer, which refines classes (b, k, d) and features (b, d, h, w).
+
+    It also returns the heatmap logits (b, k, h, w).
+    """
 
     def __init__(self, dim: int, ratio: float):
         super().__init__()
@@ -74,7 +77,14 @@ class NaiveDecoder(nn.Module):
 
 
 class NaiveAggregation(nn.Module):
-    """The aggregator under the names ``projections`` and ``fuse``."""
+    """The aggregator, whose modules get given names.
+
+    Args:
+        projections: name of the list of projections.
+        fuse: name of the convolution that mixes the projected maps.
+        channels: number of channels of each map of the encoder.
+        dim: number of channels of the result.
+    """
 
     def __init__(self, projections: str, fuse: str, channels: list[int], dim: int):
         super().__init__()
@@ -103,7 +113,7 @@ class NaiveAggregation(nn.Module):
 
 
 class NaiveBiCoR(NaiveAggregation):
-    """image (b, 3, H, W) -> what BiCoRSeg gives, with its details."""
+    """The network that gives the outputs of BiCoRSeg, with heatmaps and class embeddings."""
 
     def __init__(
         self,

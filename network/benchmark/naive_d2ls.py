@@ -1,7 +1,7 @@
 """D2LS in the order in which its paper writes it, with projections of every pixel.
 
-The yardstick for the cheap order of computation: the same function under the names that the
-released checkpoints use.
+It computes the same function as :mod:`network.models.d2ls`, whose cheaper order is compared with
+it. Its modules have the names that the released checkpoints use.
 """
 
 import math
@@ -47,7 +47,11 @@ class NaiveLayer(nn.Module):
 
 
 class NaiveD2LS(NaiveAggregation):
-    """stages -> what D2LS gives in training: logits of both dictionaries, and the dynamic one."""
+    """The decoder of D2LS.
+
+    In training it gives the logits of both dictionaries, and the dynamic dictionary; otherwise only
+    the logits of the dynamic dictionary.
+    """
 
     def __init__(self, num_classes: int, channels: list[int], dim: int, layers: int):
         super().__init__("linear_c", "aggregator", channels, dim)

@@ -1,4 +1,7 @@
-"""Time of cutting tiles into patches, compared with the floor: reading and writing these files."""
+"""Time of cutting tiles into patches, divided by the floor.
+
+The floor is the time in which OpenCV only reads the tiles and writes the same patches.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +32,7 @@ def benchmark_patches(
 ) -> dict:
     """Measure the seconds to cut synthetic tiles in train mode with default flags, on all cores.
 
-    The floor reads the tiles, and encodes and writes the same patches, but knows their labels.
+    The floor does not compute labels from colors, since it gets the labels.
 
     Args:
         info: description of the data set, which must have whole tiles.

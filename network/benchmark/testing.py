@@ -1,4 +1,4 @@
-"""Time of a whole test, compared with the floor: plain forward passes for all its views."""
+"""Time of a whole test, divided by the time of plain forward passes of all its views."""
 
 import statistics
 from functools import partial
@@ -29,7 +29,7 @@ def benchmark_testing(
     repeats: int = 3,
     device: torch.device,
 ) -> dict:
-    """Measure the time to load, predict, turn back, score and write synthetic images.
+    """Measure the time of a whole test of synthetic images: load, predict, score and write.
 
     ``ratio`` is this time divided by the time of plain forward passes, one for each view at its
     size. For ``ratio_by_pixels``, the time of a forward pass at ``size`` is scaled by the number of

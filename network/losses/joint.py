@@ -1,4 +1,4 @@
-"""The field's common loss: cross-entropy and Dice, and cross-entropy of an auxiliary output.
+"""The usual segmentation loss: cross-entropy and Dice, and cross-entropy of an auxiliary output.
 
 Source: UNetFormer (Wang et al., ISPRS Journal 2022). It is also the base of the losses of BiCoR-Seg
 and D2LS.

@@ -193,7 +193,8 @@ class BiCoRSeg(Segmenter):
         layers: number of HBIS layers.
         topk_ratio: share of the pixels that each class embedding is refined from.
         learn_alpha: whether to train the mixing weight of each layer; False keeps it at 0.5.
-        aux: whether training has an auxiliary output, from unrefined features and fixed embeddings.
+        aux: whether training has an auxiliary output, from unrefined features and the initial class
+            embeddings, which get no gradient from it.
         tau: temperature of the heatmaps.
         drop_path: rate of stochastic depth of the encoder.
         checkpoint_encoder: whether training computes the encoder's blocks again in the backward

@@ -3,8 +3,9 @@
 The class embeddings of BiCoR-Seg are refined from all pixels that the network sees. If it sees an
 image in windows, each window has other embeddings, and some labels depend on the window. Here the
 embeddings are refined from the pixels of the whole image, one pass over all windows for each layer.
-Then they stay fixed, so all windows are segmented with the same embeddings. The result is the
-prediction of the whole image at once, up to rounding.
+Then they stay fixed, so all windows are segmented with the same embeddings. If the windows have
+enough context around their cores, and all of them were seen, the result is the prediction of the
+whole image at once, up to rounding.
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ class BiCoRContext:
         head: the head, from features (b, h/4, w/4, d) and class embeddings (b, k, d) to logits.
         classes: class embeddings before the first layer (k, d).
         counts: number of pixels of the image that each layer refines a class from.
-        epsilon: smallest sum of the weights of these pixels.
+        epsilon: if the weights of these pixels sum to no more than this, all pixels are weighted.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class BiCoRContext:
 
         Args:
             image: the window (1, bands, h, w), normalized. It begins at a multiple of 32.
-            inside: rows and columns of its core. They begin at multiples of 32, and end at such
-                or at the end of the image.
+            inside: rows and columns of its core. They begin at multiples of 32, and end at
+                multiples of 32 or at the end of the image.
         """
         height, width = image.shape[-2:]
         fused = self._fused(image)
@@ -134,7 +135,7 @@ class BiCoRContext:
 
 
 class _Pool:
-    """The weighted mean of the pixels with the highest heatmap values, found bit by bit.
+    """The weighted mean of the pixels with the highest heatmap values, window by window.
 
     It gives what :func:`network.models.bicor.pooling_weights` gives for all pixels at once.
 

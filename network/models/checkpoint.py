@@ -74,7 +74,7 @@ def read_checkpoint(path: Path) -> dict:
 def check_readable(path: Path) -> None:
     """Raise an :class:`InputError` if there is no file ``path``."""
     if path.exists() and not path.is_file():
-        raise InputError(path, "no file but a folder or a device", "name a checkpoint in it")
+        raise InputError(path, "a folder or a device, not a file", "name a checkpoint in it")
     if not path.is_file():
         raise InputError(path, "no such checkpoint", "correct its name, or train it first")
 
@@ -132,8 +132,9 @@ def named_tensors(checkpoint: Mapping, path: Path) -> dict[str, Tensor]:
         path: path of the file, for an error.
 
     Raises:
-        InputError: there are no tensors, or some cannot belong to a network: they have numbers for
-            names, are sparse or quantized, have no values, or are expanded views of smaller data.
+        InputError: there are no tensors, or some cannot belong to a network: their names are no
+            text, they are sparse or quantized, have no values, or are expanded views of smaller
+            data.
     """
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(checkpoint.get(key), Mapping):
@@ -146,7 +147,7 @@ def named_tensors(checkpoint: Mapping, path: Path) -> dict[str, Tensor]:
         if not isinstance(name, str):
             raise InputError(
                 path,
-                f"the weights have numbers or the like for names ({name!r})",
+                f"a weight is named by {name!r}, not by text",
                 "save the 'state_dict' of the network",
             )
         if not is_dense(value):
@@ -230,7 +231,7 @@ def weights_for(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[
         except (LookupError, ValueError, RuntimeError) as error:
             raise InputError(
                 path,
-                f"looks like a checkpoint of the released code, but its names are others ({error})",
+                f"looks like a checkpoint of the released code, but its names differ ({error})",
                 "copy it again",
             ) from error
     state = _renamed(state, lambda parts: _as_known(parts, known), path)
@@ -261,7 +262,7 @@ def _as_known(parts: list[str], known: Container[str]) -> list[str]:
 
 
 def kind_of(value: Tensor) -> str:
-    """Tell the kind of a tensor's numbers; within a kind, loading only rounds."""
+    """Tell the kind of a tensor's numbers; loading into the same kind only rounds."""
     if value.is_complex():
         return "complex"
     return "real" if value.is_floating_point() else "whole"
@@ -280,7 +281,7 @@ def check_finite(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], pa
     if name:
         raise InputError(
             path,
-            f"{name} is not finite, so that it predicts nothing",
+            f"{name} is not finite, so the network cannot predict",
             "take an earlier checkpoint, or train anew with a lower optim.lr",
         )
 

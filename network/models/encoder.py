@@ -1,4 +1,4 @@
-"""Encoders, which give a pyramid of features or only the last map, from any timm network.
+"""Encoders, which are timm networks that give a pyramid of feature maps or only the last map.
 
 Source: timm, ``features_only=True``. For ConvNeXt these are the raw outputs of the four stages.
 """

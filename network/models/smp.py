@@ -1,4 +1,4 @@
-"""The field's baselines, which are networks of segmentation_models_pytorch."""
+"""Baselines: the networks of segmentation_models_pytorch."""
 
 import segmentation_models_pytorch as smp
 import timm

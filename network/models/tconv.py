@@ -1,8 +1,8 @@
 """A network for points: a ResNet-18 and transposed convolutions, without skip connections.
 
 Source: "Remote Sensing Image Segmentation with Partial Cross Entropy Loss"
-(github.com/Abdullah-Bin-Naeem). Differs: images are padded to whole strides and the result is
-cropped (there, 80 x 80 logits are stretched to 150 x 150), and the 480 biases in front of
+(github.com/Abdullah-Bin-Naeem). Two things differ here. Images are padded to whole strides and the
+result is cropped; there, 80 x 80 logits are stretched to 150 x 150. The 480 biases in front of
 BatchNorm, which do nothing, are left out.
 
 Notation: b batch, k classes.

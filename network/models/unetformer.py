@@ -25,7 +25,7 @@ EPSILON = 1e-8
 def _conv(
     inputs: int, outputs: int, kernel: int, activation: bool = False, groups: int = 1
 ) -> nn.Sequential:
-    """Build a convolution without bias, BatchNorm, and optionally ReLU6."""
+    """Build a sequence of a convolution (no bias), a BatchNorm and optionally a ReLU6."""
     before, after = (kernel - 1) // 2, kernel // 2  # an even kernel has no middle
     edge = [] if before == after else [nn.ZeroPad2d((0, 1, 0, 1))]
     conv = nn.Conv2d(inputs, outputs, kernel, padding=before, groups=groups, bias=False)
@@ -197,7 +197,12 @@ class UNetFormer(Segmenter):
             )
 
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:
-        """Stages, each (b, c_i, h_i, w_i) -> output at four times the first stage's size."""
+        """Compute the output at four times the size of the first stage.
+
+        Args:
+            stages: maps of the encoder, each (b, c_i, h_i, w_i).
+            details: is not used; there are no heatmaps.
+        """
         shallow, *middle, deep = stages
         x = self.blocks[0](self.enter(deep))
         maps = [x]

@@ -84,8 +84,8 @@ class Payload:
     [
         ({"state_dict": {"fc.weight": torch.zeros(3)}}, "another model"),
         ({"epoch": 3}, "no weights in this file"),
-        ({"state_dict": {3: torch.zeros(3)}}, "numbers or the like for names"),
-        ({0: torch.zeros(3)}, "numbers or the like for names"),
+        ({"state_dict": {3: torch.zeros(3)}}, "is named by .*, not by text"),
+        ({0: torch.zeros(3)}, "is named by .*, not by text"),
         ({"settings": ["a"], "state_dict": {"a": torch.zeros(3)}}, "no settings of a run"),
         ({"settings": {"a": torch.zeros(3)}}, "no settings of a run"),
         ({"state_dict": {"a": torch.zeros(3, device="meta")}}, "a is no dense tensor"),
@@ -238,7 +238,7 @@ def test_a_flipped_bit_is_seen(tmp_path):
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.ckpt")
     for name in ("pipe.ckpt", "."):
-        with pytest.raises(InputError, match="no file but a folder or a device"):
+        with pytest.raises(InputError, match="a folder or a device, not a file"):
             read_checkpoint(tmp_path / name)
 
 
