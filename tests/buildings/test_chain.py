@@ -376,7 +376,7 @@ def test_an_interrupted_training_goes_on(copied, done):
         (["test=train"], "test=train: shares images with train=train"),
         (
             ["labels=x.csv", "pseudo.oracle=True"],
-            "there is no truth to choose by; leave oracle=True",
+            "there is no truth to choose by; do not give oracle=True",
         ),
         (["pseudo.crf=meanfield", "pseudo.oracle=True"], "pseudo.oracle=True: chooses a threshold"),
         (

@@ -100,7 +100,7 @@ def test_geoseg_padding_is_labeled_and_recorded(tmp_path):
     ("flags", "message"),
     [
         ((), "did you mean --rgb-image?"),
-        (("--rgb-image", "--eroded"), "leave --eroded out"),
+        (("--rgb-image", "--eroded"), "leave out --eroded"),
         (("--rgb-image", "--split-size", "16", "--stride", "17"), "--stride 17"),
         (("--rgb-image", "--split-size", "16", "--stride", "16", "--workers", "0"), "--workers 0"),
         (("--rgb-image",), "smaller than a patch of 1024"),
