@@ -8,7 +8,6 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import rasterio
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from network.datasets.schema import DatasetInfo
@@ -20,7 +19,6 @@ from network.rasters.legend_files import NamedValue, read_attribute_table
 from network.rasters.memory import raster_in_memory
 from network.rasters.source import Source
 from network.rasters.view import View, on_grid, view_of
-from network.rasters.whole import REMEDY
 
 MOST_CLASSES = 64
 """Number of values, or colors, from which on a raster without names is taken for a photo."""
@@ -80,7 +78,7 @@ def read_map(path: Path, info: DatasetInfo | None = None) -> FinishedMap:
     Raises:
         InputError: the file cannot be read, or it is no map of labels.
     """
-    view = view_of(path)
+    view = view_of(path, is_labels=True)
     layer = _layer_of(path)
     if layer:
         raise _no_map(path, f"is the layer {layer} of a map")
@@ -167,19 +165,13 @@ def _strips(view: View) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Yield rows, values (bands, h, w) and valid pixels (h, w) from the top to the bottom."""
     bands = list(range(1, view.bands + 1))
     with (
-        rasterio.Env(**OPTIONS),
-        view.open() as file,
+        view.opened() as file,
         progress_bar(total=view.height, desc=f"Counting {view.path.name}", unit="row") as bar,
     ):
         for top in range(0, view.height, _ROWS):
             rows = slice(top, min(top + _ROWS, view.height))
             window = Window.from_slices(rows, slice(0, view.width))
-            try:
-                values = file.read(bands, window=window)
-                valid = file.dataset_mask(window=window) > 0
-            except RasterioError as error:
-                raise InputError(view.path, "unreadable image", f"{REMEDY}") from error
-            yield rows, values, valid
+            yield rows, file.read(bands, window=window), file.dataset_mask(window=window) > 0
             bar.update(rows.stop - rows.start)
 
 
@@ -226,7 +218,7 @@ def _from_colors(view: View, info: DatasetInfo | None) -> tuple[View, tuple[MapC
                     break
                 row, column = np.unravel_index(rest.argmax(), rest.shape)
                 colors.append(tuple(pixels[:, row, column].tolist()))
-                if len(colors) > MOST_CLASSES + len(names):
+                if len(colors) > min(MOST_CLASSES + len(names), NO_DATA):
                     raise _no_map(view.path, f"has more than {MOST_CLASSES} colors")
             same = rest & (codes == _codes(np.array(colors[label])))
             labels[rows][same] = label

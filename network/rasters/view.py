@@ -4,7 +4,8 @@ A file is read as it lies, if its format allows to read parts of it. Photos (PNG
 decoded from their beginning each time, so they are decoded once into memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,19 @@ class View:
         except (RasterioError, CPLE_BaseError, OSError) as error:
             raise InputError(self.path, "unreadable image", f"{REMEDY}") from error
 
+    @contextmanager
+    def opened(self) -> Iterator[Opened]:
+        """Open the raster while the block runs, in which it is read.
+
+        Raises:
+            InputError: the file cannot be opened, or the block cannot decode its pixels.
+        """
+        with rasterio.Env(**OPTIONS), self.open() as file:
+            try:
+                yield file
+            except (RasterioError, CPLE_BaseError) as error:
+                raise InputError(self.path, "unreadable image", f"{REMEDY}") from error
+
     def _on_grid(self, file: rasterio.DatasetReader, grid: "View") -> WarpedVRT:
         assert grid.place is not None
         known = grid.place.crs or file.crs or _PLANE
@@ -90,28 +104,32 @@ class View:
             transform=grid.place.transform,
             height=grid.height,
             width=grid.width,
-            resampling=Resampling.bilinear,
+            # Between two numbers of colors lies no color.
+            resampling=Resampling.bilinear if self.table is None else Resampling.nearest,
             # Around the image there are no data either.
             add_alpha=not has_more,
         )
 
 
-def view_of(path: Path, *, turn: bool = False) -> View:
+def view_of(path: Path, *, turn: bool = False, is_labels: bool = False) -> View:
     """Open a raster to look at it.
 
     Args:
         path: a file in any format that GDAL reads.
         turn: whether rows and columns are those that a viewer shows if the file says by EXIF that
             it turns the image; otherwise those that are stored.
+        is_labels: whether the values are labels, which have no mean.
 
     Raises:
         InputError: the file cannot be opened or decoded, or it does not fit into memory.
     """
     with Source(path, turn=turn) as source:
-        header, bands = source.header, len(source.bands)
         height, width = source.size
-        (dtype,) = source.dtypes if len(source.dtypes) == 1 else ("float64",)
-        place = None if source.is_turned else header.place
+        bands, dtypes = len(source.bands), source.dtypes
+        if any(dtype.startswith("complex") for dtype in dtypes):
+            raise InputError(path, "has complex values", "give an image of their absolute values")
+        dtype = dtypes.pop() if len(dtypes) == 1 else "float64"
+        place = None if source.is_turned else source.header.place
         view = View(path, height, width, bands, dtype, place, table=source.color_table or None)
         if source.driver not in DECODED_WHOLE and not source.is_turned:
             return view
@@ -125,12 +143,10 @@ def view_of(path: Path, *, turn: bool = False) -> View:
                 "convert it to a tiled GeoTIFF (gdal_translate -of COG)",
             )
         values, valid = source.read(slice(0, height), slice(0, width))
-    return replace(view, memory=_stored(values, valid, view))
-
-
-def _stored(values: np.ndarray, valid: np.ndarray | None, view: View) -> MemoryFile:
-    # Numbers of colors have no mean.
-    return raster_in_memory(values, valid, place=view.place, is_labels=view.table is not None)
+    memory = raster_in_memory(
+        values, valid, place=place, is_labels=is_labels or view.table is not None
+    )
+    return replace(view, memory=memory)
 
 
 def on_grid(image: View, grid: View) -> View:

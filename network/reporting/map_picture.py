@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,7 +16,6 @@ from network.errors import InputError
 from network.evaluation.figure_fonts import save_figure
 from network.maps.read import FinishedMap
 from network.rasters.display import choose_bands, display_of
-from network.rasters.header import OPTIONS
 from network.rasters.place import Ground, ground_at_middle
 from network.rasters.shrink import shrink
 from network.rasters.view import View
@@ -162,7 +160,7 @@ def _plan(ratio: float, count: int, has_foot: bool, legend: Legend, dpi: float) 
 def _draw_image(image: View, bands: Sequence[int] | None, size: tuple[int, int]) -> np.ndarray:
     """Read the image as RGBA (h, w, 4) uint8."""
     shown = choose_bands(image, bands)
-    with rasterio.Env(**OPTIONS), image.open() as file:
+    with image.opened() as file:
         display = display_of(image, shown, file)
         is_labels = display.table is not None
         values, valid = shrink(file, list(shown), *size, is_labels=is_labels, what=image.path.name)
@@ -174,7 +172,7 @@ def _draw_labels(map_: FinishedMap, size: tuple[int, int]) -> np.ndarray:
     colors = np.zeros((256, 4), np.uint8)
     for entry in map_.classes:
         colors[entry.label] = *entry.color, 255
-    with rasterio.Env(**OPTIONS), map_.labels.open() as file:
+    with map_.labels.opened() as file:
         values, valid = shrink(file, [1], *size, is_labels=True, what=map_.labels.path.name)
     return np.where(valid[..., None], colors[values[..., 0]], 0).astype(np.uint8)
 
@@ -190,7 +188,7 @@ def _add_legend(figure: Figure, map_: FinishedMap) -> Legend:
         )
         for entry, share in zip(map_.classes, map_.shares, strict=True)
     ]
-    for columns in range(len(handles), 0, -1):
+    for columns in range(max(1, len(handles)), 0, -1):
         legend = figure.legend(
             handles=handles,
             loc="lower center",

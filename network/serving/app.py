@@ -42,6 +42,7 @@ def make_app(viewer: MapViewer) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
     static = read_static()
+    told: set[str] = set()
 
     @app.middleware("http")
     async def add_headers(
@@ -54,7 +55,9 @@ def make_app(viewer: MapViewer) -> FastAPI:
 
     @app.exception_handler(InputError)
     def tell(_: Request, error: Exception) -> JSONResponse:
-        warn(str(error))
+        if str(error) not in told:  # each tile of a damaged file has the same
+            told.add(str(error))
+            warn(str(error))
         return JSONResponse({"detail": str(error)}, status_code=500)
 
     @app.get("/")

@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 import webbrowser
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 from fastapi import FastAPI
@@ -57,14 +58,18 @@ def serve(app: FastAPI, opened: socket.socket, *, browser: bool) -> None:
         # Some browsers return only when they are closed.
         open_ = threading.Thread(target=webbrowser.open, args=[address_of(opened)], daemon=True)
         open_.start()
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=2,
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2
+        )
     )
-    uvicorn.Server(config).run(sockets=[opened])
+    # In a thread of its own, it leaves the signals to this one, in which run_command heeds them.
+    with ThreadPoolExecutor(1, "server") as pool:
+        running = pool.submit(server.run, [opened])
+        try:
+            running.result()
+        finally:
+            server.should_exit = True
 
 
 def has_display() -> bool:

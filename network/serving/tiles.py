@@ -27,9 +27,9 @@ from network.rasters.whole import REMEDY
 SIDE = 256
 """Side of a tile in pixels."""
 
-SHRUNK = 16
+SHRUNK = 8
 """Factor of the copy in memory of a file without overviews. Up to half of it, a tile is read from
-the file: that decodes at most 2048 x 2048 pixels."""
+the file: that decodes at most 1024 x 1024 pixels."""
 
 # The user is told in one line, together with what helps.
 warnings.filterwarnings("ignore", category=NoOverviewWarning)
@@ -63,10 +63,11 @@ class Tiles:
         self._small = None
         factor = 2**self.max_zoom
         with self._borrowed(is_small=False) as reader:
+            way = "mode" if self.is_labels else "average"
             if factor > SHRUNK and not has_overviews(reader.dataset, factor):
                 warn(
-                    f"{view.path} has no overviews, so all of it is read once; "
-                    "'gdaladdo' with its name makes some, for the next time"
+                    f"{view.path} has no overviews, so all of it is read once; for the next time, "
+                    f"make some: rio overview --build auto --resampling {way} {view.path}"
                 )
                 size = math.ceil(view.height / SHRUNK), math.ceil(view.width / SHRUNK)
                 values, valid = shrink(

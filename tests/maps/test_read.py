@@ -93,6 +93,22 @@ def test_a_color_table_of_another_program(tmp_path):
     ]
 
 
+def test_smaller_copies_of_a_mask_have_its_labels(tmp_path):
+    """Between the labels 0 and 2 lies no label 1."""
+    labels = np.random.default_rng(0).choice([0, 2], (600, 600)).astype(np.uint8)
+    write_image(tmp_path / "a.png", labels)
+    with read_map(tmp_path / "a.png").labels.opened() as file:
+        assert file.overviews(1)
+        small = file.read(1, out_shape=(150, 150))
+    assert set(np.unique(small)) == {0, 2}
+
+
+def test_a_mask_without_a_class(tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((4, 5, 4), np.uint8))
+    found = read_map(tmp_path / "a.png")
+    assert (found.classes, found.shares) == ((), [])
+
+
 def test_labels_without_colors_get_some(tmp_path):
     write_image(tmp_path / "a.png", np.arange(5, dtype=np.uint8)[:, None])
     colors = [entry.color for entry in read_map(tmp_path / "a.png").classes]

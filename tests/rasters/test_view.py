@@ -86,6 +86,22 @@ def test_colors_of_a_table(tmp_path):
     np.testing.assert_array_equal(shown, colors[indices])
 
 
+def test_complex_values(tmp_path):
+    write_bands(tmp_path / "a.tif", np.ones((4, 5, 1), np.complex64))
+    with pytest.raises(InputError, match="has complex values"):
+        view_of(tmp_path / "a.tif")
+
+
+def test_damaged_pixels(tmp_path):
+    write_bands(tmp_path / "a.tif", pixels(200, 300), compress="deflate")
+    view = view_of(tmp_path / "a.tif")
+    with (tmp_path / "a.tif").open("r+b") as file:
+        file.seek(60_000)
+        file.write(bytes(50_000))
+    with pytest.raises(InputError, match=r"a\.tif: unreadable image"), view.opened() as opened:
+        opened.read()
+
+
 # Grids ------------------------------------------------------------------------------------------
 
 
@@ -148,6 +164,15 @@ def test_an_image_in_another_reference_system(tmp_path, grid):
     expected = 100 * ((np.array(longitudes) - place.c) / step - 0.5)
     assert valid.all()
     np.testing.assert_allclose(values[30, :, 0], expected, atol=15)  # 0.15 pixels
+
+
+def test_colors_of_a_table_are_not_mixed(tmp_path, grid):
+    indices = np.random.default_rng(0).choice([0, 9], (60, 80, 1)).astype(np.uint8)
+    write_bands(tmp_path / "a.tif", indices, photometric="palette", **moved(0.6, 0.6))
+    with rasterio.open(tmp_path / "a.tif", "r+") as file:
+        file.write_colormap(1, {0: (1, 2, 3), 9: (7, 8, 9)})
+    values, valid = read(on_grid(view_of(tmp_path / "a.tif"), grid))
+    assert set(np.unique(values[valid])) == {0, 9}
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,12 @@ def test_the_legend_has_names_and_shares(make):
     ]  # fmt: skip
 
 
+def test_a_map_without_a_class(tmp_path):
+    Image.fromarray(np.zeros((4, 5, 4), np.uint8)).save(tmp_path / "mask.png")
+    write_map_picture(read_map(tmp_path / "mask.png"), tmp_path / "a.png", width=300)
+    assert (tmp_path / "a.png").is_file()
+
+
 @given(st.floats(1e-6, 1e9))
 def test_round_lengths(longest):
     found = round_length(longest)

@@ -38,7 +38,7 @@ function show(about) {
     attributionControl: false,
     zoomAnimation: !matchMedia("(prefers-reduced-motion: reduce)").matches,
   });
-  map.fitBounds([[0, 0], [about.height, about.width]]);
+  map.setView([about.height / 2, about.width / 2], fittingZoom(map.getSize(), about));
   if (about.meters) L.control.scale({ imperial: false, maxWidth: 140 }).addTo(map);
 
   const legend = startLegend(about);
@@ -48,6 +48,20 @@ function show(about) {
   if (about.image) startDivider(map, [layers.pane]);
   tellAt(map, about);
   readout(map, about);
+}
+
+/**
+ * Find the zoom at which the window shows the whole map, or all but a narrow border.
+ *
+ * Only whole zooms are used, since then a pixel of a tile is a pixel of the screen.
+ *
+ * @param {L.Point} size Size of the window.
+ * @param {About} about
+ * @returns {number}
+ */
+function fittingZoom(size, about) {
+  const fit = about.maxZoom + Math.log2(Math.min(size.x / about.width, size.y / about.height));
+  return Math.min(about.maxZoom + BEYOND, Math.max(0, Math.floor(fit + 0.2)));
 }
 
 /**
