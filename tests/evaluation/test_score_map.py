@@ -129,7 +129,7 @@ def write_polygons(path, labels, transform=ORIGIN, crs=UTM, names=CLASSES):
     return path
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 10**6), side=st.integers(7, 90), kind=st.sampled_from(["raster", "poly"])
 )
