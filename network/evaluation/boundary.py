@@ -124,10 +124,9 @@ class BoundaryCounts:
 
     def _matches(self, prediction: np.ndarray, truth: np.ndarray, part: Part) -> list[np.ndarray]:
         # The bands may need far more context than the lines.
-        closer = part.within(self.tolerance + 1)
-        inner = Part(part.window, closer.window, part.size).inside
-        prediction, truth, part = prediction[inner], truth[inner], closer
-        lines = [one * _is_near_other(one, 1) for one in (prediction, truth)]
+        given, part = part, part.within(self.tolerance + 1)
+        inner = Part(given.window, part.window, part.size).inside
+        lines = [one[inner] * _is_near_other(one[inner], 1) for one in (prediction, truth)]
         result = []
         for line, other in (lines, lines[::-1]):
             matched = np.zeros(self.num_classes, np.int64)

@@ -27,6 +27,8 @@ from network.rasters.source import is_remote
 
 POLYGONS, POINTS = ("Polygon", "MultiPolygon"), ("Point", "MultiPoint")
 
+_TYPE_IDS = {kind: shapely.GeometryType[kind.upper()] for kind in (*POLYGONS, *POINTS)}
+
 _PARQUET = (".parquet", ".geoparquet")
 
 
@@ -237,10 +239,12 @@ def _check_names(path: Path, attributes: Mapping[str, str], known: Iterable[str]
 
 
 def _check_kinds(path: Path, numbers: np.ndarray, shapes: np.ndarray, kinds: Sequence[str]) -> None:
-    for number, shape in zip(numbers, shapes, strict=True):
-        if shape.geom_type not in kinds:
-            raise InputError(
-                path,
-                f"feature {number} is a {shape.geom_type}, expected a {kinds[0]}",
-                "choose another layer, or remove the feature",
-            )
+    accepted = [_TYPE_IDS[kind] for kind in kinds]
+    wrong = np.flatnonzero(~np.isin(shapely.get_type_id(shapes), accepted))
+    if len(wrong):
+        number, shape = numbers[wrong[0]], shapes[wrong[0]]
+        raise InputError(
+            path,
+            f"feature {number} is a {shape.geom_type}, expected a {kinds[0]}",
+            "choose another layer, or remove the feature",
+        )

@@ -20,6 +20,7 @@ from rasterio.features import shapes as polygons_of
 from rasterio.transform import from_origin
 from sklearn.metrics import confusion_matrix
 
+from network import extras
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.evaluation.on_earth.areas import Area, AreaFile, Areas, open_areas
@@ -29,10 +30,13 @@ from network.evaluation.on_earth.score_map import Maker, score_map
 from network.evaluation.on_earth.truth import TruthFile, open_truth
 from network.evaluation.records import Counter, read_records
 from network.evaluation.results import read_result
+from network.maps.layers import CONFIDENCE
+from network.predictor import Predictor
 from network.reporting.comparison import compare, read_models
 from network.reporting.map_page import write_map_report
 from tests.commands import error_of, succeed
 from tests.conftest import ROOT
+from tests.maps.local import PLACE, SMALL, Local, predict, random_image
 from tests.rasters.earth import CLASSES, ORIGIN, PALETTE, UTM, blocks, write_labels, write_map
 from tests.scenes import write_bands
 
@@ -129,7 +133,7 @@ def write_polygons(path, labels, transform=ORIGIN, crs=UTM, names=CLASSES):
     return path
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 10**6), side=st.integers(7, 90), kind=st.sampled_from(["raster", "poly"])
 )
@@ -538,6 +542,50 @@ def test_wrong_polygons(files, tmp_path, truth, options, words):
         score_map(MapFile(path=files[0]), given, tmp_path / "o", MAKER)
     given = replace(given, values={"hut": "house"})
     score_map(MapFile(path=files[0]), given, tmp_path / "o", MAKER)
+
+
+def test_missing_libraries_are_one_line(files, tmp_path, monkeypatch):
+    """Rasters need none of them."""
+    aoi = quarters(tmp_path / "aoi.gpkg")
+    monkeypatch.setattr(extras, "find_spec", lambda module: None)
+    counts_of(files[0], TruthFile(path=files[1]))
+    with pytest.raises(InputError, match=r"areas of interest: needs the library .*\[vectors\]"):
+        counts_of(files[0], TruthFile(path=files[1]), AreaFile(path=aoi))
+    with pytest.raises(InputError, match="polygons: needs the library"):
+        counts_of(files[0], TruthFile(path=aoi, attribute="name"))
+
+
+@pytest.mark.slow
+def test_rasters_are_scored_without_the_extra(tmp_path):
+    """Nothing that the command line imports wants a library of the extra."""
+    script = tmp_path / "imports.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        f"sys.modules.update(dict.fromkeys({extras.EXTRAS['vectors']}))\n"
+        "import network.commands.score_map, network.commands.make_report\nprint('imported')\n"
+    )
+    assert succeed(script, cwd=tmp_path) == "imported\n"
+
+
+@pytest.mark.slow
+def test_a_map_of_this_project(tmp_path):
+    """It needs no config, and tells how it was made; against itself it is perfect."""
+    torch.manual_seed(0)
+    predictor = Predictor(Local(), VAIHINGEN, ((128,) * 3, (60,) * 3), patch=None, device="cpu")
+    pixels = np.maximum(random_image(200, 230), 1)
+    pixels[:50, :60] = 0
+    write_bands(tmp_path / "in/a.tif", pixels, nodata=0, photometric="RGB", **PLACE)
+    options = replace(SMALL, layers=(CONFIDENCE,))
+    predict(predictor, tmp_path / "in/a.tif", out=tmp_path / "maps", options=options)
+    flags = ["maps/a.tif", "--truth", "maps/a.tif", "-o", "out"]
+    assert "OA        │ 100.00" in succeed(TOOL, *flags, cwd=tmp_path)
+    result = read_result(tmp_path / "out")
+    assert result.protocol.classes == VAIHINGEN.classes
+    assert (result.protocol.tta, result.protocol.precision) == ("none", "32-true")
+    assert result.protocol.on_earth.pixels == 200 * 230 - 50 * 60
+    assert result.scores[KIND].overall["calibration_error"] > 0  # it is not sure, and is right
+    draw = ["maps/a.tif", "--draw-sample", "120", "--min-per-class", "9", "-o", "p.csv"]
+    assert "120 points in p.csv" in succeed(TOOL, *draw, cwd=tmp_path)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -264,6 +265,7 @@ def _draw(path: Path, report: AreaReport) -> None:
         )
     axis.set_yticks(places, report.classes)
     axis.invert_yaxis()
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axis.set(xlabel="hectares", xlim=(0, 1.3 * max(ends.max(), found.mapped.max())))
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper left", frameon=False, ncols=2)
