@@ -39,13 +39,15 @@ class Card:
         palette: red, green and blue of each class, 0 to 255.
         ignore_index: label of pixels without a class.
         bands: number of bands of each image.
-        bits: number of bits of each value, 8 or 16.
+        bits: number of bits of each value.
         rgb_bands: positions of red, green and blue among the bands.
         exif_orientation: see :class:`DatasetInfo`.
         mean: mean of each band, in pixel values.
         std: standard deviation of each band, in pixel values.
         d4: vertical flip, rotations and scales of the views that are called ``d4``.
         precision: precision of the training.
+        values: kind of the pixel values, see :class:`DatasetInfo`; older checkpoints do not have
+            it, and are all for unsigned ones.
         ground_resolution: meters per pixel of the training images; None if unknown.
     """
 
@@ -63,6 +65,7 @@ class Card:
     std: tuple[float, ...]
     d4: dict[str, Any]
     precision: str
+    values: str = "unsigned"
     ground_resolution: float | None = None
 
     @property
@@ -81,6 +84,7 @@ class Card:
             splits={},
             bands=self.bands,
             bits=self.bits,
+            values=self.values,
             rgb_bands=self.rgb_bands,
             exif_orientation=self.exif_orientation,
             d4=TypeAdapter(D4Views).validate_python(self.d4),
@@ -115,6 +119,7 @@ def make_card(experiment: Experiment, ground_resolution: float | None = None) ->
         ignore_index=info.ignore_index,
         bands=info.bands,
         bits=info.bits,
+        values=info.values,
         rgb_bands=info.rgb_bands,
         exif_orientation=info.exif_orientation,
         mean=mean,

@@ -99,6 +99,10 @@ class Experiment:
                     f"data.{key}={shortened(split)}",
                     f"{self.dataset.name} has no such split{nearest(split, self.dataset.splits)}",
                 )
+        if self.dataset.is_measured:
+            self._check_colors()
+        else:
+            self._check_shares()
 
     @property
     def root(self) -> Path:
@@ -106,15 +110,16 @@ class Experiment:
 
     @property
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """The mean and the standard deviation of each band, in pixel values (0 to 255 or 65535).
+        """The mean and the standard deviation of each band, in pixel values.
 
         Raises:
             InputError: ``data.mean`` or ``data.std`` does not fit the bands.
         """
         self.check_normalization()
-        largest = 2**self.dataset.bits - 1
-        mean, std = ([largest * v for v in values] for values in (self.data.mean, self.data.std))
-        return tuple(mean), tuple(std)
+        info, data = self.dataset, self.data
+        unit = 1 if info.is_measured else 2**info.bits - 1
+        mean, std = (tuple(unit * value for value in values) for values in (data.mean, data.std))
+        return mean, std
 
     def check_normalization(self) -> None:
         """Raise an :class:`InputError` if ``data.mean`` and ``data.std`` do not fit the bands.
@@ -130,11 +135,31 @@ class Experiment:
                     f"{len(values)} values, {info.name} has {info.bands} bands",
                     f"{measure}",
                 )
-            if tuple(values) in (IMAGENET_MEAN, IMAGENET_STD) and info.bits != 8:
+            if tuple(values) in (IMAGENET_MEAN, IMAGENET_STD) and info.dtype != "uint8":
                 raise InputError(
                     key,
-                    f"has ImageNet's values for 8 bits, {info.name} has {info.bits} bits a band",
+                    f"has ImageNet's values for 8 bits, {info.name} has {info.dtype}",
                     f"{measure}",
+                )
+
+    def _check_shares(self) -> None:
+        """Raise an :class:`InputError` if mean and deviation are no shares of the largest value."""
+        mean, std = self.data.mean, self.data.std
+        is_share = min(mean) >= 0 and max(mean) <= 1
+        require(is_share, "data.mean", mean, "shares of the largest value, 0 to 1")
+        is_share = max(std) <= 1
+        require(is_share, "data.std", std, "shares of the largest value, above 0, at most 1")
+
+    def _check_colors(self) -> None:
+        """Raise an :class:`InputError` if measurements are to be augmented like brightness."""
+        for key in ("brighten", "sharpen"):
+            value = getattr(self.data, key)
+            if value:
+                raise InputError(
+                    f"data.{key}={value}",
+                    f"is for brightness of 8 or 16 bits, {self.dataset.name} has "
+                    f"{self.dataset.dtype}",
+                    f"give data.{key}=0",
                 )
 
     def build_model(self, pretrained: bool = True) -> "nn.Module":

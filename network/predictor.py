@@ -22,6 +22,7 @@ from network.datasets.transforms import Normalize
 from network.differences import changes_predictions, check_same_settings, training_settings
 from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
+from network.rasters.pixels import finite_pixels, network_values
 from network.settings import Compute
 from network.tta import TTA_NAMES, build_views, mean_logits, patched_logits
 
@@ -225,19 +226,22 @@ class Predictor:
         """Predict one image.
 
         Args:
-            image: (h, w, bands), uint8 or uint16 as in the training, not normalized; with one band
+            image: (h, w, bands), of the type of the training images, not normalized; with one band
                 also (h, w).
             probabilities: whether to give the probability of each class; this takes 4 bytes for
                 each pixel and class.
             heatmaps: whether to give the heatmaps of each layer. They are computed for the whole
                 image at once, so a large image takes much memory.
             valid: (h, w) bool, where the image has data; elsewhere the saved mask has no class.
+                Pixels of floats that are NaN or infinite have no data either.
 
         Raises:
-            InputError: the image has other bands or another type than the network was trained on.
+            InputError: the image has other bands or another type than the network was trained on,
+                or ``valid`` has another size.
         """
-        image = self._checked(image)
-        batch = to_tensor(image)[None]
+        image = self._checked(image, valid)
+        valid = finite_pixels(image, valid)
+        batch = to_tensor(network_values(image, valid))[None]
         with torch.inference_mode():
             scores = self.logits(batch)[0]
             best = best_classes(scores)
@@ -247,15 +251,16 @@ class Predictor:
             labels=best.labels.numpy(),
             confidence=best.confidence.numpy(),
             probabilities=all_classes,
-            heatmaps=self.heatmaps(image) if heatmaps else None,
+            heatmaps=self.heatmaps(image, valid=valid) if heatmaps else None,
             valid=valid,
         )
 
-    def heatmaps(self, image: np.ndarray) -> list[np.ndarray]:
+    def heatmaps(self, image: np.ndarray, *, valid: np.ndarray | None = None) -> list[np.ndarray]:
         """Compute heatmaps, which show how strongly each layer responds to each class.
 
         Args:
             image: (h, w, bands), see :meth:`predict`.
+            valid: (h, w) bool, see :meth:`predict`.
 
         Returns:
             For each layer (k, h', w') float32, softmax over the classes; empty for a network
@@ -266,7 +271,9 @@ class Predictor:
         """
         if not isinstance(self.model, ExplainingNetwork):
             return []
-        batch = self._to_network(to_tensor(self._checked(image))[None])
+        image = self._checked(image, valid)
+        image = network_values(image, finite_pixels(image, valid))
+        batch = self._to_network(to_tensor(image)[None])
         with torch.inference_mode(), autocast(self.compute_settings, self.device):
             layers = self.model.explain(arrange(batch, self.compute_settings)).heatmaps or []
         return [layer[0].float().softmax(0).cpu().numpy() for layer in layers]
@@ -275,7 +282,8 @@ class Predictor:
         """Compute mean logits over the views; larger images are predicted in patches.
 
         Args:
-            images: (b, bands, H, W) pixel values on the CPU; with patches, only a single image.
+            images: (b, bands, H, W) pixel values on the CPU, see
+                :func:`network.rasters.pixels.network_values`; with patches, only a single image.
 
         Returns:
             (b, k, H, W) on the device.
@@ -316,7 +324,7 @@ class Predictor:
         with autocast(self.compute_settings, self.device):
             return self.model(arrange(images, self.compute_settings)).logits
 
-    def _checked(self, image: np.ndarray) -> np.ndarray:
+    def _checked(self, image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
         info = self.info
         if image.ndim == 2 and info.bands == 1:
             image = image[..., None]
@@ -331,6 +339,10 @@ class Predictor:
                 "image",
                 f"has values of type {image.dtype}",
                 f"expected {info.dtype}, as stored in the files that the network was trained on",
+            )
+        if valid is not None and valid.shape != image.shape[:2]:
+            raise InputError(
+                "valid", f"has the shape {valid.shape}", f"expected {image.shape[:2]}, as the image"
             )
         return image
 

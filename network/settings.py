@@ -1,5 +1,6 @@
 """Plain settings of an experiment: its data, its optimizer, and how it computes numbers."""
 
+import math
 from dataclasses import dataclass
 
 from network.errors import InputError, nearest
@@ -35,12 +36,14 @@ class Data:
         rotate: probability of a random quarter turn.
         flip: probability of a horizontal flip, and also of a vertical one.
         brighten: probability that brightness and contrast change. The brightness moves by at most a
-            quarter of the range (not at all with 16 bits), the contrast by at most a quarter.
+            quarter of the range (not at all with 16 bits), the contrast by at most a quarter. This
+            and ``sharpen`` are only for brightness, which has unsigned values of 8 or 16 bits.
         sharpen: probability that the image is sharpened.
         repeat: number of passes over the training images in one epoch; more than 1 helps small
             sets.
-        mean: mean of each band, as a share of the largest value (255 or 65535).
-        std: standard deviation of each band, as a share of the largest value.
+        mean: mean of each band. For unsigned values of 8 or 16 bits it is a share of the largest
+            value (255 or 65535); for others it is in pixel values.
+        std: standard deviation of each band, in the same units.
         batch_size: images in a training step, on each device.
         val_batch_size: images in a validation step, on each device.
         workers: number of processes that load the data, for each device.
@@ -77,10 +80,10 @@ class Data:
             require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")
         scales_fit = bool(self.scales) and min(self.scales) > 0
         require(scales_fit, "data.scales", self.scales, "one or more factors above 0")
-        mean_fits = bool(self.mean) and min(self.mean) >= 0 and max(self.mean) <= 1
-        require(mean_fits, "data.mean", self.mean, "shares of the largest value, 0 to 1")
-        std_fits = bool(self.std) and min(self.std) > 0 and max(self.std) <= 1
-        require(std_fits, "data.std", self.std, "shares of the largest value, above 0, at most 1")
+        mean_fits = bool(self.mean) and all(map(math.isfinite, self.mean))
+        require(mean_fits, "data.mean", self.mean, "one number for each band")
+        std_fits = bool(self.std) and all(0 < value < math.inf for value in self.std)
+        require(std_fits, "data.std", self.std, "one number above 0 for each band")
         require(self.workers >= 0, "data.workers", self.workers, "at least 0")
         for key in ("max_class_share", "label_share"):
             share = getattr(self, key)

@@ -11,6 +11,16 @@ from rasterio.errors import NotGeoreferencedWarning
 from network.datasets.files import write_image
 from network.datasets.schema import DatasetInfo
 
+UNITS = {
+    "uint8": (1, 0),
+    "uint16": (16, 0),  # as of sensors of 12 bits
+    "uint32": (70_000, 0),
+    "int16": (16, -2000),
+    "int32": (70_000, -10_000_000),
+    "float32": (0.1, -10),
+}
+"""Factor and shift that turn values of 0 to 255 into those of each type of pixels."""
+
 
 def make_dataset(
     root: Path,
@@ -50,9 +60,9 @@ def make_pair(
     labels = np.kron(blocks, np.ones((16, 16), int))[:height, :width].astype(np.uint8)
     image = info.to_rgb(labels) // 2 + rng.integers(0, 60, (height, width, 3), dtype=np.uint8)
     labels[:2] = info.ignore_index
-    image = image[..., np.arange(info.bands) % 3].astype(info.dtype)
-    # As of sensors of 12 bits.
-    return image * 16 if info.bits == 16 else image, labels
+    factor, shift = UNITS[info.dtype]
+    image = image[..., np.arange(info.bands) % 3].astype(np.float64) * factor + shift
+    return image.astype(info.dtype), labels
 
 
 def write_bands(path: Path, image: np.ndarray, **options) -> None:

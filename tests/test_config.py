@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,44 @@ def test_wrong_config(config, old, new, words):
     message = error_of(changed(config, old, new))
     assert message.startswith(str(config))
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("kind", "override", "words"),
+    [
+        ({}, "data.mean=(0.5,0.5,1.5)", "data.mean=(0.5, 0.5, 1.5): must be shares of the largest"),
+        ({}, "data.std=(0.5,0.5,1.5)", "data.std=(0.5, 0.5, 1.5): must be shares of the largest"),
+        ({}, "data.std=(0.5,0,0.5)", "must be one number above 0 for each band"),
+        ({"bits": 16}, "data.mean=(-1,0,0)", "must be shares of the largest value, 0 to 1"),
+        ({"bits": 32}, "data.sharpen=0.1", "data.sharpen=0.1: is for brightness of 8 or 16 bits"),
+        ({"bits": 32, "values": "float"}, "data.brighten=1", "vaihingen has float32; give data.b"),
+        ({"bits": 16, "values": "signed"}, "data.mean=()", "must be one number for each band"),
+    ],
+)
+def test_values_and_types_of_pixels(config, kind, override, words):
+    dataset = f"replace(VAIHINGEN, **{kind})"
+    text = CONFIG.replace("dataset=VAIHINGEN", f"dataset={dataset}")
+    config.write_text(f"from dataclasses import replace\n{text}")
+    assert words in error_of(config, override)
+
+
+def test_units_of_the_normalization(config):
+    """Shares of the largest value for brightness, pixel values for measurements."""
+    experiment = load_experiment(config, ["data.mean=(0,0.5,1)", "data.std=(0.1,0.2,1)"])
+    mean, std = (0.0, 0.5, 1.0), (0.1, 0.2, 1.0)
+    for kind, unit in (
+        ({}, 255),
+        ({"bits": 16}, 65535),
+        ({"bits": 32}, 1),
+        ({"bits": 16, "values": "signed"}, 1),
+        ({"bits": 32, "values": "float"}, 1),
+    ):
+        other = replace(experiment, dataset=replace(VAIHINGEN, **kind))
+        expected = tuple(unit * v for v in mean), tuple(unit * v for v in std)
+        assert other.normalization == expected
+    defaults = replace(load_experiment(config), dataset=replace(VAIHINGEN, bits=32, values="float"))
+    with pytest.raises(InputError, match=r"data\.mean: ImageNet's, vaihingen has float32; 'python"):
+        defaults.check_normalization()
 
 
 def test_missing_config(tmp_path):

@@ -155,6 +155,7 @@ def test_networks_of_configs_need_their_config(tiny, tmp_path):
         ({"settings": {"num_classes": 5, "encoder": "test_convnext", "weights": None}}, "shape"),
         ({"classes": ["a", "b"]}, "card is damaged"),
         ({"bands": "three"}, "card is damaged"),
+        ({"values": "complex"}, "card is damaged"),
         ({"mean": [1.0]}, "card is damaged"),
         ({"palette": [[0, 0, 0]] * 6}, "card is damaged"),
     ],
@@ -183,6 +184,25 @@ def test_card(tiny):
     assert read_card({CARD_KEY: card.to_plain()}, "x.ckpt") == card
     assert (card.info.classes, card.info.palette) == (VAIHINGEN.classes, VAIHINGEN.palette)
     assert card.info.d4 == VAIHINGEN.d4
+
+
+def test_card_of_measurements(tiny):
+    """It tells the type of the pixels, and its mean and deviation are in pixel values."""
+    info = replace(VAIHINGEN, bits=16, values="signed")
+    data = replace(tiny.data, mean=(-1200.0, 3.5, 0.0), std=(40.0, 0.1, 1.0))
+    card = make_card(replace(tiny, dataset=info, data=data))
+    found = read_card({CARD_KEY: card.to_plain()}, "x.ckpt")
+    assert (found.info.dtype, found.mean, found.std) == ("int16", data.mean, data.std)
+
+
+def test_card_of_older_code(tiny, checkpoint):
+    """It does not tell the type, since there were only unsigned ones."""
+    (image,) = images(tiny)
+    expected = Predictor.load(checkpoint, device="cpu").predict(image)
+    old = changed(checkpoint, lambda card: {k: v for k, v in card.items() if k != "values"})
+    predictor = Predictor.load(old, device="cpu")
+    assert predictor.info.dtype == "uint8"
+    np.testing.assert_array_equal(predictor.predict(image).confidence, expected.confidence)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def benchmark_testing(
     if not info.is_rgb8:
         raise InputError(
             experiment.config,
-            f"has {info.bands} bands of {info.bits} bits",
+            f"has {info.bands} bands of {info.dtype}",
             "this is measured on RGB scenes of 8 bits, give such a config",
         )
     torch.manual_seed(0)

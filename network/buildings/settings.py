@@ -334,7 +334,7 @@ class Chain:
             )
         if not info.is_rgb8:
             raise InputError(
-                f"{info.name} has {info.bands} bands of {info.bits} bits; the chain from image "
+                f"{info.name} has {info.bands} bands of {info.dtype}; the chain from image "
                 "labels needs three bands of 8 bits"
             )
         if self.test and self._folders(self.train) & self._folders(self.test):

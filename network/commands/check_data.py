@@ -67,5 +67,7 @@ def print_splits(diagnosis: Diagnosis, splits: list[str]) -> None:
         sizes = sorted({image.size for image in images if image.size})
         ends = sizes if len(sizes) < 2 else (sizes[0], sizes[-1])
         text = " to ".join(f"{height} x {width}" for height, width in ends)
-        rows.append(((split, str(len(images)), text or "-"), diagnosis.pixels(split).tolist()))
-    print_shares(diagnosis.info, ("split", "images", "sizes"), rows)
+        without = f"{100 * diagnosis.no_data_share(split):.2f}"
+        cells = (split, str(len(images)), text or "-", without)
+        rows.append((cells, diagnosis.pixels(split).tolist()))
+    print_shares(diagnosis.info, ("split", "images", "sizes", "no data, of all"), rows)

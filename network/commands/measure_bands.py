@@ -4,6 +4,7 @@ For the arguments, see ``tools/measure_bands.py``.
 """
 
 import argparse
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     if is_labeled and unlabeled:
         what += f" ({unlabeled} images have no masks: all pixels)"
     print_bands(bands, f"{info.name}, {' and '.join(splits)}: {len(samples)} images, {what}")
-    constant = [number for number, band in enumerate(bands, start=1) if not band.std]
+    constant = [number for number, band in enumerate(bands, start=1) if band.low == band.high]
     if constant:
         raise InputError(
             experiment.root,
@@ -73,16 +74,26 @@ def print_bands(bands: list[Band], title: str) -> None:
     for heading in ("band", "lowest", "highest", "mean", "std"):
         table.add_column(heading, justify="right")
     for number, band in enumerate(bands, start=1):
-        values = str(band.low), str(band.high), f"{band.mean:.2f}", f"{band.std:.2f}"
-        table.add_row(str(number), *values)
+        # Floats may all lie between 0 and 1.
+        style = ".6g" if isinstance(band.low, float) else ".2f"
+        values = (band.low, band.high, band.mean, band.std)
+        cells = [str(n) if isinstance(n, int) else f"{n:{style}}" for n in values]
+        table.add_row(str(number), *cells)
     Console().print(table)
 
 
 def config_text(bands: list[Band], info: DatasetInfo) -> str:
-    """Write ``mean`` and ``std`` as arguments of ``Data``, in shares of the largest value."""
-    largest = 2**info.bits - 1
+    """Write ``mean`` and ``std`` as arguments of ``Data``, in the units that it wants."""
+    if info.is_measured:
+        mean = tuple(_rounded(band.mean, band.std) for band in bands)
+        std = tuple(_rounded(band.std, band.std) for band in bands)
+    else:
+        largest = 2**info.bits - 1
+        mean = tuple(float(f"{band.mean / largest:.6g}") for band in bands)
+        std = tuple(float(f"{band.std / largest:.6g}") for band in bands)
+    return f"mean={mean}, std={std}"
 
-    def shares(values: list[float]) -> tuple[float, ...]:
-        return tuple(float(f"{value / largest:.6g}") for value in values)
 
-    return f"mean={shares([b.mean for b in bands])}, std={shares([b.std for b in bands])}"
+def _rounded(value: float, std: float) -> float:
+    """Round a number to a hundred thousandth of the deviation, however large the number is."""
+    return round(value, 5 - math.floor(math.log10(std)))

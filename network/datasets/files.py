@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from network.datasets.schema import DatasetInfo
+from network.datasets.schema import DatasetInfo, pixel_type
 from network.errors import InputError
 from network.rasters.display import SHOWN_PERCENTILES, stretch
 from network.rasters.header import Header, read_header
+from network.rasters.pixels import finite_pixels
 from network.rasters.place import distance
 from network.rasters.reader import Raster, read_raster, turned
 from network.writing import replacing
@@ -93,9 +94,9 @@ def fitting_header(path: Path, info: DatasetInfo) -> Header:
     """Read the header of an image and check that it fits a data set.
 
     Raises:
-        InputError: the file is no image or is truncated; it has other bands or bits than ``info``
-            says; it has a color table or CMYK colors; or a viewer would turn it, and ``info`` sets
-            no ``exif_orientation``.
+        InputError: the file is no image or is truncated; it has other bands or values than
+            ``info`` says; it has a color table or CMYK colors; or a viewer would turn it, and
+            ``info`` sets no ``exif_orientation``.
     """
     header = read_header(path)
     check_header(path, header, info)
@@ -158,18 +159,29 @@ def check_pair(image: Path, mask: Path, image_header: Header, info: DatasetInfo)
 
 
 def _check_bands(path: Path, header: Header, info: DatasetInfo) -> None:
-    """Raise an :class:`InputError` if an image has other bands or bits than ``info`` says."""
+    """Raise an :class:`InputError` if an image has other bands or values than ``info`` says."""
     bands = header.bands
     if header.has_alpha and bands == info.bands + 1:
         bands -= 1
     if (bands, header.dtype) != (info.bands, info.dtype):
-        remedy = "convert it to RGB" if info.is_rgb8 else "convert it"
         raise InputError(
             path,
             f"{_count(header.bands)} of {header.dtype}, {info.name} has {_count(info.bands)} of "
             f"{info.dtype}",
-            f"{remedy}, or set bands and bits in the config's DatasetInfo",
+            _remedy(bands, header.dtype, info),
         )
+
+
+def _remedy(bands: int, dtype: str, info: DatasetInfo) -> str:
+    """Say how an image or the description of its data set has to change."""
+    kind = pixel_type(dtype)
+    if kind is None:
+        return "convert it to a type of at most 32 bits (gdal_translate -ot Float32)"
+    found = {"bands": bands, "values": kind[0], "bits": kind[1]}
+    known = {"bands": info.bands, "values": info.values, "bits": info.bits}
+    settings = ", ".join(f"{k}={v!r}" for k, v in found.items() if v != known[k])
+    convert = "convert it to RGB" if info.is_rgb8 else "convert it"
+    return f"{convert}, or set {settings} in the config's DatasetInfo"
 
 
 def _count(bands: int) -> str:
@@ -190,10 +202,10 @@ def _check_orientation(path: Path, header: Header, info: DatasetInfo) -> None:
 
 
 def read_image(path: Path, info: DatasetInfo) -> np.ndarray:
-    """Read an image as (h, w, bands), uint8 or uint16 as the data set says.
+    """Read an image as (h, w, bands), of the type that the data set says.
 
     Raises:
-        InputError: the file cannot be decoded, or has other bands or bits.
+        InputError: the file cannot be decoded, or has other bands or values.
     """
     return read_valid_image(path, info)[0]
 
@@ -201,20 +213,34 @@ def read_image(path: Path, info: DatasetInfo) -> np.ndarray:
 def read_valid_image(path: Path, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray | None]:
     """Read an image (h, w, bands) and a mask (h, w) bool that is true where it has data.
 
-    The mask comes from a no-data value, a mask in the file, or an extra alpha band. It is None if
-    all pixels have data.
+    The mask comes from a no-data value, a mask in the file, or an extra alpha band. Pixels that are
+    NaN or infinite in a band have no data either. The mask is None if all pixels have data.
 
     Raises:
-        InputError: the file cannot be decoded, or has other bands or bits.
+        InputError: the file cannot be decoded, or has other bands or values.
+    """
+    return image_of(read_image_raster(path, info), info)
+
+
+def read_image_raster(path: Path, info: DatasetInfo) -> Raster:
+    """Decode an image as it is stored.
+
+    Raises:
+        InputError: see :func:`read_valid_image`.
     """
     raster = read_raster(path, info.bands)
     _check_bands(path, raster.header, info)
     _check_orientation(path, raster.header, info)
+    return raster
+
+
+def image_of(raster: Raster, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray | None]:
+    """Find image and mask of a decoded file, see :func:`read_valid_image`."""
+    valid = finite_pixels(raster.values, raster.valid)
     if info.exif_orientation != "shown":
-        return raster.values, raster.valid
+        return raster.values, valid
     turn = raster.header.orientation
-    valid = None if raster.valid is None else turned(raster.valid, turn)
-    return turned(raster.values, turn), valid
+    return turned(raster.values, turn), None if valid is None else turned(valid, turn)
 
 
 def ignore_invalid(labels: np.ndarray, valid: np.ndarray | None, info: DatasetInfo) -> np.ndarray:
@@ -256,17 +282,24 @@ def _rgb(path: Path, raster: Raster) -> np.ndarray:
 def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
     """Read an image for display, as RGB (h, w, 3) uint8.
 
-    The data set's ``rgb_bands`` are shown. Bands of 16 bits are stretched between their
-    percentiles 2 and 98.
+    The data set's ``rgb_bands`` are shown. Bands of more than 8 bits are stretched between the
+    percentiles 2 and 98 of their valid pixels. Measurements are black where they have no data.
 
     Raises:
-        InputError: the file cannot be decoded, or has other bands or bits.
+        InputError: the file cannot be decoded, or has other bands or values.
     """
-    shown = np.ascontiguousarray(read_image(path, info)[..., list(info.rgb_bands)])
-    if info.bits == 8:
+    image, valid = read_valid_image(path, info)
+    shown = np.ascontiguousarray(image[..., list(info.rgb_bands)])
+    if info.dtype == "uint8":
         return shown
-    low, high = np.percentile(shown, SHOWN_PERCENTILES, axis=(0, 1))
-    return stretch(shown, low, high)
+    known = shown.reshape(-1, 3) if valid is None else shown[valid]
+    if not len(known):
+        return np.zeros(shown.shape, np.uint8)
+    low, high = np.percentile(known.astype(np.float64), SHOWN_PERCENTILES, axis=0)
+    stretched = stretch(shown, low, high)
+    if valid is not None and info.is_measured:
+        stretched[~valid] = 0
+    return stretched
 
 
 # Masks ------------------------------------------------------------------------------------------

@@ -5,7 +5,21 @@ import numpy as np
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize an image (h, w, bands) to (height, width, bands) by bilinear interpolation."""
+    """Resize an image (h, w, bands) to (height, width, bands) by bilinear interpolation.
+
+    In an image of floats, NaN stands for no data. A new pixel is the weighted mean of the pixels
+    with data; it is NaN if they have less than half of the weight. So holes do not grow.
+    """
+    if image.dtype.kind == "f" and image.shape[:2] != (height, width):
+        has_data = np.isfinite(image).all(axis=2, keepdims=True)
+        if not has_data.all():
+            weights = _bilinear(has_data.astype(np.float32), height, width)
+            weights[weights < 0.5] = np.nan
+            return _bilinear(np.where(has_data, image, 0), height, width) / weights
+    return _bilinear(image, height, width)
+
+
+def _bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
     # OpenCV drops the axis of a single band.
     return _resize(image, height, width, cv2.INTER_LINEAR).reshape(height, width, -1)
 

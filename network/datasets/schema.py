@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from network.errors import InputError
+from network.rasters.pixels import is_measured
 
 RGB = tuple[int, int, int]
 
@@ -17,6 +18,21 @@ SPLITS = ("train", "val", "test")
 
 MAX_CLASSES = 254
 """The largest number of classes. Labels have 8 bits, and two of the 256 values are no class."""
+
+PIXEL_TYPES = {
+    ("unsigned", 8): "uint8",
+    ("unsigned", 16): "uint16",
+    ("unsigned", 32): "uint32",
+    ("signed", 16): "int16",
+    ("signed", 32): "int32",
+    ("float", 32): "float32",
+}
+"""NumPy's names for the types of pixel values, by ``values`` and ``bits`` of a data set."""
+
+
+def pixel_type(dtype: str) -> tuple[str, int] | None:
+    """Find ``values`` and ``bits`` for NumPy's name of a type; None if no data set may have it."""
+    return next((kind for kind, name in PIXEL_TYPES.items() if name == dtype), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +115,10 @@ class DatasetInfo:
         ignore_index: the label that is neither trained on nor scored; not in 0 to k-1.
         splits: folders of each split.
         bands: number of bands of each image.
-        bits: bits of each unsigned pixel value, 8 or 16.
+        bits: bits of each pixel value: 8, 16 or 32 for unsigned ones, 16 or 32 for signed ones, 32
+            for floats.
+        values: kind of the pixel values: ``"unsigned"``, ``"signed"`` (integers that may be
+            negative) or ``"float"``.
         exif_orientation: how to read an image whose EXIF orientation makes viewers turn it.
             ``"shown"`` turns it, for masks that were drawn on the turned image; ``"stored"`` reads
             it as it is in the file. With None, such images are refused.
@@ -129,6 +148,7 @@ class DatasetInfo:
     splits: dict[str, tuple[Folder, ...]]
     bands: int = 3
     bits: int = 8
+    values: str = "unsigned"
     exif_orientation: str | None = None
     rgb_bands: tuple[int, ...] = ()
     scored: tuple[int, ...] = ()
@@ -157,10 +177,11 @@ class DatasetInfo:
             )
         if len(self.classes) > MAX_CLASSES:
             raise ValueError(f"{self.name}: {len(self.classes)} classes, at most {MAX_CLASSES}")
-        if self.bands < 1 or self.bits not in (8, 16):
+        if self.bands < 1 or (self.values, self.bits) not in PIXEL_TYPES:
             raise ValueError(
-                f"{self.name}: bands={self.bands}, bits={self.bits}; expected at least 1 band, of "
-                "8 or 16 bits"
+                f"{self.name}: bands={self.bands}, bits={self.bits}, values={self.values!r}; "
+                "expected at least 1 band, of 8, 16 or 32 bits if 'unsigned', 16 or 32 if "
+                "'signed', 32 if 'float'"
             )
         if self.exif_orientation not in (None, "stored", "shown"):
             raise ValueError(
@@ -218,13 +239,18 @@ class DatasetInfo:
 
     @property
     def dtype(self) -> str:
-        """NumPy's name for the type of the pixel values, ``"uint8"`` or ``"uint16"``."""
-        return f"uint{self.bits}"
+        """NumPy's name for the type of the pixel values, such as ``"uint8"``."""
+        return PIXEL_TYPES[self.values, self.bits]
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether pixel values are measurements with a unit, not brightness of 8 or 16 bits."""
+        return is_measured(self.dtype)
 
     @property
     def is_rgb8(self) -> bool:
         """Whether the images have three bands of 8 bits, as most files do."""
-        return self.bands == 3 and self.bits == 8
+        return self.bands == 3 and self.dtype == "uint8"
 
     def to_rgb(self, labels: np.ndarray) -> np.ndarray:
         """Color labels (...) as RGB (..., 3), both uint8; labels that are no class become black.

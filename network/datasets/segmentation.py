@@ -25,6 +25,7 @@ from network.datasets.schema import DatasetInfo, Folder
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
 from network.progress import progress_bar
+from network.rasters.pixels import network_values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +201,10 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
 
 
 class SegmentationDataset(Dataset):
-    """Dataset of images (bands, H, W) uint8 or uint16 with their labels (H, W) uint8.
+    """Dataset of images (bands, H, W) with their labels (H, W) uint8.
+
+    Images are uint8 or uint16, or float32 with NaN where they have no data; see
+    :func:`network.rasters.pixels.network_values`.
 
     For training, an index is ``(epoch, index)``. The augmentation depends only on these and the
     seed, so a resumed run sees the same images as an uninterrupted one. An item has ``image`` and
@@ -243,11 +247,13 @@ class SegmentationDataset(Dataset):
         sample = self.samples[index]
         mask = next(iter(sample.masks.values()))
         image, valid = read_valid_image(sample.image, self.info)
-        return image, ignore_invalid(read_mask(mask, self.info), valid, self.info)
+        labels = ignore_invalid(read_mask(mask, self.info), valid, self.info)
+        return network_values(image, valid), labels
 
     def _evaluation_item(self, index: int) -> dict:
         sample = self.samples[max(index, ~index)]
         image, valid = read_valid_image(sample.image, self.info)
+        image = network_values(image, valid)
         if index < 0:
             valid = np.zeros(image.shape[:2], bool)
         labels = {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from network.datasets.resize import resize_image, resize_labels, resize_points
+from network.rasters.pixels import filler
 from network.settings import Data
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would use the network
@@ -97,7 +98,7 @@ class TrainTransform:
             window = random_window(labels.shape, side, side, rng)
             if self._is_varied(labels[window]):
                 break
-        image = pad(image[window], side, side, 0)
+        image = pad(image[window], side, side, filler(image.dtype))
         labels = pad(labels[window], side, side, self.ignore_index)
         crop = self.data.crop
         if self.sparse:
@@ -148,7 +149,7 @@ def mosaic(
     for quarter, (other_image, other_labels) in zip(quarters, pairs, strict=True):
         h, w = labels[quarter].shape
         window = random_window(other_labels.shape, h, w, rng)
-        image[quarter] = pad(other_image[window], h, w, 0)
+        image[quarter] = pad(other_image[window], h, w, filler(image.dtype))
         labels[quarter] = pad(other_labels[window], h, w, ignore_index)
     return image, labels
 
@@ -162,7 +163,7 @@ def random_window(
     return slice(top, min(top + height, shape[0])), slice(left, min(left + width, shape[1]))
 
 
-def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
+def pad(array: np.ndarray, height: int, width: int, value: float) -> np.ndarray:
     """Pad (h, w, ...) with ``value`` at the bottom and right, to (height, width, ...)."""
     missing = height - array.shape[0], width - array.shape[1]
     if not any(missing):
@@ -173,6 +174,8 @@ def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
 
 class Normalize(nn.Module):
     """Layer that normalizes the bands of images (b, bands, H, W) to mean 0 and deviation 1.
+
+    NaN, which stands for no data in images of floats, becomes 0 as if it were the mean.
 
     Args:
         mean: mean of each band, in pixel values.
@@ -189,4 +192,5 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        return (image - self.mean) / self.std
+        normalized = (image - self.mean) / self.std
+        return normalized.nan_to_num(nan=0.0) if image.is_floating_point() else normalized

@@ -232,7 +232,8 @@ def check_memory(samples: Sequence[Sample], info: DatasetInfo) -> None:
     Raises:
         InputError: an image is too large.
     """
-    a_pixel = 6 + 4 * info.num_classes + 3 * info.bands * info.bits // 8
+    bits = 32 if info.is_measured else info.bits  # in memory
+    a_pixel = 6 + 4 * info.num_classes + 3 * info.bands * bits // 8
     largest = max(samples, key=lambda sample: sample.size[0] * sample.size[1])
     height, width = largest.size
     needed, free = height * width * a_pixel, psutil.virtual_memory().available

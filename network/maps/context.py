@@ -16,6 +16,7 @@ from network.maps.plan import Part, Plan
 from network.maps.predict import Segment
 from network.predictor import Predictor
 from network.progress import progress_bar
+from network.rasters.pixels import network_values
 from network.rasters.source import Source
 from network.writing import replacing
 
@@ -123,6 +124,7 @@ def _compute(
             for part in parts:
                 values, valid = source.read(*part.window)
                 if valid is None or valid[part.inside].any():
+                    values = network_values(values, valid)
                     image = torch.from_numpy(values.transpose(2, 0, 1))[None]
                     see = partial(context.see, inside=part.inside, corner=part.corner)
                     predictor.compute(see, image)

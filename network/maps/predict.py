@@ -14,6 +14,7 @@ from torch import Tensor
 
 from network.maps.layers import NO_DATA, Layer, compute_layers
 from network.maps.plan import Block, Part, fade
+from network.rasters.pixels import network_values
 from network.rasters.source import Source
 
 Item = TypeVar("Item")
@@ -206,7 +207,7 @@ def _read(batch: _Batch, source: Source) -> None:
         rows, columns = part.inside
         if valid is not None and not valid[rows, columns].any():
             continue
-        images.append(torch.from_numpy(values.transpose(2, 0, 1)))
+        images.append(torch.from_numpy(network_values(values, valid).transpose(2, 0, 1)))
         parts.append(part)
         batch.valid.append(None if valid is None else valid[rows, columns])
     batch.parts = parts

@@ -12,6 +12,7 @@ from rasterio.windows import Window
 
 from network.errors import InputError
 from network.rasters.header import Header, check_memory, find_orientation, header_of, opened
+from network.rasters.pixels import is_measured
 from network.rasters.whole import REMEDY, check_bytes, check_structure, find_driver
 
 # The turn for each of EXIF's orientations.
@@ -34,8 +35,8 @@ class Raster:
     Attributes:
         header: facts from the header.
         values: (h, w, bands), without an alpha band that went into ``valid``.
-        valid: (h, w) bool, false where the file has no data, by its no-data value (in all bands),
-            its mask or its alpha band. None if all pixels have data.
+        valid: (h, w) bool, false where the file has no data, by its no-data value, its mask or its
+            alpha band. None if all pixels have data.
         nodata: the no-data value; None if there is none.
         table: red, green, blue and alpha of a color table, by index; None if there is none.
     """
@@ -102,7 +103,10 @@ def validity(
     alpha: int | None = None,
     window: Window | None = None,
 ) -> np.ndarray | None:
-    """Find the valid pixels (h, w) of an opened file; None if all of them are valid.
+    """Find the pixels (h, w) that an opened file calls valid; None if all of them are valid.
+
+    A no-data value makes a pixel invalid if all bands have it. Among measurements, one band is
+    enough.
 
     Args:
         file: the opened file.
@@ -113,8 +117,10 @@ def validity(
     valid = None
     flags = [file.mask_flag_enums[band - 1] for band in bands]
     if any(MaskFlags.nodata in of_band for of_band in flags):
-        # A pixel of several bands is invalid where none of them has a value.
-        valid = file.read_masks(indexes=bands, window=window).any(axis=0)
+        has_value = file.read_masks(indexes=bands, window=window)
+        # Black in one band is a color, but -32767 in one band is no measurement.
+        is_strict = any(is_measured(file.dtypes[band - 1]) for band in bands)
+        valid = has_value.all(axis=0) if is_strict else has_value.any(axis=0)
     elif MaskFlags.per_dataset in flags[0] and MaskFlags.alpha not in flags[0]:
         valid = file.read_masks(bands[0], window=window) > 0
     if alpha is not None:

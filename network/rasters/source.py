@@ -14,6 +14,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from network.errors import InputError
 from network.rasters.header import OPTIONS, Header, find_orientation, header_of
+from network.rasters.pixels import finite_pixels
 from network.rasters.reader import turned, validity
 from network.rasters.whole import REMEDY, check_structure, find_driver
 from network.writing import file_hash
@@ -153,7 +154,7 @@ class Source:
 
         Returns:
             Values (h, w, bands) and the mask of valid pixels (h, w) bool, which is None if all
-            are valid.
+            are valid. NaN and infinite values are not.
 
         Raises:
             InputError: the pixels cannot be decoded.
@@ -172,6 +173,7 @@ class Source:
                 f"{REMEDY}",
             ) from error
         values = values.transpose(1, 2, 0)
+        valid = finite_pixels(values, valid)
         if self._turn != 1:
             values = turned(values, self._turn)
             valid = None if valid is None else turned(valid, self._turn)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from network.config import Experiment
-from network.datasets.files import read_image, read_mask, read_photo
+from network.datasets.files import read_mask, read_photo, read_valid_image
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.datasets.thumbnails import mask_uri, photo_uri
@@ -102,7 +102,8 @@ def draw_heatmaps(
     predictor = Predictor(model, experiment.dataset, experiment.normalization, device=device)
     found = {}
     for sample in samples:
-        layers = predictor.heatmaps(read_image(sample.image, experiment.dataset))
+        image, valid = read_valid_image(sample.image, experiment.dataset)
+        layers = predictor.heatmaps(image, valid=valid)
         if not layers:
             return {}
         found[sample.name] = [[_heat_uri(one) for one in layer] for layer in layers]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import maximum_filter, minimum_filter
 
+from network.datasets.resize import resize_image
 from network.datasets.transforms import Normalize, TrainTransform, mosaic, pad, random_window
 from network.settings import IMAGENET_MEAN, IMAGENET_STD, Data
 
@@ -165,6 +166,52 @@ def test_mosaic_is_four_images_around_a_center_in_the_middle_half():
 def test_windows_reach_every_place():
     seen = {random_window((5, 9), 4, 9, np.random.default_rng(seed))[0].start for seed in range(30)}
     assert seen == {0, 1}
+
+
+def slope(bands: int) -> np.ndarray:
+    """An image of 60 x 60, of heights that rise down and to the right, in each band otherwise."""
+    rows, columns = np.mgrid[:60, :60].astype(np.float32)
+    return np.stack([1000 + rows + band * columns for band in range(bands)], axis=2)
+
+
+@settings(deadline=None, max_examples=30)
+@given(height=st.integers(30, 90), width=st.integers(30, 90), bands=st.integers(1, 5))
+def test_holes_neither_grow_nor_change_what_is_around_them(height, width, bands):
+    image = slope(bands)
+    is_hole = np.zeros((60, 60), bool)
+    is_hole[5::20, 10::20] = True
+    is_hole = maximum_filter(is_hole, 6)
+    image[is_hole] = np.nan
+    plain, resized = resize_image(slope(bands), height, width), resize_image(image, height, width)
+    assert (resized.shape, resized.dtype) == ((height, width, bands), np.float32)
+    remains = np.isnan(resized)
+    assert (remains == remains[..., :1]).all()
+    sides = 6 * height / 60, 6 * width / 60
+    least, most = (9 * (sides[0] + off) * (sides[1] + off) for off in (-1, 1))
+    assert least <= remains[..., 0].sum() <= most
+    # Beside a hole, the mean of the pixels that have data is that of a place within two pixels.
+    assert np.nanmax(np.abs(resized - plain)) <= 2 * bands
+
+
+def test_measurements_are_filled_up_with_no_data():
+    """Since a height of 0 m may be far below all others."""
+
+    def read(index: int) -> tuple[np.ndarray, np.ndarray]:
+        shape = (20, 30) if index == 0 else (3, 4)
+        return np.full((*shape, 2), 900, np.float32), np.ones(shape, np.uint8)
+
+    for probability in (0, 1):
+        data = Data(crop=32, scales=(1.0,), mosaic=probability)
+        image, labels = TrainTransform(data, IGNORE)(read, 0, 5, np.random.default_rng(0))
+        np.testing.assert_array_equal(np.isnan(image[..., 0]), labels == IGNORE)
+        assert (image[labels != IGNORE] == 900).all()
+        assert (labels != IGNORE).sum() == 20 * 30 or probability
+
+
+def test_no_data_is_the_mean_after_normalization():
+    normalize = Normalize([1000.0, -5.0], [10.0, 0.5])
+    image = torch.tensor([[1010.0, -5.5], [float("nan"), float("nan")]]).T.reshape(1, 2, 1, 2)
+    torch.testing.assert_close(normalize(image).flatten(), torch.tensor([1.0, 0.0, -1.0, 0.0]))
 
 
 def test_pad():

@@ -39,6 +39,15 @@ def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def heights(height: int, width: int, dtype: str = "float32") -> np.ndarray:
+    """Measurements in three bands, with a hole of -9999, and with NaN and infinite pixels."""
+    image = np.random.default_rng(0).normal(500, 100, (height, width, 3)).astype(dtype)
+    image[height // 4 : height // 2, : width // 3, 1] = -9999
+    if dtype == "float32":
+        image[::9, ::7, 2], image[3::11, 5::13] = np.nan, np.inf
+    return image
+
+
 def whole(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
     """The labels of the whole image at once.
 

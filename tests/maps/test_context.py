@@ -7,7 +7,8 @@ import pytest
 import rasterio
 import torch
 
-from network.datasets.info import VAIHINGEN
+from network.datasets.files import read_valid_image
+from network.datasets.info import VAIHINGEN, DatasetInfo
 from network.errors import InputError
 from network.maps import context
 from network.maps.options import MapOptions
@@ -15,8 +16,9 @@ from network.maps.plan import Plan
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
 from network.predictor import Predictor
+from network.rasters.pixels import network_values
 from network.settings import Compute
-from tests.maps.local import PLACE, Local, contents, predict, random_image, whole
+from tests.maps.local import PLACE, Local, contents, heights, predict, random_image, whole
 from tests.scenes import write_bands
 
 pytestmark = pytest.mark.slow
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.slow
 OPTIONS = MapOptions(window=224, halo=64, context="image")
 
 
-def build(tta: str = "none", network: str = "bicor") -> Predictor:
+def build(tta: str = "none", network: str = "bicor", info: DatasetInfo = VAIHINGEN) -> Predictor:
     torch.manual_seed(0)
     model = (
         D2LS(6, "test_convnext", weights=None, dim=32, layers=1)
@@ -33,7 +35,7 @@ def build(tta: str = "none", network: str = "bicor") -> Predictor:
     )
     return Predictor(
         model,
-        VAIHINGEN,
+        info,
         ((128,) * 3, (60,) * 3),
         patch=None,
         device="cpu",
@@ -64,6 +66,17 @@ def test_the_map_does_not_depend_on_the_windows(image, tmp_path, network):
         np.testing.assert_array_equal(labels(out / "a.tif"), expected)
     predict(predictor, image, out=tmp_path / "alone", options=replace(OPTIONS, context="window"))
     assert (labels(tmp_path / "alone/a.tif") != expected).any()
+
+
+def test_measurements(tmp_path):
+    """Neither NaN nor a no-data value gets into the context."""
+    info = replace(VAIHINGEN, bits=32, values="float")
+    write_bands(tmp_path / "in/a.tif", heights(300, 260), nodata=-9999, **PLACE)
+    image, valid = read_valid_image(tmp_path / "in/a.tif", info)
+    predictor = build(info=info)
+    predict(predictor, tmp_path / "in/a.tif", out=tmp_path / "out", options=OPTIONS)
+    expected = whole(predictor, network_values(image, valid))
+    np.testing.assert_array_equal(labels(tmp_path / "out/a.tif"), np.where(valid, expected, 255))
 
 
 def test_processes_share_one_context(image, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 
-from network.datasets.files import read_mask, read_rgb, write_image
+from network.datasets.files import read_mask, read_rgb, read_valid_image, write_image
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.maps import work
@@ -23,8 +23,10 @@ from network.maps.layers import CONFIDENCE, ENTROPY, LAYERS, PROBABILITIES
 from network.maps.options import MapOptions
 from network.maps.plan import Plan
 from network.maps.run import SomeFailed
+from network.predictor import Predictor
+from network.rasters.pixels import network_values
 from network.rasters.source import UnreadableImage
-from tests.maps.local import PLACE, SMALL, contents, predict, random_image, whole
+from tests.maps.local import PLACE, SMALL, Local, contents, heights, predict, random_image, whole
 from tests.scenes import write_bands
 
 pytestmark = pytest.mark.slow
@@ -115,6 +117,34 @@ def test_blended_maps_have_their_own_name_in_the_record(predictor, image, tmp_pa
         predict(predictor, image, out=tmp_path / "out")
     with pytest.raises(InputError, match="blend=mean: must be one of crop, hann"):
         replace(SMALL, blend="mean")
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    size=st.tuples(st.integers(20, 300), st.integers(20, 300)),
+    kind=st.sampled_from([("float", 32), ("signed", 16), ("signed", 32)]),
+)
+def test_maps_of_measurements(tmp_path_factory, size, kind):
+    """The labels of the whole image, and none where a band has no data, is NaN or infinite."""
+    folder = tmp_path_factory.mktemp("heights")
+    info = replace(VAIHINGEN, values=kind[0], bits=kind[1])
+    predictor = Predictor(Local(), info, ((500,) * 3, (100,) * 3), patch=None, device="cpu")
+    write_bands(folder / "a.tif", heights(*size, info.dtype), nodata=-9999, **PLACE)
+    image, valid = read_valid_image(folder / "a.tif", info)
+    predict(predictor, folder / "a.tif", out=folder / "out")
+    with rasterio.open(folder / "out/a.tif") as file:
+        found = file.read(1)
+    labels = whole(predictor, network_values(image, valid))
+    np.testing.assert_array_equal(found, np.where(valid, labels, 255))
+    np.testing.assert_array_equal(predictor.predict(image, valid=valid).valid, valid)
+
+
+def test_another_type_of_pixels(predictor, tmp_path):
+    write_bands(tmp_path / "a.tif", heights(50, 50), photometric="RGB")
+    with pytest.raises(
+        UnreadableImage, match=r"3 bands of float32, vaihingen has 3 bands of uint8"
+    ):
+        predict(predictor, tmp_path / "a.tif", out=tmp_path / "out")
 
 
 def read_layer(path: Path) -> np.ndarray:

@@ -16,46 +16,47 @@ from network.errors import InputError
 
 @dataclass(frozen=True)
 class Band:
-    """Sums over the pixels of one band, in whole numbers, so nothing is rounded before the end.
+    """Statistics of the pixels of one band; those of two sets of pixels can be added.
+
+    The sum of squares is one of deviations, since for heights of thousands of meters that differ by
+    centimeters, nothing would be left of a difference of plain sums of squares. Source of the
+    addition: Chan, Golub and LeVeque, The American Statistician 37(3), 1983.
 
     Attributes:
         count: number of pixels.
-        total: sum of their values.
-        squares: sum of the squares of their values.
+        mean: mean of their values.
+        squares: sum of the squared deviations from the mean.
         low: smallest value.
         high: largest value.
     """
 
     count: int
-    total: int
-    squares: int
-    low: int
-    high: int
+    mean: float
+    squares: float
+    low: float
+    high: float
 
     def __add__(self, other: "Band") -> "Band":
+        count, apart = self.count + other.count, other.mean - self.mean
+        share = other.count / count
         return Band(
-            self.count + other.count,
-            self.total + other.total,
-            self.squares + other.squares,
+            count,
+            self.mean + apart * share,
+            self.squares + other.squares + apart**2 * share * self.count,
             min(self.low, other.low),
             max(self.high, other.high),
         )
 
     @property
-    def mean(self) -> float:
-        """The mean of all pixels, in pixel values."""
-        return self.total / self.count
-
-    @property
     def std(self) -> float:
         """The population standard deviation (not that of a sample), in pixel values."""
-        return math.sqrt(self.count * self.squares - self.total**2) / self.count
+        return math.sqrt(self.squares / self.count)
 
 
 def measure_bands(
     samples: Sequence[Sample], info: DatasetInfo, *, all_pixels: bool = False, workers: Workers = 1
 ) -> list[Band]:
-    """Sum up the pixels of each band over all images.
+    """Measure each band over the pixels of all images.
 
     Only pixels with a class count, or all pixels of an image without a mask. Pixels without data
     never count.
@@ -67,7 +68,7 @@ def measure_bands(
         workers: number of processes, or a cluster.
 
     Returns:
-        The sums of each band.
+        The statistics of each band.
 
     Raises:
         InputError: a file cannot be read, or no pixel has a class.
@@ -99,17 +100,35 @@ class _Measurement:
         if valid is not None:
             image = image[valid]
         pixels = image.reshape(-1, self.info.bands)
-        return [_measure(band) for band in pixels.T] if len(pixels) else []
+        if not len(pixels):
+            return []
+        measure = _measure if self.info.is_measured else _measure_brightness
+        return [measure(band) for band in pixels.T]
 
 
 def _measure(values: np.ndarray) -> Band:
+    doubles = values.astype(np.float64)
+    mean = doubles.mean()
+    squares = np.square(doubles - mean).sum()
+    return Band(
+        count=len(values),
+        mean=float(mean),
+        squares=float(squares),
+        low=values.min().item(),
+        high=values.max().item(),
+    )
+
+
+def _measure_brightness(values: np.ndarray) -> Band:
+    """Measure a band of uint8 or uint16 by counting each value, which is faster, and exact."""
     counts = np.bincount(values)
     present = counts.nonzero()[0]
     counts = counts[present]
+    count, total, squares = len(values), int(counts @ present), int(counts @ present**2)
     return Band(
-        count=len(values),
-        total=int(counts @ present),
-        squares=int(counts @ present**2),
+        count=count,
+        mean=total / count,
+        squares=(count * squares - total**2) / count,
         low=int(present[0]),
         high=int(present[-1]),
     )

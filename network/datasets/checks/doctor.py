@@ -6,6 +6,7 @@ that contradict the classes, and classes without pixels.
 """
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,14 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from network.cluster import Workers
+from network.datasets.checks.values import value_faults
 from network.datasets.files import (
     check_pair,
     fitting_header,
     ignore_invalid,
+    image_of,
     list_images,
     mask_labels,
+    read_image_raster,
     read_mask_raster,
-    read_valid_image,
     used_size,
 )
 from network.datasets.provenance import (
@@ -86,6 +89,7 @@ class Examined:
         pixels: number of pixels of each label in the first readable mask, with the ignored ones
             last; empty without masks.
         content: hash of the decoded pixels; empty if they cannot be decoded.
+        no_data: number of pixels without data.
     """
 
     split: str
@@ -95,6 +99,7 @@ class Examined:
     size: tuple[int, int] | None = None
     pixels: tuple[int, ...] = ()
     content: str = ""
+    no_data: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,12 @@ class Diagnosis:
         """Count the pixels of each label in a split; the ignored ones come last."""
         counts = [image.pixels for image in self.of_split(split) if image.pixels]
         return np.sum(counts, axis=0) if counts else np.zeros(self.info.num_classes + 1, int)
+
+    def no_data_share(self, split: str) -> float:
+        """Compute the share (0 to 1) of the pixels of a split that have no data."""
+        images = [image for image in self.of_split(split) if image.size]
+        total = sum(math.prod(image.size) for image in images if image.size)
+        return sum(image.no_data for image in images) / total if total else 0.0
 
 
 def examine(
@@ -209,28 +220,34 @@ class _Examination:
         findings: list[Finding] = []
         try:
             header = fitting_header(job.image, self.info)
-            image, valid = read_valid_image(job.image, self.info)
+            raster = read_image_raster(job.image, self.info)
         except InputError as error:
             return Examined(job.split, job.image, job.masks, (_finding(error),))
+        image, valid = image_of(raster, self.info)
         findings += self._alpha_findings(job.image, header)
+        findings += [Finding(str(job.image), *fault) for fault in value_faults(raster)]
+        no_data = 0 if valid is None else int(np.count_nonzero(~valid))
+        if no_data == image.shape[0] * image.shape[1]:
+            findings.append(Finding(str(job.image), "none of its pixels has data", "remove it"))
         pixels: tuple[int, ...] = ()
         size = used_size(header, self.info)
         for path in job.masks.values():
             try:
                 check_pair(job.image, path, header, self.info)
-                raster = read_mask_raster(path, self.info)
-                labels = mask_labels(path, raster, self.info)
+                mask = read_mask_raster(path, self.info)
+                labels = mask_labels(path, mask, self.info)
             except InputError as error:
                 findings.append(_finding(error))
                 continue
-            findings += self._table_findings(path, raster, labels)
-            findings += self._nodata_findings(path, raster)
+            findings += self._table_findings(path, mask, labels)
+            findings += self._nodata_findings(path, mask)
             labels = ignore_invalid(labels, valid, self.info)
             counts = np.bincount(labels.ravel(), minlength=256)
             kept = (*counts[: self.info.num_classes], counts[self.info.ignore_index])
             pixels = pixels or tuple(int(count) for count in kept)
         content = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
-        return Examined(job.split, job.image, job.masks, tuple(findings), size, pixels, content)
+        facts = (tuple(findings), size, pixels, content, no_data)
+        return Examined(job.split, job.image, job.masks, *facts)
 
     def _table_findings(self, path: Path, raster: Raster, labels: np.ndarray) -> list[Finding]:
         """Find a color table that does not show labels in the colors of their classes."""
@@ -269,7 +286,8 @@ class _Examination:
         if not header.has_alpha or header.bands != self.info.bands + 1:
             return []
         alpha = read_raster(path, header.bands).values[..., -1]
-        between = float(((alpha > 0) & (alpha < np.iinfo(alpha.dtype).max)).mean())
+        opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else alpha.max()
+        between = float(((alpha > 0) & (alpha < opaque)).mean())
         if between < ALPHA_BETWEEN:
             return []
         problem = f"its alpha band looks like an image ({between:.0%} of it is half transparent)"

@@ -1,5 +1,6 @@
-"""Images of any number of bands, 8 or 16 bits: headers, pixels, statistics, augmentation."""
+"""Images of any number of bands and any type: headers, pixels, statistics, augmentation."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 
@@ -10,10 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from network.commands.measure_bands import config_text
 from network.datasets.checks.bands import measure_bands
 from network.datasets.files import fitting_size, read_image, read_mask, read_photo, write_image
 from network.datasets.info import VAIHINGEN
-from network.datasets.schema import DatasetInfo, Folder, MaskFolder
+from network.datasets.schema import PIXEL_TYPES, DatasetInfo, Folder, MaskFolder
 from network.datasets.segmentation import SegmentationDataset, find_samples
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
@@ -37,8 +39,11 @@ def dataset(bands: int, bits: int, **options) -> DatasetInfo:
 
 
 def pixels(seed: int, *shape: int, dtype: str) -> np.ndarray:
-    high = np.iinfo(dtype).max + 1
-    return np.random.default_rng(seed).integers(0, high, shape, dtype=dtype)
+    rng = np.random.default_rng(seed)
+    if dtype == "float32":
+        return rng.normal(100, 30, shape).astype(dtype)
+    ends = np.iinfo(dtype)
+    return rng.integers(ends.min, ends.max, shape, dtype=dtype, endpoint=True)
 
 
 TIFF_OPTIONS = [
@@ -56,22 +61,24 @@ TIFF_OPTIONS = [
 @settings(max_examples=40, deadline=None)
 @given(
     bands=st.integers(1, 14),
-    bits=st.sampled_from([8, 16]),
+    kind=st.sampled_from(list(PIXEL_TYPES)),
     options=st.sampled_from(TIFF_OPTIONS),
 )
-@example(3, 8, {})
-@example(3, 8, {"photometric": "MINISBLACK"})
-@example(3, 8, {"photometric": "MINISBLACK", "interleave": "band"})
-@example(4, 8, {"photometric": "RGB"})
-@example(3, 8, {"photometric": "RGB", "compress": "zstd"})
-@example(3, 8, {"photometric": "RGB", "compress": "lzma", "interleave": "band"})
-def test_any_tiff(tmp_path_factory, bands, bits, options):
-    path = tmp_path_factory.mktemp("tiff") / "image.tif"
-    image, info = pixels(bands, 37, 53, bands, dtype=f"uint{bits}"), dataset(bands, bits)
+@example(3, ("unsigned", 8), {})
+@example(3, ("unsigned", 8), {"photometric": "MINISBLACK"})
+@example(3, ("unsigned", 8), {"photometric": "MINISBLACK", "interleave": "band"})
+@example(4, ("unsigned", 8), {"photometric": "RGB"})
+@example(3, ("unsigned", 8), {"photometric": "RGB", "compress": "zstd"})
+@example(3, ("unsigned", 8), {"photometric": "RGB", "compress": "lzma", "interleave": "band"})
+@example(1, ("float", 32), {"compress": "deflate", "predictor": 3})
+def test_any_tiff(tmp_path_factory, bands, kind, options):
+    path, (values, bits) = tmp_path_factory.mktemp("tiff") / "image.tif", kind
+    image = pixels(bands, 37, 53, bands, dtype=PIXEL_TYPES[kind])
+    info = dataset(bands, bits, values=values)
     write_bands(path, image, **options)
     header = read_header(path)
     assert (header.height, header.width) == (37, 53)
-    assert (header.bands, header.dtype) == (bands, f"uint{bits}")
+    assert (header.bands, header.dtype) == (bands, PIXEL_TYPES[kind])
     assert fitting_size(path, info) == (37, 53)
     np.testing.assert_array_equal(read_image(path, info), image)
 
@@ -163,6 +170,41 @@ def test_other_bands_than_the_data_set(tmp_path, bands, bits, words):
             read(path, dataset(bands, bits))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "info", "words"),
+    [
+        ("int16", dataset(2, 8), "2 bands of int16, .* 2 bands of uint8; convert it, or set values="
+         "'signed', bits=16 in"),
+        ("float32", dataset(1, 16), "convert it, or set bands=2, values='float', bits=32 in"),
+        ("uint8", dataset(2, 32, values="float"), "or set values='unsigned', bits=8 in the config"),
+        ("uint16", dataset(3, 8), "convert it to RGB, or set bands=2, bits=16 in the config's Dat"),
+        ("float64", dataset(2, 32, values="float"), "2 bands of float64, .* -ot Float32"),
+        ("uint64", dataset(2, 16), "2 bands of uint64, .* at most 32 bits"),
+    ],
+)  # fmt: skip
+def test_another_type_than_the_data_set(tmp_path, dtype, info, words):
+    """What came, what is expected, and what to write into the config."""
+    write_bands(tmp_path / "image.tif", np.zeros((8, 8, 2), dtype))
+    for read in (fitting_size, read_image):
+        with pytest.raises(InputError, match=f"image.tif: .*{words}"):
+            read(tmp_path / "image.tif", info)
+
+
+def test_measurements_are_shown_where_they_have_data(tmp_path):
+    """Neither NaN nor a no-data value moves the percentiles, and small ranges are stretched too."""
+    ramp = np.linspace(0.02, 0.03, 101, dtype=np.float32).reshape(1, 101, 1)
+    image = np.concatenate([ramp, 0 * ramp - 7], axis=2).repeat(3, axis=0)
+    image[1], image[2, :50, 1], image[2, 50:, 0] = -3.4e38, np.nan, np.inf
+    write_bands(tmp_path / "image.tif", image, nodata=-3.4e38)
+    info = dataset(2, 32, values="float", rgb_bands=(0, 1, 1))
+    shown = read_photo(tmp_path / "image.tif", info)
+    assert shown[0, [0, 2, 50, 98, 100], 0].tolist() == [0, 0, 127, 255, 255]
+    assert not shown[1:].any()
+    assert not shown[..., 1].any()  # one value everywhere
+    write_bands(tmp_path / "image.tif", np.full((3, 4, 2), np.nan, np.float32))
+    assert not read_photo(tmp_path / "image.tif", info).any()
+
+
 def test_shown(tmp_path):
     """Eight bits as they are; sixteen between the percentiles of each band."""
     path, image = tmp_path / "image.tif", pixels(0, 8, 8, 4, dtype="uint8")
@@ -183,6 +225,10 @@ def test_shown(tmp_path):
     [
         ({"bands": 0}, "bands=0, bits=8"),
         ({"bits": 12}, "bands=3, bits=12"),
+        ({"values": "float"}, "bits=8, values='float'; expected .*, 32 if 'float'"),
+        ({"values": "float", "bits": 16}, "bits=16, values='float'"),
+        ({"values": "signed"}, "bits=8, values='signed'; expected .*, 16 or 32 if 'signed'"),
+        ({"values": "int"}, "values='int'; expected"),
         ({"bands": 2, "rgb_bands": (0, 1, 2)}, "are not three of 0 to 1"),
     ],
 )
@@ -224,9 +270,10 @@ def test_any_number_of_classes(tmp_path):
 
 
 @settings(max_examples=20, deadline=None)
-@given(bands=st.integers(1, 5), bits=st.sampled_from([8, 16]), count=st.integers(1, 3))
-def test_statistics(tmp_path_factory, bands, bits, count):
-    root, info = tmp_path_factory.mktemp("data"), dataset(bands, bits)
+@given(bands=st.integers(1, 5), kind=st.sampled_from(list(PIXEL_TYPES)), count=st.integers(1, 3))
+def test_statistics(tmp_path_factory, bands, kind, count):
+    values, bits = kind
+    root, info = tmp_path_factory.mktemp("data"), dataset(bands, bits, values=values)
     images = [pixels(n, 9, 5 + n, bands, dtype=info.dtype) for n in range(count)]
     masks = [pixels(n + 9, 9, 5 + n, dtype="uint8") % 2 for n in range(count)]
     masks[-1][:, 1:] = 255
@@ -240,11 +287,35 @@ def test_statistics(tmp_path_factory, bands, bits, count):
         ]
         kept = np.concatenate(kept).astype(np.float64)
         found = measure_bands(samples, info, all_pixels=all_pixels)
-        np.testing.assert_allclose([band.mean for band in found], kept.mean(0), rtol=1e-12)
+        # The mean of numbers of both signs is known as well as the numbers are.
+        means, exact = [band.mean for band in found], np.abs(kept).max() * 1e-15
+        np.testing.assert_allclose(means, kept.mean(0), rtol=1e-12, atol=exact)
         np.testing.assert_allclose([band.std for band in found], kept.std(0), rtol=1e-9)
         assert [(band.low, band.high) for band in found] == [
             *zip(kept.min(0), kept.max(0), strict=True)
         ]
+
+
+def test_statistics_of_heights(tmp_path):
+    """Centimeters on a plateau of 4000 m, in two images; holes do not count."""
+    info = dataset(1, 32, values="float")
+    rng = np.random.default_rng(0)
+    images = [rng.normal(4000, 0.02, (50, 60, 1)).astype(np.float32) for _ in range(2)]
+    for n, image in enumerate(images):
+        holes = image.copy()
+        holes[n, :20], holes[5, :3], holes[6, :2] = -9999, np.nan, -np.inf
+        write_bands(tmp_path / f"images/{n}.tif", holes, nodata=-9999)
+        write_image(tmp_path / f"masks/{n}.png", np.zeros((50, 60), np.uint8))
+        images[n] = holes[(holes > 0) & (holes < 9999)]
+    kept = np.concatenate(images).astype(np.float64)
+    (band,) = measure_bands(find_samples(info, tmp_path, "train"), info)
+    assert band.count == len(kept) == 2 * (3000 - 25)
+    assert band.std == pytest.approx(kept.std(), rel=1e-6)
+    assert (band.low, band.high) == (kept.min(), kept.max())
+    # The text keeps what matters: the deviation is small beside the mean.
+    values = dict(re.findall(r"(\w+)=\(([^,]+),\)", config_text([band], info)))
+    assert float(values["mean"]) == pytest.approx(kept.mean(), abs=1e-5 * kept.std())
+    assert float(values["std"]) == pytest.approx(kept.std(), rel=1e-4)
 
 
 def test_statistics_of_nothing(tmp_path):
@@ -255,12 +326,25 @@ def test_statistics_of_nothing(tmp_path):
         measure_bands(find_samples(info, tmp_path, "train"), info)
 
 
-@pytest.mark.parametrize(("bands", "bits"), [(1, 8), (2, 16), (7, 16)])
-def test_bands_stay_on_their_labels(tmp_path, bands, bits):
+@pytest.mark.parametrize(
+    ("bands", "values", "bits"),
+    [
+        (1, "unsigned", 8),
+        (2, "unsigned", 16),
+        (7, "unsigned", 16),
+        (2, "unsigned", 32),
+        (3, "signed", 16),
+        (1, "signed", 32),
+        (5, "float", 32),
+    ],
+)
+def test_bands_stay_on_their_labels(tmp_path, bands, values, bits):
     """Through mosaic, crop, turns and flips."""
-    info = dataset(bands, bits)
+    info = dataset(bands, bits, values=values)
     make_dataset(tmp_path, info, {"train": 3}, ((40, 48),))
-    factors = np.arange(1, bands + 1) * (900 if bits == 16 else 9)
+    factors = np.arange(1, bands + 1) * (9 if bits == 8 else 900)
+    if values != "unsigned":
+        factors *= -1
     for path in (tmp_path / "images").iterdir():
         labels = pixels(len(path.name), 40, 48, dtype="uint8") % 2
         write_bands(path, (labels[..., None] * factors).astype(info.dtype))

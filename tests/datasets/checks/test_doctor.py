@@ -231,6 +231,102 @@ def test_planted_fault(root, fault, words):
     assert all(word in found[0] for word in words), found
 
 
+HEIGHTS = replace(INFO, bands=2, bits=32, values="float", rgb_bands=())
+
+
+@pytest.fixture
+def heights(tmp_path) -> Path:
+    return make_dataset(
+        tmp_path / "heights", HEIGHTS, dict.fromkeys(HEIGHTS.splits, 2), ((96, 96),)
+    )
+
+
+def change_heights(root: Path, change, nodata: float | None = None) -> str:
+    """Change the pixels of an image by a function; return its path."""
+    path = root / "train/images/train-0-1.tif"
+    image = read_image(path, HEIGHTS).copy()
+    change(image)
+    write_bands(path, image, nodata=nodata)
+    return str(path)
+
+
+def nan(image: np.ndarray) -> None:
+    image[:24, :, 1] = np.nan
+
+
+def infinite(image: np.ndarray) -> None:
+    image[5, 7] = -np.inf
+
+
+def constant(image: np.ndarray) -> None:
+    image[..., 1] = 2.5
+
+
+def undeclared(image: np.ndarray) -> None:
+    image[:, :12, 0] = -3.4028235e38
+
+
+def empty(image: np.ndarray) -> None:
+    image[:] = -9999
+
+
+@pytest.mark.parametrize(
+    ("change", "nodata", "problem", "remedy"),
+    [
+        (nan, None, "25.00% of its pixels are NaN", "say so (gdal_edit.py -a_nodata nan)"),
+        (nan, -9999, "25.00% of its pixels are NaN", "write its no-data value -9999 there"),
+        (infinite, None, "0.01% of its pixels are infinite", "mend the image"),
+        (constant, None, "band 2 is 2.5 everywhere", "say so (gdal_edit.py -a_nodata 2.5)"),
+        (
+            undeclared,
+            None,
+            "band 1 is -3.4028234663852886e+38 in 12.50% of its pixels, all others are ",
+            "say so (gdal_edit.py -a_nodata -3.4028234663852886e+38)",
+        ),
+        (empty, -9999, "none of its pixels has data", "remove it"),
+    ],
+)
+def test_planted_values(heights, tmp_path, change, nodata, problem, remedy):
+    assert findings(heights, HEIGHTS) == []
+    path = change_heights(heights, change, nodata)
+    (found,) = findings(heights, HEIGHTS)
+    assert found.startswith(f"{path}: {problem}")
+    assert remedy in found
+    page = tmp_path / "page.html"
+    write_contact_sheet(examine(HEIGHTS, heights), ["train"], page)
+    assert page.read_text().count("data:image/webp;base64,") == 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "nodata", "pixels"),
+    [
+        (nan, float("nan"), 24 * 96),
+        (undeclared, -3.4028234663852886e38, 12 * 96),
+        (infinite, None, 1),
+    ],
+)
+def test_share_without_data(heights, change, nodata, pixels):
+    """It is told for each split; what the file calls its no-data value is no finding."""
+    change_heights(heights, change, nodata)
+    diagnosis = examine(HEIGHTS, heights)
+    assert (diagnosis.findings == ()) == (nodata is not None)
+    assert diagnosis.no_data_share("train") == pixels / (2 * 96 * 96)
+    assert diagnosis.no_data_share("val") == 0
+
+
+def test_values_that_are_in_order(heights):
+    """A band of two values, a sea at 0 m beside hills, and a single extreme pixel."""
+
+    def change(image: np.ndarray) -> None:
+        image[..., 0] = np.arange(96) % 2
+        image[..., 1] = 200 + 50 * np.random.default_rng(0).random((96, 96))
+        image[:48, :, 1] = 180
+        image[0, 0, 1] = 9000
+
+    change_heights(heights, change)
+    assert findings(heights, HEIGHTS) == []
+
+
 def test_all_faults_at_once(root):
     """The first does not hide the others."""
     for fault in (wrong_label, leak, empty_folder):
