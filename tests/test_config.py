@@ -239,7 +239,8 @@ def test_units_of_the_normalization(config):
         expected = tuple(unit * v for v in mean), tuple(unit * v for v in std)
         assert other.normalization == expected
     defaults = replace(load_experiment(config), dataset=replace(VAIHINGEN, bits=32, values="float"))
-    with pytest.raises(InputError, match=r"data\.mean: ImageNet's, vaihingen has float32; 'python"):
+    words = r"data\.mean: has ImageNet's values for 8 bits, vaihingen has float32"
+    with pytest.raises(InputError, match=words):
         defaults.check_normalization()
 
 
