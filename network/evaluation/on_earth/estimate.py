@@ -210,6 +210,8 @@ def draw_map_sample(
         raise InputError(
             f"min_per_class={minimum}", f"must be at least {FEWEST}, for a standard error"
         )
+    if seed < 0:
+        raise InputError(f"seed={seed}", "must be at least 0")
     if output.exists() and not overwrite:
         raise InputError(
             output,
