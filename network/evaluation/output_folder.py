@@ -171,7 +171,9 @@ def difference(old: dict, new: dict) -> str | None:
 
 
 def check_no_test(output: Path) -> None:
-    """Raise an :class:`InputError` if a folder holds the results of a test script."""
+    """Raise an :class:`InputError` if a folder is a file, or holds the results of a test script."""
+    if output.exists() and not output.is_dir():
+        raise InputError(output, "is a file", "choose another output")
     if (output / PROTOCOL_FILE).exists():
         raise InputError(output, "holds the results of a test script", "choose another output")
 
