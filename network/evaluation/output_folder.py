@@ -5,7 +5,7 @@ change the output decide this (:func:`identity`), not the spelling of the comman
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,9 @@ def difference(old: dict, new: dict) -> str | None:
 
 
 def check_no_test(output: Path) -> None:
-    """Raise an :class:`InputError` if a folder holds the results of a test script."""
+    """Raise an :class:`InputError` if a folder is a file, or holds the results of a test script."""
+    if output.exists() and not output.is_dir():
+        raise InputError(output, "is a file", "choose another output")
     if (output / PROTOCOL_FILE).exists():
         raise InputError(output, "holds the results of a test script", "choose another output")
 
@@ -183,6 +185,7 @@ def write_scores(
     summaries: dict[str, Summary],
     what: str,
     *,
+    tables: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write the scores of predictions that other code has made, with the records of all images.
@@ -193,6 +196,7 @@ def write_scores(
         records: the record of each image.
         summaries: the scores by label kind.
         what: what was scored, for the error: ``"masks"``.
+        tables: further text files, by name.
         overwrite: whether to delete other scores that are there.
 
     Raises:
@@ -213,6 +217,9 @@ def write_scores(
         _remove(output, (SCORES_FILE, SCORES_TABLE, REPORT_FILE))
         with replacing(output / RECORDS_FILE) as partial:
             partial.write_text("".join(record.to_json() + "\n" for record in records))
+        for name, text in (tables or {}).items():
+            with replacing(output / name) as partial:
+                partial.write_text(text, encoding="utf-8")
         write_results(output, protocol, summaries)
 
 

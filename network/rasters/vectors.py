@@ -114,6 +114,25 @@ def read_features(
     return found
 
 
+def list_attributes(path: Path, layer: str | None = None) -> list[str]:
+    """List the attributes of a layer.
+
+    Args:
+        path: the file.
+        layer: name of the layer; may be None if there is only one.
+
+    Raises:
+        InputError: the file cannot be read, or has no such layer, or several.
+    """
+    layer = _find_layer(path, layer, "layer")
+    try:
+        if path.suffix.lower() in _PARQUET:
+            return list(geopandas.read_parquet(path).drop(columns="geometry", errors="ignore"))
+        return list(pyogrio.read_info(path, layer=layer)["fields"])
+    except (DataSourceError, DataLayerError, ValueError, OSError) as error:
+        raise _unreadable(path) from error
+
+
 def text_of(value: Any) -> str:
     """Turn the value of an attribute into text: 2.0 becomes ``"2"``, and no value ``""``."""
     if value is None or value != value or str(value) in ("<NA>", "NaT"):

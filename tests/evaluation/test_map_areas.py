@@ -218,6 +218,22 @@ def test_a_drawn_file_is_never_replaced_by_itself(map_, tmp_path):
     assert [p.name for p in tmp_path.glob(".*")] == []
 
 
+@pytest.mark.parametrize(
+    ("points", "options", "words"),
+    [
+        (0, {}, "draw_sample=0: must be at least 1"),
+        (50, {"minimum": 1}, "min_per_class=1: must be at least 2"),
+        (50, {"seed": -1}, "seed=-1: must be at least 0"),
+        (50, {"minimum": 20}, r"draw_sample=50: too few points .*\(road, house, field\); draw 60"),
+        (9999, {}, "the map has only 4500 pixels"),
+    ],
+)
+def test_points_that_cannot_be_drawn(map_, tmp_path, points, options, words):
+    with pytest.raises(InputError, match=words):
+        draw_map_sample(MapFile(path=map_), tmp_path / "p.csv", points, **options)
+    assert not (tmp_path / "p.csv").exists()
+
+
 def draws(map_, counts, number, areas=None):
     """Places of many draws."""
     with OpenMap(MapFile(path=map_)) as opened:

@@ -418,6 +418,11 @@ def test_other_results_are_kept(files, tmp_path, prediction):
     assert (out / "scores.json").read_bytes() != before
 
 
+def test_a_file_is_no_folder(files, tmp_path):
+    with pytest.raises(InputError, match=r"map.tif: is a file; choose another output"):
+        score_map(MapFile(path=files[0]), TruthFile(path=files[1]), files[0], MAKER)
+
+
 def test_areas_that_are_of_no_use(files, tmp_path, capsys):
     """One is outside the map, one has no truth, and two overlap."""
     places = {"far": (900, 900, 950, 950), "bare": (0, 0, 80, 5), "a": (0, 10, 40, 40)}
@@ -525,7 +530,10 @@ def test_wrong_input(files, tmp_path, change, options, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, r"its polygons need a class; give attribute=NAME"),
+        (
+            {},
+            r"its polygons need a class; give attribute=NAME of .* \(of class\), or all",
+        ),
         ({"attribute": "class", "all_are": "house"}, "its polygons need a class"),
         ({"attribute": "klass"}, "no attribute 'klass'; did you mean 'class'"),
         ({"all_are": "hut"}, "all_are=hut: no such class"),

@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,7 +13,6 @@ from network.datasets.schema import DatasetInfo
 from network.evaluation.on_earth.counts import KIND
 from network.evaluation.records import ImageRecord
 from network.evaluation.scores import MAIN, Scores, compute_scores
-from network.writing import replacing
 
 AREA_SCORES = "scores_by_area.csv"
 
@@ -51,16 +49,12 @@ def score_areas(records: Sequence[ImageRecord], info: DatasetInfo) -> list[AreaS
     ]
 
 
-def write_area_scores(folder: Path, areas: Sequence[AreaScores], info: DatasetInfo) -> None:
-    """Write a row for each area, with the IoU of each class.
+def area_table(areas: Sequence[AreaScores], info: DatasetInfo) -> str:
+    """Make a CSV table with a row for each area, which also has the IoU of each class.
 
     Args:
-        folder: folder of the file.
         areas: the scores.
         info: the classes.
-
-    Raises:
-        InputError: the disk refuses to write.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -68,8 +62,7 @@ def write_area_scores(folder: Path, areas: Sequence[AreaScores], info: DatasetIn
     for area in areas:
         main = [area.scores.overall[key] for key in MAIN]
         writer.writerow([area.name, area.pixels, *main, *area.scores.by_class["IoU"]])
-    with replacing(folder / AREA_SCORES) as partial:
-        partial.write_text(text.getvalue(), encoding="utf-8")
+    return text.getvalue()
 
 
 def print_area_scores(areas: Sequence[AreaScores]) -> None:

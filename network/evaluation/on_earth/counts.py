@@ -13,7 +13,7 @@ from network.datasets.windows import Window, separate_windows
 from network.errors import InputError
 from network.evaluation.boundary import Part
 from network.evaluation.on_earth.areas import Area, Areas
-from network.evaluation.on_earth.labels import UNKNOWN, Labels, grown
+from network.evaluation.on_earth.labels import UNKNOWN, Labels
 from network.evaluation.on_earth.open_map import SIDE, OpenMap
 from network.evaluation.records import Counter, Counts, ImageRecord
 from network.progress import progress_bar
@@ -115,7 +115,7 @@ class _Counting:
     ) -> Counts:
         """Count the pixels of a window's core."""
         size = _size(area.window)
-        window = grown(core, self.counter.reach(size), area.window)
+        window = _grown(core, self.counter.reach(size), area.window)
         inside = Part(window, core, size).inside
         true = self.truth.read(*window)
         is_here = self.areas.inside(position, *window)
@@ -156,6 +156,15 @@ class _Counting:
                 "predict both again, or rename it",
             )
         return found
+
+
+def _grown(core: Window, reach: int, limit: Window) -> Window:
+    """Enlarge a window by ``reach`` pixels at each side, but not beyond another window."""
+    rows, columns = (
+        slice(max(end.start, side.start - reach), min(end.stop, side.stop + reach))
+        for side, end in zip(core, limit, strict=True)
+    )
+    return rows, columns
 
 
 def _cores(window: Window, side: int) -> Iterator[Window]:

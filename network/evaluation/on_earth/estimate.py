@@ -30,6 +30,7 @@ from network.evaluation.on_earth.strata import (
     count_strata,
     draw_places,
 )
+from network.evaluation.output_folder import check_no_test
 from network.rasters.earth_grid import name_of
 from network.rasters.source import content_hash
 
@@ -75,6 +76,7 @@ def estimate_map_areas(
         InputError: a file cannot be read, a class of the map has fewer than two points, or
             ``output`` holds other estimates.
     """
+    check_no_test(output)
     with OpenMap(map_file) as map_:
         info = map_.info
         areas = None if areas_file is None else open_areas(areas_file, map_.grid)
@@ -210,6 +212,8 @@ def draw_map_sample(
         raise InputError(
             f"min_per_class={minimum}", f"must be at least {FEWEST}, for a standard error"
         )
+    if seed < 0:
+        raise InputError(f"seed={seed}", "must be at least 0")
     if output.exists() and not overwrite:
         raise InputError(
             output,

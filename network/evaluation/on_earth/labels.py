@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 
 from network.datasets.schema import MAX_CLASSES, DatasetInfo
-from network.datasets.windows import Window
 from network.errors import InputError, listed
 from network.evaluation.on_earth.classes import ValueLabels
 from network.rasters.source import Source
@@ -151,12 +150,3 @@ def _table(labels: Mapping[int, int]) -> np.ndarray:
         if 0 <= value < 256:
             table[value] = label
     return table
-
-
-def grown(core: Window, reach: int, limit: Window) -> Window:
-    """Enlarge a window by ``reach`` pixels at each side, but not beyond another window."""
-    rows, columns = (
-        slice(max(end.start, side.start - reach), min(end.stop, side.stop + reach))
-        for side, end in zip(core, limit, strict=True)
-    )
-    return rows, columns

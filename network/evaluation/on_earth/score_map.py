@@ -8,9 +8,10 @@ from typing import Any
 from network.errors import InputError, listed, warn
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
 from network.evaluation.on_earth.area_scores import (
+    AREA_SCORES,
+    area_table,
     print_area_scores,
     score_areas,
-    write_area_scores,
 )
 from network.evaluation.on_earth.areas import Area, AreaFile, Areas, open_areas
 from network.evaluation.on_earth.counts import KIND, MapCounts, count_map
@@ -105,9 +106,11 @@ def score_map(
     on_earth = _on_earth(map_, map_file, truth, truth_file, areas, areas_file, counts)
     protocol = _stamp(map_, maker, counts, on_earth, boundary_tolerance)
     summaries = {KIND: summarize(counts.records, KIND, map_.info)}
-    write_scores(output, protocol, counts.records, summaries, "maps", overwrite=overwrite)
     by_area = score_areas(counts.records, map_.info)
-    write_area_scores(output, by_area, map_.info)
+    tables = {AREA_SCORES: area_table(by_area, map_.info)}
+    write_scores(
+        output, protocol, counts.records, summaries, "maps", tables=tables, overwrite=overwrite
+    )
     write_figures(output, protocol, summaries)
     print_results(protocol, summaries)
     print_area_scores(by_area)

@@ -12,7 +12,7 @@ from rasterio.errors import RasterioError
 
 from network.datasets.schema import DatasetInfo
 from network.datasets.windows import Window
-from network.errors import InputError, warn
+from network.errors import InputError, listed, warn
 from network.evaluation.on_earth.classes import label_of, text_labels, value_labels
 from network.evaluation.on_earth.labels import Labels, RasterLabels
 from network.extras import require_extra
@@ -150,10 +150,12 @@ def _open_polygons(truth: TruthFile, grid: EarthGrid, info: DatasetInfo) -> Open
     from network.rasters import shapes, vectors
 
     if (truth.attribute is None) == (truth.all_are is None):
+        names = vectors.list_attributes(truth.path, truth.layer)
         raise InputError(
             truth.path,
             "its polygons need a class",
-            "give attribute=NAME of the attribute that has the class, or all_are=CLASS",
+            f"give attribute=NAME of the attribute that has the class (of {listed(names, 30)}), or "
+            "all_are=CLASS for all of them",
         )
     found = vectors.read_features(
         truth.path,
