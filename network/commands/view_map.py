@@ -14,7 +14,7 @@ from network.errors import InputError, warn
 from network.extras import require_extra
 from network.maps.read import FinishedMap, read_image, read_map
 from network.rasters.view import View
-from network.reporting.map_picture import WIDTH, write_map_picture
+from network.reporting.map_picture import WIDTH, check_picture, write_map_picture
 
 if TYPE_CHECKING:
     from network.serving.polygons import Polygons
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
 
 def draw(args: argparse.Namespace, info: DatasetInfo | None) -> None:
     """Write the picture of a map."""
+    check_picture(args.picture, args.width)
     for given in (args.map, args.image):
         if given and given.resolve() == args.picture.resolve():
             raise InputError(args.picture, "is an input", "choose another picture=FILE")

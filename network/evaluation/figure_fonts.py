@@ -2,7 +2,8 @@
 
 import unicodedata
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def save_figure(figure: Figure, output: Path, dpi: float = 110) -> None:
     Raises:
         InputError: the file cannot be written.
     """
+    with fonts_chosen(figure), replacing(output) as partial:
+        figure.savefig(partial, format="png", dpi=dpi)
+
+
+@contextmanager
+def fonts_chosen(figure: Figure) -> Iterator[None]:
+    """Give all texts of a figure fonts that have their letters, to draw or measure it in the block.
+
+    Args:
+        figure: the figure.
+    """
     for axis in figure.get_axes():  # these calls fill in the texts of the labels
         axis.get_xticklabels()
         axis.get_yticklabels()
@@ -53,10 +65,10 @@ def save_figure(figure: Figure, output: Path, dpi: float = 110) -> None:
         text.set_parse_math("\\mathdefault" in text.get_text())
     if missing:
         _tell_once(_scripts(missing))
-    with replacing(output) as partial, warnings.catch_warnings():
+    with warnings.catch_warnings():
         # Matplotlib warns for each letter and place; the line above warns once.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure.savefig(partial, format="png", dpi=dpi)
+        yield
 
 
 @cache

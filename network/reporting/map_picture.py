@@ -1,8 +1,9 @@
 """A picture of a map for a paper: image, prediction, legend and scale bar."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.legend import Legend
 from matplotlib.patches import Patch
 
 from network.errors import InputError
-from network.evaluation.figure_fonts import save_figure
+from network.evaluation.figure_fonts import fonts_chosen, save_figure
 from network.maps.read import FinishedMap
 from network.rasters.display import choose_bands, display_of
 from network.rasters.place import Ground, ground_at_middle
@@ -59,30 +60,23 @@ def write_map_picture(
     Raises:
         InputError: a file cannot be read or written, or the width is out of range.
     """
-    if not LIMITS[0] <= width <= LIMITS[1]:
-        raise InputError(f"width={width}", f"must be {LIMITS[0]} to {LIMITS[1]}")
-    if output.suffix.lower() != ".png":
-        raise InputError(output, "is no name of a PNG file", "give a name that ends in .png")
+    check_picture(output, width)
+    panels: list[tuple[str, Callable[[tuple[int, int]], np.ndarray]]] = []
+    if image is not None:
+        panels.append(("Image", partial(_draw_image, image, choose_bands(image, bands))))
+    panels.append(("Prediction", partial(_draw_labels, map_)))
     labels = map_.labels
     figure = Figure(figsize=(INCHES, INCHES), dpi=width / INCHES)  # the height is set below
     FigureCanvasAgg(figure)
-    legend = _add_legend(figure, map_)
+    legend, height = _add_legend(figure, map_)
     ground = ground_at_middle(labels.place, labels.height, labels.width)
-    titles = ["Image", "Prediction"] if image else ["Prediction"]
-    layout = _plan(labels.width / labels.height, len(titles), bool(ground), legend, figure.dpi)
+    layout = _plan(labels.width / labels.height, len(panels), bool(ground), height, figure.dpi)
     figure.set_size_inches(INCHES, layout.height)
     legend.set_bbox_to_anchor((0.5, _MARGIN / layout.height))
-    for title, box in zip(titles, layout.panels, strict=True):
+    for (title, draw), box in zip(panels, layout.panels, strict=True):
         axes = figure.add_axes(layout.share(box), facecolor=_NO_DATA)
-        size = (
-            max(1, min(labels.height, round(box.height * figure.dpi))),
-            max(1, min(labels.width, round(box.width * figure.dpi))),
-        )
-        if title == "Image":
-            assert image is not None
-            pixels = _draw_image(image, bands, size)
-        else:
-            pixels = _draw_labels(map_, size)
+        rows, columns = round(box.height * figure.dpi), round(box.width * figure.dpi)
+        pixels = draw((min(rows, labels.height), min(columns, labels.width)))
         # The extent is that of the map, so what is drawn over it is placed in its pixels.
         extent = (0, labels.width, labels.height, 0)
         axes.imshow(pixels, interpolation="nearest", extent=extent, aspect="auto")
@@ -98,6 +92,22 @@ def write_map_picture(
         if abs(ground.north) > _TURNED:
             _add_north(axes, ground.north, layout.foot)
     save_figure(figure, output, dpi=figure.dpi)
+
+
+def check_picture(output: Path, width: int) -> None:
+    """Check what is asked of a picture, before the map is read.
+
+    Args:
+        output: the file.
+        width: width of the picture in pixels.
+
+    Raises:
+        InputError: the file is no PNG file, or the width is out of range.
+    """
+    if not LIMITS[0] <= width <= LIMITS[1]:
+        raise InputError(f"width={width}", f"must be {LIMITS[0]} to {LIMITS[1]}")
+    if output.suffix.lower() != ".png":
+        raise InputError(output, "is no name of a PNG file", "give a name that ends in .png")
 
 
 @dataclass(frozen=True)
@@ -124,14 +134,14 @@ class _Layout:
         return box.left / across, box.bottom / up, box.width / across, box.height / up
 
 
-def _plan(ratio: float, count: int, has_foot: bool, legend: Legend, dpi: float) -> _Layout:
+def _plan(ratio: float, count: int, has_foot: bool, legend: float, dpi: float) -> _Layout:
     """Plan the page from below: legend, scale bar, panels with their titles.
 
     Args:
         ratio: width of the map over its height.
         count: number of panels.
         has_foot: whether there is a scale bar.
-        legend: the legend, whose height is measured.
+        legend: height of the legend in inches.
         dpi: pixels of an inch; boxes of panels begin and end with whole pixels.
     """
     is_stacked = count > 1 and ratio > _WIDE
@@ -140,7 +150,7 @@ def _plan(ratio: float, count: int, has_foot: bool, legend: Legend, dpi: float) 
     height = min(width / ratio, _TALLEST)
     width = height * ratio
     left = (INCHES - columns * width - (columns - 1) * _GAP) / 2
-    bottom = 2 * _MARGIN + legend.get_window_extent().height / dpi
+    bottom = 2 * _MARGIN + legend
     foot = None
     if has_foot:
         foot = _Box(left, bottom, width, _FOOT)
@@ -157,13 +167,12 @@ def _plan(ratio: float, count: int, has_foot: bool, legend: Legend, dpi: float) 
     return _Layout(boxes, foot, whole(boxes[0].bottom + boxes[0].height + _TITLE))
 
 
-def _draw_image(image: View, bands: Sequence[int] | None, size: tuple[int, int]) -> np.ndarray:
+def _draw_image(image: View, bands: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
     """Read the image as RGBA (h, w, 4) uint8."""
-    shown = choose_bands(image, bands)
     with image.opened() as file:
-        display = display_of(image, shown, file)
+        display = display_of(image, bands, file)
         is_labels = display.table is not None
-        values, valid = shrink(file, list(shown), *size, is_labels=is_labels, what=image.path.name)
+        values, valid = shrink(file, list(bands), *size, is_labels=is_labels, what=image.path.name)
     return np.dstack([display.to_rgb(values), np.where(valid, 255, 0).astype(np.uint8)])
 
 
@@ -177,8 +186,8 @@ def _draw_labels(map_: FinishedMap, size: tuple[int, int]) -> np.ndarray:
     return np.where(valid[..., None], colors[values[..., 0]], 0).astype(np.uint8)
 
 
-def _add_legend(figure: Figure, map_: FinishedMap) -> Legend:
-    """Add the classes with their shares, in as many columns as fit."""
+def _add_legend(figure: Figure, map_: FinishedMap) -> tuple[Legend, float]:
+    """Add the classes with their shares, in as many columns as fit; return the height, too."""
     handles = [
         Patch(
             facecolor="#{:02x}{:02x}{:02x}".format(*entry.color),
@@ -201,10 +210,12 @@ def _add_legend(figure: Figure, map_: FinishedMap) -> Legend:
             handleheight=1.1,
             columnspacing=1.6,
         )
-        if columns == 1 or legend.get_window_extent().width <= (INCHES - 2 * _MARGIN) * figure.dpi:
+        with fonts_chosen(figure):
+            box = legend.get_window_extent()
+        if columns == 1 or box.width / figure.dpi <= INCHES - 2 * _MARGIN:
             break
         legend.remove()
-    return legend
+    return legend, box.height / figure.dpi
 
 
 def round_length(longest: float) -> float:

@@ -1,5 +1,8 @@
 """Pictures of maps: what is measured in them is what the files hold."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -10,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from rasterio.transform import from_origin
 
+from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.maps.read import read_image, read_map
 from network.rasters.legend_files import write_attribute_table
@@ -156,7 +160,7 @@ def test_the_legend_has_names_and_shares(make):
     labels = np.array([[0, 0, 0, 1], [255, 255, 255, 255]], np.uint8)
     figure = Figure(figsize=(7.2, 7.2))
     FigureCanvasAgg(figure)
-    legend = map_picture._add_legend(figure, make(labels))
+    legend, _ = map_picture._add_legend(figure, make(labels))
     assert [text.get_text() for text in legend.get_texts()] == [
         "road  75.0 %", "森林  25.0 %", "$water$  0.0 %",
     ]  # fmt: skip
@@ -166,6 +170,25 @@ def test_a_map_without_a_class(tmp_path):
     Image.fromarray(np.zeros((4, 5, 4), np.uint8)).save(tmp_path / "mask.png")
     write_map_picture(read_map(tmp_path / "mask.png"), tmp_path / "a.png", width=300)
     assert (tmp_path / "a.png").is_file()
+
+
+def test_many_classes_fit_below_the_map(tmp_path):
+    """In rows that are no wider than the picture; and without a warning of Matplotlib."""
+    labels = np.arange(40, dtype=np.uint8).reshape(5, 8)
+    info = replace(
+        VAIHINGEN,
+        classes=tuple(f"class {number} 森林 $x$" for number in range(40)),
+        palette=tuple((number, 100, 255 - number) for number in range(40)),
+        ignore_index=255,
+    )
+    Image.fromarray(labels).save(tmp_path / "mask.png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Glyph", UserWarning)
+        write_map_picture(read_map(tmp_path / "mask.png", info), tmp_path / "a.png", width=720)
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.array(picture.convert("L"))
+    assert (pixels[:, :3] > 250).all()
+    assert (pixels[:, -3:] > 250).all()
 
 
 @given(st.floats(1e-6, 1e9))

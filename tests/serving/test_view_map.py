@@ -230,7 +230,7 @@ ERRORS = (
     (["MAP", "--picture", "a.jpg"], "a.jpg: is no name of a PNG file"),
     (["MAP", "--picture", "a.png", "--width", "5"], "--width 5: must be 300 to 20000"),
     (["MAP", "--picture", "a.png", "--polygons", "a.gpkg"], "--polygons a.gpkg: only the page"),
-    (["MAP", "--picture", "MAP"], "town.tif: is an input; choose another --picture"),
+    (["MAP", "photo.png", "--picture", "photo.png"], "photo.png: is an input; choose another"),
 )
 
 
