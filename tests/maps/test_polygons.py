@@ -175,6 +175,35 @@ def test_small_regions_join_a_neighbor(tmp_path_factory, labels, side, smallest,
     assert (found["area_m2"] >= smallest * area * (1 - 1e-9)).all()
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0, 0, 1, 2, 2, 2], [(0, 2), (2, 4)]),  # the larger one of two
+        ([0, 0, 1, 2, 2], [(0, 3), (2, 2)]),  # the first one of two that are as large
+        ([0, 0, 1, 0, 0], [(0, 5)]),  # both of one class, which touch then
+        ([0, 1, 2, 2], [(1, 2), (2, 2)]),  # the second one has grown, and stays
+        ([0, 255, 1, 1], [(1, 2)]),  # it has no neighbor
+        ([0], []),
+    ],
+)
+@pytest.mark.parametrize("side", [1, 9])
+def test_which_neighbor_is_joined(tmp_path, labels, expected, side):
+    for row in (np.array([labels], np.uint8), np.array([labels], np.uint8).T):
+        found = polygons(tmp_path, row, side=side, min_area=8)
+        assert sorted(zip(found["class"], found["area_m2"] / 4, strict=True)) == expected
+
+
+def test_the_longest_border_counts_in_meters(tmp_path):
+    """Two level sides, and an upright one, which is as long as three others if pixels are high."""
+    labels = np.full((4, 4), 255, np.uint8)
+    labels[0], labels[1:, 0], labels[1, 1:3] = 1, 2, 0
+    for transform, label in ((SQUARE, 1), (from_origin(0, 0, 1, 3), 2)):
+        area = 3 * abs(transform.determinant)
+        found = polygons(tmp_path, labels, transform=transform, min_area=area)
+        around = found[found.contains(shapely.Point(transform @ (1.5, 1.5)))]
+        assert around["class"].tolist() == [label]
+
+
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
