@@ -13,7 +13,7 @@ from tests.faults.test_kills import ENDS, KILLS, campaign, contents
 pytestmark = pytest.mark.slow
 
 PREDICT = ["predict.py", "-c", "fields.py", "--checkpoint", "weights.ckpt", "--device", "cpu"]
-PREDICT += ["-p", "96", "--halo", "32", "--confidence"]
+PREDICT += ["-p", "96", "--halo", "32", "--confidence", "--polygons", "--min-area", "3"]
 
 
 def write_image(path: Path) -> None:
