@@ -297,7 +297,7 @@ def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
     known = shown.reshape(-1, 3) if valid is None else shown[valid]
     if not len(known):
         return np.zeros(shown.shape, np.uint8)
-    low, high = np.percentile(known.astype(np.float64), SHOWN_PERCENTILES, axis=0)
+    low, high = np.percentile(known, SHOWN_PERCENTILES, axis=0).astype(np.float64)
     # Measurements may differ by far less than 1.
     span = np.maximum(high - low, np.finfo(np.float32).tiny if info.is_measured else 1)
     stretched = np.clip((shown - low) / span, 0, 1)
