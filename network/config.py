@@ -117,7 +117,7 @@ class Experiment:
         """
         self.check_normalization()
         info, data = self.dataset, self.data
-        unit = 1 if info.is_measured else 2**info.bits - 1
+        unit = 1.0 if info.is_measured else 2**info.bits - 1
         mean, std = (tuple(unit * value for value in values) for values in (data.mean, data.std))
         return mean, std
 

@@ -295,7 +295,7 @@ def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
     known = shown.reshape(-1, 3) if valid is None else shown[valid]
     if not len(known):
         return np.zeros(shown.shape, np.uint8)
-    low, high = np.percentile(known.astype(np.float64), SHOWN_PERCENTILES, axis=0)
+    low, high = np.percentile(known, SHOWN_PERCENTILES, axis=0).astype(np.float64)
     stretched = stretch(shown, low, high)
     if valid is not None and info.is_measured:
         stretched[~valid] = 0
