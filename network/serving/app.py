@@ -26,7 +26,12 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
 _KEPT = {"Cache-Control": "private, max-age=86400"}
 
 Number = Annotated[float, Query(allow_inf_nan=False)]

@@ -21,7 +21,12 @@ export function startDivider(map, panes) {
     handle.style.height = `${size.y}px`;
     const right = x + size.x;
     const bottom = y + size.y;
-    const corners = [[x, y], [right, y], [right, bottom], [x, bottom]];
+    const corners = [
+      [x, y],
+      [right, y],
+      [right, bottom],
+      [x, bottom],
+    ];
     const shape = corners.map((corner) => corner.map((side) => `${side}px`).join(" "));
     for (const pane of panes) pane.style.clipPath = `polygon(${shape.join()})`;
   };

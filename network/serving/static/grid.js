@@ -51,8 +51,8 @@ export function written(about, values) {
 export function readout(map, about) {
   const line = document.getElementById("readout");
   map.on("mousemove", ({ latlng }) => {
-    const isInside = latlng.lat >= 0 && latlng.lat < about.height
-      && latlng.lng >= 0 && latlng.lng < about.width;
+    const isInside =
+      latlng.lat >= 0 && latlng.lat < about.height && latlng.lng >= 0 && latlng.lng < about.width;
     const parts = [`row ${Math.floor(latlng.lat)}, column ${Math.floor(latlng.lng)}`];
     const place = coordinates(about, latlng);
     if (place) parts.push(written(about, place));

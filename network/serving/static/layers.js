@@ -30,10 +30,12 @@ export function startLayers(map, about, legend) {
     document.getElementById("of-class").hidden = !isPerClass;
     showScale(layer);
     legend.setSwitchable(!layer.colors);
-    prediction.setUrl(address(about, layer.name, {
-      hidden: layer.colors ? "" : legend.hidden().join(),
-      number: isPerClass ? select.value : "",
-    }));
+    prediction.setUrl(
+      address(about, layer.name, {
+        hidden: layer.colors ? "" : legend.hidden().join(),
+        number: isPerClass ? select.value : "",
+      }),
+    );
   };
   const fade = () => {
     pane.style.opacity = opacity.value / 100;
@@ -67,7 +69,10 @@ function tiles(map, about, name, pane) {
   return L.tileLayer(address(about, name), {
     pane,
     tileSize: about.tile,
-    bounds: [[0, 0], [about.height, about.width]],
+    bounds: [
+      [0, 0],
+      [about.height, about.width],
+    ],
     minZoom: map.getMinZoom(),
     maxZoom: map.getMaxZoom(),
     minNativeZoom: 0,

@@ -21,7 +21,10 @@ export function startLegend(about) {
   return {
     hidden: () => boxes.filter((box) => !box.checked).map((box) => Number(box.value)),
     onChange: (listener) => fields.addEventListener("change", listener),
-    setSwitchable: (isSwitchable) => boxes.forEach((box) => { box.disabled = !isSwitchable; }),
+    setSwitchable: (isSwitchable) =>
+      boxes.forEach((box) => {
+        box.disabled = !isSwitchable;
+      }),
   };
 }
 

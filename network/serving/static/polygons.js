@@ -27,7 +27,12 @@ export function startPolygons(map, about, legend) {
     const hidden = legend.hidden();
     const isFar = map.getZoom() < about.maxZoom - 1;
     // A dark line below that in the color of the class is seen on any ground.
-    const lines = isFar ? [[1, null]] : [[4, "#000000"], [2, null]];
+    const lines = isFar
+      ? [[1, null]]
+      : [
+          [4, "#000000"],
+          [2, null],
+        ];
     for (const [weight, color] of lines) {
       L.geoJSON(found, {
         renderer,

@@ -44,12 +44,17 @@ function showMiddle(map) {
   const show = () => {
     cross.hidden = !isKeyboard || isOpen || document.activeElement !== container;
   };
-  const on = (target, name, change) => target.addEventListener(name, () => {
-    change();
-    show();
+  const on = (target, name, change) =>
+    target.addEventListener(name, () => {
+      change();
+      show();
+    });
+  on(document, "keydown", () => {
+    isKeyboard = true;
   });
-  on(document, "keydown", () => { isKeyboard = true; });
-  on(document, "pointerdown", () => { isKeyboard = false; });
+  on(document, "pointerdown", () => {
+    isKeyboard = false;
+  });
   on(document, "focusin", () => {});
   on(document, "focusout", () => {});
   map.on("popupopen popupclose", ({ type }) => {

@@ -25,11 +25,13 @@ if (about) show(about);
 function show(about) {
   document.title = about.name;
   document.getElementById("name").textContent = about.name;
-  document.getElementById("facts").append(...facts(about).map((text) => {
-    const item = document.createElement("li");
-    item.textContent = text;
-    return item;
-  }));
+  document.getElementById("facts").append(
+    ...facts(about).map((text) => {
+      const item = document.createElement("li");
+      item.textContent = text;
+      return item;
+    }),
+  );
 
   const map = L.map("map", {
     crs: pixelGrid(about),
