@@ -24,6 +24,9 @@ system. A straight border is a curve there, so points are added until it is this
 _MANY_POINTS = 10_000
 """A polygon with more points is cut to each window before it is drawn, which saves time."""
 
+_AT_ONCE = 10_000
+"""Number of geometries that are brought to a grid at once."""
+
 _HALVINGS = 16
 """How often sides are halved to follow such a curve. More would mean a jump, as at the date
 line."""
@@ -40,9 +43,11 @@ class Painting:
     """
 
     def __init__(self, shapes: np.ndarray, values: np.ndarray):
-        # Parts are small where features may span the whole grid.
-        self._parts, owners = shapely.get_parts(shapes, return_index=True)
-        self._values = np.asarray(values)[owners]
+        self._parts, self._values = shapes, np.asarray(values)
+        if (shapely.get_num_geometries(shapes) > 1).any():
+            # Parts are small where features may span the whole grid.
+            self._parts, owners = shapely.get_parts(shapes, return_index=True)
+            self._values = self._values[owners]
         self._tree = shapely.STRtree(self._parts)
         self._are_large = shapely.get_num_coordinates(self._parts) > _MANY_POINTS
         # A change of the reference system may cross borders that were close; such polygons cannot
@@ -152,28 +157,33 @@ def to_grid(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.nda
 
     Args:
         path: their file, for the error.
-        shapes: (n,) geometries.
+        shapes: (n,) geometries, which are replaced in this array, so memory holds them once.
         crs: their reference system.
         grid: the grid.
 
     Returns:
-        (n,) geometries; the coordinates of a place that the grid's reference system does not know
+        The same array; the coordinates of a place that the grid's reference system does not know
         are infinite or nan.
 
     Raises:
         InputError: no transform is known.
     """
-    if crs == grid.crs:
-        return shapely.transform(shapes, grid.pixels_of)
-    try:
-        transformer = Transformer.from_crs(crs.to_wkt(), grid.crs.to_wkt(), always_xy=True)
-    except ProjError as error:
-        raise no_transform(path, crs, grid.crs) from error
+    is_same, to_pixels = crs == grid.crs, grid.pixels_of
+    if not is_same:
+        try:
+            transformer = Transformer.from_crs(crs.to_wkt(), grid.crs.to_wkt(), always_xy=True)
+        except ProjError as error:
+            raise no_transform(path, crs, grid.crs) from error
 
-    def to_pixels(places: np.ndarray) -> np.ndarray:
-        return grid.pixels_of(np.stack(transformer.transform(*places.T), axis=1))
+        def to_pixels(places: np.ndarray) -> np.ndarray:
+            return grid.pixels_of(np.stack(transformer.transform(*places.T), axis=1))
 
-    return shapely.transform(_bent(_near(path, shapes, crs, grid), to_pixels), to_pixels)
+    for start in range(0, len(shapes), _AT_ONCE):
+        some = shapes[start : start + _AT_ONCE]
+        if not is_same:
+            some = _bent(_near(path, some, crs, grid), to_pixels)
+        shapes[start : start + _AT_ONCE] = shapely.transform(some, to_pixels)
+    return shapes
 
 
 def _near(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.ndarray:

@@ -103,11 +103,12 @@ def read_features(
     if is_empty.any():
         warn(f"{path}: features without geometry are left out ({is_empty.sum()})")
         frame = frame[~is_empty]
-    numbers, shapes = frame.index.to_numpy(), frame.geometry.to_numpy()
+    values = {name: [text_of(value) for value in frame[name]] for name in attributes}
+    numbers, shapes = frame.index.to_numpy(), np.array(frame.geometry.to_numpy())
+    del frame  # large layers take much memory
     _check_kinds(path, numbers, shapes, kinds)
     if kinds is POLYGONS:
         shapes = repaired(path, numbers, shapes)
-    values = {name: [text_of(value) for value in frame[name]] for name in attributes}
     found = Features(path, layer, crs, numbers, to_grid(path, shapes, crs, grid), values)
     if kinds is POLYGONS:
         return found.select(np.isfinite(shapely.bounds(found.shapes)).all(axis=-1))
