@@ -3,6 +3,7 @@
 import { ask } from "./requests.js";
 
 const AROUND = 0.25; // share of the view that is loaded beyond each of its borders
+const PAUSE = 150; // milliseconds without a movement, after which polygons are loaded
 const OTHER = "#888888"; // polygons of no class of the map
 
 /**
@@ -22,6 +23,7 @@ export function startPolygons(map, about, legend) {
   const renderer = L.canvas({ pane: "outlines" });
   const drawn = L.layerGroup().addTo(map);
   let last = 0;
+  let timer;
 
   const draw = (found) => {
     const hidden = legend.hidden();
@@ -62,7 +64,10 @@ export function startPolygons(map, about, legend) {
   row.hidden = false;
   box.addEventListener("change", load);
   legend.onChange(load);
-  map.on("moveend", load);
+  map.on("moveend", () => {
+    clearTimeout(timer);
+    timer = setTimeout(load, PAUSE);
+  });
   load();
 }
 
