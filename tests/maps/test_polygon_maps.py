@@ -131,7 +131,7 @@ def test_other_polygons_are_refused(predictor, image, tmp_path, monkeypatch, pol
     out, other = tmp_path / "out", replace(SMALL, polygons=polygons)
     predict(predictor, image, out=out, options=WITH)
     before = contents(out)
-    with pytest.raises(InputError, match=rf"a\.tif: was made by other means .{words}"):
+    with pytest.raises(InputError, match=rf"a\.tif: was made with other settings .{words}"):
         predict(predictor, image, out=out, options=other)
     assert contents(out) == before
     predict(predictor, image, out=out, options=replace(other, overwrite=True))
