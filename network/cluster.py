@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +23,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _DEAF = "from signal import SIG_IGN, SIGINT, signal\nsignal(SIGINT, SIG_IGN)\n"
-"""What a worker on this machine runs first: Ctrl-C is for the process that ends the workers."""
+"""Program that each worker on this machine runs first. Ctrl-C reaches all processes of a command,
+but only the first one shall answer it: that one ends the workers."""
 
 PATIENCE = 30
 """Seconds to wait for a scheduler, and for its first worker."""
@@ -73,6 +75,7 @@ class Cluster:
             try:
                 with self._client() as client:
                     self._wait_for_worker(client)
+                    self._check_project(client)
                     yield client
             except FutureCancelledError as error:
                 raise InputError(
@@ -147,6 +150,18 @@ class Cluster:
                 "start some by: dask worker ADDRESS --nthreads 1",
             ) from error
 
+    def _check_project(self, client: "Client") -> None:
+        """Check that the scheduler and the present workers can import this project."""
+        found = client.run(find_spec, "network")
+        found["the scheduler"] = client.run_on_scheduler(find_spec, "network")
+        for place, spec in found.items():
+            if spec is None:
+                raise InputError(
+                    f"scheduler={self.scheduler}",
+                    f"{place} cannot import this project",
+                    "install it there (pip install '.[cluster]'), or start dask in its folder",
+                )
+
     @contextmanager
     def _started(self) -> Iterator[str]:
         """Start a scheduler and workers on this machine, and yield the scheduler's address."""
@@ -180,8 +195,22 @@ class _Call:
     folder: Path
 
     def __call__(self, item: Any) -> Any:
-        os.chdir(self.folder)
+        work_in(self.folder)
         return self.function(item)
+
+
+def work_in(folder: Path) -> None:
+    """On a worker: make relative paths mean the same as in the process that asks.
+
+    Raises:
+        InputError: the worker does not see the folder.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise InputError(
+            folder, "a worker does not see it", "all machines must see the same files"
+        ) from error
 
 
 def _settings() -> dict[str, Any]:

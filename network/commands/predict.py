@@ -22,7 +22,7 @@ from network.errors import InputError
 from network.maps.context import CONTEXTS
 from network.maps.inputs import find_inputs
 from network.maps.layers import LAYERS
-from network.maps.mosaic import RULES, MosaicOptions, make_mosaic, map_files
+from network.maps.mosaic import RULES, MosaicOptions, check_target, make_mosaic, map_files
 from network.maps.options import POLYGON_FORMATS, MapOptions, PolygonOptions
 from network.maps.plan import BLENDS, HALO, STRIDE, WINDOW
 from network.maps.run import predict_images
@@ -115,6 +115,8 @@ def run(args: argparse.Namespace) -> None:
     )
     mosaic = _mosaic(args)
     images = find_inputs(args.input)
+    if mosaic:
+        check_target(mosaic, images, args.output)
     overrides = (*args.overrides, *compute_overrides(args))
     experiment = load_experiment(args.config, overrides)
     checkpoint = chosen_checkpoint(experiment, args.checkpoint)

@@ -14,7 +14,7 @@ from typing import Any
 
 from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, as_completed, get_worker
 
-from network.cluster import Cluster
+from network.cluster import Cluster, work_in
 from network.compute import find_device
 from network.config import load_experiment
 from network.errors import InputError
@@ -39,7 +39,7 @@ IMAGES_AT_ONCE = 50
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What a worker loads its network from.
+    """The files and settings that a worker loads its network from.
 
     Attributes:
         config: the config file.
@@ -121,7 +121,7 @@ def _absolute(task: Task) -> Task:
 
 
 class _Setup(WorkerPlugin):
-    """What each worker keeps: the network, which is loaded once, and the records.
+    """The state of a worker: the network, which is loaded once, and the records.
 
     Args:
         model: what the network is loaded from.
@@ -133,6 +133,7 @@ class _Setup(WorkerPlugin):
 
     def __init__(self, model: ModelSource, means: Means, folder: Path):
         self.model, self.means, self.folder = model, means, folder
+        self._place = Path.cwd()
 
     def setup(self, worker: Worker) -> None:
         """Prepare a worker; nothing is loaded yet."""
@@ -143,6 +144,7 @@ class _Setup(WorkerPlugin):
     def load(self) -> Predictor:
         """Load the network, or take the one that was loaded before."""
         if self.predictor is None:
+            work_in(self._place)
             predictor, identity = self.model.load(self.means.options.batch_size)
             for key, value in self.means.identity.items():
                 if identity.get(key) != value:

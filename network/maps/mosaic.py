@@ -28,7 +28,7 @@ from network.maps.run import make_tasks
 from network.progress import progress_bar
 from network.rasters.place import Place
 from network.rasters.tiles import Grid, write_mosaic
-from network.writing import locked, remove_leftovers
+from network.writing import beside, locked, remove_leftovers
 
 RULES = ("last", "confidence")
 """Which map counts where several overlap: the last one in the order of the images, or the one with
@@ -92,6 +92,28 @@ class _Map:
     def bounds(self) -> tuple[float, float, float, float]:
         """Smallest and largest coordinates: left, bottom, right, top."""
         return array_bounds(*self.size, self.transform)
+
+
+def check_target(options: MosaicOptions, images: Sequence[str | Path], output: Path) -> None:
+    """Check that a mosaic replaces no image and no map, before anything is predicted.
+
+    Args:
+        options: the mosaic.
+        images: the images.
+        output: folder of the maps; with one image also the file.
+
+    Raises:
+        InputError: the mosaic has the name of one of these files.
+    """
+    target = options.target.resolve()
+    taken = {Path(image).resolve() for image in images}
+    for task in make_tasks(images, output):
+        ending = "" if task.is_file else ".tif"
+        taken.add(task.output.with_name(f"{task.output.name}{ending}").resolve())
+    if target in taken:
+        raise InputError(
+            options.target, "is an image or a map of its own", "choose another name for the mosaic"
+        )
 
 
 def map_files(images: Sequence[str | Path], output: Path) -> list[Path]:
@@ -310,4 +332,19 @@ def _write_vrt(maps: Sequence[_Map], grid: Grid, info: DatasetInfo, options: Mos
             )
         top, left = round(row), round(column)
         tiles[one.path] = slice(top, top + one.size[0]), slice(left, left + one.size[1])
-    write_mosaic(options.target, grid, legend_of(LABELS, info, {}), tiles, overlap=True)
+    legend = legend_of(LABELS, info, {})
+    if options.target.exists() and not options.overwrite:
+        new = beside(options.target, "partial")
+        try:
+            write_mosaic(new, grid, legend, tiles, overlap=True)
+            is_same = new.read_bytes() == options.target.read_bytes()
+        finally:
+            new.unlink(missing_ok=True)
+        if is_same:
+            return
+        raise InputError(
+            options.target,
+            "is there already, with another content",
+            "choose another name, or give overwrite=True to replace it",
+        )
+    write_mosaic(options.target, grid, legend, tiles, overlap=True)

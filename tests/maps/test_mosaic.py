@@ -15,7 +15,7 @@ from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.maps import mosaic
 from network.maps.layers import CONFIDENCE
-from network.maps.mosaic import MosaicOptions, make_mosaic, map_files
+from network.maps.mosaic import MosaicOptions, check_target, make_mosaic, map_files
 from tests.maps.local import SMALL, predict, random_image
 from tests.scenes import write_bands
 
@@ -143,6 +143,23 @@ def test_strips_of_a_prediction(predictor, tmp_path):
         make_mosaic(map_files(images, out), VAIHINGEN, replace(options, rule="last"))
     with pytest.raises(InputError, match="has no georeferenced map"):
         map_files([*images, tmp_path / "in/photo.png"], out)
+
+
+def test_nothing_else_is_replaced(tmp_path):
+    """Neither an image, such as a VRT that was given, nor a map, nor a file of the user."""
+    images, out = [tmp_path / "in/a.tif", tmp_path / "strips.vrt"], tmp_path / "out"
+    for taken in (images[1], out / "a.tif"):
+        with pytest.raises(InputError, match="is an image or a map of its own"):
+            check_target(MosaicOptions(taken, overwrite=True), images, out)
+    check_target(MosaicOptions(out / "all.tif"), images, out)
+    path = write_map(tmp_path / "a.tif", np.zeros((9, 9), np.uint8), 0, 0)
+    (tmp_path / "mine.vrt").write_text("mine")
+    with pytest.raises(InputError, match=r"mine.vrt: is there already"):
+        make_mosaic([path], VAIHINGEN, MosaicOptions(tmp_path / "mine.vrt"))
+    assert (tmp_path / "mine.vrt").read_text() == "mine"
+    for overwrite in (True, False):  # the same command again is no error
+        make_mosaic([path], VAIHINGEN, MosaicOptions(tmp_path / "mine.vrt", overwrite=overwrite))
+    assert [p.name for p in tmp_path.glob("*mine*")] == ["mine.vrt"]
 
 
 @pytest.mark.parametrize(
