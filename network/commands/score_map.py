@@ -33,7 +33,7 @@ _MODES = {
     "sample": ("attribute", "values", "layer", "stratum"),
     "draw_sample": ("min_per_class", "seed"),
 }
-"""What is asked for, and the flags that only make sense with it."""
+"""The tasks by their flag, and the other flags that only make sense with each task."""
 
 
 def main(description: str) -> None:

@@ -13,6 +13,20 @@ import numpy as np
 Window = tuple[slice, slice]
 
 
+def counted_from(outer: Window, inner: Window) -> Window:
+    """Find the rows and columns of a window, counted from the start of another one.
+
+    Args:
+        outer: rows and columns of the image, from whose start is counted.
+        inner: rows and columns of the image.
+    """
+    rows, columns = (
+        slice(side.start - start, side.stop - start)
+        for side, start in zip(inner, (part.start for part in outer), strict=True)
+    )
+    return rows, columns
+
+
 def inner_windows(height: int, width: int, size: int, stride: int) -> Iterator[Window]:
     """Yield square windows inside an image; a rest at the right and bottom is in no window.
 

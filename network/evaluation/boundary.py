@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from network.datasets.windows import Window
+from network.datasets.windows import Window, counted_from
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,7 @@ class Part:
     @property
     def inside(self) -> Window:
         """Rows and columns of the core, counted from the start of the window."""
-        rows, columns = (
-            slice(core.start - window.start, core.stop - window.start)
-            for core, window in zip(self.core, self.window, strict=True)
-        )
-        return rows, columns
+        return counted_from(self.window, self.core)
 
     def within(self, reach: int) -> "Part":
         """Describe the same part with no more context than ``reach`` pixels at each side."""

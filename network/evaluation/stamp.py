@@ -166,7 +166,7 @@ class Stamp:
 
     @property
     def records(self) -> str:
-        """What a record is of: ``"images"``, or ``"areas"`` of a map."""
+        """The units of the records: ``"images"``, or ``"areas"`` of a map."""
         return "areas" if self.on_earth else "images"
 
     @property

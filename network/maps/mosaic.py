@@ -38,6 +38,10 @@ SIDE = 4096
 """Side of the blocks that a mosaic is made in, in pixels."""
 
 
+SPREAD = 1000
+"""The area of a mosaic divided by that of its maps; if it is larger, a map lies elsewhere."""
+
+
 @dataclass(frozen=True)
 class MosaicOptions:
     """How maps are put together.
@@ -236,13 +240,38 @@ def _grid(maps: Sequence[_Map], options: MosaicOptions) -> Grid:
     corners = []
     for one in maps:
         left, bottom, right, top = transform_bounds(one.crs, crs, *one.bounds)
-        corners += [~transform @ (left, top), ~transform @ (right, bottom)]
+        both = [~transform @ (left, top), ~transform @ (right, bottom)]
+        if not np.isfinite(both).all():
+            raise InputError(
+                one.path, f"lies where {crs} is not defined", "choose another system by crs=..."
+            )
+        corners += both
     columns, rows = np.array(corners).T
+    _check_spread(maps, columns, rows)
     # A map that begins a millionth of a pixel earlier adds no pixel.
     left, top = (math.floor(round(float(v.min()), 4)) for v in (columns, rows))
     right, bottom = (math.ceil(round(float(v.max()), 4)) for v in (columns, rows))
     place = Place(crs, transform @ Affine.translation(left, top))
     return Grid(bottom - top, right - left, bands=1, no_data=NO_DATA, place=place)
+
+
+def _check_spread(maps: Sequence[_Map], columns: np.ndarray, rows: np.ndarray) -> None:
+    """Raise an :class:`InputError` if nearly all of a mosaic would be empty.
+
+    Args:
+        maps: the maps.
+        columns: columns of two corners of each map (2 n,).
+        rows: rows of the same corners (2 n,).
+    """
+    covered = sum(height * width for height, width in (one.size for one in maps))
+    if np.ptp(columns) * np.ptp(rows) <= SPREAD * covered:
+        return
+    apart = np.hypot(columns - np.median(columns), rows - np.median(rows))
+    raise InputError(
+        maps[int(apart.argmax()) // 2].path,
+        f"lies far from the other maps: they cover less than 1/{SPREAD} of the mosaic",
+        "check where it lies, or leave it out",
+    )
 
 
 class _Source:

@@ -18,7 +18,7 @@ from itertools import product
 
 import numpy as np
 
-from network.datasets.windows import Window
+from network.datasets.windows import Window, counted_from
 from network.errors import InputError
 
 STRIDE = 32
@@ -53,11 +53,7 @@ class Part:
     @property
     def inside(self) -> Window:
         """Rows and columns of the core, counted from the start of the window."""
-        rows, columns = (
-            slice(core.start - window.start, core.stop - window.start)
-            for core, window in zip(self.core, self.window, strict=True)
-        )
-        return rows, columns
+        return counted_from(self.window, self.core)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from network.datasets.windows import counted_from
 from network.maps.layers import NO_DATA, Layer, compute_layers
 from network.maps.plan import Block, Part, fade
 from network.rasters.pixels import network_values
@@ -304,7 +305,4 @@ class _Blended:
 
 def _in_block(part: Part, block: Block) -> tuple[slice, slice]:
     """Find the rows and columns of a block that a part is used for."""
-    (rows, columns), top, left = part.core, block.rows.start, block.columns.start
-    return slice(rows.start - top, rows.stop - top), slice(
-        columns.start - left, columns.stop - left
-    )
+    return counted_from((block.rows, block.columns), part.core)

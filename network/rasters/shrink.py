@@ -27,7 +27,7 @@ def has_overviews(file: Opened, factor: float) -> bool:
         file: the opened raster.
         factor: number of pixels that become one pixel, along a side.
     """
-    # What is read may have four times as many pixels along a side; the file itself is 1.
+    # Reading four pixels along a side for one that is shown is still quick.
     return 4 * max(file.overviews(1), default=1) >= factor
 
 

@@ -99,9 +99,9 @@ class Source:
 
     @property
     def scales(self) -> tuple[float, ...]:
-        """What the values of each read band are multiplied by, as the file says; 1 if it does not.
+        """The scale of each band that is read, by which the file wants its values multiplied.
 
-        Read values are not multiplied yet.
+        It is 1 if the file names none. :meth:`read` does not multiply the values.
         """
         return tuple(self._file.scales[band - 1] for band in self.bands)
 

@@ -23,7 +23,7 @@ LABEL = "class"
 
 Box = tuple[float, float, float, float]
 
-# What pyogrio, geopandas and pyarrow raise for files that they cannot read.
+# pyogrio, geopandas and pyarrow raise these for files that they cannot read.
 _UNREADABLE = (RuntimeError, ValueError, OSError, KeyError)
 
 

@@ -108,7 +108,7 @@ def clip(page: Page) -> float:
     return middle / box["width"]
 
 
-# What is seen -----------------------------------------------------------------------------------
+# The looks of the page --------------------------------------------------------------------------
 
 
 def test_pixels_of_the_screen_are_those_of_the_files(page, scene):

@@ -145,6 +145,20 @@ def test_strips_of_a_prediction(predictor, tmp_path):
         map_files([*images, tmp_path / "in/photo.png"], out)
 
 
+def test_a_map_that_lies_elsewhere(tmp_path):
+    labels = np.zeros((30, 30), np.uint8)
+    maps = [write_map(tmp_path / f"{n}.tif", labels, 20 * n, 0) for n in range(3)]
+    maps.append(write_map(tmp_path / "far.tif", labels, 90_000, 70_000))
+    with pytest.raises(InputError, match=r"far.tif: lies far from the other maps"):
+        make_mosaic(maps, VAIHINGEN, MosaicOptions(tmp_path / "all.tif"))
+    pole = {"crs": "EPSG:4326", "transform": from_origin(0, 90, 1, 1), "nodata": 255}
+    write_bands(tmp_path / "pole.tif", np.zeros((180, 360, 1), np.uint8), **pole)
+    options = MosaicOptions(tmp_path / "all.tif", crs="EPSG:3857")
+    with pytest.raises(InputError, match=r"pole.tif: lies "):
+        make_mosaic([maps[0], tmp_path / "pole.tif"], VAIHINGEN, options)
+    assert not list(tmp_path.glob("all*"))
+
+
 def test_nothing_else_is_replaced(tmp_path):
     """Neither an image, such as a VRT that was given, nor a map, nor a file of the user."""
     images, out = [tmp_path / "in/a.tif", tmp_path / "strips.vrt"], tmp_path / "out"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from network.datasets.windows import Window, separate_windows
+from network.datasets.windows import Window, counted_from, separate_windows
 from network.errors import InputError
 from network.evaluation.boundary import Part
 from network.evaluation.on_earth.areas import Area, Areas
@@ -24,7 +24,7 @@ KIND = "full"
 
 @dataclass
 class MapCounts:
-    """What was counted in all areas of a map.
+    """The counts of a map in all areas.
 
     Attributes:
         records: the record of each area in which pixels were counted.
@@ -143,7 +143,7 @@ class _Counting:
             self._confidence(window, true),
             predicted,
             true,
-            Part(_moved(window, area.window), _moved(core, area.window), size),
+            Part(counted_from(area.window, window), counted_from(area.window, core), size),
         )
 
     def _confidence(self, window: Window, true: np.ndarray) -> np.ndarray | None:
@@ -175,15 +175,6 @@ def _cores(window: Window, side: int) -> Iterator[Window]:
             slice(top + rows.start, top + rows.stop),
             slice(left + columns.start, left + columns.stop),
         )
-
-
-def _moved(window: Window, origin: Window) -> Window:
-    """Count the rows and columns of a window from the start of another one."""
-    rows, columns = (
-        slice(side.start - start.start, side.stop - start.start)
-        for side, start in zip(window, origin, strict=True)
-    )
-    return rows, columns
 
 
 def _size(window: Window) -> tuple[int, int]:

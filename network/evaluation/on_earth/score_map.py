@@ -33,7 +33,7 @@ from network.rasters.source import content_hash
 
 @dataclass(frozen=True, kw_only=True)
 class Maker:
-    """What is known about how a map was made.
+    """The known facts about how a map was made.
 
     Attributes:
         name: name of the model in tables.
