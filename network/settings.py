@@ -39,6 +39,10 @@ class Data:
             quarter of the range (not at all with 16 bits), the contrast by at most a quarter. This
             and ``sharpen`` are only for brightness, which has unsigned values of 8 or 16 bits.
         sharpen: probability that the image is sharpened.
+        window: side in pixels of the windows in which scenes on Earth are trained and validated.
+            Each of them stands for an image: crops and mosaics are cut from it.
+        rare_share: share of these windows that have a rare class in the middle, 0 to 1. For each of
+            them a class is drawn, all with the same probability, and then one of its pixels.
         repeat: number of passes over the training images in one epoch; more than 1 helps small
             sets.
         mean: mean of each band. For unsigned values of 8 or 16 bits it is a share of the largest
@@ -63,6 +67,8 @@ class Data:
     flip: float = 0.5
     brighten: float = 0.0
     sharpen: float = 0.0
+    window: int = 1024
+    rare_share: float = 0.0
     repeat: int = 1
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
@@ -71,11 +77,11 @@ class Data:
     workers: int = 4
 
     def __post_init__(self) -> None:
-        for key in ("crop", "repeat", "batch_size", "val_batch_size"):
+        for key in ("crop", "window", "repeat", "batch_size", "val_batch_size"):
             require(getattr(self, key) >= 1, f"data.{key}", getattr(self, key), "at least 1")
         named = self.train_labels != ""
         require(named, "data.train_labels", self.train_labels, "the name of a folder, or None")
-        for key in ("mosaic", "rotate", "flip", "brighten", "sharpen"):
+        for key in ("mosaic", "rotate", "flip", "brighten", "sharpen", "rare_share"):
             value = getattr(self, key)
             require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")
         scales_fit = bool(self.scales) and min(self.scales) > 0

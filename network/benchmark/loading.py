@@ -37,7 +37,7 @@ def benchmark_loading(experiment: Experiment, repeats: int = 16) -> dict:
     Raises:
         InputError: there are no training images, and the data set has no tiles to imitate.
     """
-    first = experiment.dataset.splits[experiment.data.train][0]
+    first = experiment.dataset.folders(experiment.data.train)[0]
     if (experiment.root / first.images).is_dir():
         samples = find_samples(experiment.dataset, experiment.root, experiment.data.train)
         return _measure(experiment, samples, repeats) | {"images": str(experiment.root)}
@@ -51,7 +51,7 @@ def benchmark_loading(experiment: Experiment, repeats: int = 16) -> dict:
 def _synthetic_samples(experiment: Experiment, root: Path) -> list[Sample]:
     info = experiment.dataset
     images, masks = write_tiles(root, info, count=2, size=2048)
-    train = info.splits["train"][0]
+    train = info.folders("train")[0]
     split = PatchSplit(
         info=info,
         img_dir=images,

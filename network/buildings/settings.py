@@ -369,7 +369,7 @@ class Chain:
         """Return the image folders of a split."""
         if self.dataset.tiles:
             return {split}
-        return {folder.images for folder in self.dataset.splits[split]}
+        return {folder.images for folder in self.dataset.folders(split)}
 
     @property
     def is_oracle(self) -> bool:

@@ -171,7 +171,7 @@ def _folders(chain: Chain) -> Iterator[Path]:
             if has_masks:
                 yield root / f"{split}_masks"
             continue
-        for folder in info.splits[split]:
+        for folder in info.folders(split):
             yield root / folder.images
             if has_masks and folder.masks:
                 yield root / folder.masks[0].folder

@@ -15,6 +15,7 @@ from network.datasets.synthetic.town import MIN_SIZE
 from network.datasets.synthetic.town_files import SceneTile, write_scene
 from network.datasets.workers import available_cores, map_parallel
 from network.errors import InputError
+from network.extras import require_extra
 
 # Lists the files of this tool, so a second run never replaces real data of the same names.
 MANIFEST = "made_by_make_demo_data.txt"
@@ -26,7 +27,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     parser = command_parser(description)
     parser.add_argument(
-        "--output", type=Path, default=Path("data/demo/tiles"), help="folder to make"
+        "--output",
+        type=Path,
+        help="folder to make, by default data/demo/tiles, or data/demo_scenes if they lie on Earth",
+    )
+    parser.add_argument(
+        "--georeferenced",
+        action="store_true",
+        help="scenes on Earth, GeoTIFF, with their labels as polygons in a GeoPackage",
     )
     parser.add_argument("--scenes-train", type=int, default=12)
     parser.add_argument("--scenes-val", type=int, default=2)
@@ -71,11 +79,22 @@ def main(description: str) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command with its parsed arguments."""
     check_args(args)
-    output = args.output.resolve()
+    if args.georeferenced:
+        require_extra("vectors", "--georeferenced")
+    usual = Path("data/demo_scenes" if args.georeferenced else "data/demo/tiles")
+    output = (args.output or usual).resolve()
     check_manifest(output, MANIFEST)
     tasks = plan(args)
     with replacing_folders(output) as (folder,):
-        make = partial(write_scene, folder)
+        write = write_scene
+        if args.georeferenced:
+            from network.datasets.synthetic.town_on_earth import write_polygons, write_scene_image
+
+            write = write_scene_image
+        make = partial(write, folder)
         made = map_parallel(make, tasks, workers=available_cores(), unit="scene")
-        write_manifest(folder, MANIFEST, chain.from_iterable(made))
+        names = list(chain.from_iterable(made))
+        if args.georeferenced:
+            names += write_polygons(folder, tasks)
+        write_manifest(folder, MANIFEST, names)
     print(f"{output}: {len(tasks)} scenes")

@@ -18,13 +18,14 @@ from network.commands.arguments import (
 )
 from network.compute import available_gpus
 from network.config import load_experiment
+from network.datasets.windows import STRIDE
 from network.errors import InputError
 from network.maps.context import CONTEXTS
 from network.maps.inputs import find_inputs
 from network.maps.layers import LAYERS
 from network.maps.mosaic import RULES, MosaicOptions, check_target, make_mosaic, map_files
 from network.maps.options import POLYGON_FORMATS, MapOptions, PolygonOptions
-from network.maps.plan import BLENDS, HALO, STRIDE, WINDOW
+from network.maps.plan import BLENDS, HALO, WINDOW
 from network.maps.run import predict_images
 
 FORMATS = ("auto", "tif", "png")

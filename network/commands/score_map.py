@@ -15,12 +15,12 @@ from rich.table import Table
 
 from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
+from network.datasets.on_earth.files import AreaFile, LabelFile
+from network.datasets.on_earth.open_labels import is_raster
 from network.errors import InputError
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
-from network.evaluation.on_earth.areas import AreaFile
 from network.evaluation.on_earth.open_map import MapFile
 from network.evaluation.on_earth.score_map import Maker, score_map
-from network.evaluation.on_earth.truth import TruthFile
 from network.evaluation.protocol import UNKNOWN
 from network.extras import require_extra
 from network.maps.records import MapRecords
@@ -109,19 +109,21 @@ def _map_file(args: argparse.Namespace) -> MapFile:
 
 
 def _score(args: argparse.Namespace, map_file: MapFile, areas: AreaFile | None) -> None:
-    truth = TruthFile(
+    is_truth_raster = is_raster(args.truth)
+    truth = LabelFile(
         path=args.truth,
         values=_pairs("--truth-values", args.truth_values) or _pairs("--values", args.values),
         attribute=args.attribute,
         layer=args.layer,
         all_are=args.all_are,
         background=args.background,
+        option="truth_values" if is_truth_raster else "values",
     )
-    is_wrong = args.values if truth.is_raster else args.truth_values
+    is_wrong = args.values if is_truth_raster else args.truth_values
     if args.truth.exists() and is_wrong:
         flags = ("--values", "--truth-values")
-        wrong, right = flags if truth.is_raster else flags[::-1]
-        kind = "a raster" if truth.is_raster else "no raster"
+        wrong, right = flags if is_truth_raster else flags[::-1]
+        kind = "a raster" if is_truth_raster else "no raster"
         raise InputError(wrong, f"{args.truth} is {kind}", f"give {right} VALUE=CLASS,...")
     tolerance = args.boundary_tolerance
     score_map(

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from network.datasets.on_earth.scenes import Scenes
 from network.errors import InputError
 from network.rasters.pixels import is_measured
 
@@ -113,7 +114,7 @@ class DatasetInfo:
         classes: class names in label order, labels 0 to k-1.
         palette: one RGB color per class.
         ignore_index: the label that is neither trained on nor scored; not in 0 to k-1.
-        splits: folders of each split.
+        splits: folders of each split, or scenes on Earth of any size.
         bands: number of bands of each image.
         bits: bits of each pixel value: 8, 16 or 32 for unsigned ones, 16 or 32 for signed ones, 32
             for floats.
@@ -145,7 +146,7 @@ class DatasetInfo:
     classes: tuple[str, ...]
     palette: tuple[RGB, ...]
     ignore_index: int
-    splits: dict[str, tuple[Folder, ...]]
+    splits: Mapping[str, tuple[Folder, ...] | tuple[Scenes, ...]]
     bands: int = 3
     bits: int = 8
     values: str = "unsigned"
@@ -200,6 +201,28 @@ class DatasetInfo:
         if not self.scored:
             object.__setattr__(self, "scored", tuple(range(len(self.classes))))
 
+    def folders(self, split: str) -> tuple[Folder, ...]:
+        """Return the folders of a split.
+
+        Args:
+            split: name of the split.
+
+        Raises:
+            InputError: the split has scenes on Earth instead.
+        """
+        parts = self.splits[split]
+        if any(isinstance(part, Scenes) for part in parts):
+            raise InputError(
+                self.name,
+                f"its split '{split}' has scenes on Earth; this needs folders of images and masks",
+                "cut the scenes into patches (gdal_retile.py)",
+            )
+        return tuple(part for part in parts if isinstance(part, Folder))
+
+    def scenes(self, split: str) -> tuple[Scenes, ...]:
+        """Return the scenes of a split; empty if it has folders."""
+        return tuple(part for part in self.splits[split] if isinstance(part, Scenes))
+
     def relabeled(self, split: str, name: str | None) -> "DatasetInfo":
         """Describe this data set with other masks in one split.
 
@@ -212,7 +235,7 @@ class DatasetInfo:
             InputError: the split has no masks, so there is no place for the new ones.
         """
         folders = []
-        for folder in self.splits[split]:
+        for folder in self.folders(split):
             masks: tuple[MaskFolder, ...] = ()
             if name and not folder.masks:
                 raise InputError(

@@ -20,12 +20,16 @@ from network.datasets.files import (
     read_valid_image,
     used_size,
 )
+from network.datasets.on_earth.find import Scene, find_scenes
+from network.datasets.on_earth.scenes import Scenes
 from network.datasets.provenance import recorded_kind
 from network.datasets.schema import DatasetInfo, Folder
 from network.datasets.transforms import TrainTransform
+from network.datasets.windows import Part
 from network.errors import InputError
 from network.progress import progress_bar
 from network.rasters.pixels import network_values
+from network.rasters.source_pool import SourcePool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +41,17 @@ class Sample:
         image: the image file.
         size: height and width in pixels.
         masks: mask files by label kind; empty if the labels are not public.
+        scene: the scene that the image is; None for an image in a folder.
+        part: the window of a scene that is read, and its core, outside of which labels are ignored;
+            ``size`` is that of the window. None for the whole image.
     """
 
     name: str
     image: Path
     size: tuple[int, int]
     masks: dict[str, Path] = field(default_factory=dict)
+    scene: Scene | None = None
+    part: Part | None = None
 
 
 def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
@@ -59,8 +68,12 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
             is damaged.
     """
     samples: dict[str, Sample] = {}
-    for folder in info.splits[split]:
-        for sample in _folder_samples(root, folder, info):
+    for part in info.splits[split]:
+        if isinstance(part, Folder):
+            own = _folder_samples(root, part, info)
+        else:
+            own = _scene_samples(root, part, info)
+        for sample in own:
             if sample.name in samples:
                 raise InputError(
                     sample.image,
@@ -115,6 +128,20 @@ def _folder_samples(root: Path, folder: Folder, info: DatasetInfo) -> list[Sampl
         masks[kind] = _paired_masks(images, root / folder.images, path)
     with ThreadPoolExecutor() as pool:  # most of the time is spent waiting for the disk
         return list(pool.map(lambda name: _sample(name, images, masks, info), images))
+
+
+def _scene_samples(root: Path, scenes: Scenes, info: DatasetInfo) -> list[Sample]:
+    kind = "eroded" if scenes.border else "full"
+    return [
+        Sample(
+            name=scene.image.stem,
+            image=scene.image,
+            size=scene.size,
+            masks={kind: scene.labels.path} if scene.labels else {},
+            scene=scene,
+        )
+        for scene in find_scenes(info, root, scenes)
+    ]
 
 
 def _paired_masks(images: dict, image_folder: Path, mask_folder: Path) -> dict[str, Path]:
@@ -173,6 +200,10 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
 
     def check(sample: Sample) -> dict[str, tuple[str, np.ndarray]]:
         found = {}
+        if sample.scene and sample.scene.labels:
+            labels = sample.scene.labels
+            line = f"{sample.name} {sample.size} {labels.digest}\n"
+            return dict.fromkeys(sample.masks, (line, labels.pixels))
         for kind, path in sample.masks.items():
             mask = read_mask(path, info)
             # The shape counts too: the same bytes in rows of another length are another mask.
@@ -229,6 +260,7 @@ class SegmentationDataset(Dataset):
         seed: int = 0,
     ):
         self.samples, self.info, self.transform, self.seed = samples, info, transform, seed
+        self._sources = SourcePool()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -252,14 +284,15 @@ class SegmentationDataset(Dataset):
 
     def _evaluation_item(self, index: int) -> dict:
         sample = self.samples[max(index, ~index)]
-        image, valid = read_valid_image(sample.image, self.info)
+        if sample.part is None:
+            image, valid = read_valid_image(sample.image, self.info)
+            masks = {kind: read_mask(path, self.info) for kind, path in sample.masks.items()}
+        else:
+            image, valid, masks = self._read_part(sample, sample.part)
         image = network_values(image, valid)
         if index < 0:
             valid = np.zeros(image.shape[:2], bool)
-        labels = {
-            kind: ignore_invalid(read_mask(path, self.info), valid, self.info)
-            for kind, path in sample.masks.items()
-        }
+        labels = {kind: ignore_invalid(mask, valid, self.info) for kind, mask in masks.items()}
         return {
             "image": to_tensor(image),
             "labels": {kind: torch.tensor(mask) for kind, mask in labels.items()},
@@ -268,6 +301,19 @@ class SegmentationDataset(Dataset):
             else torch.tensor(valid),
             "name": sample.name,
         }
+
+    def _read_part(
+        self, sample: Sample, part: Part
+    ) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
+        """Read a window of a scene: image, valid pixels, and labels, which the halo lacks."""
+        assert sample.scene is not None
+        image, valid = self._sources.get(sample.image, sample.scene.bands).read(*part.window)
+        masks = {}
+        for kind, path in sample.masks.items():
+            mask = np.full(image.shape[:2], self.info.ignore_index, np.uint8)
+            mask[part.inside] = self._sources.get(path).read(*part.core)[0][..., 0]
+            masks[kind] = mask
+        return image, valid, masks
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from network.datasets.lazy import Composition, Piece, Pixels
 from network.datasets.resize import resize_image, resize_labels, resize_points
 from network.rasters.pixels import filler
 from network.settings import Data
@@ -18,7 +19,10 @@ from network.settings import Data
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would use the network
 import albumentations
 
-Read = Callable[[int], tuple[np.ndarray, np.ndarray]]
+Pair = tuple[Pixels, Pixels]
+"""An image (h, w, bands) and its labels (h, w), of which only the used windows are read."""
+
+Read = Callable[[int], Pair]
 DRAWS = 11
 
 
@@ -50,10 +54,10 @@ class TrainTransform:
         if rng.random() < self.data.mosaic:
             others = rng.integers(count, size=3)
             pairs = [read(index), *(read(int(other)) for other in others)]
-            image, labels = mosaic(pairs, self.ignore_index, rng)
+            pair = mosaic(pairs, self.ignore_index, rng)
         else:
-            image, labels = read(index)
-        image, labels = self.scaled_crop(image, labels, rng)
+            pair = read(index)
+        image, labels = self.scaled_crop(*pair, rng)
         transforms = [
             albumentations.RandomRotate90(p=self.data.rotate),
             albumentations.HorizontalFlip(p=self.data.flip),
@@ -81,7 +85,7 @@ class TrainTransform:
         return np.ascontiguousarray(result["image"]), labels
 
     def scaled_crop(
-        self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+        self, image: Pixels, labels: Pixels, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Crop at a random place and scale; only the pixels of the crop are resized.
 
@@ -96,14 +100,15 @@ class TrainTransform:
         side = round(self.data.crop / rng.choice(self.data.scales))
         for _ in range(DRAWS):
             window = random_window(labels.shape, side, side, rng)
-            if self._is_varied(labels[window]):
+            chosen = labels[window]
+            if self._is_varied(chosen):
                 break
-        image = pad(image[window], side, side, filler(image.dtype))
-        labels = pad(labels[window], side, side, self.ignore_index)
+        whole = pad(image[window], side, side, filler(image.dtype))
+        chosen = pad(chosen, side, side, self.ignore_index)
         crop = self.data.crop
         if self.sparse:
-            labels = resize_points(labels, crop, crop, self.ignore_index)
-        return resize_image(image, crop, crop), resize_labels(labels, crop, crop)
+            chosen = resize_points(chosen, crop, crop, self.ignore_index)
+        return resize_image(whole, crop, crop), resize_labels(chosen, crop, crop)
 
     def _is_varied(self, labels: np.ndarray) -> bool:
         counts = np.bincount(labels.ravel(), minlength=256)
@@ -123,9 +128,7 @@ def thinned(
     return thin
 
 
-def mosaic(
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]], ignore_index: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def mosaic(pairs: Sequence[Pair], ignore_index: int, rng: np.random.Generator) -> Pair:
     """Put random crops of four images together around a point in the middle half.
 
     Args:
@@ -134,24 +137,27 @@ def mosaic(
         rng: source of all random decisions.
 
     Returns:
-        Image and labels in the size of the first pair.
+        Image and labels in the size of the first pair. Only the indexed windows are read.
     """
     height, width = pairs[0][1].shape
     row = int(rng.integers(height // 4, height - height // 4 + 1))
     column = int(rng.integers(width // 4, width - width // 4 + 1))
-    image = np.empty_like(pairs[0][0])
-    labels = np.empty_like(pairs[0][1])
+    images, masks = [], []
     quarters = [
         (rows, columns)
         for rows in (slice(0, row), slice(row, height))
         for columns in (slice(0, column), slice(column, width))
     ]
-    for quarter, (other_image, other_labels) in zip(quarters, pairs, strict=True):
-        h, w = labels[quarter].shape
-        window = random_window(other_labels.shape, h, w, rng)
-        image[quarter] = pad(other_image[window], h, w, filler(image.dtype))
-        labels[quarter] = pad(other_labels[window], h, w, ignore_index)
-    return image, labels
+    for quarter, (image, labels) in zip(quarters, pairs, strict=True):
+        h, w = (side.stop - side.start for side in quarter)
+        window = random_window(labels.shape, h, w, rng)
+        images.append(Piece(quarter, image, window))
+        masks.append(Piece(quarter, labels, window))
+    first, labels = pairs[0]
+    return (
+        Composition(images, first.shape, filler(first.dtype)),
+        Composition(masks, labels.shape, ignore_index),
+    )
 
 
 def random_window(

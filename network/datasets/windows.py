@@ -6,11 +6,17 @@ lengths are in pixels.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
+from network.errors import InputError
+
 Window = tuple[slice, slice]
+
+STRIDE = 32
+"""Stride of the deepest features of all encoders; windows begin at multiples of it."""
 
 
 def counted_from(outer: Window, inner: Window) -> Window:
@@ -25,6 +31,29 @@ def counted_from(outer: Window, inner: Window) -> Window:
         for side, start in zip(inner, (part.start for part in outer), strict=True)
     )
     return rows, columns
+
+
+@dataclass(frozen=True)
+class Part:
+    """A window, and the part of its logits that is used.
+
+    Attributes:
+        window: rows and columns of the image that the network sees.
+        core: rows and columns whose logits are used.
+    """
+
+    window: Window
+    core: Window
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the image where the window begins."""
+        return self.window[0].start, self.window[1].start
+
+    @property
+    def inside(self) -> Window:
+        """Rows and columns of the core, counted from the start of the window."""
+        return counted_from(self.window, self.core)
 
 
 def inner_windows(height: int, width: int, size: int, stride: int) -> Iterator[Window]:
@@ -128,3 +157,71 @@ def padding_margin(image: np.ndarray) -> tuple[int, int]:
     rows, columns = np.any(has_color, axis=1), np.any(has_color, axis=0)
     height, width = has_color.shape
     return (int(rows.argmax()), int(columns.argmax())) if rows.any() else (height, width)
+
+
+def check_lengths(window: int, halo: int) -> None:
+    """Raise an :class:`InputError` if windows of this side and halo do not fit the stride."""
+    if window < STRIDE or window % STRIDE:
+        raise InputError(
+            f"window={window}",
+            f"windows begin at multiples of {STRIDE}, the stride of the encoders",
+            f"give a multiple of {STRIDE}",
+        )
+    if halo < 0 or halo % STRIDE or 2 * halo >= window:
+        raise InputError(
+            f"halo={halo}",
+            f"must be a multiple of {STRIDE} from 0 to less than half of the window of {window}",
+        )
+
+
+def spans(length: int, window: int, halo: int) -> list[slice]:
+    """Cut a length into cores whose windows are as long as ``window``, or shorter at the end.
+
+    The first core is longer than those in the middle, since it needs no halo at the edge of the
+    image. The last one takes the rest, which may be longer or shorter.
+
+    Examples:
+        >>> spans(2000, window=1024, halo=128)
+        [slice(0, 896, None), slice(896, 1664, None), slice(1664, 2000, None)]
+        >>> spans(1000, window=1024, halo=128)
+        [slice(0, 1000, None)]
+    """
+    if length <= window:
+        return [slice(0, length)]
+    starts = [0, *range(window - halo, length, window - 2 * halo)]
+    # The last core may be so short that the window before it can hold it too.
+    if len(starts) > 1 and length - starts[-2] <= window - halo * (len(starts) > 2):
+        starts.pop()
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], length], strict=True)]
+
+
+def parts_of(height: int, width: int, window: int, halo: int) -> Iterator[Part]:
+    """Yield windows that cover an image, each with the core that is used; cores do not overlap.
+
+    Args:
+        height: height of the image.
+        width: width of the image.
+        window: largest side of a window.
+        halo: width of the context around each core; none is needed at the edges of the image.
+
+    Examples:
+        >>> len(list(parts_of(1500, 1000, window=1024, halo=128)))
+        2
+    """
+    for core in product(spans(height, window, halo), spans(width, window, halo)):
+        yield Part(with_halo(core, halo, (height, width)), core)
+
+
+def with_halo(core: Window, halo: int, size: tuple[int, int]) -> Window:
+    """Add context to a window, as far as the image reaches.
+
+    Args:
+        core: the window.
+        halo: width of the context.
+        size: height and width of the image.
+    """
+    rows, columns = (
+        slice(max(0, side.start - halo), min(length, side.stop + halo))
+        for side, length in zip(core, size, strict=True)
+    )
+    return rows, columns

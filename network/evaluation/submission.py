@@ -49,7 +49,7 @@ class Server:
     def expected(self, root: Path) -> dict[str, Path]:
         """Find the test images, by the name of their mask in the submission."""
         if self.info is LOVEDA:
-            found = [list_images(root / f.images) for f in LOVEDA.splits["test"]]
+            found = [list_images(root / f.images) for f in LOVEDA.folders("test")]
             return {f"{stem}.png": path for images in found for stem, path in images.items()}
         return {
             f"{folder.parent.name}/Labels/{stem}.png": path

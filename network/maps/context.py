@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from network.contracts import ImageContext, WholeImageNetwork
+from network.datasets.windows import Part
 from network.errors import InputError
-from network.maps.plan import Part, Plan
+from network.maps.plan import Plan
 from network.maps.predict import Segment
 from network.predictor import Predictor
 from network.progress import progress_bar

@@ -18,11 +18,8 @@ from itertools import product
 
 import numpy as np
 
-from network.datasets.windows import Window, counted_from
+from network.datasets.windows import Part, Window, check_lengths, spans, with_halo
 from network.errors import InputError
-
-STRIDE = 32
-"""Stride of the deepest features of all encoders; windows begin at multiples of it."""
 
 WINDOW, HALO = 1024, 128
 """Default side of the windows, and default width of the context around each core."""
@@ -31,29 +28,6 @@ CORES_A_BLOCK = 4
 
 BLENDS = ("crop", "hann")
 """How windows are put together."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A window, and the part of its logits that a block uses.
-
-    Attributes:
-        window: rows and columns of the image that the network sees.
-        core: rows and columns whose logits are used.
-    """
-
-    window: Window
-    core: Window
-
-    @property
-    def corner(self) -> tuple[int, int]:
-        """Row and column of the image where the window begins."""
-        return self.window[0].start, self.window[1].start
-
-    @property
-    def inside(self) -> Window:
-        """Rows and columns of the core, counted from the start of the window."""
-        return counted_from(self.window, self.core)
 
 
 @dataclass(frozen=True)
@@ -193,11 +167,7 @@ class Plan:
 
     def window_of(self, core: Window) -> Window:
         """Add the halo to a core, as far as the image reaches."""
-        rows, columns = (
-            slice(max(0, side.start - self.halo), min(length, side.stop + self.halo))
-            for side, length in zip(core, (self.height, self.width), strict=True)
-        )
-        return rows, columns
+        return with_halo(core, self.halo, (self.height, self.width))
 
 
 def _overlap(one: Window, other: Window) -> Window:
@@ -234,39 +204,3 @@ def fade(side: slice, length: int, halo: int) -> np.ndarray:
 
 def _joined(spans: list[slice]) -> slice:
     return slice(spans[0].start, spans[-1].stop)
-
-
-def check_lengths(window: int, halo: int) -> None:
-    """Raise an :class:`InputError` if windows of this side and halo do not fit the stride."""
-    if window < STRIDE or window % STRIDE:
-        raise InputError(
-            f"window={window}",
-            f"windows begin at multiples of {STRIDE}, the stride of the encoders",
-            f"give a multiple of {STRIDE}",
-        )
-    if halo < 0 or halo % STRIDE or 2 * halo >= window:
-        raise InputError(
-            f"halo={halo}",
-            f"must be a multiple of {STRIDE} from 0 to less than half of the window of {window}",
-        )
-
-
-def spans(length: int, window: int, halo: int) -> list[slice]:
-    """Cut a length into cores whose windows are as long as ``window``, or shorter at the end.
-
-    The first core is longer than those in the middle, since it needs no halo at the edge of the
-    image. The last one takes the rest, which may be longer or shorter.
-
-    Examples:
-        >>> spans(2000, window=1024, halo=128)
-        [slice(0, 896, None), slice(896, 1664, None), slice(1664, 2000, None)]
-        >>> spans(1000, window=1024, halo=128)
-        [slice(0, 1000, None)]
-    """
-    if length <= window:
-        return [slice(0, length)]
-    starts = [0, *range(window - halo, length, window - 2 * halo)]
-    # The last core may be so short that the window before it can hold it too.
-    if len(starts) > 1 and length - starts[-2] <= window - halo * (len(starts) > 2):
-        starts.pop()
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], length], strict=True)]

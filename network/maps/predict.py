@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from network.datasets.windows import counted_from
+from network.datasets.windows import Part, counted_from
 from network.maps.layers import NO_DATA, Layer, compute_layers
-from network.maps.plan import Block, Part, fade
+from network.maps.plan import Block, fade
 from network.rasters.pixels import network_values
 from network.rasters.source import Source
 

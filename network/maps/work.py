@@ -14,15 +14,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from network import failures
+from network.datasets.open_image import open_image
 from network.datasets.schema import DatasetInfo
+from network.datasets.windows import spans
 from network.errors import InputError
 from network.maps.context import in_context
 from network.maps.finish import Format, finish_map, finish_polygons
-from network.maps.inputs import open_image
 from network.maps.job import Job
 from network.maps.layers import LABELS
 from network.maps.options import MapOptions, PolygonOptions
-from network.maps.plan import Block, Plan, spans
+from network.maps.plan import Block, Plan
 from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
 from network.maps.records import MapRecord, MapRecords
 from network.predictor import Predictor

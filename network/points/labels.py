@@ -79,13 +79,13 @@ def make_point_labels(
     """
     if radius < 0:
         raise InputError(f"radius={radius}", "expected 0 or more")
-    if not info.splits[split][0].masks:
+    if not info.folders(split)[0].masks:
         raise InputError(info.name, f"a server holds the masks of '{split}'", "take another split")
     relabeled = info.relabeled(split, _checked_name(name))
-    outputs = [root / folder.masks[0].folder for folder in relabeled.splits[split]]
+    outputs = [root / folder.masks[0].folder for folder in relabeled.folders(split)]
     inputs = [
         root / path
-        for folder in info.splits[split]
+        for folder in info.folders(split)
         for path in (folder.images, *(mask.folder for mask in folder.masks))
     ]
     inputs += [source] if isinstance(source, Path) else []
@@ -106,7 +106,7 @@ def make_point_labels(
     with replacing_folders(*outputs) as partials:
         by_folder = {
             root / folder.images: partial
-            for folder, partial in zip(info.splits[split], partials, strict=True)
+            for folder, partial in zip(info.folders(split), partials, strict=True)
         }
         jobs = [
             _Job(s, by_folder[s.image.parent] / f"{s.name}.png", given.get(s.name)) for s in samples
@@ -121,7 +121,7 @@ def make_point_labels(
                 f"no pixel of '{split}' gets a point",
                 "check the rule or the file of points",
             )
-        for folder, partial in zip(info.splits[split], partials, strict=True):
+        for folder, partial in zip(info.folders(split), partials, strict=True):
             own = [n for n, job in enumerate(jobs) if job.path.parent == partial]
             of_folder = _total([jobs[n] for n in own], [results[n] for n in own], is_drawn)
             checksums = {jobs[n].path.name: written[n][1] for n in own}

@@ -21,6 +21,10 @@ _ROUNDING = 1e-6
 """Part of a pixel that is taken for an error of rounding."""
 
 
+class LiesElsewhere(InputError):
+    """The error for a file that has nothing in common with a map or an image."""
+
+
 @dataclass(frozen=True)
 class EarthGrid:
     """The pixels of a raster and their places on Earth.
@@ -197,17 +201,18 @@ def no_transform(path: Path, source: CRS, target: CRS) -> InputError:
     )
 
 
-def elsewhere(path: Path, crs: CRS, grid: EarthGrid) -> InputError:
-    """Make the error for a file that has nothing in common with a map.
+def elsewhere(path: Path, crs: CRS, grid: EarthGrid, what: str = "the map") -> LiesElsewhere:
+    """Make the error for a file that has nothing in common with a map or an image.
 
     Args:
         path: the file.
         crs: its reference system.
-        grid: the grid of the map.
+        grid: the grid of the map or the image.
+        what: which of them has the grid.
     """
-    return InputError(
+    return LiesElsewhere(
         path,
-        f"lies elsewhere than the map (it is in {name_of(crs)}, the map in {name_of(grid.crs)})",
+        f"lies elsewhere than {what} (it is in {name_of(crs)}, {what} in {name_of(grid.crs)})",
         "look at both in a GIS, and check their reference systems",
     )
 

@@ -35,14 +35,15 @@ line."""
 class Painting:
     """Polygons that are drawn into windows of a grid; where they overlap, the last one counts.
 
-    A pixel belongs to a polygon if its center lies in it.
-
     Args:
         shapes: (n,) polygons, in the columns and rows of the grid.
         values: (n,) the value that each polygon gives to its pixels.
+        all_touched: whether these are all pixels that it touches, instead of those whose center
+            lies in it.
     """
 
-    def __init__(self, shapes: np.ndarray, values: np.ndarray):
+    def __init__(self, shapes: np.ndarray, values: np.ndarray, *, all_touched: bool = False):
+        self._all_touched = all_touched
         self._parts, self._values = shapes, np.asarray(values)
         if (shapely.get_num_geometries(shapes) > 1).any():
             # Parts are small where features may span the whole grid.
@@ -82,7 +83,14 @@ class Painting:
         if not pairs:
             return np.full(size, background, dtype)
         moved = Affine.translation(columns.start, rows.start)
-        return rasterize(pairs, out_shape=size, fill=background, transform=moved, dtype=dtype)
+        return rasterize(
+            pairs,
+            out_shape=size,
+            fill=background,
+            transform=moved,
+            all_touched=self._all_touched,
+            dtype=dtype,
+        )
 
 
 def _box(rows: slice, columns: slice, margin: int) -> shapely.Polygon:

@@ -9,6 +9,7 @@ from types import TracebackType
 import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
@@ -104,6 +105,14 @@ class Source:
         It is 1 if the file names none. :meth:`read` does not multiply the values.
         """
         return tuple(self._file.scales[band - 1] for band in self.bands)
+
+    @property
+    def may_lack_data(self) -> bool:
+        """Whether some pixels may not be valid; if not, nothing needs to be read to know it."""
+        flags = [self._file.mask_flag_enums[band - 1] for band in self.bands]
+        is_whole = all(MaskFlags.all_valid in of_band for of_band in flags)
+        is_float = any(np.dtype(dtype).kind == "f" for dtype in self.dtypes)
+        return self._alpha is not None or is_float or not is_whole
 
     @property
     def driver(self) -> str:
@@ -218,15 +227,30 @@ def content_hash(path: Path) -> str:
     Args:
         path: the file or the folder.
     """
-    files = [path]
-    if path.is_dir():
-        files = sorted(one for one in path.rglob("*") if one.is_file())
-    elif path.suffix.lower() == ".shp":
-        files = sorted(one for one in path.parent.iterdir() if one.stem == path.stem)
+    files = _files_of(path)
     if files == [path]:
         return file_hash(path)
     lines = "".join(f"{one.name} {file_hash(one)}\n" for one in files)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def file_version(path: Path) -> str:
+    """Make a text that shows later whether a data source has changed, from sizes and times.
+
+    Args:
+        path: the file or the folder.
+    """
+    stamps = [_stat(str(one)) for one in _files_of(path)]
+    return " ".join(f"{about.st_size}-{about.st_mtime_ns}" for about in stamps if about)
+
+
+def _files_of(path: Path) -> list[Path]:
+    """List the files of a data source: a Shapefile has several, other formats are folders."""
+    if path.is_dir():
+        return sorted(one for one in path.rglob("*") if one.is_file())
+    if path.suffix.lower() == ".shp":
+        return sorted(one for one in path.parent.iterdir() if one.stem == path.stem)
+    return [path]
 
 
 def is_remote(path: str) -> bool:

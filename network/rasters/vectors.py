@@ -21,7 +21,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from network.errors import InputError, listed, nearest, warn
-from network.rasters.earth_grid import EarthGrid
+from network.rasters.earth_grid import Bounds, EarthGrid
 from network.rasters.shapes import grown, repaired, to_grid
 from network.rasters.source import is_remote
 
@@ -132,6 +132,58 @@ def list_attributes(path: Path, layer: str | None = None) -> list[str]:
         return list(pyogrio.read_info(path, layer=layer)["fields"])
     except (DataSourceError, DataLayerError, ValueError, OSError) as error:
         raise _unreadable(path) from error
+
+
+def list_values(path: Path, attribute: str, layer: str | None = None) -> Counter[str]:
+    """Count the values of an attribute as text, the most frequent first.
+
+    Args:
+        path: the file.
+        attribute: name of the attribute.
+        layer: name of the layer; may be None if there is only one.
+
+    Raises:
+        InputError: the file cannot be read, or has no such layer or attribute.
+    """
+    layer = _find_layer(path, layer, "layer")
+    try:
+        if path.suffix.lower() in _PARQUET:
+            frame = geopandas.read_parquet(path)
+            _check_names(path, {attribute: "attribute"}, frame.columns)
+        else:
+            about = pyogrio.read_info(path, layer=layer)
+            _check_names(path, {attribute: "attribute"}, about["fields"])
+            frame = pyogrio.read_dataframe(
+                path, layer=layer, columns=[attribute], read_geometry=False
+            )
+    except (DataSourceError, DataLayerError, ValueError, OSError) as error:
+        raise _unreadable(path) from error
+    counts = Counter(map(text_of, frame[attribute]))
+    return Counter(dict(counts.most_common()))
+
+
+def bounds_of(path: Path, layer: str | None = None) -> tuple[Bounds, CRS]:
+    """Find the box around all features of a layer, and its reference system.
+
+    Args:
+        path: the file.
+        layer: name of the layer; may be None if there is only one.
+
+    Raises:
+        InputError: the file cannot be read, or has no such layer.
+    """
+    layer = _find_layer(path, layer, "layer")
+    try:
+        if path.suffix.lower() in _PARQUET:
+            frame = geopandas.read_parquet(path)
+            crs, box = frame.crs and frame.crs.to_wkt(), frame.total_bounds
+        else:
+            about = pyogrio.read_info(path, layer=layer, force_total_bounds=True)
+            crs, box = about["crs"], about["total_bounds"]
+    except (DataSourceError, DataLayerError, UnknownSystem, ValueError, OSError) as error:
+        raise _unreadable(path) from error
+    left, bottom, right, top = box if box is not None else (np.nan,) * 4
+    return (float(left), float(bottom), float(right), float(top)), _system(path, crs)
 
 
 def text_of(value: Any) -> str:

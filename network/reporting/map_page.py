@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from network.datasets.on_earth.areas import Area, Areas, open_areas
+from network.datasets.on_earth.files import AreaFile, LabelFile
+from network.datasets.on_earth.labels import Labels
+from network.datasets.on_earth.open_labels import open_labels
 from network.datasets.schema import DatasetInfo
 from network.datasets.thumbnails import mask_uri
 from network.datasets.windows import Window
 from network.errors import InputError, listed
-from network.evaluation.on_earth.areas import Area, AreaFile, Areas, open_areas
-from network.evaluation.on_earth.labels import Labels
 from network.evaluation.on_earth.open_map import SIDE, MapFile, OpenMap
-from network.evaluation.on_earth.truth import TruthFile, open_truth
 from network.evaluation.records import check_counts, read_records
 from network.evaluation.results import read_protocol
 from network.evaluation.stamp import MapTruth, Stamp
@@ -56,7 +57,7 @@ def write_map_report(
         gallery = choose_images(list(found.values()), protocol, map_.info, images)
         context = page_context(protocol, map_.info, list(found.values()), gallery)
         context["no_heatmaps"] = "Only the network has heatmaps, not its map."
-        truth = open_truth(_truth_file(facts), map_.grid, map_.info)
+        truth = open_labels(_truth_file(facts), map_.grid, map_.info)
         try:
             areas = _areas(facts, map_, truth.window)
             pictures = _Pictures(map_, truth.labels, areas)
@@ -77,8 +78,8 @@ def _check_files(facts: MapTruth, protocol: Stamp) -> None:
             raise InputError(path, "has changed since the map was scored", "score it again")
 
 
-def _truth_file(facts: MapTruth) -> TruthFile:
-    return TruthFile(
+def _truth_file(facts: MapTruth) -> LabelFile:
+    return LabelFile(
         path=Path(facts.truth),
         values=facts.truth_values,
         attribute=facts.attribute,

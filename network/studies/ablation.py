@@ -125,7 +125,7 @@ def prepare_labels(base: Experiment, table: Table, masks: str, workers: int = 1)
     for variant in table.variants:
         if not variant.points or not variant.labels:
             continue
-        folders = info.relabeled(split, variant.labels).splits[split]
+        folders = info.relabeled(split, variant.labels).folders(split)
         paths = [base.root / folder.masks[0].folder for folder in folders]
         if not all(is_drawn_by(path, variant.points, masks) for path in paths):
             make_point_labels(

@@ -147,7 +147,7 @@ def make_tiles(folder: Path) -> None:
 
 def _cut_tiles(work: Path, split: str, policy: str) -> None:
     is_train, is_test = split == "train", split == "test"
-    folder = VAIHINGEN.splits[split][0]
+    folder = VAIHINGEN.folders(split)[0]
     _cut(
         PatchSplit(
             info=VAIHINGEN,
@@ -165,7 +165,7 @@ def _cut_tiles(work: Path, split: str, policy: str) -> None:
 
 
 def _cut_crop(source: Path, root: Path, info: DatasetInfo) -> None:
-    folder = info.splits["test"][0]
+    folder = info.folders("test")[0]
     _cut(
         PatchSplit(
             info=info,
@@ -190,7 +190,7 @@ def _cut(split: PatchSplit) -> None:
 def _row(data: str, trained: str, experiment: Experiment, output: Path, summary: Summary) -> Row:
     counts = [record.counts["eroded"] for record in read_records(output).values()]
     called = np.sum([c.padding for c in counts], axis=0)
-    mask_folder = experiment.dataset.splits["test"][0].masks[0].folder
+    mask_folder = experiment.dataset.folders("test")[0].masks[0].folder
     return Row(
         data=data,
         trained=trained,

@@ -4,10 +4,11 @@ from typing import Self
 
 import pytorch_lightning as pl
 from pytorch_lightning.loops.progress import _ProcessedTracker
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from network.config import Experiment
 from network.datasets.loaders import EpochSampler, WorkerOptions, evaluation_loader, make_loader
+from network.datasets.scene_windows import SceneWindows, count_windows, evaluation_windows
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import (
     Labels,
@@ -21,6 +22,13 @@ from network.errors import InputError, warn
 from network.points.labels import POINTS, dense_counts
 from network.rasters.header import read_header
 from network.rasters.place import ground_resolution
+
+
+def _ground_resolution(sample: Sample) -> float | None:
+    """Side of a pixel on the ground in meters; None if it is not known."""
+    if sample.scene is not None:
+        return sample.scene.resolution
+    return ground_resolution(read_header(sample.image).place, *sample.size)
 
 
 def epochs_done(trainer: pl.Trainer) -> int:
@@ -52,18 +60,21 @@ class SegmentationData(pl.LightningDataModule):
             trained = info.relabeled(data.train, data.train_labels)
             self._check_folders(trained)
         self.train_samples, labels = self._samples(trained, data.train)
+        self._are_scenes = self.train_samples[0].scene is not None
         self.train_digests = labels.digests
         self._pixels = next(iter(labels.pixels.values()))
         self._check_labels()
         # Read now: checkpoints store this value, and hours later the file may have changed.
-        first = self.train_samples[0]
-        self.ground_resolution = ground_resolution(read_header(first.image).place, *first.size)
+        self.ground_resolution = _ground_resolution(self.train_samples[0])
         self.val_samples = self._samples(info, data.val)[0] if data.val else []
+        if self.val_samples and self.val_samples[0].scene:
+            self.val_samples = evaluation_windows(self.val_samples, data.window)
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
             raise InputError(
                 f"data.batch_size={experiment.data.batch_size}",
-                f"only {count} training images in {experiment.root} for each process",
+                f"only {count} training {'windows' if self._are_scenes else 'images'} in "
+                f"{experiment.root} for each process",
                 "lower it, or raise data.repeat",
             )
 
@@ -77,7 +88,7 @@ class SegmentationData(pl.LightningDataModule):
 
     def _check_folders(self, trained: DatasetInfo) -> None:
         experiment = self.experiment
-        for folder in trained.splits[experiment.data.train]:
+        for folder in trained.folders(experiment.data.train):
             path = experiment.root / folder.masks[0].folder
             if not path.is_dir():
                 raise InputError(
@@ -104,6 +115,8 @@ class SegmentationData(pl.LightningDataModule):
                 "palette's colors"
             )
         samples = self.train_samples
+        if self._are_scenes:  # a few polygons may be all labels of a large scene
+            return
         share = sum(counts) / sum(height * width for height, width in (s.size for s in samples))
         if share < 0.02 and POINTS not in samples[0].masks:
             folder = next(iter(samples[0].masks.values())).parent
@@ -123,11 +136,14 @@ class SegmentationData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         experiment, data = self.experiment, self.experiment.data
+        info, seed = experiment.dataset, experiment.seed
         is_sparse = POINTS in self.train_samples[0].masks
-        transform = TrainTransform(data, experiment.dataset.ignore_index, sparse=is_sparse)
-        dataset = SegmentationDataset(
-            self.train_samples, experiment.dataset, transform, experiment.seed
-        )
+        transform = TrainTransform(data, info.ignore_index, sparse=is_sparse)
+        dataset: Dataset = SegmentationDataset(self.train_samples, info, transform, seed)
+        if self._are_scenes:
+            dataset = SceneWindows(
+                self.train_samples, info, transform, data.window, seed, data.rare_share
+            )
         sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
         if self.trainer:
             # Workers begin to read before Lightning sets the epoch of a resumed sampler.
@@ -168,7 +184,10 @@ class SegmentationData(pl.LightningDataModule):
 
     @property
     def _train_count(self) -> int:
-        return len(self.train_samples) * self.experiment.data.repeat
+        data, count = self.experiment.data, len(self.train_samples)
+        if self._are_scenes:
+            count = count_windows(self.train_samples, data.window)
+        return count * data.repeat
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

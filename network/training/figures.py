@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from network.config import Experiment
+from network.datasets.scene_windows import cut_window
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
 from network.evaluation.evaluate import predict_samples
@@ -51,7 +52,11 @@ def write_training_figures(
     best = run / "best.ckpt"
     checkpoint = best if best.is_file() else run / "last.ckpt"
     samples, trained_on = _training_samples(experiment)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, TemporaryDirectory() as cut:
+        samples = [
+            cut_window(sample, PATCH, experiment.dataset, Path(cut)) if sample.scene else sample
+            for sample in samples
+        ]
         # Without masks, the predictions are not scored.
         images = [replace(sample, masks={}) for sample in samples]
         predict_samples(experiment, checkpoint, images, Path(folder), device, PATCH)

@@ -11,9 +11,10 @@ import shapely
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
+from network.datasets.on_earth.areas import open_areas
+from network.datasets.on_earth.files import AreaFile
 from network.errors import InputError
 from network.evaluation.area_estimates import estimate_areas
-from network.evaluation.on_earth.areas import AreaFile, open_areas
 from network.evaluation.on_earth.estimate import draw_map_sample, estimate_map_areas
 from network.evaluation.on_earth.open_map import MapFile, OpenMap
 from network.evaluation.on_earth.sample_points import SampleFile

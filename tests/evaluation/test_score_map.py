@@ -22,12 +22,13 @@ from sklearn.metrics import confusion_matrix
 
 from network import extras
 from network.datasets.info import VAIHINGEN
+from network.datasets.on_earth.areas import Area, Areas, open_areas
+from network.datasets.on_earth.files import AreaFile, LabelFile
+from network.datasets.on_earth.open_labels import open_labels
 from network.errors import InputError
-from network.evaluation.on_earth.areas import Area, AreaFile, Areas, open_areas
 from network.evaluation.on_earth.counts import KIND, count_map
 from network.evaluation.on_earth.open_map import MapFile, OpenMap
 from network.evaluation.on_earth.score_map import Maker, score_map
-from network.evaluation.on_earth.truth import TruthFile, open_truth
 from network.evaluation.records import Counter, read_records
 from network.evaluation.results import read_result
 from network.maps.layers import CONFIDENCE
@@ -76,7 +77,7 @@ def files(tmp_path, truth, prediction):
 def counts_of(map_, truth_file, areas_file=None, info=None, values=None, **options):
     """What is counted, without files."""
     with OpenMap(MapFile(path=map_, info=info, values=values or {})) as opened:
-        truth = open_truth(truth_file, opened.grid, opened.info)
+        truth = open_labels(truth_file, opened.grid, opened.info)
         areas = Areas([Area("map", truth.window)])
         if areas_file is not None:
             areas = open_areas(areas_file, opened.grid)
@@ -109,7 +110,7 @@ def matrix_of(found) -> np.ndarray:
 
 
 def test_counts_are_those_of_the_whole_image(files, truth, prediction):
-    found = counts_of(files[0], TruthFile(path=files[1]))
+    found = counts_of(files[0], LabelFile(path=files[1]))
     (record,) = found.records
     assert_equal(record.counts[KIND], whole(prediction, truth, info_of(files[0])))
     valid = (truth != 255) & (prediction != 255)
@@ -146,10 +147,10 @@ def test_windows_and_areas(tmp_path_factory, seed, side, kind):
     predicted[rng.random(labels.shape) < 0.05] = 255
     map_ = write_map(folder / "map.tif", predicted)
     if kind == "raster":
-        truth_file = TruthFile(path=write_labels(folder / "truth.tif", labels))
+        truth_file = LabelFile(path=write_labels(folder / "truth.tif", labels))
     else:
         path = write_polygons(folder / "truth.gpkg", labels)
-        truth_file = TruthFile(path=path, attribute="class")
+        truth_file = LabelFile(path=path, attribute="class")
     owners = np.full(labels.shape, -1)
     polygons = []
     for number in range(3):
@@ -184,8 +185,8 @@ def test_polygons_in_other_systems(files, tmp_path, truth, crs, ending):
     path = write_polygons(tmp_path / "a.gpkg", truth)
     other = tmp_path / f"other.{ending}"
     geopandas.read_file(path).to_crs(crs.to_wkt()).to_file(other)
-    found = counts_of(files[0], TruthFile(path=other, attribute="class"))
-    expected = counts_of(files[0], TruthFile(path=files[1]))
+    found = counts_of(files[0], LabelFile(path=other, attribute="class"))
+    expected = counts_of(files[0], LabelFile(path=files[1]))
     np.testing.assert_array_equal(matrix_of(found), matrix_of(expected))
 
 
@@ -195,7 +196,7 @@ def test_truth_of_a_part(files, tmp_path, truth, prediction):
     tile[:30] = truth[30:, 40:80]
     place = ORIGIN @ Affine.translation(40, 30)
     path = write_labels(tmp_path / "tile.tif", tile, transform=place)
-    found = counts_of(files[0], TruthFile(path=path))
+    found = counts_of(files[0], LabelFile(path=path))
     expected = whole(prediction[30:, 40:], truth[30:, 40:], info_of(files[0]))
     assert_equal(found.records[0].counts[KIND], expected)
 
@@ -206,7 +207,7 @@ def test_coarser_truth_is_not_mixed(files, tmp_path, capsys):
     path = write_labels(
         tmp_path / "coarse.tif", coarse, transform=from_origin(500_000, 5_400_000, 2, 2)
     )
-    score_map(MapFile(path=files[0]), TruthFile(path=path), tmp_path / "out", MAKER)
+    score_map(MapFile(path=files[0]), LabelFile(path=path), tmp_path / "out", MAKER)
     fine = np.kron(coarse, np.ones((4, 4), np.uint8))
     with rasterio.open(files[0]) as file:
         predicted = file.read(1)
@@ -224,8 +225,8 @@ def test_classes_of_truth_go_by_their_names(files, tmp_path, truth):
     table = np.full(256, 255, np.uint8)
     table[order] = [0, 1, 2]
     path = write_map(tmp_path / "named.tif", table[truth], [CLASSES[n] for n in order])
-    found = counts_of(files[0], TruthFile(path=path))
-    expected = counts_of(files[0], TruthFile(path=files[1]))
+    found = counts_of(files[0], LabelFile(path=path))
+    expected = counts_of(files[0], LabelFile(path=files[1]))
     np.testing.assert_array_equal(matrix_of(found), matrix_of(expected))
 
 
@@ -235,8 +236,8 @@ def test_values_of_truth(files, tmp_path, truth):
     values[(truth == 1) & (np.arange(WIDTH) % 2 == 0)] = 21
     path = write_labels(tmp_path / "values.tif", values, nodata=0)
     mapping = {"10": "road", "20": "house", "21": "house", "30": "ignore"}
-    found = counts_of(files[0], TruthFile(path=path, values=mapping))
-    expected = matrix_of(counts_of(files[0], TruthFile(path=files[1])))
+    found = counts_of(files[0], LabelFile(path=path, values=mapping))
+    expected = matrix_of(counts_of(files[0], LabelFile(path=files[1])))
     expected[2] = 0
     np.testing.assert_array_equal(matrix_of(found), expected)
 
@@ -245,8 +246,8 @@ def test_truth_in_colors(files, tmp_path, truth):
     colors = np.zeros((256, 3), np.uint8)
     colors[:3] = PALETTE
     write_bands(tmp_path / "rgb.tif", colors[truth], crs=UTM, transform=ORIGIN, photometric="RGB")
-    found = counts_of(files[0], TruthFile(path=tmp_path / "rgb.tif"))
-    expected = counts_of(files[0], TruthFile(path=files[1]))
+    found = counts_of(files[0], LabelFile(path=tmp_path / "rgb.tif"))
+    expected = counts_of(files[0], LabelFile(path=files[1]))
     np.testing.assert_array_equal(matrix_of(found), matrix_of(expected))
 
 
@@ -256,8 +257,8 @@ def test_a_map_of_other_programs(files, tmp_path, prediction):
     table[:3] = [1000, -5, 7]
     path = write_labels(tmp_path / "foreign.tif", table[prediction], nodata=0)
     values = {"1000": "road", "-5": "house", "7": "field"}
-    found = counts_of(path, TruthFile(path=files[1]), values=values)
-    expected = counts_of(files[0], TruthFile(path=files[1]))
+    found = counts_of(path, LabelFile(path=files[1]), values=values)
+    expected = counts_of(files[0], LabelFile(path=files[1]))
     np.testing.assert_array_equal(matrix_of(found), matrix_of(expected))
     with OpenMap(MapFile(path=path, values=values)) as map_:
         assert map_.info.classes == ("road", "house", "field")
@@ -268,7 +269,7 @@ def test_classes_of_a_config(tmp_path, truth, prediction):
     """Without names of its own, the map has the labels of the data set."""
     map_ = write_labels(tmp_path / "map.tif", prediction)
     path = write_labels(tmp_path / "truth.tif", truth)
-    found = counts_of(map_, TruthFile(path=path), info=VAIHINGEN)
+    found = counts_of(map_, LabelFile(path=path), info=VAIHINGEN)
     (record,) = found.records
     assert record.counts[KIND].matrix.shape == (6, 6)
     assert_equal(record.counts[KIND], whole(prediction, truth, VAIHINGEN))
@@ -284,7 +285,7 @@ def test_background_and_one_class(files, tmp_path, prediction):
     ):
         frame = geopandas.GeoDataFrame(geometry=[box], crs=UTM.to_wkt())
         frame.to_file(tmp_path / f"{name}.gpkg")
-    truth = TruthFile(path=tmp_path / "houses.gpkg", all_are="house", background="road")
+    truth = LabelFile(path=tmp_path / "houses.gpkg", all_are="house", background="road")
     found = counts_of(files[0], truth, AreaFile(path=tmp_path / "aoi.gpkg"))
     labels = np.zeros((45, 55), np.uint8)
     labels[5:20, 5:25] = 1
@@ -302,7 +303,7 @@ def test_confidence_beside_the_map(files, tmp_path, truth, prediction):
     path = write_labels(tmp_path / "map_confidence.tif", steps)
     with rasterio.open(path, "r+") as file:
         file.scales = (1 / 250,)
-    summary = score_map(MapFile(path=files[0]), TruthFile(path=files[1]), tmp_path / "out", MAKER)
+    summary = score_map(MapFile(path=files[0]), LabelFile(path=files[1]), tmp_path / "out", MAKER)
     valid = (truth != 255) & (prediction != 255)
     assert summary.calibration[0].sum() == valid.sum()
     assert summary.calibration[1].sum() == pytest.approx((steps[valid] / 250).sum())
@@ -311,9 +312,9 @@ def test_confidence_beside_the_map(files, tmp_path, truth, prediction):
     steps[10, 10] = 255
     write_labels(path, steps)
     with pytest.raises(InputError, match="has no data where the map has some"):
-        score_map(MapFile(path=files[0]), TruthFile(path=files[1]), tmp_path / "b", MAKER)
+        score_map(MapFile(path=files[0]), LabelFile(path=files[1]), tmp_path / "b", MAKER)
     write_labels(path, steps[:30])
-    score_map(MapFile(path=files[0]), TruthFile(path=files[1]), tmp_path / "b", MAKER)
+    score_map(MapFile(path=files[0]), LabelFile(path=files[1]), tmp_path / "b", MAKER)
     assert (
         json.loads((tmp_path / "b/scores.json").read_text())["scores"]["full"]["calibration_error"]
         is None
@@ -335,7 +336,7 @@ def test_files_and_stamp(files, tmp_path, truth, prediction, capsys):
     aoi = quarters(tmp_path / "aoi.gpkg")
     summary = score_map(
         MapFile(path=files[0]),
-        TruthFile(path=files[1]),
+        LabelFile(path=files[1]),
         tmp_path / "out",
         MAKER,
         areas_file=AreaFile(path=aoi, attribute="name"),
@@ -369,7 +370,7 @@ def test_reports(files, tmp_path):
     aoi = quarters(tmp_path / "aoi.gpkg", ("<b>north", "south"))
     out = tmp_path / "out"
     areas = AreaFile(path=aoi, attribute="name")
-    truth = TruthFile(path=files[1])
+    truth = LabelFile(path=files[1])
     score_map(MapFile(path=files[0]), truth, out, MAKER, areas_file=areas)
     write_map_report(out, tmp_path / "a.html", None)
     text = (tmp_path / "a.html").read_text()
@@ -388,14 +389,14 @@ def test_two_maps_of_one_place(files, tmp_path, truth):
     """They can be compared, since their truth is the same pixel by pixel; other maps cannot."""
     other = write_map(tmp_path / "other.tif", np.where(truth == 255, 0, truth).astype(np.uint8))
     for name, path in (("ours", files[0]), ("theirs", other)):
-        score_map(MapFile(path=path), TruthFile(path=files[1]), tmp_path / name, Maker(name=name))
+        score_map(MapFile(path=path), LabelFile(path=files[1]), tmp_path / name, Maker(name=name))
     models = read_models([str(tmp_path / "ours"), str(tmp_path / "theirs")])
     assert {model.name for model in models} == {"ours", "theirs"}
     differences = compare(models, KIND, mixed=True).differences
     assert "labels" in differences  # the map of the first has no data at its right edge
     for name in ("ours", "theirs"):
         score_map(
-            MapFile(path=other), TruthFile(path=files[1]), tmp_path / f"{name}2", Maker(name=name)
+            MapFile(path=other), LabelFile(path=files[1]), tmp_path / f"{name}2", Maker(name=name)
         )
     digests = {
         read_result(tmp_path / name).protocol.labels_sha256[KIND] for name in ("theirs", "ours2")
@@ -405,7 +406,7 @@ def test_two_maps_of_one_place(files, tmp_path, truth):
 
 def test_other_results_are_kept(files, tmp_path, prediction):
     out = tmp_path / "out"
-    map_file, truth = MapFile(path=files[0]), TruthFile(path=files[1])
+    map_file, truth = MapFile(path=files[0]), LabelFile(path=files[1])
     score_map(map_file, truth, out, MAKER)
     before = (out / "scores.json").read_bytes()
     score_map(map_file, truth, out, MAKER)  # the same again
@@ -420,7 +421,7 @@ def test_other_results_are_kept(files, tmp_path, prediction):
 
 def test_a_file_is_no_folder(files, tmp_path):
     with pytest.raises(InputError, match=r"map.tif: is a file; choose another output"):
-        score_map(MapFile(path=files[0]), TruthFile(path=files[1]), files[0], MAKER)
+        score_map(MapFile(path=files[0]), LabelFile(path=files[1]), files[0], MAKER)
 
 
 def test_areas_that_are_of_no_use(files, tmp_path, capsys):
@@ -435,7 +436,7 @@ def test_areas_that_are_of_no_use(files, tmp_path, capsys):
     frame.to_file(tmp_path / "aoi.gpkg")
     areas = AreaFile(path=tmp_path / "aoi.gpkg", attribute="name")
     score_map(
-        MapFile(path=files[0]), TruthFile(path=files[1]), tmp_path / "out", MAKER, areas_file=areas
+        MapFile(path=files[0]), LabelFile(path=files[1]), tmp_path / "out", MAKER, areas_file=areas
     )
     errors = capsys.readouterr().err
     assert list(read_records(tmp_path / "out")) == ["a", "b"]
@@ -456,7 +457,7 @@ def label_9(path):
         (
             lambda m, t: label_9(t),
             {},
-            r"truth.tif: values that are no class: 9 \(3 pixels\); .*truth_values=VALUE=CLASS",
+            r"truth.tif: values that are no class: 9 \(3 pixels\); .*values=VALUE=CLASS",
         ),
         (
             lambda m, t: label_9(m),
@@ -466,12 +467,12 @@ def label_9(path):
         (
             lambda m, t: None,
             {"values": {"1": "haus"}},
-            r"truth_values=haus: no such class; did you mean 'house'",
+            r"values=haus: no such class; did you mean 'house'",
         ),
         (
             lambda m, t: None,
             {"values": {"one": "house"}},
-            r"truth_values=one=house: the values of a raster are whole numbers",
+            r"values=one=house: the values of a raster are whole numbers",
         ),
         (lambda m, t: None, {"layer": "x"}, "layer=x: .* is a raster, not polygons"),
         (
@@ -520,7 +521,7 @@ def label_9(path):
 )
 def test_wrong_input(files, tmp_path, change, options, words):
     change(*files)
-    truth = replace(TruthFile(path=files[1]), **options)
+    truth = replace(LabelFile(path=files[1]), **options)
     with pytest.raises(InputError, match=words) as error:
         score_map(MapFile(path=files[0]), truth, tmp_path / "out", MAKER)
     assert "\n" not in str(error.value)
@@ -543,9 +544,9 @@ def test_wrong_input(files, tmp_path, change, options, words):
 def test_wrong_polygons(files, tmp_path, truth, options, words):
     path = write_polygons(tmp_path / "truth.gpkg", truth)
     with pytest.raises(InputError, match=words):
-        score_map(MapFile(path=files[0]), TruthFile(path=path, **options), tmp_path / "o", MAKER)
+        score_map(MapFile(path=files[0]), LabelFile(path=path, **options), tmp_path / "o", MAKER)
     other = write_polygons(tmp_path / "other.gpkg", truth, names=("road", "hut", "field"))
-    given = TruthFile(path=other, attribute="class")
+    given = LabelFile(path=other, attribute="class")
     with pytest.raises(InputError, match=r"values without a class.*'hut' \(\d+\)"):
         score_map(MapFile(path=files[0]), given, tmp_path / "o", MAKER)
     given = replace(given, values={"hut": "house"})
@@ -556,11 +557,11 @@ def test_missing_libraries_are_one_line(files, tmp_path, monkeypatch):
     """Rasters need none of them."""
     aoi = quarters(tmp_path / "aoi.gpkg")
     monkeypatch.setattr(extras, "find_spec", lambda module: None)
-    counts_of(files[0], TruthFile(path=files[1]))
+    counts_of(files[0], LabelFile(path=files[1]))
     with pytest.raises(InputError, match=r"areas of interest: needs the library .*\[vectors\]"):
-        counts_of(files[0], TruthFile(path=files[1]), AreaFile(path=aoi))
+        counts_of(files[0], LabelFile(path=files[1]), AreaFile(path=aoi))
     with pytest.raises(InputError, match="polygons: needs the library"):
-        counts_of(files[0], TruthFile(path=aoi, attribute="name"))
+        counts_of(files[0], LabelFile(path=aoi, attribute="name"))
 
 
 @pytest.mark.slow

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from network.datasets.windows import STRIDE, spans
 from network.errors import InputError
-from network.maps.plan import STRIDE, Plan, spans
+from network.maps.plan import Plan
 
 LENGTHS = st.tuples(st.integers(1, 40), st.integers(0, 10)).filter(lambda n: 2 * n[1] < n[0])
 

@@ -12,6 +12,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
+from network.errors import InputError
 from network.rasters.ground import Ground
 from network.rasters.place import Place
 from network.rasters.source import UnreadableImage
@@ -88,9 +89,43 @@ def test_pixels_beyond_a_pole():
     found = ground("EPSG:4326", from_origin(-180.5, 90.5, 1, 1), (181, 361))
     areas = found.pixel_areas(slice(0, 181), slice(0, 360))
     assert (areas >= 0).all()
-    assert areas.sum() == pytest.approx(510.07e12, rel=1e-4)  # of the whole Earth
+    assert areas.sum() == pytest.approx(510_065_621_724_088, rel=1e-12)  # of the whole Earth
     cap = shapely.box(-180.5, 89.5, -179.5, 90.5)
     assert 0 < found.areas(np.array([cap]))[0] < 1e8
+
+
+@pytest.mark.parametrize("upwards", [False, True])
+@pytest.mark.parametrize("top", [70.0, 0.3, -33.0])
+def test_areas_between_parallels(top, upwards):
+    """Large pixels: their sides follow parallels, which are no geodesics, so in small steps."""
+    step = 0.4
+    transform = from_origin(10, top, step, step)
+    if upwards:
+        transform = Affine(step, 0, 10, 0, step, top - 3 * step)
+    t = np.linspace(0, 1, 1001)
+    for row, area in enumerate(ground("EPSG:4326", transform, (3, 4)).row_areas()):
+        high = top - step * (2 - row if upwards else row)
+        longitude = 10 + step * np.concatenate([t, 1 + 0 * t, 1 - t, 0 * t])
+        latitude = high - step * np.concatenate([0 * t, t, 1 + 0 * t, 1 - t])
+        expected, _ = Geod(ellps="WGS84").polygon_area_perimeter(longitude, latitude)
+        assert area == pytest.approx(abs(expected), rel=1e-6)
+
+
+def test_rows_of_unequal_pixels():
+    with pytest.raises(InputError, match="rotated against its degrees"):
+        ground("EPSG:4326", TURNED).row_areas()
+    turned = Affine.rotation(20) @ Affine.scale(2, -3)
+    np.testing.assert_allclose(ground("EPSG:32632", turned).row_areas(), np.full(40, 6.0))
+
+
+def test_a_projection_that_changes_areas(capsys):
+    """At latitude 48, Web Mercator has 1 / cos(48 degrees)^2 times the areas on the ground."""
+    ground("EPSG:3035", from_origin(4e6, 3e6, 10, 20)).warn_if_distorted()
+    ground("EPSG:4326", NORTH).warn_if_distorted()
+    assert capsys.readouterr().err == ""
+    ground("EPSG:3857", from_origin(1e6, 6_106_854, 10, 10), (5, 4)).warn_if_distorted()
+    factor = 1 / np.cos(np.radians(48)) ** 2
+    assert f"areas in WGS 84 / Pseudo-Mercator are {factor:.3g} times" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def examine(
     jobs = [
         job
         for split in splits
-        for folder in info.splits[split]
+        for folder in info.folders(split)
         for job in _jobs(root, split, folder, findings)
     ]
     images = map_parallel(_Examination(info), jobs, workers=workers, unit="image") if jobs else []
@@ -307,7 +307,7 @@ def _checksum_findings(
         known: files that have a finding already.
         workers: number of processes, or a cluster.
     """
-    of_splits = [folder for split in splits for folder in info.splits[split]]
+    of_splits = [folder for split in splits for folder in info.folders(split)]
     named = [(f.images, *(masks.folder for masks in f.masks)) for f in of_splits]
     folders = sorted({root / name for names in named for name in names if (root / name).is_dir()})
     found = map_parallel(_changed, folders, workers=workers, unit="folder") if folders else []

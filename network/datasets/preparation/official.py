@@ -191,7 +191,7 @@ def _check_space(
     overlap = (preparation.split_size / preparation.stride) ** 2
     for split, names in tiles.items():
         size = sum(wanted["images", tile][0].size for tile in names)
-        folder = preparation.output / preparation.info.splits[split][0].images
+        folder = preparation.output / preparation.info.folders(split)[0].images
         if not folder.is_dir():
             needed += size * PATCH_SHARE[split] * (overlap if split == "train" else 1)
     check_disk_space(preparation.output, int(needed))
@@ -202,7 +202,7 @@ def _patch_splits(
 ) -> list[PatchSplit]:
     """List the runs of the patch tool that a split needs, in the order of docs/data.md."""
     info, output = preparation.info, preparation.output
-    folder = info.splits[split][0]
+    folder = info.folders(split)[0]
     part = partial(
         PatchSplit,
         info=info,
@@ -261,19 +261,19 @@ def _prepare_images(preparation: Preparation) -> list[SplitSummary]:
     return [
         _summary(preparation, split, info.image_counts[split])
         for split in SPLITS
-        if any((output / folder.images).is_dir() for folder in info.splits[split])
+        if any((output / folder.images).is_dir() for folder in info.folders(split))
     ]
 
 
 def _mask_folders(info: DatasetInfo) -> list[str]:
     """List the folders of converted masks."""
-    folders = [folder for split in SPLITS for folder in info.splits[split]]
+    folders = [folder for split in SPLITS for folder in info.folders(split)]
     return [mask.folder for folder in folders for mask in folder.masks]
 
 
 def _path_in_data_set(info: DatasetInfo, source: Source) -> PurePosixPath | None:
     """Find a file's path below the data set's root; None if it is neither image nor mask."""
-    known = {folder.images for split in SPLITS for folder in info.splits[split]}
+    known = {folder.images for split in SPLITS for folder in info.folders(split)}
     known |= {folder.removesuffix("_convert") for folder in _mask_folders(info)}
     parts = source.path.parts
     for start in range(len(parts) - 1):
@@ -286,7 +286,7 @@ def _path_in_data_set(info: DatasetInfo, source: Source) -> PurePosixPath | None
 def _check_counts(preparation: Preparation, targets: Sequence[Path]) -> None:
     info = preparation.info
     for split in SPLITS:
-        folders = [preparation.output / folder.images for folder in info.splits[split]]
+        folders = [preparation.output / folder.images for folder in info.folders(split)]
         count, expected = sum(t.parent in folders for t in targets), info.image_counts[split]
         if count != expected and not preparation.partial:
             raise InputError(

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from network.datasets.on_earth.areas import Area, Areas
+from network.datasets.on_earth.labels import UNKNOWN, Labels
 from network.datasets.windows import Window, counted_from, separate_windows
 from network.errors import InputError
 from network.evaluation.boundary import Part
-from network.evaluation.on_earth.areas import Area, Areas
-from network.evaluation.on_earth.labels import UNKNOWN, Labels
 from network.evaluation.on_earth.open_map import SIDE, OpenMap
 from network.evaluation.records import Counter, Counts, ImageRecord
 from network.progress import progress_bar

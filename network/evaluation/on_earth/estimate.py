@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from network.datasets.on_earth.areas import open_areas
+from network.datasets.on_earth.files import AreaFile
 from network.errors import InputError, listed, warn
 from network.evaluation.area_estimates import (
     FEWEST,
@@ -14,7 +16,6 @@ from network.evaluation.area_estimates import (
     few_points,
 )
 from network.evaluation.on_earth.area_results import AreaReport, print_areas, write_areas
-from network.evaluation.on_earth.areas import AreaFile, open_areas
 from network.evaluation.on_earth.open_map import MapFile, OpenMap
 from network.evaluation.on_earth.point_files import write_points
 from network.evaluation.on_earth.sample_points import (

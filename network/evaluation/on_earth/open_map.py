@@ -7,11 +7,11 @@ from types import TracebackType
 
 import numpy as np
 
+from network.datasets.on_earth.classes import find_classes, value_labels
+from network.datasets.on_earth.labels import RasterLabels
 from network.datasets.schema import DatasetInfo
 from network.datasets.windows import Window
 from network.errors import InputError, warn
-from network.evaluation.on_earth.classes import find_classes, value_labels
-from network.evaluation.on_earth.labels import RasterLabels
 from network.rasters.earth_grid import EarthGrid
 from network.rasters.source import Source
 

@@ -12,9 +12,9 @@ from rasterio._err import CPLE_BaseError  # has no public name, and is no Raster
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 
+from network.datasets.on_earth.classes import text_labels
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
-from network.evaluation.on_earth.classes import text_labels
 from network.points.formats import read_table, shown
 from network.rasters.earth_grid import EarthGrid, name_of
 from network.rasters.vectors import POINTS, Features, labels_of, read_features, text_of

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from network.datasets.on_earth.areas import Area, Areas, open_areas
+from network.datasets.on_earth.files import AreaFile, LabelFile
+from network.datasets.on_earth.open_labels import OpenedLabels, compare_resolution, open_labels
 from network.errors import InputError, listed, warn
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
 from network.evaluation.on_earth.area_scores import (
@@ -13,15 +16,8 @@ from network.evaluation.on_earth.area_scores import (
     print_area_scores,
     score_areas,
 )
-from network.evaluation.on_earth.areas import Area, AreaFile, Areas, open_areas
 from network.evaluation.on_earth.counts import KIND, MapCounts, count_map
 from network.evaluation.on_earth.open_map import MapFile, OpenMap
-from network.evaluation.on_earth.truth import (
-    OpenTruth,
-    TruthFile,
-    compare_resolution,
-    open_truth,
-)
 from network.evaluation.output_folder import check_no_test, write_scores
 from network.evaluation.protocol import UNKNOWN, MaskProtocol
 from network.evaluation.results import print_results, write_figures
@@ -52,7 +48,7 @@ class Maker:
 
 def score_map(
     map_file: MapFile,
-    truth_file: TruthFile,
+    truth_file: LabelFile,
     output: Path,
     maker: Maker,
     *,
@@ -93,9 +89,9 @@ def score_map(
             "give the areas that were looked through by aoi=FILE",
         )
     with OpenMap(map_file, with_confidence=True) as map_:
-        truth = open_truth(truth_file, map_.grid, map_.info)
+        truth = open_labels(truth_file, map_.grid, map_.info)
         try:
-            compare_resolution(truth_file.path, truth, map_.grid)
+            compare_resolution(truth_file.path, truth, map_.grid, "the map")
             areas = Areas([Area(map_file.path.stem, truth.window)])
             if areas_file is not None:
                 areas = open_areas(areas_file, map_.grid)
@@ -118,7 +114,7 @@ def score_map(
     return summaries[KIND]
 
 
-def _check(counts: MapCounts, map_file: MapFile, truth_file: TruthFile) -> None:
+def _check(counts: MapCounts, map_file: MapFile, truth_file: LabelFile) -> None:
     if not counts.records:
         raise InputError(
             truth_file.path,
@@ -132,8 +128,8 @@ def _check(counts: MapCounts, map_file: MapFile, truth_file: TruthFile) -> None:
 def _on_earth(
     map_: OpenMap,
     map_file: MapFile,
-    truth: OpenTruth,
-    truth_file: TruthFile,
+    truth: OpenedLabels,
+    truth_file: LabelFile,
     areas: Areas,
     areas_file: AreaFile | None,
     counts: MapCounts,

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from network.datasets.on_earth.areas import Areas
+from network.datasets.on_earth.labels import UNKNOWN
 from network.datasets.windows import separate_windows
 from network.errors import InputError
-from network.evaluation.on_earth.areas import Areas
-from network.evaluation.on_earth.labels import UNKNOWN
 from network.evaluation.on_earth.open_map import SIDE, OpenMap
 from network.progress import progress_bar
-from network.rasters.ground_area import pixel_areas
+from network.rasters.ground import Ground
+from network.rasters.place import Place
 
 NOWHERE = -1
 """Label of a place that is outside the map or the areas of interest, or where it has no data."""
@@ -80,7 +81,9 @@ def count_strata(
             found[is_here] = np.where(at < k, at.astype(np.int64), NOWHERE)
             bar.update(height * width)
     map_.labels.check()
-    return Strata(by_row, pixel_areas(grid, map_.path), found)
+    ground = Ground(map_.path, Place(grid.crs, grid.transform), grid.height, grid.width)
+    ground.warn_if_distorted()
+    return Strata(by_row, ground.row_areas(), found)
 
 
 def allocate(

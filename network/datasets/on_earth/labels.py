@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+from network.datasets.on_earth.classes import ValueLabels
 from network.datasets.schema import MAX_CLASSES, DatasetInfo
 from network.errors import InputError, listed
-from network.evaluation.on_earth.classes import ValueLabels
 from network.rasters.source import Source
 
 UNKNOWN = MAX_CLASSES

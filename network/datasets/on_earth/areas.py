@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from network.datasets.on_earth.files import AreaFile
 from network.datasets.windows import Window
 from network.errors import listed, warn
 from network.extras import require_extra
@@ -14,22 +14,6 @@ from network.rasters.earth_grid import EarthGrid, elsewhere
 
 if TYPE_CHECKING:
     from network.rasters.shapes import Painting
-
-
-@dataclass(frozen=True, kw_only=True)
-class AreaFile:
-    """A file with the polygons of areas of interest.
-
-    Attributes:
-        path: the file.
-        attribute: attribute with the names of the areas; None to number them. Polygons of one name
-            are one area.
-        layer: layer of the polygons; None if there is only one.
-    """
-
-    path: Path
-    attribute: str | None = None
-    layer: str | None = None
 
 
 @dataclass(frozen=True)

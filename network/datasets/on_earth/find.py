@@ -1,0 +1,199 @@
+"""The scenes of a split: their images, and their labels as rasters."""
+
+import glob
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rasterio.crs import CRS
+
+from network.datasets.on_earth.files import LabelFile
+from network.datasets.on_earth.label_raster import (
+    LabelPlan,
+    LabelRaster,
+    check_areas,
+    draw_label_raster,
+    find_label_raster,
+)
+from network.datasets.on_earth.open_labels import is_raster
+from network.datasets.on_earth.scenes import Scenes
+from network.datasets.open_image import open_image
+from network.datasets.schema import DatasetInfo
+from network.errors import InputError, listed, warn
+from network.rasters.earth_grid import Bounds, EarthGrid, between, name_of
+from network.rasters.place import METERS_A_DEGREE
+from network.rasters.source import Source, is_remote
+
+CACHE = "label_cache"
+"""Folder in the root of a data set with the labels of scenes; it may be deleted at any time."""
+
+_COARSER = 1.25
+"""A warning tells if the pixels of two scenes differ by a larger factor."""
+
+_DEGREES = CRS.from_epsg(4326)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image on Earth, and its labels.
+
+    Attributes:
+        image: the image.
+        bands: numbers of the bands that are read, from 1 on.
+        size: height and width in pixels.
+        labels: its labels; None if they are not public.
+        resolution: side of a pixel on the ground in meters; None if it is not known.
+    """
+
+    image: Path
+    bands: tuple[int, ...]
+    size: tuple[int, int]
+    labels: LabelRaster | None
+    resolution: float | None
+
+
+def find_scenes(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
+    """Find the images of a split on Earth, and draw labels that are not drawn yet.
+
+    Args:
+        info: description of the data set.
+        root: root folder of the data.
+        scenes: description of the scenes.
+
+    Returns:
+        The scenes that a label and an area touch, in the order of the patterns and of names.
+
+    Raises:
+        InputError: an image or a file of labels is missing, cannot be read or does not fit; no
+            label touches any image.
+    """
+    images = [image for pattern in scenes.images for image in _matches(root, pattern)]
+    groups = [[replace(f, path=path) for path in _matches(root, f.path)] for f in scenes.labels]
+    areas = scenes.areas and replace(scenes.areas, path=root / scenes.areas.path)
+    if areas is not None:
+        check_areas(areas)
+    found, missed = [], []
+    for image in images:
+        with open_image(image, info, scenes.bands or None) as source:
+            labels = None
+            if groups:
+                own = [_of_image(image, group) for group in groups]
+                plan = LabelPlan(
+                    image=source, info=info, labels=own, areas=areas, border=scenes.border
+                )
+                labels = find_label_raster(plan, root / CACHE)
+                labels = labels or draw_label_raster(plan, root / CACHE)
+            if groups and labels is None:
+                missed.append(image)
+                continue
+            place = source.header.place
+            grid = EarthGrid.of(image, place, *source.size) if place else None
+            resolution = grid.resolution if grid else None
+            found.append(Scene(image, tuple(source.bands), source.size, labels, resolution))
+    if not found:
+        raise _untouched(images, groups, info, root, scenes)
+    if missed and areas is None:
+        names = listed(path.name for path in missed)
+        warn(f"no label touches {len(missed)} of {len(images)} images, left out: {names}")
+    _compare_resolutions(found)
+    return found
+
+
+def _matches(root: Path, pattern: str | Path) -> list[Path]:
+    """List the files of a pattern, in name order."""
+    if is_remote(str(pattern)):
+        return [Path(pattern)]
+    path = root / pattern
+    if path.exists() or not any(letter in str(pattern) for letter in "*?["):
+        if not path.exists():
+            raise InputError(path, "no such file")
+        return [path]
+    found = sorted(map(Path, glob.glob(str(path), recursive=True)))
+    if not found:
+        raise InputError(path, "matches no file")
+    return found
+
+
+def _of_image(image: Path, files: Sequence[LabelFile]) -> list[LabelFile]:
+    """Choose the file of labels with the name of an image; if there is none, take all of them."""
+    same = [file for file in files if file.path.stem == image.stem]
+    return same if len(same) == 1 else list(files)
+
+
+def _compare_resolutions(scenes: Sequence[Scene]) -> None:
+    known = [(scene.resolution, scene.image) for scene in scenes if scene.resolution]
+    if not known:
+        return
+    (fine, one), (coarse, other) = min(known), max(known)
+    if coarse / fine > _COARSER:
+        warn(
+            f"{one} has pixels of {fine:.3g} m and {other} of {coarse:.3g} m on the ground; a "
+            "network sees the same objects in different sizes, so warp them to one (gdalwarp -tr)"
+        )
+
+
+# Errors -----------------------------------------------------------------------------------------
+
+
+def _untouched(
+    images: Sequence[Path],
+    groups: Sequence[Sequence[LabelFile]],
+    info: DatasetInfo,
+    root: Path,
+    scenes: Scenes,
+) -> InputError:
+    """Make the error for labels or areas that touch no image; it says how far away they are."""
+    if scenes.areas is not None:
+        from network.rasters.vectors import bounds_of
+
+        path = root / scenes.areas.path
+        apart, kind = [(path, *bounds_of(path, scenes.areas.layer))], "areas and labels"
+    else:
+        files = [file for group in groups for file in group]
+        apart, kind = [(file.path, *_bounds(file)) for file in files], "labels"
+    best: tuple[float, str] | None = None
+    for image in images:
+        with open_image(image, info, scenes.bands or None) as source:
+            grid = EarthGrid.of(image, source.header.place, *source.size)
+        for path, bounds, crs in apart:
+            far = _distance(path, grid, bounds, crs)
+            if far is not None and (best is None or far < best[0]):
+                text = f"in {name_of(crs)}, the nearest image {image.name} in {name_of(grid.crs)}"
+                best = far, f"{path.name} is {_length(far)} away ({text})"
+    problem = f"no {kind} touch any of its {len(images)} images"
+    where = apart[0][0]
+    return InputError(
+        where,
+        f"{problem}; {best[1]}" if best else problem,
+        "look at both in a GIS, and check their reference systems",
+    )
+
+
+def _bounds(file: LabelFile) -> tuple[Bounds, CRS]:
+    if is_raster(file.path):
+        with Source(file.path) as source:
+            grid = EarthGrid.of(file.path, source.header.place, *source.size)
+        return grid.bounds, grid.crs
+    from network.rasters.vectors import bounds_of
+
+    return bounds_of(file.path, file.layer)
+
+
+def _distance(path: Path, grid: EarthGrid, bounds: Bounds, crs: CRS) -> float | None:
+    """Compute how far apart two boxes are on Earth, in meters; None if that is not known."""
+    try:
+        one = between(grid.crs, _DEGREES, grid.bounds, path)
+        other = between(crs, _DEGREES, bounds, path)
+    except InputError:
+        return None
+    if not all(map(math.isfinite, (*one, *other))):
+        return None
+    across = max(0.0, one[0] - other[2], other[0] - one[2])
+    up = max(0.0, one[1] - other[3], other[1] - one[3])
+    latitude = math.radians((one[1] + one[3]) / 2)
+    return METERS_A_DEGREE * math.hypot(across * math.cos(latitude), up)
+
+
+def _length(meters: float) -> str:
+    return f"{meters / 1000:,.0f} km" if meters >= 10_000 else f"{meters:.0f} m"

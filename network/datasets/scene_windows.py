@@ -1,0 +1,241 @@
+"""Windows of scenes: random ones for training, and those that cover all labels for validation."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from network.datasets.files import write_image
+from network.datasets.lazy import Lazy
+from network.datasets.on_earth.label_raster import CELL
+from network.datasets.schema import DatasetInfo
+from network.datasets.segmentation import Sample, to_tensor
+from network.datasets.transforms import Pair, TrainTransform
+from network.datasets.windows import STRIDE, Part, Window, parts_of
+from network.rasters.memory import raster_in_memory
+from network.rasters.pixels import is_measured, network_values
+from network.rasters.source import Source
+from network.rasters.source_pool import SourcePool
+from network.writing import writing
+
+
+class SceneWindows(Dataset):
+    """Dataset of training crops from random windows of scenes.
+
+    Windows are drawn where labels are: each labeled pixel is the middle of a window with the same
+    probability. An index is ``(epoch, index)``; the window and its augmentation depend only on
+    these and the seed, so neither the number of workers nor an interruption changes them. Only the
+    pixels of the crop are read from the files.
+
+    An item has ``image`` (bands, H, W) and ``labels`` (H, W) uint8, as those of
+    :class:`network.datasets.segmentation.SegmentationDataset`.
+
+    Args:
+        samples: the scenes, with labels.
+        info: description of the data set.
+        transform: the augmentation.
+        window: side of the windows in pixels; where a scene is smaller, so is the window.
+        seed: seed of windows and augmentation.
+        rare: share of the windows whose middle is a pixel of a rare class, from 0 to 1. Each of
+            these windows first draws a class, with equal probabilities for all classes.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        info: DatasetInfo,
+        transform: TrainTransform,
+        window: int,
+        seed: int = 0,
+        rare: float = 0.0,
+    ):
+        self.samples, self.info, self.transform = samples, info, transform
+        self.window, self.seed, self.rare = window, seed, rare
+        self._cells = _Cells(samples)
+        self._sources = SourcePool()
+
+    def __len__(self) -> int:
+        """Number of windows that have as many pixels as all labels."""
+        return count_windows(self.samples, self.window)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict:
+        epoch, index = item
+        rng = np.random.default_rng([self.seed, epoch, index])
+        read = partial(self._pair, epoch)
+        image, labels = self.transform(read, index % len(self), len(self), rng)
+        return {"image": to_tensor(image), "labels": torch.from_numpy(labels)}
+
+    def _pair(self, epoch: int, index: int) -> Pair:
+        """Draw a window, and give its image and labels, of which only the used parts are read."""
+        rng = np.random.default_rng([self.seed, epoch, index, 1])
+        sample, middle = self._draw(rng)
+        rows, columns = (
+            _around(place, self.window, length)
+            for place, length in zip(middle, sample.size, strict=True)
+        )
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        assert sample.scene is not None
+        dtype = np.dtype(np.float32 if is_measured(self.info.dtype) else self.info.dtype)
+        corner = rows.start, columns.start
+        return (
+            Lazy((*shape, self.info.bands), dtype, partial(self._image, sample, corner)),
+            Lazy(shape, np.dtype(np.uint8), partial(self._labels, sample, corner)),
+        )
+
+    def _draw(self, rng: np.random.Generator) -> tuple[Sample, tuple[int, int]]:
+        """Draw the pixel in the middle of a window."""
+        label = None
+        if self.rare and rng.random() < self.rare:
+            label = int(rng.choice(self._cells.classes))
+        number, row, column = self._cells.draw(rng, label)
+        sample = self.samples[number]
+        rows, columns = (
+            slice(CELL * cell, min(CELL * (cell + 1), length))
+            for cell, length in zip((row, column), sample.size, strict=True)
+        )
+        labels = self._labels(sample, (0, 0), (rows, columns))
+        is_one = labels != self.info.ignore_index if label is None else labels == label
+        places = np.flatnonzero(is_one)
+        place = int(places[rng.integers(len(places))])
+        down, across = divmod(place, labels.shape[1])
+        return sample, (rows.start + down, columns.start + across)
+
+    def _image(self, sample: Sample, corner: tuple[int, int], window: Window) -> np.ndarray:
+        assert sample.scene is not None
+        source = self._sources.get(sample.image, sample.scene.bands)
+        return network_values(*source.read(*_moved(window, corner)))
+
+    def _labels(self, sample: Sample, corner: tuple[int, int], window: Window) -> np.ndarray:
+        mask = next(iter(sample.masks.values()))
+        return self._sources.get(mask).read(*_moved(window, corner))[0][..., 0]
+
+
+class _Cells:
+    """The cells of all scenes, from which one is drawn by its number of labeled pixels."""
+
+    def __init__(self, samples: Sequence[Sample]):
+        counts, places = [], []
+        for number, sample in enumerate(samples):
+            assert sample.scene is not None
+            assert sample.scene.labels is not None
+            cells = sample.scene.labels.cells
+            rows, columns = np.nonzero(cells.any(axis=2))
+            counts.append(cells[rows, columns])
+            places.append(np.stack([np.full(len(rows), number), rows, columns], axis=1))
+        self._places = np.concatenate(places)
+        self._counts = np.concatenate(counts)
+        self._all = np.cumsum(self._counts.sum(axis=1, dtype=np.int64))
+        self.classes = np.flatnonzero(self._counts.any(axis=0))
+        self._by_class = {
+            int(label): np.cumsum(self._counts[:, label], dtype=np.int64) for label in self.classes
+        }
+
+    def draw(self, rng: np.random.Generator, label: int | None) -> tuple[int, int, int]:
+        """Draw a cell: the number of its scene, its row and its column.
+
+        Args:
+            rng: source of randomness.
+            label: the class whose pixels are counted; None for all.
+        """
+        total = self._all if label is None else self._by_class[label]
+        chosen = np.searchsorted(total, rng.integers(total[-1]), side="right")
+        number, row, column = self._places[chosen].tolist()
+        return number, row, column
+
+
+def count_windows(samples: Sequence[Sample], window: int) -> int:
+    """Count the windows that have as many pixels as all labels of scenes together.
+
+    Args:
+        samples: the scenes, with labels.
+        window: side of the windows in pixels.
+    """
+    pixels = sum(
+        int(sample.scene.labels.pixels.sum())
+        for sample in samples
+        if sample.scene and sample.scene.labels
+    )
+    return max(1, -(-pixels // window**2))
+
+
+def evaluation_windows(samples: Sequence[Sample], window: int) -> list[Sample]:
+    """List the windows that cover all labels of scenes; each pixel is in the core of one of them.
+
+    Args:
+        samples: the scenes, with labels.
+        window: largest side of a window in pixels, rounded to the stride of the encoders.
+    """
+    side = max(STRIDE, window // STRIDE * STRIDE)
+    halo = min(128, side // 8 // STRIDE * STRIDE)
+    return [
+        replace(sample, part=part, size=_size(part.window))
+        for sample in samples
+        for part in parts_of(*sample.size, side, halo)
+        if _is_labeled(sample, part)
+    ]
+
+
+def cut_window(sample: Sample, side: int, info: DatasetInfo, folder: Path) -> Sample:
+    """Cut a window with many labels out of a scene, and write it as an image with a mask.
+
+    Args:
+        sample: the scene, with labels.
+        side: side of the window in pixels.
+        info: description of the data set.
+        folder: folder of the two files.
+
+    Returns:
+        The window as a sample of its own.
+    """
+    assert sample.scene is not None
+    assert sample.scene.labels is not None
+    labeled = sample.scene.labels.cells.sum(axis=2)
+    cell = np.unravel_index(labeled.argmax(), labeled.shape)
+    rows, columns = (
+        _around(CELL * int(number) + CELL // 2, side, length)
+        for number, length in zip(cell, sample.size, strict=True)
+    )
+    kind, mask = next(iter(sample.masks.items()))
+    with Source(sample.image, sample.scene.bands) as source, Source(mask) as labels:
+        values, valid = source.read(rows, columns)
+        chosen, _ = labels.read(rows, columns)
+    image_file, mask_file = folder / f"{sample.name}.tif", folder / f"{sample.name}_labels.png"
+    with writing(image_file), raster_in_memory(values, valid) as memory:
+        image_file.write_bytes(memory.getbuffer())
+    write_image(mask_file, np.ascontiguousarray(chosen[..., 0]))
+    return Sample(
+        name=sample.name,
+        image=image_file,
+        size=_size((rows, columns)),
+        masks={kind: mask_file},
+    )
+
+
+def _is_labeled(sample: Sample, part: Part) -> bool:
+    assert sample.scene is not None
+    assert sample.scene.labels is not None
+    rows, columns = (slice(side.start // CELL, -(-side.stop // CELL)) for side in part.core)
+    return bool(sample.scene.labels.cells[rows, columns].any())
+
+
+def _size(window: Window) -> tuple[int, int]:
+    rows, columns = window
+    return rows.stop - rows.start, columns.stop - columns.start
+
+
+def _around(place: int, side: int, length: int) -> slice:
+    """Find the rows or columns of a window around a pixel, moved inside the image."""
+    start = max(0, min(place - side // 2, length - side))
+    return slice(start, min(length, start + side))
+
+
+def _moved(window: Window, corner: tuple[int, int]) -> Window:
+    rows, columns = (
+        slice(side.start + start, side.stop + start)
+        for side, start in zip(window, corner, strict=True)
+    )
+    return rows, columns
