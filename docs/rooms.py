@@ -3,7 +3,7 @@
 from pathlib import Path
 
 FLOORS = (
-    ("compat", "failures", "progress", "text_encoding", "factories"),
+    ("compat", "failures", "progress", "text_encoding", "factories", "memory"),
     ("errors",),
     ("extras", "settings", "writing"),
     ("overrides", "compute", "cluster"),

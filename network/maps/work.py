@@ -26,6 +26,7 @@ from network.maps.options import MapOptions, PolygonOptions
 from network.maps.plan import Block, Plan
 from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
 from network.maps.records import MapRecord, MapRecords
+from network.memory import share_memory_among_threads
 from network.predictor import Predictor
 from network.rasters.source import Source, UnreadableImage, is_remote
 from network.writing import locked
@@ -135,6 +136,7 @@ class MapWork:
     """
 
     def __init__(self, task: Task, means: Means):
+        share_memory_among_threads()
         self._means = means
         self._source = open_image(task.image, means.info, means.options.bands)
         try:

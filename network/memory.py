@@ -1,0 +1,20 @@
+"""Settings of the C library that keep the memory of long work small."""
+
+import ctypes
+
+_ARENA_MAX = -8  # number of glibc's malloc.h
+
+
+def share_memory_among_threads() -> None:
+    """Let all threads of this process allocate from one pool.
+
+    By default, glibc gives each thread a pool of its own. Threads that compress for minutes leave
+    holes in all pools, which no other thread can use, so the memory grows with the length of the
+    work. This does nothing with another C library, and pools that exist already remain.
+    """
+    try:
+        library = ctypes.CDLL(None)
+        library.gnu_get_libc_version  # noqa: B018 - only glibc has it
+        library.mallopt(_ARENA_MAX, 1)
+    except (OSError, AttributeError, TypeError):
+        return
