@@ -12,9 +12,26 @@ def share_memory_among_threads() -> None:
     holes in all pools, which no other thread can use, so the memory grows with the length of the
     work. This does nothing with another C library, and pools that exist already remain.
     """
+    library = _glibc()
+    if library is not None:
+        library.mallopt(_ARENA_MAX, 1)
+
+
+def give_back_free_memory() -> None:
+    """Give memory that this process has freed back to the system, before other work begins.
+
+    This does nothing with another C library than glibc.
+    """
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """Find glibc; None with another C library."""
     try:
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018 - only glibc has it
-        library.mallopt(_ARENA_MAX, 1)
     except (OSError, AttributeError, TypeError):
-        return
+        return None
+    return library

@@ -28,7 +28,10 @@ ROWS = 256
 """Number of rows whose blended logits are turned into layers at once."""
 
 AHEAD = 2
-"""Number of batches that are read, and of blocks that are written, while the network works."""
+"""Number of batches that are read while the network works."""
+
+BEHIND = 1
+"""Number of blocks that wait until they are written; with probabilities they are large."""
 
 
 @dataclass
@@ -158,7 +161,7 @@ def predict_blocks(
                     times.merging += perf_counter() - start
                     written.append(writers.submit(write_timed, batch.block, values))
                     canvas = None
-                    while len(written) > AHEAD or (written and written[0].done()):
+                    while len(written) > BEHIND or (written and written[0].done()):
                         written.popleft().result()
                     done(batch.block)
         finally:

@@ -26,7 +26,7 @@ from network.maps.options import MapOptions, PolygonOptions
 from network.maps.plan import Block, Plan
 from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
 from network.maps.records import MapRecord, MapRecords
-from network.memory import share_memory_among_threads
+from network.memory import give_back_free_memory, share_memory_among_threads
 from network.predictor import Predictor
 from network.rasters.source import Source, UnreadableImage, is_remote
 from network.writing import locked
@@ -273,6 +273,7 @@ class MapWork:
         """
         means, plan, place = self._means, self.plan, self._source.header.place
         start = time.perf_counter()
+        give_back_free_memory()  # what the prediction needed
         format_ = Format(rgb=means.options.rgb, tags=_tags(means.identity))
         with locked(self.job.parts, self.job.lock):
             counts = finish_map(self.job, plan, place, means.info, format_)

@@ -33,9 +33,9 @@ OPTIONS: dict[str, str | int] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
     # A warning of libjpeg means damage, since it makes up pixels that it cannot read.
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
-    # Bytes of decoded blocks that are kept. GDAL's own default is 5 % of the machine's memory in
-    # each process.
-    "GDAL_CACHEMAX": 2**26,
+    # Bytes of decoded blocks that are kept: enough for a row of windows in a block of a map. GDAL's
+    # own default is 5 % of the machine's memory in each process.
+    "GDAL_CACHEMAX": 2**25,
 }
 
 # Images without a place on Earth are normal here.
