@@ -17,6 +17,7 @@ from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE, evaluate
 from network.evaluation.results import REPORT_FILE
+from network.maps.evaluate import evaluate_scenes
 from network.reporting.page import write_report
 
 DATA_SETS = {info.name: info for info in (VAIHINGEN, POTSDAM, LOVEDA, UAVID)}
@@ -49,6 +50,9 @@ def _test(dataset: DatasetInfo | None, args: argparse.Namespace) -> None:
     split = "val" if args.val else experiment.data.test
     if split not in experiment.dataset.splits:
         raise InputError("--val", f"{experiment.dataset.name} has no split 'val'")
+    if experiment.dataset.scenes(split):
+        _test_scenes(experiment, split, args)
+        return
     evaluate(
         experiment,
         checkpoint=chosen_checkpoint(experiment, args.checkpoint),
@@ -62,6 +66,27 @@ def _test(dataset: DatasetInfo | None, args: argparse.Namespace) -> None:
         boundary_tolerance=args.boundary_tolerance,
     )
     _end(experiment, args, f"masks and scores in {args.output}")
+
+
+def _test_scenes(experiment: Experiment, split: str, args: argparse.Namespace) -> None:
+    for flag, remedy in (
+        ("report", "look at the maps by tools/view_map.py"),
+        ("rgb", "leave it out, since maps have a color table"),
+    ):
+        if getattr(args, flag):
+            raise InputError(f"--{flag}", "is not for scenes on Earth", remedy)
+    evaluate_scenes(
+        experiment,
+        checkpoint=chosen_checkpoint(experiment, args.checkpoint),
+        output=args.output,
+        split=split,
+        tta=args.tta,
+        batch_size=args.batch_size,
+        device=args.device,
+        overwrite=args.overwrite,
+        boundary_tolerance=args.boundary_tolerance,
+    )
+    print(f"maps and scores in {args.output}")
 
 
 def run_frames_test(description: str, name: str) -> None:

@@ -1,0 +1,88 @@
+"""Tests of scenes: the scores of whole images, whatever the windows, and a run that goes on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from network.errors import InputError
+from network.evaluation.evaluate import evaluate
+from network.evaluation.records import read_records
+from network.evaluation.results import read_result
+from network.maps.evaluate import evaluate_scenes
+from network.training.train import train
+from tests.datasets.test_scene_windows import experiment_of
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """An experiment of scenes and its checkpoint."""
+    root = tmp_path_factory.mktemp("scenes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        experiment = experiment_of(root / "data", held_out=(150, 230))
+        return experiment, (root / train(experiment, accelerator="cpu") / "best.ckpt")
+
+
+def run(trained, output: Path, **options):
+    experiment, checkpoint = trained
+    summaries = evaluate_scenes(
+        experiment, checkpoint=checkpoint, output=output, split="test", device="cpu", **options
+    )
+    return summaries["full"].scores.overall
+
+
+@pytest.mark.slow
+def test_scores_are_those_of_whole_images(trained, tmp_path):
+    experiment, checkpoint = trained
+    scores = run(trained, tmp_path / "maps")
+    whole = evaluate(
+        experiment, checkpoint=checkpoint, output=tmp_path / "masks", split="test", device="cpu"
+    )
+    counts = [read_records(tmp_path / name)["b"].counts["full"] for name in ("maps", "masks")]
+    np.testing.assert_array_equal(counts[0].matrix, counts[1].matrix)
+    np.testing.assert_array_equal(counts[0].boundary, counts[1].boundary)
+    assert counts[0].matrix.sum() == 150 * 230
+    expected = whole["full"].scores.overall
+    assert scores.keys() == expected.keys()
+    for name, score in scores.items():
+        # Maps keep the confidence in steps of 0.004.
+        assert score == pytest.approx(expected[name], abs=0.004 * (name == "calibration_error")), (
+            name
+        )
+    stamp = read_result(tmp_path / "maps").protocol
+    assert "in windows of 1024 x 1024 with a halo of 128" in stamp.masks["full"].tiling
+    assert stamp.trained_on is not None
+
+
+@pytest.mark.slow
+def test_a_test_goes_on_and_notices_other_settings(trained, tmp_path):
+    first = run(trained, tmp_path / "out", window=64, halo=0)
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert {"b.tif", "b_confidence.tif", "scores.json", "images.jsonl"} <= set(files)
+    written = (tmp_path / "out/b.tif").stat().st_mtime_ns
+    (tmp_path / "out/scores.json").unlink()
+    assert run(trained, tmp_path / "out", window=64, halo=0) == first
+    assert (tmp_path / "out/b.tif").stat().st_mtime_ns == written
+    with pytest.raises(InputError, match="window"):
+        run(trained, tmp_path / "out", window=96, halo=0)
+    run(trained, tmp_path / "out", window=96, halo=0, overwrite=True)
+
+
+@pytest.mark.slow
+def test_areas_without_any_label(trained, tmp_path):
+    experiment, checkpoint = trained
+    (scenes,) = experiment.dataset.splits["test"]
+    info = replace(
+        experiment.dataset,
+        splits={**experiment.dataset.splits, "test": (replace(scenes, labels=()),)},
+    )
+    unlabeled = replace(experiment, dataset=info)
+    assert (
+        evaluate_scenes(
+            unlabeled, checkpoint=checkpoint, output=tmp_path / "out", split="test", device="cpu"
+        )
+        == {}
+    )
+    assert (tmp_path / "out/b.tif").is_file()
