@@ -41,8 +41,10 @@ class Data:
         sharpen: probability that the image is sharpened.
         window: side in pixels of the windows in which scenes on Earth are trained and validated.
             Each of them stands for an image: crops and mosaics are cut from it.
-        rare_share: share of these windows that have a rare class in the middle, 0 to 1. For each of
-            them a class is drawn, all with the same probability, and then one of its pixels.
+        rare_share: share of the training crops that are drawn by class, 0 to 1. For each of them a
+            class is drawn, all with the same probability, then one of its pixels in all training
+            images, and then a crop around this pixel, which may lie anywhere in it. The other crops
+            are of each image in turn.
         repeat: number of passes over the training images in one epoch; more than 1 helps small
             sets.
         mean: mean of each band. For unsigned values of 8 or 16 bits it is a share of the largest

@@ -15,6 +15,7 @@ from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import BUILDING
 from network.datasets.segmentation import Sample
 from network.datasets.workers import map_parallel
+from network.rasters.pixels import count_labels
 
 
 def make_seeds(work: Work) -> dict:
@@ -84,7 +85,7 @@ class _MaskWriter:
 
 
 def _count_seed(seed: np.ndarray) -> np.ndarray:
-    counts = np.bincount(seed.ravel(), minlength=256)
+    counts = count_labels(seed)
     return counts[[0, 1, UNSURE]]
 
 

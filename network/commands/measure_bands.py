@@ -33,12 +33,15 @@ def run(args: argparse.Namespace) -> None:
     experiment = load_experiment(args.config, args.overrides)
     info = experiment.dataset
     splits = args.splits or [experiment.data.train]
-    found: dict[Path, Sample] = {}
+    found: dict[tuple[Path, ...], Sample] = {}
     for split in splits:
         if split not in info.splits:
             raise InputError(f"--splits {split}", f"no such split{nearest(split, info.splits)}")
-        # A file counts only once, even if two splits share its folder.
-        found |= {s.image: s for s in find_samples(info, experiment.root, split)}
+        # A file counts only once, even if two splits share its folder. Splits of a scene, however,
+        # have labels in other areas of it.
+        for sample in find_samples(info, experiment.root, split):
+            labels = sample.masks.values() if sample.scene else ()
+            found[sample.image, *labels] = sample
     samples = list(found.values())
     bands = measure_bands(samples, info, all_pixels=args.all_pixels, workers=chosen_workers(args))
     is_labeled = any(sample.masks for sample in samples) and not args.all_pixels
@@ -46,7 +49,8 @@ def run(args: argparse.Namespace) -> None:
     unlabeled = sum(not sample.masks for sample in samples)
     if is_labeled and unlabeled:
         what += f" ({unlabeled} images have no masks: all pixels)"
-    print_bands(bands, f"{info.name}, {' and '.join(splits)}: {len(samples)} images, {what}")
+    images = len({sample.image for sample in samples})
+    print_bands(bands, f"{info.name}, {' and '.join(splits)}: {images} images, {what}")
     constant = [number for number, band in enumerate(bands, start=1) if band.low == band.high]
     if constant:
         raise InputError(
@@ -63,7 +67,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-c", "--config", type=Path, required=True, help="config/.../x.py")
     add("--splits", nargs="+", default=[], help="default: the config's training split")
-    add("--all-pixels", action="store_true", help="count ignored pixels too")
+    add("--all-pixels", action="store_true", help="count ignored pixels too (not of scenes)")
     add_workers_flags(parser)
     return parser
 

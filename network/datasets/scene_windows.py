@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from network.datasets.files import write_image
 from network.datasets.lazy import Lazy
 from network.datasets.on_earth.label_raster import CELL
+from network.datasets.rare import ClassDraw, draw_pixel
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.transforms import Pair, TrainTransform
@@ -41,7 +42,8 @@ class SceneWindows(Dataset):
         window: side of the windows in pixels; where a scene is smaller, so is the window.
         seed: seed of windows and augmentation.
         rare: share of the windows whose middle is a pixel of a rare class, from 0 to 1. Each of
-            these windows first draws a class, with equal probabilities for all classes.
+            these windows first draws a class, with equal probabilities for all classes. Its crop
+            holds this pixel.
     """
 
     def __init__(
@@ -65,14 +67,24 @@ class SceneWindows(Dataset):
     def __getitem__(self, item: tuple[int, int]) -> dict:
         epoch, index = item
         rng = np.random.default_rng([self.seed, epoch, index])
-        read = partial(self._pair, epoch)
-        image, labels = self.transform(read, index % len(self), len(self), rng)
+        own = index % len(self)
+        pair, focus = self._draw_window(epoch, own)
+
+        def read(number: int) -> Pair:
+            return pair if number == own else self._draw_window(epoch, number)[0]
+
+        image, labels = self.transform(read, own, len(self), rng, focus)
         return {"image": to_tensor(image), "labels": torch.from_numpy(labels)}
 
-    def _pair(self, epoch: int, index: int) -> Pair:
-        """Draw a window, and give its image and labels, of which only the used parts are read."""
+    def _draw_window(self, epoch: int, index: int) -> tuple[Pair, tuple[int, int] | None]:
+        """Draw a window.
+
+        Returns:
+            Its image and labels, of which only the used parts are read; and row and column of its
+            middle if a rare class was drawn, otherwise None.
+        """
         rng = np.random.default_rng([self.seed, epoch, index, 1])
-        sample, middle = self._draw(rng)
+        sample, middle, is_rare = self._draw_middle(rng)
         rows, columns = (
             _around(place, self.window, length)
             for place, length in zip(middle, sample.size, strict=True)
@@ -81,16 +93,17 @@ class SceneWindows(Dataset):
         assert sample.scene is not None
         dtype = np.dtype(np.float32 if is_measured(self.info.dtype) else self.info.dtype)
         corner = rows.start, columns.start
-        return (
+        pair = (
             Lazy((*shape, self.info.bands), dtype, partial(self._image, sample, corner)),
             Lazy(shape, np.dtype(np.uint8), partial(self._labels, sample, corner)),
         )
+        return pair, (middle[0] - corner[0], middle[1] - corner[1]) if is_rare else None
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Sample, tuple[int, int]]:
-        """Draw the pixel in the middle of a window."""
+    def _draw_middle(self, rng: np.random.Generator) -> tuple[Sample, tuple[int, int], bool]:
+        """Draw the pixel in the middle of a window; also tell whether its class was drawn first."""
         label = None
         if self.rare and rng.random() < self.rare:
-            label = int(rng.choice(self._cells.classes))
+            label = self._cells.draw_class(rng)
         number, row, column = self._cells.draw(rng, label)
         sample = self.samples[number]
         rows, columns = (
@@ -99,10 +112,9 @@ class SceneWindows(Dataset):
         )
         labels = self._labels(sample, (0, 0), (rows, columns))
         is_one = labels != self.info.ignore_index if label is None else labels == label
-        places = np.flatnonzero(is_one)
-        place = int(places[rng.integers(len(places))])
-        down, across = divmod(place, labels.shape[1])
-        return sample, (rows.start + down, columns.start + across)
+        place = draw_pixel(is_one, rng)
+        assert place is not None  # the cell has such pixels
+        return sample, (rows.start + place[0], columns.start + place[1]), label is not None
 
     def _image(self, sample: Sample, corner: tuple[int, int], window: Window) -> np.ndarray:
         assert sample.scene is not None
@@ -127,12 +139,11 @@ class _Cells:
             counts.append(cells[rows, columns])
             places.append(np.stack([np.full(len(rows), number), rows, columns], axis=1))
         self._places = np.concatenate(places)
-        self._counts = np.concatenate(counts)
-        self._all = np.cumsum(self._counts.sum(axis=1, dtype=np.int64))
-        self.classes = np.flatnonzero(self._counts.any(axis=0))
-        self._by_class = {
-            int(label): np.cumsum(self._counts[:, label], dtype=np.int64) for label in self.classes
-        }
+        self._draw = ClassDraw(np.concatenate(counts))
+
+    def draw_class(self, rng: np.random.Generator) -> int:
+        """Draw a class, all with the same probability."""
+        return self._draw.draw_class(rng)
 
     def draw(self, rng: np.random.Generator, label: int | None) -> tuple[int, int, int]:
         """Draw a cell: the number of its scene, its row and its column.
@@ -141,9 +152,7 @@ class _Cells:
             rng: source of randomness.
             label: the class whose pixels are counted; None for all.
         """
-        total = self._all if label is None else self._by_class[label]
-        chosen = np.searchsorted(total, rng.integers(total[-1]), side="right")
-        number, row, column = self._places[chosen].tolist()
+        number, row, column = self._places[self._draw.draw_part(rng, label)].tolist()
         return number, row, column
 
 

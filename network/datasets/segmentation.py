@@ -23,12 +23,13 @@ from network.datasets.files import (
 from network.datasets.on_earth.find import Scene, find_scenes
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.provenance import recorded_kind
+from network.datasets.rare import ClassDraw, draw_pixel
 from network.datasets.schema import DatasetInfo, Folder
-from network.datasets.transforms import TrainTransform
+from network.datasets.transforms import Pair, TrainTransform
 from network.datasets.windows import Part
 from network.errors import InputError
 from network.progress import progress_bar
-from network.rasters.pixels import network_values
+from network.rasters.pixels import count_labels, network_values
 from network.rasters.source_pool import SourcePool
 
 
@@ -178,11 +179,16 @@ class Labels:
     Attributes:
         digests: SHA-256 of all names and labels, by kind. If two runs have the same digest, they
             were scored on the same labels.
-        pixels: number of pixels of each class, by kind.
+        counts: number of pixels of each class in each sample, (samples, k) int64, by kind.
     """
 
     digests: dict[str, str]
-    pixels: dict[str, tuple[int, ...]]
+    counts: dict[str, np.ndarray]
+
+    @property
+    def pixels(self) -> dict[str, tuple[int, ...]]:
+        """Number of pixels of each class, by kind."""
+        return {kind: tuple(each.sum(axis=0).tolist()) for kind, each in self.counts.items()}
 
 
 def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> Labels:
@@ -207,8 +213,9 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
         for kind, path in sample.masks.items():
             mask = read_mask(path, info)
             # The shape counts too: the same bytes in rows of another length are another mask.
-            line = f"{sample.name} {mask.shape} {hashlib.sha256(mask.tobytes()).hexdigest()}\n"
-            found[kind] = line, np.bincount(mask.ravel(), minlength=256)[: info.num_classes]
+            digest = hashlib.sha256(np.ascontiguousarray(mask).data)
+            line = f"{sample.name} {mask.shape} {digest.hexdigest()}\n"
+            found[kind] = line, count_labels(mask)[: info.num_classes]
         return found
 
     with ThreadPoolExecutor() as pool:
@@ -217,18 +224,18 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
             checks, total=len(samples), desc=f"Checking {split} masks", leave=False, unit="mask"
         )
         found = list(bar)
-    digests, pixels = {}, {}
+    digests, counts = {}, {}
     for kind in samples[0].masks:
-        lines, counts = zip(*(one[kind] for one in found), strict=True)
+        lines, each = zip(*(one[kind] for one in found), strict=True)
         digests[kind] = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
-        pixels[kind] = tuple(np.sum(counts, axis=0).tolist())
-    if not any(map(any, pixels.values())):
+        counts[kind] = np.stack(each)
+    if not any(each.any() for each in counts.values()):
         raise InputError(
             info.name,
             f"no pixel of the {split} masks has a class",
             "check the masks and the classes",
         )
-    return Labels(digests, pixels)
+    return Labels(digests, counts)
 
 
 class SegmentationDataset(Dataset):
@@ -250,6 +257,12 @@ class SegmentationDataset(Dataset):
         info: description of the data set.
         transform: augmentation for training; None for evaluation.
         seed: seed of the augmentation.
+        rare: share of the training crops that hold a pixel of a rare class, from 0 to 1. Each of
+            them first draws a class, with equal probabilities for all classes that have pixels, and
+            then one of its pixels in all images; so it is from an image with many of them rather
+            than from one with few.
+        counts: number of pixels of each class in each sample, (samples, k); needed if ``rare`` is
+            above 0.
     """
 
     def __init__(
@@ -258,8 +271,12 @@ class SegmentationDataset(Dataset):
         info: DatasetInfo,
         transform: TrainTransform | None = None,
         seed: int = 0,
+        rare: float = 0.0,
+        counts: np.ndarray | None = None,
     ):
         self.samples, self.info, self.transform, self.seed = samples, info, transform, seed
+        self.rare = rare
+        self._draw = None if counts is None else ClassDraw(counts)
         self._sources = SourcePool()
 
     def __len__(self) -> int:
@@ -272,8 +289,24 @@ class SegmentationDataset(Dataset):
         assert isinstance(item, tuple)
         epoch, index = item
         rng = np.random.default_rng([self.seed, epoch, index])
-        image, labels = self.transform(self._read, index % len(self), len(self), rng)
+        # Draws of their own, so that the augmentation of the other crops is the same as without.
+        chosen = self._rare_item(np.random.default_rng([self.seed, epoch, index, 1]))
+        if chosen is None:
+            image, labels = self.transform(self._read, index % len(self), len(self), rng)
+        else:
+            pair, focus = chosen
+            image, labels = self.transform(lambda _: pair, 0, 1, rng, focus)
         return {"image": to_tensor(image), "labels": torch.from_numpy(labels)}
+
+    def _rare_item(self, rng: np.random.Generator) -> tuple[Pair, tuple[int, int]] | None:
+        """Draw an image by its class, and a pixel of the class; None for an item as usual."""
+        if self._draw is None or rng.random() >= self.rare:
+            return None
+        label = self._draw.draw_class(rng)
+        image, labels = self._read(self._draw.draw_part(rng, label))
+        # The image may have no data at all of these pixels.
+        focus = draw_pixel(labels == label, rng)
+        return None if focus is None else ((image, labels), focus)
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         sample = self.samples[index]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from network.datasets.lazy import Composition, Piece, Pixels
 from network.datasets.resize import resize_image, resize_labels, resize_points
-from network.rasters.pixels import filler
+from network.rasters.pixels import count_labels, filler
 from network.settings import Data
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would use the network
@@ -41,7 +41,12 @@ class TrainTransform:
     sparse: bool = False
 
     def __call__(
-        self, read: Read, index: int, count: int, rng: np.random.Generator
+        self,
+        read: Read,
+        index: int,
+        count: int,
+        rng: np.random.Generator,
+        focus: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Make one crop: image (crop, crop, bands) and labels (crop, crop).
 
@@ -50,14 +55,16 @@ class TrainTransform:
             index: the image to use.
             count: number of images, from which a mosaic takes three more.
             rng: source of all random decisions.
+            focus: row and column of a pixel of the image that the crop must hold. No mosaic is made
+                then, since it would cut most of these pixels off.
         """
-        if rng.random() < self.data.mosaic:
+        if focus is None and rng.random() < self.data.mosaic:
             others = rng.integers(count, size=3)
             pairs = [read(index), *(read(int(other)) for other in others)]
             pair = mosaic(pairs, self.ignore_index, rng)
         else:
             pair = read(index)
-        image, labels = self.scaled_crop(*pair, rng)
+        image, labels = self.scaled_crop(*pair, rng, focus)
         transforms = [
             albumentations.RandomRotate90(p=self.data.rotate),
             albumentations.HorizontalFlip(p=self.data.flip),
@@ -85,7 +92,11 @@ class TrainTransform:
         return np.ascontiguousarray(result["image"]), labels
 
     def scaled_crop(
-        self, image: Pixels, labels: Pixels, rng: np.random.Generator
+        self,
+        image: Pixels,
+        labels: Pixels,
+        rng: np.random.Generator,
+        focus: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Crop at a random place and scale; only the pixels of the crop are resized.
 
@@ -93,13 +104,14 @@ class TrainTransform:
             image: (h, w, bands)
             labels: (h, w)
             rng: source of all random decisions.
+            focus: row and column of a pixel that the crop holds; by default, it may lie anywhere.
 
         Returns:
             Image (crop, crop, bands) and labels (crop, crop).
         """
         side = round(self.data.crop / rng.choice(self.data.scales))
         for _ in range(DRAWS):
-            window = random_window(labels.shape, side, side, rng)
+            window = random_window(labels.shape, side, side, rng, focus)
             chosen = labels[window]
             if self._is_varied(chosen):
                 break
@@ -111,7 +123,7 @@ class TrainTransform:
         return resize_image(whole, crop, crop), resize_labels(chosen, crop, crop)
 
     def _is_varied(self, labels: np.ndarray) -> bool:
-        counts = np.bincount(labels.ravel(), minlength=256)
+        counts = count_labels(labels)
         counts[self.ignore_index] = 0
         largest = self.data.max_class_share * counts.sum()
         return bool(np.count_nonzero(counts) > 1 and counts.max() < largest)
@@ -161,12 +173,35 @@ def mosaic(pairs: Sequence[Pair], ignore_index: int, rng: np.random.Generator) -
 
 
 def random_window(
-    shape: Sequence[int], height: int, width: int, rng: np.random.Generator
+    shape: Sequence[int],
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    focus: tuple[int, int] | None = None,
 ) -> tuple[slice, slice]:
-    """Choose a window of this size at a random place; it is smaller if the image is too small."""
-    top = int(rng.integers(max(0, shape[0] - height) + 1))
-    left = int(rng.integers(max(0, shape[1] - width) + 1))
-    return slice(top, min(top + height, shape[0])), slice(left, min(left + width, shape[1]))
+    """Choose a window of this size at a random place; it is smaller if the image is too small.
+
+    Args:
+        shape: height and width of the image.
+        height: height of the window.
+        width: width of the window.
+        rng: source of randomness.
+        focus: row and column of a pixel of the image that the window holds, with the same
+            probability at each of its places; by default, the window may lie anywhere.
+    """
+    rows, columns = (
+        _random_span(shape[axis], side, rng, None if focus is None else focus[axis])
+        for axis, side in enumerate((height, width))
+    )
+    return rows, columns
+
+
+def _random_span(length: int, side: int, rng: np.random.Generator, focus: int | None) -> slice:
+    first, last = 0, max(0, length - side)
+    if focus is not None:
+        first, last = min(max(0, focus - side + 1), last), min(focus, last)
+    start = int(rng.integers(first, last + 1))
+    return slice(start, min(start + side, length))
 
 
 def pad(array: np.ndarray, height: int, width: int, value: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch import Tensor
 from network.losses.joint import JointLoss
 from network.losses.pixel import cross_entropy_and_dice
 from network.losses.scatter import fisher_loss
+from network.losses.weights import Weights
 from network.models.output import SegOutput
 
 
@@ -28,6 +29,10 @@ class BiCoRLoss(JointLoss):
             config.
         fisher_pairwise: whether the scatter between classes is the mean over class pairs, as in
             the released code; it is 2k / (k - 1) times that of the paper.
+        weights: weights of the classes in the main and auxiliary cross-entropy, see
+            :class:`JointLoss`. The heatmaps have none, since they only have to rank the pixels of
+            each class; nor has the Fisher loss, in which all classes count the same.
+        max_ratio: largest ratio of two weights, see :class:`JointLoss`.
     """
 
     def __init__(
@@ -39,8 +44,10 @@ class BiCoRLoss(JointLoss):
         fisher: float = 0.1,
         fisher_last: float = 0.0,
         fisher_pairwise: bool = False,
+        weights: Weights = None,
+        max_ratio: float | None = 10.0,
     ):
-        super().__init__(ignore_index, smoothing, aux)
+        super().__init__(ignore_index, smoothing, aux, weights, max_ratio)
         self.heatmap, self.fisher = heatmap, fisher
         self.fisher_last, self.fisher_pairwise = fisher_last, fisher_pairwise
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from network.losses.joint import JointLoss
 from network.losses.scatter import fisher_loss
+from network.losses.weights import Weights
 from network.models.output import SegOutput
 
 
@@ -20,6 +21,9 @@ class D2LSLoss(JointLoss):
             the static dictionary.
         contrastive: weight of the dynamic dictionary's term, the scatter within classes divided by
             the scatter between pairs of classes.
+        weights: weights of the classes in both cross-entropies, see :class:`JointLoss`. The dynamic
+            dictionary's term has none, since all classes count the same in it.
+        max_ratio: largest ratio of two weights, see :class:`JointLoss`.
     """
 
     def __init__(
@@ -28,8 +32,10 @@ class D2LSLoss(JointLoss):
         smoothing: float = 0.05,
         aux: float = 0.4,
         contrastive: float = 1.0,
+        weights: Weights = None,
+        max_ratio: float | None = 10.0,
     ):
-        super().__init__(ignore_index, smoothing, aux)
+        super().__init__(ignore_index, smoothing, aux, weights, max_ratio)
         self.contrastive = contrastive
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:

@@ -4,23 +4,40 @@ Source: UNetFormer (Wang et al., ISPRS Journal 2022). It is also the base of the
 and D2LS.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from network.losses.pixel import cross_entropy, cross_entropy_and_dice
+from network.losses.weights import WeightedLoss, Weights
 from network.models.output import SegOutput
 
 
-class JointLoss(nn.Module):
+class JointLoss(WeightedLoss):
     """The loss with main and auxiliary terms.
 
     Args:
         ignore_index: label of the pixels that do not count.
         smoothing: label smoothing of each cross-entropy.
         aux: weight of the auxiliary output's cross-entropy.
+        weights: weights of the classes in both cross-entropies: one number for each class, or a
+            rule of :func:`network.losses.weights.class_weights` (``"inverse"``,
+            ``"sqrt_inverse"``, ``"effective"``). None for no weights. Their mean over the training
+            pixels is 1. Dice has no weights, see :func:`cross_entropy_and_dice`.
+        max_ratio: largest ratio of two weights of a rule, at least 1; None for no limit. With
+            weights that differ by hundreds, rare classes are found almost everywhere.
+
+    Raises:
+        InputError: ``weights`` or ``max_ratio`` is out of range.
     """
 
-    def __init__(self, ignore_index: int, smoothing: float = 0.05, aux: float = 0.4):
-        super().__init__()
+    def __init__(
+        self,
+        ignore_index: int,
+        smoothing: float = 0.05,
+        aux: float = 0.4,
+        weights: Weights = None,
+        max_ratio: float | None = 10.0,
+    ):
+        super().__init__(weights, max_ratio)
         self.ignore_index, self.smoothing, self.aux = ignore_index, smoothing, aux
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
@@ -34,7 +51,7 @@ class JointLoss(nn.Module):
                 left out.
             labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
         """
-        options = (labels, self.ignore_index, self.smoothing)
+        options = (labels, self.ignore_index, self.smoothing, self.class_weights)
         ce, dice = cross_entropy_and_dice(output.logits, *options)
         parts = {"ce": ce, "dice": dice}
         if output.aux_logits is not None:

@@ -1,21 +1,18 @@
 """Focal cross-entropy over only the labeled pixels, for points and other sparse labels.
 
 Source: "Remote Sensing Image Segmentation with Partial Cross Entropy Loss"
-(github.com/Abdullah-Bin-Naeem); the focal term is Lin et al., ICCV 2017; effective numbers of
-samples Cui et al., CVPR 2019.
+(github.com/Abdullah-Bin-Naeem); the focal term is Lin et al., ICCV 2017.
 """
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from network.errors import InputError, nearest
+from network.losses.weights import WeightedLoss, Weights
 from network.models.output import SegOutput
 from network.models.precision import at_least_float32
 
 EPSILON = 1e-6
-BETA = 0.9999
 NORMALIZERS = ("count", "weight")
 COUNTED = ("labels", "dense")
 
@@ -67,49 +64,21 @@ def partial_focal_loss(
     return (own * loss).sum() / total.clamp(min=EPSILON)
 
 
-def class_weights(counts: Sequence[int] | Tensor, rule: str) -> Tensor:
-    """Compute weights of the classes from their numbers of pixels; rare classes weigh more.
-
-    A class that does not occur has the weight 0. The weights of the others have the mean 1.
-
-    Args:
-        counts: (k,) number of pixels of each class.
-        rule: ``"inverse"``: 1 / count; ``"sqrt_inverse"``: its square root;
-            ``"effective"``: 1 / (1 - beta^count) with beta 0.9999.
-
-    Returns:
-        (k,) float32
-
-    Examples:
-        >>> class_weights([300, 100, 0], "inverse")
-        tensor([0.5000, 1.5000, 0.0000])
-    """
-    counts = torch.as_tensor(counts, dtype=torch.float64)
-    weights = RULES[rule](counts + EPSILON) * (counts > 0)
-    return (weights * (counts > 0).sum() / weights.sum().clamp(min=1e-300)).float()
-
-
-RULES = {
-    "inverse": torch.reciprocal,
-    "sqrt_inverse": torch.rsqrt,
-    "effective": lambda counts: 1 / (1 - BETA**counts),
-}
-
-
-class PartialCrossEntropy(nn.Module):
+class PartialCrossEntropy(WeightedLoss):
     """The loss that applies :func:`partial_focal_loss` to the main and auxiliary outputs.
 
-    Class weights come from pixel counts, which the training sets before it begins
-    (:meth:`set_class_counts`); until then all weights are 1.
+    The mean of its class weights over the classes is 1, as in the published work.
 
     Args:
         ignore_index: label of the pixels that do not count.
         gamma: exponent of the focal term; 0 is plain cross-entropy.
-        weights: a rule of :func:`class_weights`, or ``"none"``.
+        weights: weights of the classes: a rule of :func:`network.losses.weights.class_weights`, one
+            number for each class, or ``"none"``.
         counted: ``"labels"`` counts pixels in the training masks, so only the points; ``"dense"``
             counts in the masks that the points were drawn from, and so leaks facts about them.
         normalizer: see :func:`partial_focal_loss`.
         aux: weight of the auxiliary output's term.
+        max_ratio: largest ratio of two weights of a rule, at least 1; None for no limit.
 
     Raises:
         InputError: a value is out of range.
@@ -119,14 +88,14 @@ class PartialCrossEntropy(nn.Module):
         self,
         ignore_index: int,
         gamma: float = 2.0,
-        weights: str = "inverse",
+        weights: Weights = "inverse",
         counted: str = "labels",
         normalizer: str = "count",
         aux: float = 0.4,
+        max_ratio: float | None = None,
     ):
-        super().__init__()
+        super().__init__(weights, max_ratio, counted, mean="classes")
         for key, value, known in (
-            ("weights", weights, ("none", *RULES)),
             ("counted", counted, COUNTED),
             ("normalizer", normalizer, NORMALIZERS),
         ):
@@ -138,18 +107,7 @@ class PartialCrossEntropy(nn.Module):
         if gamma < 0:
             raise InputError(f"loss.gamma={gamma}", "must be at least 0")
         self.ignore_index, self.gamma, self.aux = ignore_index, gamma, aux
-        self.rule, self.normalizer = weights, normalizer
-        self.counted = None if weights == "none" else counted  # nothing needs to be counted then
-        # Class weights belong to the experiment and its data, so they are not saved.
-        self.register_buffer("class_weights", None, persistent=False)
-
-    def set_class_counts(self, counts: Sequence[int]) -> None:
-        """Set the class weights from pixel counts; not to be called if ``counted`` is None.
-
-        Args:
-            counts: (k,) number of pixels of each class, in the masks that ``counted`` names.
-        """
-        self.class_weights = class_weights(counts, self.rule)
+        self.normalizer = normalizer
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
         """Compute the weighted parts of the loss by name; their sum is the loss.

@@ -13,35 +13,54 @@ DICE_SMOOTHING = 0.05
 
 
 def cross_entropy(
-    logits: Tensor, labels: Tensor, ignore_index: int, smoothing: float = 0.0
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int,
+    smoothing: float = 0.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Compute the cross-entropy with label smoothing, as the mean over the valid pixels.
 
-    It equals ``torch.nn.functional.cross_entropy`` if any pixel is valid; else it is 0.
+    Without weights it equals ``torch.nn.functional.cross_entropy`` if any pixel is valid; else it
+    is 0.
+
+    With weights, the cross-entropy of each pixel is multiplied by the weight of its class, as if
+    the pixel occurred that many times. The sum is divided by the number of pixels. torch divides by
+    the sum of their weights, so a batch in which all pixels are of a frequent class counts as much
+    there as one with a rare class, and the weights lose a part of their effect. torch also weights
+    the label smoothing by the other classes, so that all pixels are pulled to the rare ones.
 
     Args:
         logits: (b, k, H, W).
         labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
         ignore_index: label of the pixels that do not count.
         smoothing: share of the target that all classes get in equal parts, 0 to below 1.
+        weights: (k,) weights of the classes; None if all are 1.
 
     Examples:
         >>> logits = torch.zeros(1, 2, 1, 2)  # both classes are equally probable
         >>> cross_entropy(logits, torch.tensor([[[0, 255]]]), ignore_index=255)
         tensor(0.6931)
     """
+    valid = labels != ignore_index
     total = nnf.cross_entropy(
         at_least_float32(logits),
         labels,
         ignore_index=ignore_index,
         label_smoothing=smoothing,
-        reduction="sum",
+        reduction="sum" if weights is None else "none",
     )
-    return total / (labels != ignore_index).sum().clamp(min=1)
+    if weights is not None:
+        total = (weights.to(total)[labels.where(valid, 0)] * total).sum()
+    return total / valid.sum().clamp(min=1)
 
 
 def cross_entropy_and_dice(
-    logits: Tensor, labels: Tensor, ignore_index: int, smoothing: float = 0.0
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int,
+    smoothing: float = 0.0,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute :func:`cross_entropy` and the soft Dice loss.
 
@@ -54,6 +73,8 @@ def cross_entropy_and_dice(
         labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
         ignore_index: label of the pixels that do not count.
         smoothing: label smoothing of the cross-entropy.
+        weights: (k,) weights of the classes in the cross-entropy; None if all are 1. Dice has none:
+            in its mean over the classes, a rare class counts as much as a frequent one already.
     """
     k = logits.shape[1]
     log_p = at_least_float32(logits).log_softmax(dim=1)
@@ -61,8 +82,9 @@ def cross_entropy_and_dice(
     count = valid.sum().clamp(min=1)
     index = labels.where(valid, 0)[:, None]  # (b, 1, H, W)
 
-    true_log_p = log_p.gather(1, index)[:, 0] * valid
-    uniform = (log_p.mean(dim=1) * valid).sum()
+    own = valid if weights is None else valid * weights.to(log_p)[index[:, 0]]
+    true_log_p = log_p.gather(1, index)[:, 0] * own
+    uniform = (log_p.mean(dim=1) * own).sum()
     ce = -((1 - smoothing) * true_log_p.sum() + smoothing * uniform) / count
 
     p = log_p.exp() * valid[:, None]

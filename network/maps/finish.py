@@ -10,10 +10,11 @@ import rasterio
 from network.datasets.files import write_mask
 from network.datasets.schema import DatasetInfo
 from network.maps.job import Job
-from network.maps.layers import CONFIDENCE, LABELS, NO_DATA, STEPS, Layer, count_labels
+from network.maps.layers import CONFIDENCE, LABELS, NO_DATA, STEPS, Layer
 from network.maps.options import PolygonOptions
 from network.maps.plan import Block, Plan
 from network.rasters.legend_files import write_attribute_table, write_qgis_style
+from network.rasters.pixels import count_labels
 from network.rasters.place import Place, write_place
 from network.rasters.tiles import Grid, Legend, write_cog, write_mosaic
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -102,21 +101,3 @@ def compute_layers(logits: Tensor, layers: Sequence[Layer]) -> dict[str, np.ndar
             values = (values * STEPS).round_().to(torch.uint8)
         found[layer.name] = values.cpu().numpy()
     return found
-
-
-def count_labels(labels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Count the pixels of each label, (256,) int64.
-
-    Args:
-        labels: (h, w) uint8.
-        valid: (h, w) bool, the pixels to count; by default all.
-    """
-    counts = np.zeros(256, np.int64)
-    rows = max(1, 2**24 // labels.shape[1])  # float32 counts up to 2 ** 24 exactly
-    for start in range(0, len(labels), rows):
-        part = slice(start, start + rows)
-        mask = None if valid is None else valid[part].astype(np.uint8)
-        # Three times faster than NumPy, which first makes the labels 8 times as large.
-        found = cv2.calcHist([labels[part]], [0], mask, [256], [0, 256])
-        counts += found[:, 0].astype(np.int64)
-    return counts

@@ -12,11 +12,12 @@ from rasterio.windows import Window
 
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError, warn
-from network.maps.layers import LABELS, LAYERS, NO_DATA, STEPS, count_labels
+from network.maps.layers import LABELS, LAYERS, NO_DATA, STEPS
 from network.progress import progress_bar
 from network.rasters.header import OPTIONS
 from network.rasters.legend_files import NamedValue, read_attribute_table
 from network.rasters.memory import raster_in_memory
+from network.rasters.pixels import count_labels
 from network.rasters.source import Source
 from network.rasters.view import View, on_grid, view_of
 

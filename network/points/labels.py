@@ -24,6 +24,7 @@ from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.points.files import Points, read_points
 from network.points.rules import PointRule, draw_points, paint_points
+from network.rasters.pixels import count_labels
 
 POINTS = "points"
 """Label kind of masks that have labels only at points."""
@@ -201,13 +202,13 @@ class _Writer:
             truth = read_mask(next(iter(job.sample.masks.values())), info)
             places = draw_points(job.sample.name, truth, k, self.rule)
             points = Points(places, truth[tuple(places.T)])
-            dense = np.bincount(truth.ravel(), minlength=256)[:k]
+            dense = count_labels(truth)[:k]
         mask = paint_points(
             points.places, points.labels, job.sample.size, info.ignore_index, self.radius, truth
         )
         counts = (
             np.bincount(points.labels, minlength=k),
-            np.bincount(mask.ravel(), minlength=256)[:k],
+            count_labels(mask)[:k],
             dense,
         )
         return counts, write_hashed(job.path, mask)

@@ -1,4 +1,4 @@
-"""Rules for pixel values by their type, above all for pixels without data.
+"""Rules for pixel values by their type, above all for pixels without data; counts of labels.
 
 Most images hold brightness, unsigned numbers of 8 or 16 bits from black (0) to white. Values of all
 other types are called measurements here: heights in meters, shares of reflected light, decibels of
@@ -6,6 +6,7 @@ a radar. They have no black and no white. Where nothing was measured, files hold
 such as -32767, which would drown all others if a network saw it.
 """
 
+import cv2
 import numpy as np
 
 _BRIGHTNESS = ("uint8", "uint16")
@@ -64,3 +65,21 @@ def network_values(values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
 def filler(dtype: np.dtype) -> float:
     """Return the value of pixels that fill up an image: NaN among measurements, otherwise black."""
     return np.nan if is_measured(dtype) else 0
+
+
+def count_labels(labels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Count the pixels of each label, (256,) int64.
+
+    Args:
+        labels: (h, w) uint8, of any size; a few megabytes of memory are enough.
+        valid: (h, w) bool, the pixels to count; by default all.
+    """
+    counts = np.zeros(256, np.int64)
+    rows = max(1, 2**24 // labels.shape[1])  # float32 counts up to 2 ** 24 exactly
+    for start in range(0, len(labels), rows):
+        part = slice(start, start + rows)
+        mask = None if valid is None else valid[part].astype(np.uint8)
+        # Three times faster than NumPy, which first makes the labels 8 times as large.
+        found = cv2.calcHist([labels[part]], [0], mask, [256], [0, 256])
+        counts += found[:, 0].astype(np.int64)
+    return counts

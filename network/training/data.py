@@ -64,6 +64,7 @@ class SegmentationData(pl.LightningDataModule):
         self._are_scenes = self.train_samples[0].scene is not None
         self.train_digests = labels.digests
         self._pixels = next(iter(labels.pixels.values()))
+        self._counts = next(iter(labels.counts.values()))
         self._check_labels()
         if self._are_scenes:
             advise_on_blocks(self.train_samples, data.crop)
@@ -142,11 +143,13 @@ class SegmentationData(pl.LightningDataModule):
         info, seed = experiment.dataset, experiment.seed
         is_sparse = POINTS in self.train_samples[0].masks
         transform = TrainTransform(data, info.ignore_index, sparse=is_sparse)
-        dataset: Dataset = SegmentationDataset(self.train_samples, info, transform, seed)
+        samples, rare = self.train_samples, data.rare_share
+        dataset: Dataset
         if self._are_scenes:
-            dataset = SceneWindows(
-                self.train_samples, info, transform, data.window, seed, data.rare_share
-            )
+            dataset = SceneWindows(samples, info, transform, data.window, seed, rare)
+        else:
+            counts = self._counts if rare else None
+            dataset = SegmentationDataset(samples, info, transform, seed, rare, counts)
         sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
         if self.trainer:
             # Workers begin to read before Lightning sets the epoch of a resumed sampler.

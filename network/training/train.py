@@ -21,6 +21,7 @@ from network.contracts import CountingLoss
 from network.differences import defines_training
 from network.errors import InputError, is_first_process, nearest, warn
 from network.evaluation.protocol import HISTORY, INIT_KEY
+from network.losses.weights import WeightedLoss
 from network.models.checkpoint import SETTINGS_KEY, check_readable, read_checkpoint
 from network.training.agreement import Agreement
 from network.training.begin import begin_with
@@ -164,6 +165,8 @@ def _train(
             print(f"{init_from}: {begun.taken}")
     if isinstance(task.loss, CountingLoss) and task.loss.counted:
         task.loss.set_class_counts(data.class_counts(task.loss.counted))
+        if isinstance(task.loss, WeightedLoss) and trainer.is_global_zero:
+            print(f"class weights: {task.loss.describe(experiment.dataset.classes)}")
     if resumed:
         check_data(resumed, data, processes)
         told = restore(resumed, task, trainer)

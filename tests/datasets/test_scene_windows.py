@@ -123,6 +123,12 @@ def test_rare_classes(tmp_path):
         shares.append(Counter(middles)[1] / len(middles))
     assert shares[0] < 0.03
     assert 0.25 < shares[1] < 0.42
+    # Also if the crop is a small part of the window, and mosaics are made.
+    data = replace(PLAIN, crop=32, mosaic=0.5)
+    windows = scene_windows(tmp_path, info, data, 128, rare=1.0)
+    crops = [windows[epoch, n] for epoch in range(20) for n in range(len(windows))]
+    assert 0.25 < np.mean([(crop["labels"] == 1).any() for crop in crops]) < 0.42
+    assert all(fits(crop).all() for crop in crops)
 
 
 @settings(deadline=None, max_examples=20)

@@ -7,8 +7,9 @@ from network.buildings.losses import balanced_soft_cross_entropy, multi_scale_co
 from network.losses.bicor import BiCoRLoss
 from network.losses.d2ls import D2LSLoss
 from network.losses.joint import JointLoss
-from network.losses.partial import RULES, PartialCrossEntropy
+from network.losses.partial import PartialCrossEntropy
 from network.losses.pixel import cross_entropy
+from network.losses.weights import RULES
 from network.models.output import SegOutput
 
 IGNORED = 6
@@ -17,6 +18,8 @@ LOSSES = {
     "d2ls": D2LSLoss(IGNORED),
     "joint": JointLoss(IGNORED),
     "joint without smoothing": JointLoss(IGNORED, smoothing=0.0),
+    "bicor weighted": BiCoRLoss(IGNORED, weights="sqrt_inverse"),
+    "d2ls weighted": D2LSLoss(IGNORED, weights=(1.0, 2.0, 0.0, 1.0, 1.0, 1.0)),
     **{
         f"partial {rule} {normalizer}": PartialCrossEntropy(
             IGNORED, weights=rule, normalizer=normalizer

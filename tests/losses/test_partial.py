@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.errors import InputError
-from network.losses.partial import PartialCrossEntropy, class_weights, partial_focal_loss
+from network.losses.partial import PartialCrossEntropy, partial_focal_loss
+from network.losses.weights import class_weights
 from network.models.output import SegOutput
 
 IGNORE = 255
@@ -89,30 +90,6 @@ def test_half_precision():
     assert partial_focal_loss(logits, labels, IGNORE).equal(expected)
 
 
-@pytest.mark.parametrize(
-    ("rule", "shares"),
-    [
-        ("inverse", [1, 1 / 4, 1 / 100]),
-        ("sqrt_inverse", [1, 1 / 2, 1 / 10]),
-        ("effective", [1 / (1 - 0.9999**n) for n in (10, 40, 1000)]),
-    ],
-)
-def test_class_weights(rule, shares):
-    """In the ratios of the rule, summing to the number of classes that occur."""
-    expected = [3 * share / sum(shares) for share in shares]
-    found = class_weights([10, 40, 1000, 0], rule)
-    assert found.tolist() == pytest.approx([*expected, 0], rel=1e-5)
-    assert not class_weights([0, 0], rule).any()
-
-
-def test_published_weights():
-    """Potsdam's six, from the frequencies that they imply (to the three digits of these)."""
-    frequencies = [0.255, 0.271, 0.258, 0.134, 0.0171, 0.0653]
-    published = [0.2540, 0.2386, 0.2505, 0.4837, 3.7825, 0.9907]
-    found = class_weights([round(1e6 * f) for f in frequencies], "inverse")
-    assert found.tolist() == pytest.approx(published, rel=0.02)
-
-
 def test_loss_of_an_output():
     logits, aux = torch.randn(2, 2, 3, 4, 4)
     labels = torch.randint(0, 3, (2, 4, 4))
@@ -120,7 +97,7 @@ def test_loss_of_an_output():
     assert loss(SegOutput(logits), labels).keys() == {"partial_ce"}
     loss.set_class_counts([1, 2, 4])
     parts = loss(SegOutput(logits, aux), labels)
-    weights = class_weights([1, 2, 4], "inverse")
+    weights = class_weights([1, 2, 4], "inverse", mean="classes")
     expected = [partial_focal_loss(x, labels, IGNORE, 1.0, weights) for x in (logits, aux)]
     assert parts["partial_ce"].equal(expected[0])
     assert parts["aux_ce"].equal(0.4 * expected[1])

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from network.config import override
 from network.errors import InputError
 from network.evaluation.protocol import EXTENDED_KEY
 from network.models.checkpoint import SETTINGS_KEY
@@ -130,6 +131,22 @@ def test_from_a_wrapped_network(trained):
     found = load(train(longer, accelerator="cpu", resume=str(last)) / "last.ckpt")["state_dict"]
     assert found.keys() == expected.keys()
     assert all(found[name].equal(expected[name]) for name in expected)
+
+
+@pytest.mark.slow
+def test_settings_that_an_older_run_did_not_have(trained):
+    """It trained as if they had their defaults, so it goes on with these alone."""
+    longer, last = trained
+    content = load(last)
+    for key in ("loss.weights", "loss.max_ratio", "data.rare_share"):
+        del content[SETTINGS_KEY][key]
+    torch.save(content, last)
+    for change in ("loss.weights=inverse", "data.rare_share=0.5"):
+        key, _, value = change.partition("=")
+        with pytest.raises(InputError, match=rf"was trained with {key}=[\w.]+, not {value}"):
+            train(override(longer, [change]), accelerator="cpu", resume="latest")
+    run = train(longer, accelerator="cpu", resume="latest")
+    assert load(run / "last.ckpt")["epoch"] == 1
 
 
 def logged_rates(experiment) -> dict[int, float]:

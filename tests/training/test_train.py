@@ -32,6 +32,9 @@ from tests.scenes import make_dataset
 pytestmark = pytest.mark.slow
 
 
+RARE = ["data.rare_share=0.5", "loss.weights=sqrt_inverse"]
+
+
 def small_model(weights: str | None = None) -> BiCoRSeg:
     # Stochastic depth: resuming must also resume what is random in the network.
     return BiCoRSeg(6, "test_convnext", weights=weights, dim=32, drop_path=0.3)
@@ -143,10 +146,10 @@ def test_resuming_with_another_number_of_processes(experiment):
         train(longer, accelerator="cpu", resume="latest")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_resuming_equals_an_uninterrupted_run(experiment, monkeypatch, workers):
+@pytest.mark.parametrize(("workers", "changes"), [(0, []), (2, RARE)])
+def test_resuming_equals_an_uninterrupted_run(experiment, monkeypatch, workers, changes):
     """Weights, to the last bit: order, augmentation, stochastic depth, Lookahead, schedule."""
-    experiment = replace(experiment, data=replace(experiment.data, workers=workers))
+    experiment = override(experiment, [f"data.workers={workers}", *changes])
     whole = weights(train(experiment, accelerator="cpu"), "last.ckpt")
     with monkeypatch.context() as patch:
         patch.setattr("pytorch_lightning.Trainer.__init__", _stop_after_one_epoch())
@@ -158,6 +161,23 @@ def test_resuming_equals_an_uninterrupted_run(experiment, monkeypatch, workers):
     assert different == []
     logs = sorted(p.name for p in Path("lightning_logs/tiny/bicor").iterdir())
     assert logs == ["version_0", "version_1", "version_1_resumed_1"]
+
+
+def test_class_weights(experiment, capsys):
+    """They are those of the training masks, told in one line, and change the training."""
+    plain = weights(train(experiment, accelerator="cpu"), "last.ckpt")
+    assert "class weights" not in capsys.readouterr().out
+    weighted = override(experiment, ["loss.weights=(1,1,1,1,1,30)"])
+    found = weights(train(weighted, accelerator="cpu"), "last.ckpt")
+    pixels = SegmentationData(experiment).class_counts("labels")
+    unit = sum(pixels) / (sum(pixels) + 29 * pixels[5])
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if "class weights" in x]
+    assert line.startswith(f"class weights: ImSurf {unit:.3g}, Building {unit:.3g}, ")
+    assert line.endswith(f" {30 * unit:.3g}")
+    assert found.keys() == plain.keys()
+    assert not all(found[name].equal(plain[name]) for name in plain)
+    with pytest.raises(InputError, match="2 numbers, but there are 6 classes"):
+        train(override(experiment, ["loss.weights=(1,2)"]), accelerator="cpu")
 
 
 def _stop_after_one_epoch():

@@ -1,17 +1,27 @@
 """Measurement of the mean and the standard deviation of each band, for the normalization."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from network.cluster import Workers
 from network.datasets.files import ignore_invalid, read_mask, read_valid_image
+from network.datasets.on_earth.label_raster import CELL
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
+from network.datasets.windows import Window
 from network.datasets.workers import map_parallel
 from network.errors import InputError
+from network.rasters.source import Source
+from network.rasters.source_pool import SourcePool
+
+_AT_ONCE = 2**20
+"""Values that are counted at once."""
+
+_SIDE = 2048
+"""Side of a window of a scene in pixels; other windows have as many pixels."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,8 @@ def measure_bands(
     """Measure each band over the pixels of all images.
 
     Only pixels with a class count, or all pixels of an image without a mask. Pixels without data
-    never count.
+    never count: those of a no-data value, of a mask in the file or of an alpha band, and NaN. Large
+    scenes are read in windows; their pixels outside the areas of the split have no class.
 
     Args:
         samples: the images and their masks.
@@ -71,10 +82,20 @@ def measure_bands(
         The statistics of each band.
 
     Raises:
-        InputError: a file cannot be read, or no pixel has a class.
+        InputError: a file cannot be read, or no pixel has a class; or ``all_pixels`` is given for
+            labeled scenes, of which other areas may be for another split.
     """
-    found = map_parallel(_Measurement(info, all_pixels), samples, workers=workers, unit="image")
-    found = [bands for bands in found if bands]
+    if all_pixels and any(sample.scene and sample.scene.labels for sample in samples):
+        raise InputError(
+            "all_pixels=True",
+            f"the scenes of {info.name} are only measured where they have labels, since other "
+            "areas may be for another split",
+            "leave it out",
+        )
+    parts = [part for sample in samples for part in _parts(sample)]
+    measure = _Measurement(info, all_pixels)
+    unit = "image" if len(parts) == len(samples) else "window"
+    found = [bands for bands in map_parallel(measure, parts, workers=workers, unit=unit) if bands]
     if not found:
         raise InputError(
             info.name, "no pixel has a class", "give all_pixels=True, or mend the masks"
@@ -86,17 +107,51 @@ def measure_bands(
 
 
 @dataclass(frozen=True)
+class _Part:
+    """An image, or a window of a scene."""
+
+    sample: Sample
+    window: Window | None = None
+
+
+def _parts(sample: Sample) -> Iterator[_Part]:
+    """Cut a scene into windows that have labels; an image of a folder is one part."""
+    scene = sample.scene
+    if scene is None:
+        yield _Part(sample)
+        return
+    # The counts of all cells need not be sent to a worker with each window.
+    bare = replace(sample, scene=replace(scene, labels=None))
+    with Source(sample.image, scene.bands) as source:
+        windows = _windows(sample.size, source.block_size)
+    for rows, columns in windows:
+        cells = tuple(slice(side.start // CELL, -(-side.stop // CELL)) for side in (rows, columns))
+        if scene.labels is None or scene.labels.cells[cells].any():
+            yield _Part(bare, (rows, columns))
+
+
+def _windows(size: tuple[int, int], block: tuple[int, int]) -> list[Window]:
+    """Cut an image into windows: squares, or rows of their whole width if it is stored in rows."""
+    height, width = size
+    across = width if block[1] >= width else min(width, _SIDE)
+    down = max(1, _SIDE**2 // across)
+    return [
+        (slice(top, min(top + down, height)), slice(left, min(left + across, width)))
+        for top in range(0, height, down)
+        for left in range(0, width, across)
+    ]
+
+
+@dataclass(frozen=True)
 class _Measurement:
-    """A function that measures the bands of one image; it runs in a worker."""
+    """A function that measures the bands of one part; it runs in a worker."""
 
     info: DatasetInfo
     all_pixels: bool
+    sources: SourcePool = field(default_factory=SourcePool)
 
-    def __call__(self, sample: Sample) -> list[Band]:
-        image, valid = read_valid_image(sample.image, self.info)
-        if sample.masks and not self.all_pixels:
-            labels = read_mask(next(iter(sample.masks.values())), self.info)
-            valid = ignore_invalid(labels, valid, self.info) != self.info.ignore_index
+    def __call__(self, part: _Part) -> list[Band]:
+        image, valid = self._read(part)
         if valid is not None:
             image = image[valid]
         pixels = image.reshape(-1, self.info.bands)
@@ -104,6 +159,24 @@ class _Measurement:
             return []
         measure = _measure if self.info.is_measured else _measure_brightness
         return [measure(band) for band in pixels.T]
+
+    def _read(self, part: _Part) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the values (h, w, bands), and the pixels (h, w) that count; None for all of them."""
+        sample, ignored = part.sample, self.info.ignore_index
+        mask = next(iter(sample.masks.values()), None)
+        labels: np.ndarray | None = None
+        if part.window is None:
+            image, valid = read_valid_image(sample.image, self.info)
+            if mask and not self.all_pixels:
+                labels = read_mask(mask, self.info)
+        else:
+            assert sample.scene is not None
+            image, valid = self.sources.get(sample.image, sample.scene.bands).read(*part.window)
+            if mask:
+                labels = self.sources.get(mask).read(*part.window)[0][..., 0]
+        if labels is not None:
+            valid = ignore_invalid(labels, valid, self.info) != ignored
+        return image, valid
 
 
 def _measure(values: np.ndarray) -> Band:
@@ -121,7 +194,9 @@ def _measure(values: np.ndarray) -> Band:
 
 def _measure_brightness(values: np.ndarray) -> Band:
     """Measure a band of uint8 or uint16 by counting each value, which is faster, and exact."""
-    counts = np.bincount(values)
+    counts = np.zeros(2**16, np.int64)
+    for start in range(0, len(values), _AT_ONCE):  # NumPy makes them four or eight times as large
+        counts += np.bincount(values[start : start + _AT_ONCE], minlength=2**16)
     present = counts.nonzero()[0]
     counts = counts[present]
     count, total, squares = len(values), int(counts @ present), int(counts @ present**2)

@@ -37,6 +37,7 @@ from network.datasets.schema import SPLITS, DatasetInfo, Folder
 from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.rasters.header import Header
+from network.rasters.pixels import count_labels
 from network.rasters.reader import Raster, read_raster
 
 ALPHA_BETWEEN = 0.1
@@ -242,7 +243,7 @@ class _Examination:
             findings += self._table_findings(path, mask, labels)
             findings += self._nodata_findings(path, mask)
             labels = ignore_invalid(labels, valid, self.info)
-            counts = np.bincount(labels.ravel(), minlength=256)
+            counts = count_labels(labels)
             kept = (*counts[: self.info.num_classes], counts[self.info.ignore_index])
             pixels = pixels or tuple(int(count) for count in kept)
         content = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()

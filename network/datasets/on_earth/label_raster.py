@@ -31,6 +31,7 @@ from network.extras import require_extra
 from network.progress import progress_bar
 from network.rasters.earth_grid import EarthGrid, LiesElsewhere
 from network.rasters.header import OPTIONS
+from network.rasters.pixels import count_labels
 from network.rasters.source import Source, file_version
 from network.rasters.whole import check_structure
 from network.writing import replacing, unwritable
@@ -368,6 +369,6 @@ def _count(labels: np.ndarray, classes: int) -> np.ndarray:
     """Count the pixels of each class in each cell of a row of cells, (columns, k)."""
     counts = []
     for left in range(0, labels.shape[1], CELL):
-        found = np.bincount(labels[:, left : left + CELL].ravel(), minlength=256)
+        found = count_labels(labels[:, left : left + CELL])
         counts.append(found[:classes])
     return np.array(counts)

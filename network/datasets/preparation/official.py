@@ -21,6 +21,7 @@ from network.datasets.schema import SPLITS, DatasetInfo
 from network.datasets.segmentation import find_samples
 from network.datasets.workers import map_parallel
 from network.errors import InputError
+from network.rasters.pixels import count_labels
 
 # Bytes of image patches for each byte of their tiles. Patches are compressed by LZW, which leaves
 # 0.5 to 0.75 of the bytes. Training tiles are cut in three variants.
@@ -316,5 +317,5 @@ class _CountPixels:
     info: DatasetInfo
 
     def __call__(self, path: Path) -> np.ndarray:
-        counts = np.bincount(read_mask(path, self.info).ravel(), minlength=256)
+        counts = count_labels(read_mask(path, self.info))
         return np.append(counts[: self.info.num_classes], counts[self.info.ignore_index])

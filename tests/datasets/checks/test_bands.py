@@ -1,6 +1,7 @@
 """Images of any number of bands and any type: headers, pixels, statistics, augmentation."""
 
 import re
+import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,12 +16,17 @@ from network.commands.measure_bands import config_text
 from network.datasets.checks.bands import measure_bands
 from network.datasets.files import fitting_size, read_image, read_mask, read_photo, write_image
 from network.datasets.info import VAIHINGEN
+from network.datasets.on_earth.files import AreaFile
+from network.datasets.on_earth.scenes import Scenes
 from network.datasets.schema import PIXEL_TYPES, DatasetInfo, Folder, MaskFolder
 from network.datasets.segmentation import SegmentationDataset, find_samples
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
 from network.rasters.header import Header, read_header
 from network.settings import Data
+from tests.commands import error_of, succeed
+from tests.datasets.on_earth.scenes import box, by_class, write_features, write_regions
+from tests.rasters.earth import CLASSES, ORIGIN, PALETTE, UTM, blocks
 from tests.scenes import make_dataset, write_bands
 
 
@@ -373,3 +379,139 @@ def test_colors_of_bands(tmp_path, bits):
     )
     plain, changed = plain.numpy().astype(float), changed.numpy().astype(float)
     assert (plain != changed).mean(axis=(1, 2)).min() > 0.5
+
+
+def holes(kind: str, seed: int, height: int, width: int):
+    """An image (h, w, 3 or 4), rasterio's options for it, and the pixels that have data."""
+    rng = np.random.default_rng(seed)
+    valid = rng.random((height, width)) < 0.7
+    if kind == "NaN":
+        image = rng.normal(5, 3, (height, width, 3)).astype(np.float32)
+        image[~valid, rng.integers(3)] = np.nan
+        return image, {"nodata": np.nan}, valid
+    image = rng.integers(1, 255, (height, width, 3), np.uint8)
+    if kind == "no-data value":
+        image[~valid] = 0
+        return image, {"nodata": 0}, valid
+    alpha = np.where(valid, 255, 0).astype(np.uint8)
+    image[~valid] = 77
+    return np.dstack([image, alpha]), {"photometric": "RGB", "ALPHA": "YES"}, valid
+
+
+@pytest.mark.parametrize("side", [2048, 48])
+@pytest.mark.parametrize("layout", [{}, {"tiled": True, "blockxsize": 32, "blockysize": 32}])
+@pytest.mark.parametrize("kind", ["alpha", "no-data value", "NaN"])
+def test_statistics_where_there_is_data(tmp_path, monkeypatch, kind, layout, side):
+    """Of a folder and of a scene: labeled pixels with data, inside the areas of the split alone."""
+    monkeypatch.setattr("network.datasets.checks.bands._SIDE", side)
+    image, options, valid = holes(kind, 0, 100, 170)
+    options = {**options, **layout, "crs": UTM, "transform": ORIGIN}
+    write_bands(tmp_path / "images/0.tif", image, **options)
+    labels = blocks(0, 100, 170)
+    labels[:9] = 255
+    write_image(tmp_path / "masks/0.png", np.where(labels == 255, labels, labels % 2))
+    values = {"values": "float", "bits": 32} if kind == "NaN" else {"bits": 8}
+    info = dataset(bands=3, **values)
+    agrees(info, tmp_path, image[(labels != 255) & valid][:, :3])
+
+    write_regions(tmp_path / "labels.gpkg", labels)
+    squares = [box(slice(20, 80), slice(10, 90)), box(slice(0, 100), slice(100, 170))]
+    write_features(tmp_path / "areas.gpkg", squares, split=["train", "val"])
+    areas = AreaFile(path="areas.gpkg", attribute="split", only=("train",))
+    scenes = Scenes(images=("images/0.tif",), labels=(by_class(),), areas=areas)
+    info = replace(
+        info, classes=CLASSES, palette=PALETTE, splits={"train": (scenes,)}, scored=CLASSES
+    )
+    inside = np.zeros(valid.shape, bool)
+    inside[20:80, 10:90] = True
+    agrees(info, tmp_path, image[inside & (labels != 255) & valid][:, :3])
+    samples = find_samples(info, tmp_path, "train")
+    with pytest.raises(InputError, match="all_pixels=True: the scenes of fields are only measured"):
+        measure_bands(samples, info, all_pixels=True)
+
+
+def agrees(info: DatasetInfo, root, kept: np.ndarray) -> None:
+    """The statistics are those of these pixels (n, bands)."""
+    found = measure_bands(find_samples(info, root, "train"), info)
+    doubles = kept.astype(np.float64)
+    assert {band.count for band in found} == {len(kept)}
+    np.testing.assert_allclose([band.mean for band in found], doubles.mean(0), rtol=1e-9)
+    np.testing.assert_allclose([band.std for band in found], doubles.std(0), rtol=1e-9)
+    expected = [*zip(kept.min(0), kept.max(0), strict=True)]
+    assert [(band.low, band.high) for band in found] == expected
+
+
+@pytest.mark.slow
+def test_statistics_of_a_large_scene_need_little_memory(tmp_path):
+    """Windows without labels are not read, and the memory does not grow with the scene."""
+    labels = np.full((6000, 2500), 255, np.uint8)
+    labels[5000:5400, 100:2400] = 1
+    image = np.random.default_rng(0).integers(0, 255, (6000, 2500, 3), np.uint8)
+    options = {"crs": UTM, "transform": ORIGIN, "tiled": True, "blockxsize": 256}
+    write_bands(tmp_path / "a.tif", image, **options, blockysize=256)
+    write_regions(tmp_path / "labels.gpkg", labels)
+    scenes = Scenes(images=("a.tif",), labels=(by_class(),))
+    info = replace(
+        dataset(3, 8), classes=CLASSES, palette=PALETTE, splits={"train": (scenes,)}, scored=CLASSES
+    )
+    samples = find_samples(info, tmp_path, "train")
+    tracemalloc.start()
+    bands = measure_bands(samples, info)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert bands[0].count == 400 * 2300
+    assert bands[1].mean == pytest.approx(image[labels == 1][:, 1].mean())
+    assert peak < image.nbytes
+
+
+@pytest.mark.slow
+def test_the_command_measures_scenes(tmp_path):
+    """Splits of one scene have areas of their own, so both count."""
+    labels = blocks(0, 100, 170)
+    image = pixels(0, 100, 170, 3, dtype="uint8")
+    write_bands(tmp_path / "a.tif", image, crs=UTM, transform=ORIGIN)
+    write_regions(tmp_path / "labels.gpkg", labels)
+    squares = [box(slice(20, 80), slice(10, 90)), box(slice(0, 100), slice(100, 170))]
+    write_features(tmp_path / "areas.gpkg", squares, split=["train", "val"])
+    (tmp_path / "scenes.py").write_text(SCENES)
+    tool = "tools/measure_bands.py", "-c", "scenes.py", "--workers", "1"
+    out = succeed(*tool, "--splits", "train", "val", cwd=tmp_path)
+    kept = [part.reshape(-1, 3) for part in (image[20:80, 10:90], image[:, 100:])]
+    kept = np.concatenate(kept) / 255
+    values = dict(re.findall(r"(mean|std)=\(([^)]+)\)", out))
+    for name, expected in (("mean", kept.mean(0)), ("std", kept.std(0))):
+        found = [float(word) for word in values[name].split(",")]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    line = error_of(*tool, "--all-pixels", cwd=tmp_path)
+    assert "--all-pixels: the scenes of fields are only measured where they have labels" in line
+
+
+SCENES = """
+from functools import partial
+from network.config import Experiment
+from network.datasets.on_earth.files import AreaFile, LabelFile
+from network.datasets.on_earth.scenes import Scenes
+from network.datasets.schema import DatasetInfo
+from network.losses.joint import JointLoss
+from network.models.bicor import BiCoRSeg
+
+def scenes(split):
+    return (Scenes(
+        images=("a.tif",),
+        labels=(LabelFile(path="labels.gpkg", attribute="class"),),
+        areas=AreaFile(path="areas.gpkg", attribute="split", only=(split,)),
+    ),)
+
+experiment = Experiment(
+    dataset=DatasetInfo(
+        name="fields",
+        root=".",
+        classes=("road", "house", "field"),
+        palette=((200, 200, 200), (200, 0, 0), (240, 220, 80)),
+        ignore_index=255,
+        splits={name: scenes(name) for name in ("train", "val")} | {"test": scenes("val")},
+    ),
+    model=partial(BiCoRSeg, 3),
+    loss=partial(JointLoss, 255),
+)
+"""

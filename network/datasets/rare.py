@@ -1,0 +1,52 @@
+"""Draws of training data in which rare classes are as frequent as the others."""
+
+import numpy as np
+
+
+class ClassDraw:
+    """A draw of one of many parts of the data by the number of its pixels of one or all classes.
+
+    Parts are images, or cells of scenes.
+
+    Args:
+        counts: number of pixels of each class in each part, (parts, k).
+    """
+
+    def __init__(self, counts: np.ndarray):
+        self._all = np.cumsum(counts.sum(axis=1, dtype=np.int64))
+        classes = np.flatnonzero(counts.any(axis=0))
+        self._classes = classes
+        self._by_class = {
+            int(label): np.cumsum(counts[:, label], dtype=np.int64) for label in classes
+        }
+
+    def draw_class(self, rng: np.random.Generator) -> int:
+        """Draw one of the classes that have pixels, all with the same probability."""
+        return int(rng.choice(self._classes))
+
+    def draw_part(self, rng: np.random.Generator, label: int | None) -> int:
+        """Draw the number of a part.
+
+        Args:
+            rng: source of randomness.
+            label: the class whose pixels are counted; None for all.
+        """
+        total = self._all if label is None else self._by_class[label]
+        return int(np.searchsorted(total, rng.integers(total[-1]), side="right"))
+
+
+def draw_pixel(is_one: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
+    """Draw the row and column of a pixel.
+
+    Args:
+        is_one: (h, w) bool, the pixels that can be drawn.
+        rng: source of randomness.
+
+    Returns:
+        None if there is no such pixel.
+    """
+    places = np.flatnonzero(is_one)
+    if not len(places):
+        return None
+    row, column = divmod(int(places[rng.integers(len(places))]), is_one.shape[1])
+    return row, column
