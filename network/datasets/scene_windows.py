@@ -67,13 +67,12 @@ class SceneWindows(Dataset):
     def __getitem__(self, item: tuple[int, int]) -> dict:
         epoch, index = item
         rng = np.random.default_rng([self.seed, epoch, index])
-        own = index % len(self)
-        pair, focus = self._draw_window(epoch, own)
+        pair, focus = self._draw_window(epoch, index)
 
         def read(number: int) -> Pair:
-            return pair if number == own else self._draw_window(epoch, number)[0]
+            return pair if number == index else self._draw_window(epoch, number)[0]
 
-        image, labels = self.transform(read, own, len(self), rng, focus)
+        image, labels = self.transform(read, index, len(self), rng, focus)
         return {"image": to_tensor(image), "labels": torch.from_numpy(labels)}
 
     def _draw_window(self, epoch: int, index: int) -> tuple[Pair, tuple[int, int] | None]:

@@ -76,7 +76,8 @@ def test_only_the_epoch_the_index_and_the_seed_matter(tmp_path):
     info = make_scenes(tmp_path, {"a": (150, 200), "b": (100, 90)})
     data = Data(crop=32, mosaic=0.5)
     windows, again, other = (scene_windows(tmp_path, info, data, seed=seed) for seed in (1, 1, 2))
-    order = [(epoch, index) for epoch in range(2) for index in range(len(windows))]
+    # With data.repeat, there are more indices than windows; each has a window of its own.
+    order = [(epoch, index) for epoch in range(2) for index in range(3 * len(windows))]
     items = {item: windows[item] for item in order}
     for item in reversed(order):
         assert torch.equal(again[item]["image"], items[item]["image"])
