@@ -50,7 +50,8 @@ def test_a_split_that_a_config_reads(work):
     assert (work / "data/areas.gpkg").read_bytes() == before
     checked = commands.run("tools/check_data.py", *args[:3], "--workers", "1", cwd=work)
     assert (checked.returncode, checked.stderr.count("error")) == (0, 0), checked.stdout
-    assert "train and test: 1.5 m apart" in checked.stdout.replace("1.6 m", "1.5 m")
+    # The guard band is a little wider than asked, by 1.25 diagonals of a pixel of half a meter.
+    assert "train and test: 2.38 m apart on Earth" in checked.stdout
 
 
 def test_folds_and_images_alone(work):

@@ -74,8 +74,7 @@ class Plane:
             Polygons (n,), in meters.
         """
         shapes = np.empty(len(rasters), object)
-        for crs in dict.fromkeys(raster.grid.crs for raster in rasters):
-            places = [n for n, raster in enumerate(rasters) if raster.grid.crs == crs]
+        for crs, places in _by_system(rasters):
             own = np.array([_corners(rasters[n].grid) for n in places])
             path = rasters[places[0]].path
             shapes[places] = self._in_meters(to_grid(path, shapely.polygons(own), crs, self.grid))
@@ -120,12 +119,16 @@ def find_plane(rasters: Sequence[Raster]) -> Plane:
     Raises:
         InputError: no transform leads from a raster to longitude and latitude.
     """
-    degrees = np.concatenate([_to_degrees(raster) for raster in rasters])
+    corners = _to_degrees(rasters)
+    unknown = np.flatnonzero(~np.isfinite(corners).all(axis=(1, 2)))
+    if len(unknown):
+        raise _nowhere(rasters[unknown[0]].path)
+    degrees = corners.reshape(-1, 2)
     middle = _middle(degrees)
     candidates = [_utm(middle), _azimuthal(middle)]
-    systems = {raster.grid.crs for raster in rasters}
+    systems = _by_system(rasters)
     if len(systems) == 1:
-        shared = systems.pop()
+        shared = systems[0][0]
         if shared.is_projected and shared.linear_units_factor[1] == 1:
             candidates.insert(0, shared)
     crs, distortion = candidates[-1], math.inf
@@ -136,12 +139,13 @@ def find_plane(rasters: Sequence[Raster]) -> Plane:
     return Plane(_grid_around(rasters, crs), distortion)
 
 
-def is_on_earth(raster: Raster) -> bool:
-    """Tell whether the place of a raster can be found in longitude and latitude."""
-    try:
-        return bool(np.isfinite(_to_degrees(raster)).all())
-    except InputError:
-        return False
+def are_on_earth(rasters: Sequence[Raster]) -> np.ndarray:
+    """Tell of each raster whether its coordinates are places on Earth, (n,) bool.
+
+    Args:
+        rasters: the rasters, n.
+    """
+    return np.isfinite(_to_degrees(rasters)).all(axis=(1, 2))
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,11 @@ class Overlap:
     one: int
     other: int
     shape: shapely.Geometry
+
+    @property
+    def area(self) -> float:
+        """The area of it, in square meters."""
+        return float(shapely.area(self.shape))
 
 
 def overlaps(ones: np.ndarray, others: np.ndarray, plane: Plane) -> list[Overlap]:
@@ -232,17 +241,28 @@ def _corners(grid: EarthGrid) -> np.ndarray:
     return np.stack(transform @ (columns, rows), axis=1)
 
 
-def _to_degrees(raster: Raster) -> np.ndarray:
-    """Compute longitude and latitude (4, 2) of the corners of a raster."""
-    try:
-        own = pyproj.CRS.from_wkt(raster.grid.crs.to_wkt())
-        transformer = pyproj.Transformer.from_crs(own, _DEGREES, always_xy=True)
-    except (CRSError, ProjError) as error:
-        raise _nowhere(raster.path) from error
-    found = np.stack(transformer.transform(*_corners(raster.grid).T), axis=1)
-    if not np.isfinite(found).all():
-        raise _nowhere(raster.path)
+def _to_degrees(rasters: Sequence[Raster]) -> np.ndarray:
+    """Compute longitude and latitude (n, 4, 2) of the corners of rasters; inf if not known."""
+    found = np.full((len(rasters), 4, 2), np.inf)
+    for crs, places in _by_system(rasters):
+        corners = np.concatenate([_corners(rasters[n].grid) for n in places])
+        try:
+            own = pyproj.CRS.from_wkt(crs.to_wkt())
+            transformer = pyproj.Transformer.from_crs(own, _DEGREES, always_xy=True)
+        except (CRSError, ProjError):
+            continue
+        degrees = np.stack(transformer.transform(*corners.T), axis=1)
+        found[places] = degrees.reshape(-1, 4, 2)
     return found
+
+
+def _by_system(rasters: Sequence[Raster]) -> list[tuple[CRS, list[int]]]:
+    """List the reference systems of rasters, each with the positions of those that have it."""
+    texts = [raster.grid.crs.to_wkt() for raster in rasters]
+    found: dict[str, list[int]] = {}
+    for number, text in enumerate(texts):
+        found.setdefault(text, []).append(number)
+    return [(rasters[places[0]].grid.crs, places) for places in found.values()]
 
 
 def _nowhere(path: Path) -> InputError:
