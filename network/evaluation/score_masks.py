@@ -24,8 +24,8 @@ from network.evaluation.protocol import PADDING_KEY, UNKNOWN
 from network.evaluation.records import Counter, ImageRecord
 from network.evaluation.results import print_results
 from network.evaluation.stamp import make_stamp
-from network.evaluation.training_distance import distance_to_training
 from network.evaluation.summary import Summary, summarize
+from network.evaluation.training_distance import distance_to_training
 from network.progress import progress_bar
 from network.tta import TTA_NAMES, build_views
 from network.writing import file_hash
