@@ -16,11 +16,14 @@ pytestmark = pytest.mark.slow
 
 CONFIG = """
 from dataclasses import replace
+from functools import partial
 from config.demo.scenes import DEMO_SCENES, experiment, scenes
 SPLITS = {split: (scenes(split),) for split in ("train", "val", "test")}
 DATA = replace(DEMO_SCENES, splits=SPLITS, classes=("road", "house", "field"),
     palette=((200, 200, 200), (200, 0, 0), (240, 220, 80)), scored=(), ignore_index=255)
-experiment = replace(experiment, dataset=DATA)
+model, loss = experiment.model, experiment.loss
+experiment = replace(experiment, dataset=DATA, model=partial(model.func, 3, **model.keywords),
+    loss=partial(loss.func, 255, **loss.keywords))
 """
 TOOL = "tools/split_scenes.py"
 

@@ -91,7 +91,7 @@ def scenes_of(root: Path, info: DatasetInfo | None = None) -> list[Scene]:
     return all_scenes(info or fields(), root)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     height=st.integers(20, 60),
     width=st.integers(20, 60),
