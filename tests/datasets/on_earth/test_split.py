@@ -184,6 +184,7 @@ def test_scenes_in_several_systems(tmp_path):
     division = split_scenes(scenes_of(tmp_path), block=6, buffer=1.5, seed=1)
     write_division(division, tmp_path / "areas.gpkg")
     assert division.blocks.plane.crs == UTM  # the zone of their middle
+    assert division.blocks.counts.sum() == 80 * 80 + 2 * 60 * 60
     found = {split: squares_of(tmp_path, info, split)[0] for split in info.splits}
     for one, two in (("train", "val"), ("train", "test"), ("val", "test")):
         assert 1.5 <= apart(found[one], found[two]) < 3
