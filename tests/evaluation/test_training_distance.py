@@ -10,6 +10,7 @@ import rasterio
 import torch
 from affine import Affine
 
+from network import extras
 from network.config import load_experiment, settings
 from network.datasets.info import VAIHINGEN
 from network.datasets.on_earth.files import AreaFile
@@ -60,13 +61,16 @@ def test_areas_of_scenes(tmp_path):
     assert distance(tmp_path, info, **{"data.data_set": "fields"}) == pytest.approx(5)
 
 
-def test_what_nobody_knows(patches, tmp_path):
+def test_what_nobody_knows(patches, monkeypatch):
     assert distance(patches, **{"data.data_set": "another"}) is None
     assert distance(patches, **{"data.train": "all"}) is None
     samples = find_samples(PATCHES, patches, "val")
     assert distance_to_training(PATCHES, patches, "val", samples, None) is None
     no_place = Sample(name="b", image=patches / "val/masks/b.png", size=(96, 96))
     assert distance_to_training(PATCHES, patches, "val", [no_place], TRAINED) is None
+    with monkeypatch.context() as patched:
+        patched.setattr(extras, "find_spec", lambda module: None)
+        assert distance(patches) is None
     shutil.rmtree(patches / "train")
     assert distance(patches) is None
 

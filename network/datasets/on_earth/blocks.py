@@ -120,15 +120,16 @@ def _count_scene(scene: Scene, shapes: np.ndarray, plane: Plane, counts: np.ndar
     outline = plane.outlines([_raster(scene)])[0]
     near = shapely.STRtree(shapes).query(shapely.buffer(outline, 2 * plane.pixel))
     drawn = to_grid(scene.image, shapes[near].copy(), plane.crs, scene.grid)
-    painting = Painting(drawn, near)
+    painting = Painting(drawn, np.arange(len(near)))
+    found = np.zeros(len(near) * classes, np.int64)
     with Source(scene.labels.path) as source:
         for rows, columns in _labeled_windows(scene.labels.cells, scene.size):
             labels = source.read(rows, columns)[0][..., 0]
             owners = painting.read(rows, columns, -1, "int32")
             counted = (labels < classes) & (owners >= 0)
             pairs = owners[counted].astype(np.int64) * classes + labels[counted]
-            found, numbers = np.unique(pairs, return_counts=True)
-            counts.reshape(-1)[found] += numbers
+            found += np.bincount(pairs, minlength=len(found))
+    counts[near] += found.reshape(len(near), classes)
 
 
 def _labeled_windows(cells: np.ndarray, size: tuple[int, int]) -> Iterator[Window]:

@@ -10,6 +10,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
+from network import extras
 from network.datasets.checks.contact_sheet import write_contact_sheet
 from network.datasets.checks.doctor import Diagnosis, examine
 from network.datasets.files import write_image
@@ -160,6 +161,16 @@ def test_images_that_do_not_lie_on_earth_have_no_distance(tmp_path):
         write_image(tmp_path / f"{split}/masks/{name}.png", labels)
     found = looked_at(PATCHES, tmp_path)
     assert (found.findings, found.distances) == ((), ())
+
+
+def test_without_the_libraries(tmp_path, monkeypatch, capsys):
+    """The doctor does the rest of its work, and says what it cannot know."""
+    write_patch(tmp_path, "train", "a", ORIGIN)
+    write_patch(tmp_path, "val", "b", ORIGIN)
+    monkeypatch.setattr(extras, "find_spec", lambda module: None)
+    found = looked_at(PATCHES, tmp_path)
+    assert (found.findings, found.distances) == ((), ())
+    assert "so nobody knows whether they overlap" in capsys.readouterr().err
 
 
 def test_far_apart(tmp_path):
