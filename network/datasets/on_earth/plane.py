@@ -99,7 +99,8 @@ class Plane:
         if areas.only and areas.attribute is not None:
             names = found.values[areas.attribute]
             found = found.select(np.array([name in areas.only for name in names], bool))
-        return shapely.union_all(self._in_meters(found.shapes))
+        # A change of the reference system may cross borders that were close.
+        return shapely.union_all(shapely.make_valid(self._in_meters(found.shapes)))
 
     def _in_meters(self, shapes: np.ndarray) -> np.ndarray:
         transform: Any = self.grid.transform
