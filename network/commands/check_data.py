@@ -19,6 +19,7 @@ from network.datasets.checks.doctor import Diagnosis, examine
 from network.datasets.checks.shares import print_shares
 from network.datasets.schema import SPLITS
 from network.errors import InputError, nearest
+from network.rasters.place import length_text
 
 
 def main(description: str) -> None:
@@ -38,6 +39,9 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f"--splits {split}", f"no such split{nearest(split, info.splits)}")
     diagnosis = examine(info, experiment.root, args.splits, workers=chosen_workers(args))
     print_splits(diagnosis, args.splits)
+    for apart in diagnosis.distances:
+        words = f"{length_text(apart.meters)} apart" if apart.meters else "touch or overlap"
+        print(f"{apart.one} and {apart.other}: {words} on Earth")
     for finding in diagnosis.findings:
         print(finding)
     print(f"{len(diagnosis.findings)} findings in {len(diagnosis.images)} images")

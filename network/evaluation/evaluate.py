@@ -31,6 +31,7 @@ from network.evaluation.records import (
 from network.evaluation.results import print_results, write_figures, write_results
 from network.evaluation.stamp import make_stamp
 from network.evaluation.summary import Summary, summarize
+from network.evaluation.training_distance import distance_to_training
 from network.predictor import BestClasses, Predictor, best_classes, load_network
 from network.progress import progress_bar
 from network.tta import build_views
@@ -107,6 +108,9 @@ def evaluate(
         views=len(build_views(tta, info)),
         boundary_tolerance=boundary_tolerance,
         frames=frames.as_posix() if frames else None,
+        training_distance=None
+        if frames
+        else distance_to_training(info, root, split, samples, training),
     )
     if patch:
         protocol = protocol.predicted_in(*patch)

@@ -25,6 +25,7 @@ from network.evaluation.records import Counter, ImageRecord
 from network.evaluation.results import print_results
 from network.evaluation.stamp import make_stamp
 from network.evaluation.summary import Summary, summarize
+from network.evaluation.training_distance import distance_to_training
 from network.progress import progress_bar
 from network.tta import TTA_NAMES, build_views
 from network.writing import file_hash
@@ -86,6 +87,7 @@ def score_masks(
         for sample in progress_bar(samples, desc="Scoring masks", unit="mask")
     ]
     files = "".join(f"{sample.name} {file_hash(paths[sample.name])}\n" for sample in samples)
+    training = _stated_training(info, trained_on, chosen_on, trained_padding)
     protocol = make_stamp(
         experiment,
         split=split,
@@ -93,10 +95,11 @@ def score_masks(
         digests=digests,
         checkpoint=f"masks in {masks.as_posix()}",
         sha256=hashlib.sha256(files.encode()).hexdigest(),
-        training=_stated_training(info, trained_on, chosen_on, trained_padding),
+        training=training,
         tta=tta,
         views=len(build_views(tta, info)) if tta in TTA_NAMES else None,
         boundary_tolerance=boundary_tolerance,
+        training_distance=distance_to_training(info, experiment.root, split, samples, training),
     )
     # Only the data settings of the config were used.
     used = {k: v for k, v in protocol.settings.items() if k == "name" or k.startswith("data.")}

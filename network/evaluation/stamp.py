@@ -119,6 +119,8 @@ class Stamp:
         predictions: folder of the masks, if other code has predicted them.
         frames: folder of the frames, if they were predicted instead of the data set.
         on_earth: how a map was compared with truth on Earth; None for images of a split.
+        training_distance: smallest distance on Earth between the tested split and that of the
+            training, in meters; 0 if they touch or overlap, None if it is not known.
     """
 
     data_set: str
@@ -145,6 +147,7 @@ class Stamp:
     predictions: str | None = None
     frames: str | None = None
     on_earth: MapTruth | None = None
+    training_distance: float | None = None
 
     @property
     def name(self) -> str:
@@ -227,7 +230,7 @@ class Stamp:
     def to_json(self) -> dict[str, Any]:
         """Convert to the form that the stamp has in result files."""
         facts = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("precision", "predictions", "frames", "on_earth"):
+        for name in ("precision", "predictions", "frames", "on_earth", "training_distance"):
             if facts[name] is None:
                 del facts[name]
         if self.on_earth:
@@ -270,6 +273,7 @@ def make_stamp(
     views: int | None,
     boundary_tolerance: int,
     frames: str | None = None,
+    training_distance: float | None = None,
 ) -> Stamp:
     """Make the stamp of a test.
 
@@ -285,6 +289,8 @@ def make_stamp(
         views: number of its views; None if unknown.
         boundary_tolerance: largest distance of matched boundaries, in pixels.
         frames: folder of the samples, if they are whole frames from outside the data set.
+        training_distance: smallest distance on Earth between the split and that of the training, in
+            meters; None if it is not known.
     """
     info, record = experiment.dataset, TrainingRecord(training or {})
     is_whole = frames is not None
@@ -311,6 +317,7 @@ def make_stamp(
         precision=experiment.compute.precision,
         software=software_versions(),
         frames=frames,
+        training_distance=training_distance,
     )
 
 

@@ -157,6 +157,20 @@ def ground_at_middle(place: Place | None, height: int, width: int) -> Ground | N
     return Ground(meters, math.degrees(math.atan2(toward_columns, -toward_rows)))
 
 
+def length_text(meters: float) -> str:
+    """Write a length with three digits.
+
+    Args:
+        meters: the length.
+
+    Examples:
+        >>> length_text(0.256), length_text(12_345)
+        ('0.256 m', '12.3 km')
+    """
+    value, unit = (meters / 1000, "km") if meters >= 1000 else (meters, "m")
+    return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
+
+
 def _numbers(point: GroundControlPoint) -> tuple[float, ...]:
     return point.row, point.col, point.x, point.y, point.z or 0.0
 

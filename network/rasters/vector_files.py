@@ -68,6 +68,36 @@ def write_geopackage(path: Path, layer: Layer, batches: Iterable[Rows]) -> None:
     Raises:
         InputError: the file cannot be written.
     """
+    write_geopackage_layers(path, [(layer, batches)])
+
+
+def write_geopackage_layers(path: Path, tables: Sequence[tuple[Layer, Iterable[Rows]]]) -> None:
+    """Write a GeoPackage of several tables, whole or not at all.
+
+    Args:
+        path: the file.
+        tables: the tables, each with its rows. An error that is raised by an iterable of rows is
+            raised again.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with replacing(path) as partial:
+        draft = partial.with_name(f"{partial.name}.gpkg")  # GDAL warns of other endings
+        try:
+            with _fixed_date():
+                for number, (layer, batches) in enumerate(tables):
+                    _add_table(path, draft, layer, batches, append=number > 0)
+            draft.replace(partial)
+        finally:
+            for left in (draft, draft.with_name(f"{draft.name}-journal")):
+                with suppress(OSError):
+                    left.unlink(missing_ok=True)
+
+
+def _add_table(
+    path: Path, draft: Path, layer: Layer, batches: Iterable[Rows], *, append: bool
+) -> None:
     schema = pa.schema([*_schema(layer), _WKB])
     failed: list[BaseException] = []
 
@@ -79,28 +109,21 @@ def write_geopackage(path: Path, layer: Layer, batches: Iterable[Rows]) -> None:
             failed.append(error)
             raise
 
-    with replacing(path) as partial:
-        draft = partial.with_name(f"{partial.name}.gpkg")  # GDAL warns of other endings
-        try:
-            with _fixed_date():
-                pyogrio.write_arrow(
-                    pa.RecordBatchReader.from_batches(schema, arrow()),
-                    draft,
-                    layer=layer.name,
-                    driver="GPKG",
-                    geometry_name=_GEOMETRY,
-                    geometry_type="Polygon",
-                    crs=layer.crs.to_wkt(),
-                )
-            draft.replace(partial)
-        except (RuntimeError, DataSourceError, DataLayerError) as error:
-            if failed:
-                raise failed[0] from None
-            raise unwritable(path, error) from error
-        finally:
-            for left in (draft, draft.with_name(f"{draft.name}-journal")):
-                with suppress(OSError):
-                    left.unlink(missing_ok=True)
+    try:
+        pyogrio.write_arrow(
+            pa.RecordBatchReader.from_batches(schema, arrow()),
+            draft,
+            layer=layer.name,
+            driver="GPKG",
+            geometry_name=_GEOMETRY,
+            geometry_type="Polygon",
+            crs=layer.crs.to_wkt(),
+            append=append,
+        )
+    except (RuntimeError, DataSourceError, DataLayerError) as error:
+        if failed:
+            raise failed[0] from None
+        raise unwritable(path, error) from error
 
 
 def write_geoparquet(path: Path, layer: Layer, batches: Iterable[Rows]) -> None:

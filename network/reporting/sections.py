@@ -11,6 +11,7 @@ from network.evaluation.results import other_padding
 from network.evaluation.scores import Scores, overall_scores
 from network.evaluation.stamp import MapTruth, Stamp
 from network.evaluation.summary import Summary, summarize
+from network.rasters.place import length_text
 
 
 def stated(protocol: Stamp) -> list[tuple[str, str]]:
@@ -39,6 +40,7 @@ def stated(protocol: Stamp) -> list[tuple[str, str]]:
     return [
         *rows,
         *_stated_of_map(protocol.on_earth),
+        *_stated_distance(protocol.training_distance),
         ("config", protocol.config or "none"),
         ("seed", "unknown" if seed is None else str(seed)),
         ("precision", protocol.precision or "unknown"),
@@ -46,6 +48,14 @@ def stated(protocol: Stamp) -> list[tuple[str, str]]:
         ("checkpoint, SHA-256", protocol.checkpoint_sha256),
         ("software", software),
     ]
+
+
+def _stated_distance(meters: float | None) -> list[tuple[str, str]]:
+    """Make the row of the protocol table that tells how far the training images are."""
+    if meters is None:
+        return []
+    words = length_text(meters) if meters else "0 m: they touch or overlap"
+    return [("distance to the training images", words)]
 
 
 def _stated_of_map(facts: MapTruth | None) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import pytest
 from network.datasets.provenance import Provenance
 from network.evaluation.protocol import MaskProtocol, TrainingRecord
 from network.evaluation.stamp import Stamp
+from network.reporting.sections import stated
 from tests.reporting.test_comparison import STAMP, TRAINING
 
 DOCUMENT = STAMP | {
@@ -56,6 +57,18 @@ def test_stamps_of_other_tests():
         stamp = Stamp.from_json(DOCUMENT | {name: "a/folder"})
         assert list(stamp.to_json())[-1] == name
     assert "later" not in Stamp.from_json(DOCUMENT | {"later": 1}).to_json()
+
+
+def test_a_distance_to_the_training():
+    """Old stamps have none, and stay as they are."""
+    assert Stamp.from_json(DOCUMENT).training_distance is None
+    stamp = Stamp.from_json(DOCUMENT | {"training_distance": 12.5})
+    assert stamp.training_distance == 12.5
+    assert Stamp.from_json(stamp.to_json()) == stamp
+    assert ("distance to the training images", "12.5 m") in stated(stamp)
+    touching = Stamp.from_json(DOCUMENT | {"training_distance": 0.0})
+    assert dict(stated(touching))["distance to the training images"].startswith("0 m")
+    assert "distance to the training images" not in dict(stated(Stamp.from_json(DOCUMENT)))
 
 
 def test_tiles_or_images():

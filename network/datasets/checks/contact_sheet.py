@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader
 
-from network.datasets.checks.doctor import Diagnosis, Examined
+from network.datasets.checks.doctor import Diagnosis
+from network.datasets.checks.findings import Examined
 from network.datasets.files import read_mask, read_photo
+from network.datasets.schema import DatasetInfo
 from network.datasets.thumbnails import mask_uri, photo_uri
 from network.errors import InputError
+from network.rasters.display import display_of
+from network.rasters.shrink import Opened, shrink
+from network.rasters.view import view_of
 from network.writing import replacing
 
 THUMBNAIL = 128
@@ -56,10 +62,40 @@ def _selection(images: Sequence[Examined]) -> list[Examined]:
 def _card(diagnosis: Diagnosis, image: Examined) -> dict:
     pictures = []
     try:
-        pictures.append(photo_uri(read_photo(image.image, diagnosis.info), THUMBNAIL))
+        pictures.append(photo_uri(_photo(image, diagnosis.info), THUMBNAIL))
         for path in list(image.masks.values())[:1]:
-            colored = diagnosis.info.to_rgb(read_mask(path, diagnosis.info))
-            pictures.append(mask_uri(colored, THUMBNAIL))
+            labels = _labels(path, image, diagnosis.info)
+            pictures.append(mask_uri(diagnosis.info.to_rgb(labels), THUMBNAIL))
     except InputError:
         pass  # already among its findings
     return {"name": image.image.name, "pictures": pictures, "findings": image.findings}
+
+
+def _photo(image: Examined, info: DatasetInfo) -> np.ndarray:
+    """Read an image for display; of a scene, which may be large, a small copy."""
+    if image.scenes is None:
+        return read_photo(image.image, info)
+    view = view_of(image.image)
+    used = image.scenes.bands or range(1, view.bands + 1)
+    bands = tuple(used[band] for band in info.rgb_bands)
+    with view.opened() as file:
+        values, valid = _small(file, bands, image, is_labels=False)
+        shown = display_of(view, bands, file).to_rgb(values)
+    return np.where(valid[..., None], shown, 0).astype(np.uint8)
+
+
+def _labels(path: Path, image: Examined, info: DatasetInfo) -> np.ndarray:
+    if image.scenes is None:
+        return read_mask(path, info)
+    with view_of(path, is_labels=True).opened() as file:
+        values, valid = _small(file, (1,), image, is_labels=True)
+    return np.where(valid, values[..., 0], info.ignore_index).astype(np.uint8)
+
+
+def _small(
+    file: Opened, bands: tuple[int, ...], image: Examined, *, is_labels: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read an image or its labels in the size of a thumbnail."""
+    scale = max(1.0, max(file.height, file.width) / THUMBNAIL)
+    size = max(1, round(file.height / scale)), max(1, round(file.width / scale))
+    return shrink(file, list(bands), *size, is_labels=is_labels, what=image.image.name)

@@ -9,12 +9,15 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from network.cluster import Workers
+from network.datasets.checks.findings import Examined, Finding, finding_of
+from network.datasets.checks.ground import Distance, compare_ground
+from network.datasets.checks.scenes import examine_scenes
 from network.datasets.checks.values import value_faults
 from network.datasets.files import (
     check_pair,
@@ -36,30 +39,13 @@ from network.datasets.provenance import (
 from network.datasets.schema import SPLITS, DatasetInfo, Folder
 from network.datasets.workers import map_parallel
 from network.errors import InputError
+from network.rasters.earth_grid import EarthGrid
 from network.rasters.header import Header
 from network.rasters.pixels import count_labels
 from network.rasters.reader import Raster, read_raster
 
 ALPHA_BETWEEN = 0.1
 """Smallest share of half transparent pixels with which an alpha band looks like an image band."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One fault of a data set.
-
-    Args:
-        where: the file, tile or split.
-        problem: what is wrong.
-        remedy: what the user can do.
-    """
-
-    where: str
-    problem: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.problem}; {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -78,32 +64,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Examined:
-    """Result of the examination of one image.
-
-    Attributes:
-        split: name of its split.
-        image: the image file.
-        masks: mask files by label kind.
-        findings: faults of the image and its masks.
-        size: height and width in pixels; None if the image cannot be read.
-        pixels: number of pixels of each label in the first readable mask, with the ignored ones
-            last; empty without masks.
-        content: hash of the decoded pixels; empty if they cannot be decoded.
-        no_data: number of pixels without data.
-    """
-
-    split: str
-    image: Path
-    masks: dict[str, Path]
-    findings: tuple[Finding, ...]
-    size: tuple[int, int] | None = None
-    pixels: tuple[int, ...] = ()
-    content: str = ""
-    no_data: int = 0
-
-
-@dataclass(frozen=True)
 class Diagnosis:
     """Result of the examination of a whole data set.
 
@@ -112,12 +72,14 @@ class Diagnosis:
         root: root folder of the data.
         images: all images that were examined.
         findings: all faults, also those of the images.
+        distances: how far splits are from each other on Earth, where that is known.
     """
 
     info: DatasetInfo
     root: Path
     images: tuple[Examined, ...]
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
+    distances: tuple[Distance, ...] = ()
 
     def of_split(self, split: str) -> list[Examined]:
         return [image for image in self.images if image.split == split]
@@ -154,25 +116,28 @@ def examine(
     jobs = [
         job
         for split in splits
-        for folder in info.folders(split)
+        for folder in _folders(info, split)
         for job in _jobs(root, split, folder, findings)
     ]
     images = map_parallel(_Examination(info), jobs, workers=workers, unit="image") if jobs else []
+    images += examine_scenes(info, root, splits, findings, workers=workers)
     for image in images:
         findings += image.findings
     findings += _checksum_findings(info, root, splits, {f.where for f in findings}, workers)
     findings += _shared_images(images)
+    overlaps, distances = compare_ground(root, splits, images)
+    findings += overlaps
     for split in splits:
         names = [image.image.stem for image in images if image.split == split]
         findings += _tile_findings(info, split, names) if info.tile_splits else []
         findings += _count_findings(info, split, names)
     diagnosis = Diagnosis(info, root, tuple(images))
     findings += _class_findings(diagnosis, splits)
-    return Diagnosis(info, root, tuple(images), tuple(findings))
+    return Diagnosis(info, root, tuple(images), tuple(findings), tuple(distances))
 
 
-def _finding(error: InputError) -> Finding:
-    return Finding(error.where, error.problem, error.remedy or "correct or remove the file")
+def _folders(info: DatasetInfo, split: str) -> list[Folder]:
+    return [part for part in info.splits[split] if isinstance(part, Folder)]
 
 
 def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> list[Job]:
@@ -180,7 +145,7 @@ def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> li
     try:
         images = list_images(root / folder.images)
     except InputError as error:
-        findings.append(_finding(error))
+        findings.append(finding_of(error))
         return []
     masks: dict[str, dict[str, Path]] = {}
     for mask_folder in folder.masks:
@@ -191,7 +156,7 @@ def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> li
             kind = recorded_kind(path, mask_folder.kind)
             masks[kind] = list_images(path)
         except InputError as error:
-            findings.append(_finding(error))
+            findings.append(finding_of(error))
             continue
         for name in sorted(images.keys() - masks[kind].keys()):
             findings.append(
@@ -223,7 +188,7 @@ class _Examination:
             header = fitting_header(job.image, self.info)
             raster = read_image_raster(job.image, self.info)
         except InputError as error:
-            return Examined(job.split, job.image, job.masks, (_finding(error),))
+            return Examined(job.split, job.image, job.masks, (finding_of(error),))
         image, valid = image_of(raster, self.info)
         findings += self._alpha_findings(job.image, header)
         findings += [Finding(str(job.image), *fault) for fault in value_faults(raster)]
@@ -238,7 +203,7 @@ class _Examination:
                 mask = read_mask_raster(path, self.info)
                 labels = mask_labels(path, mask, self.info)
             except InputError as error:
-                findings.append(_finding(error))
+                findings.append(finding_of(error))
                 continue
             findings += self._table_findings(path, mask, labels)
             findings += self._nodata_findings(path, mask)
@@ -247,7 +212,7 @@ class _Examination:
             kept = (*counts[: self.info.num_classes], counts[self.info.ignore_index])
             pixels = pixels or tuple(int(count) for count in kept)
         content = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
-        facts = (tuple(findings), size, pixels, content, no_data)
+        facts = (tuple(findings), size, pixels, content, no_data, _grid_of(job.image, header))
         return Examined(job.split, job.image, job.masks, *facts)
 
     def _table_findings(self, path: Path, raster: Raster, labels: np.ndarray) -> list[Finding]:
@@ -296,6 +261,14 @@ class _Examination:
         return [Finding(str(path), problem, remedy)]
 
 
+def _grid_of(path: Path, header: Header) -> EarthGrid | None:
+    """Find the pixels of an image on Earth; None if it does not say where each of them lies."""
+    try:
+        return EarthGrid.of(path, header.place, header.height, header.width)
+    except InputError:
+        return None
+
+
 def _checksum_findings(
     info: DatasetInfo, root: Path, splits: Sequence[str], known: set[str], workers: Workers
 ) -> list[Finding]:
@@ -308,7 +281,7 @@ def _checksum_findings(
         known: files that have a finding already.
         workers: number of processes, or a cluster.
     """
-    of_splits = [folder for split in splits for folder in info.folders(split)]
+    of_splits = [folder for split in splits for folder in _folders(info, split)]
     named = [(f.images, *(masks.folder for masks in f.masks)) for f in of_splits]
     folders = sorted({root / name for names in named for name in names if (root / name).is_dir()})
     found = map_parallel(_changed, folders, workers=workers, unit="folder") if folders else []
@@ -320,7 +293,7 @@ def _changed(folder: Path) -> list[Finding]:
     try:
         paths = changed_files(folder)
     except InputError as error:
-        return [_finding(error)]
+        return [finding_of(error)]
     problem, remedy = f"does not match its checksum in {CHECKSUMS_FILE}", "make the folder again"
     return [
         Finding(str(path), problem if path.exists() else "is missing", remedy) for path in paths
@@ -328,13 +301,17 @@ def _changed(folder: Path) -> list[Finding]:
 
 
 def _shared_images(images: Sequence[Examined]) -> list[Finding]:
-    """Find images with the same pixels: leakage between splits, or copies."""
-    by_content = defaultdict(list)
-    for image in images:
+    """Find images with the same pixels: leakage between splits, or copies.
+
+    A scene may be in several splits, which have areas of their own in it.
+    """
+    by_content: dict[str, dict[tuple[Path, int], Examined]] = defaultdict(dict)
+    for number, image in enumerate(images):
         if image.content:
-            by_content[image.content].append(image)
+            key = (image.image, -1 if image.scenes else number)
+            by_content[image.content].setdefault(key, image)
     findings = []
-    for same in by_content.values():
+    for same in map(list, map(dict.values, by_content.values())):
         for other in same[1:]:
             first = same[0]
             leak = first.split != other.split

@@ -9,7 +9,11 @@ from network.datasets.schema import DatasetInfo
 
 
 def print_shares(
-    info: DatasetInfo, headings: Sequence[str], rows: Sequence[tuple[Sequence[str], Sequence[int]]]
+    info: DatasetInfo,
+    headings: Sequence[str],
+    rows: Sequence[tuple[Sequence[str], Sequence[int]]],
+    *,
+    ignored: bool = True,
 ) -> None:
     """Print one row for each split with the share of each class in the valid pixels.
 
@@ -18,15 +22,17 @@ def print_shares(
         headings: headings of the first columns.
         rows: for each split, the cells of the first columns and the number of pixels of each
             label, with the ignored ones last.
+        ignored: whether ignored pixels were counted; otherwise the last number is left out.
     """
     table = Table(title=f"{info.name}: share of the classes in the valid pixels, %")
-    for heading in (*headings, *info.classes, "ignored, of all"):
+    for heading in (*headings, *info.classes, *(["ignored, of all"] if ignored else [])):
         table.add_column(heading, justify="right")
     for cells, pixels in rows:
-        *classes, ignored = pixels
+        classes = pixels[: info.num_classes]
         valid = sum(classes)
         shares = [_percent(count, valid) for count in classes]
-        table.add_row(*cells, *shares, _percent(ignored, valid + ignored))
+        shares += [_percent(pixels[-1], valid + pixels[-1])] if ignored else []
+        table.add_row(*cells, *shares)
     # In a narrow terminal whole lines wrap, so cells stay readable, also in files.
     Console(width=max(140, Console().width)).print(table)
 

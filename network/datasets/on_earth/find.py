@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rasterio.crs import CRS
 
-from network.datasets.on_earth.files import LabelFile
+from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.on_earth.label_raster import (
     LabelPlan,
     LabelRaster,
@@ -44,6 +44,7 @@ class Scene:
         size: height and width in pixels.
         labels: its labels; None if they are not public.
         resolution: side of a pixel on the ground in meters; None if it is not known.
+        grid: its pixels on Earth; None if it does not say where it lies.
     """
 
     image: Path
@@ -51,6 +52,43 @@ class Scene:
     size: tuple[int, int]
     labels: LabelRaster | None
     resolution: float | None
+    grid: EarthGrid | None = None
+
+
+@dataclass(frozen=True)
+class SceneFiles:
+    """The files of scenes, of which nothing has been read yet.
+
+    Attributes:
+        images: the images, in the order of the patterns and of names.
+        labels: the files of labels, a group for each :class:`LabelFile`.
+        areas: the areas that belong to the split; None if these are the whole images.
+    """
+
+    images: tuple[Path, ...]
+    labels: tuple[tuple[LabelFile, ...], ...]
+    areas: AreaFile | None
+
+
+def list_files(root: Path, scenes: Scenes) -> SceneFiles:
+    """List the files of scenes.
+
+    Args:
+        root: root folder of the data.
+        scenes: description of the scenes.
+
+    Raises:
+        InputError: there are no such files, or the areas cannot be read.
+    """
+    images = tuple(image for pattern in scenes.images for image in _matches(root, pattern))
+    groups = tuple(
+        tuple(replace(file, path=path) for path in _matches(root, file.path))
+        for file in scenes.labels
+    )
+    areas = scenes.areas and replace(scenes.areas, path=root / scenes.areas.path)
+    if areas is not None:
+        check_areas(areas)
+    return SceneFiles(images, groups, areas)
 
 
 def find_scenes(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
@@ -68,29 +106,15 @@ def find_scenes(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
         InputError: an image or a file of labels is missing, cannot be read or does not fit; no
             label touches any image.
     """
-    images = [image for pattern in scenes.images for image in _matches(root, pattern)]
-    groups = [[replace(f, path=path) for path in _matches(root, f.path)] for f in scenes.labels]
-    areas = scenes.areas and replace(scenes.areas, path=root / scenes.areas.path)
-    if areas is not None:
-        check_areas(areas)
+    files = list_files(root, scenes)
+    images, groups, areas = files.images, files.labels, files.areas
     found, missed = [], []
     for image in images:
-        with open_image(image, info, scenes.bands or None) as source:
-            labels = None
-            if groups:
-                own = [_of_image(image, group) for group in groups]
-                plan = LabelPlan(
-                    image=source, info=info, labels=own, areas=areas, border=scenes.border
-                )
-                labels = find_label_raster(plan, root / CACHE)
-                labels = labels or draw_label_raster(plan, root / CACHE)
-            if groups and labels is None:
-                missed.append(image)
-                continue
-            place = source.header.place
-            grid = EarthGrid.of(image, place, *source.size) if place else None
-            resolution = grid.resolution if grid else None
-            found.append(Scene(image, tuple(source.bands), source.size, labels, resolution))
+        scene = find_scene(image, files, info, root, scenes)
+        if scene is None:
+            missed.append(image)
+        else:
+            found.append(scene)
     if not found:
         raise _untouched(images, groups, info, root, scenes)
     if missed and areas is None:
@@ -98,6 +122,41 @@ def find_scenes(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
         warn(f"no label touches {len(missed)} of {len(images)} images, left out: {names}")
     _compare_resolutions(found)
     return found
+
+
+def find_scene(
+    image: Path, files: SceneFiles, info: DatasetInfo, root: Path, scenes: Scenes
+) -> Scene | None:
+    """Open an image, and draw its labels if they are not drawn yet.
+
+    Args:
+        image: the image.
+        files: the files of the scenes, see :func:`list_files`.
+        info: description of the data set.
+        root: root folder of the data.
+        scenes: description of the scenes.
+
+    Returns:
+        The scene; None if no label and no area touches the image.
+
+    Raises:
+        InputError: the image or a file of labels cannot be read or does not fit.
+    """
+    with open_image(image, info, scenes.bands or None) as source:
+        labels = None
+        if files.labels:
+            own = [_of_image(image, group) for group in files.labels]
+            plan = LabelPlan(
+                image=source, info=info, labels=own, areas=files.areas, border=scenes.border
+            )
+            labels = find_label_raster(plan, root / CACHE)
+            labels = labels or draw_label_raster(plan, root / CACHE)
+            if labels is None:
+                return None
+        place = source.header.place
+        grid = EarthGrid.of(image, place, *source.size) if place else None
+        resolution = grid.resolution if grid else None
+        return Scene(image, tuple(source.bands), source.size, labels, resolution, grid)
 
 
 def _matches(root: Path, pattern: str | Path) -> list[Path]:

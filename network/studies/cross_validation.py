@@ -1,0 +1,195 @@
+"""Cross-validation: for each fold of ground, a training on the others and a test on this one."""
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from network.config import Experiment
+from network.datasets.on_earth.files import AreaFile
+from network.datasets.on_earth.scenes import Scenes
+from network.datasets.schema import SPLITS, DatasetInfo
+from network.errors import InputError
+from network.evaluation.records import read_records
+from network.evaluation.results import read_result
+from network.evaluation.scores import Scores, Value, overall_scores
+from network.evaluation.summary import summarize
+from network.extras import require_extra
+from network.writing import file_hash, replacing
+
+RESULT, TABLE = "cross_validation.json", "cross_validation.csv"
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The scores of all folds on one kind of labels.
+
+    Attributes:
+        kind: kind of the labels.
+        folds: the scores of the test on each fold.
+        pooled: the scores of the counts of all folds together, in which each pixel counts once.
+    """
+
+    kind: str
+    folds: tuple[Scores, ...]
+    pooled: Scores
+
+    def spread(self, key: str) -> tuple[Value, Value]:
+        """Compute mean and standard deviation over the folds of a score.
+
+        Args:
+            key: name of the score as in ``scores.json``, or ``"IoU CLASS"`` for a class.
+
+        Returns:
+            The mean, and the deviation of a sample; None if fewer than one or two folds have the
+            score.
+        """
+        known = [value for one in self.folds if (value := values_of(one)[key]) is not None]
+        mean = statistics.fmean(known) if known else None
+        return mean, statistics.stdev(known) if len(known) > 1 else None
+
+
+def values_of(scores: Scores) -> dict[str, Value]:
+    """List the scores of a test by name: those of ``scores.json``, and the IoU of each class."""
+    classes = zip(scores.classes, scores.by_class["IoU"], strict=True)
+    overall = {key: scores.overall[key] for key in overall_scores()}
+    return overall | {f"IoU {name}": value for name, value in classes}
+
+
+def count_folds(areas: Path) -> int:
+    """Count the folds of a file that :func:`network.datasets.on_earth.split.write_division` wrote.
+
+    Args:
+        areas: the file.
+
+    Raises:
+        InputError: the file cannot be read, or has no folds.
+    """
+    require_extra("vectors", "a cross-validation")
+    from network.rasters.vectors import list_values
+
+    names = set(list_values(areas, "fold", "folds"))
+    if names != {str(fold) for fold in range(len(names))} or len(names) < 2:
+        raise InputError(
+            areas, "its folds are not numbered 0, 1, ...", "make it with tools/split_scenes.py"
+        )
+    return len(names)
+
+
+def fold_experiment(base: Experiment, areas: Path, fold: int) -> Experiment:
+    """Build the experiment in which one fold is tested.
+
+    All scenes of the data set are used, with the areas of the fold instead of their own.
+
+    Args:
+        base: the experiment; its data set has scenes.
+        areas: the file of the folds.
+        fold: number of the tested fold.
+
+    Raises:
+        InputError: the data set has folders of images and masks.
+    """
+    # Other folds are other runs, even if they are in a file of the same name.
+    digest, has_val = file_hash(areas)[:8], count_folds(areas) > 2
+    return replace(
+        base,
+        name=f"{base.name}/folds-{digest}/fold_{fold}",
+        dataset=_of_fold(base.dataset, areas.resolve(), fold),
+        data=replace(base.data, train="train", val="val" if has_val else None, test="test"),
+    )
+
+
+def _of_fold(info: DatasetInfo, areas: Path, fold: int) -> DatasetInfo:
+    described: dict[tuple[str, ...], Scenes] = {}
+    for split in info.splits:
+        for scenes in info.scenes(split):
+            described.setdefault(scenes.images, scenes)
+    if not described:
+        raise InputError(
+            info.name,
+            "has folders of images and masks, not scenes on Earth",
+            "describe its images as Scenes in its config",
+        )
+    splits = {
+        split: tuple(
+            replace(
+                scenes,
+                areas=AreaFile(path=areas, layer=f"fold_{fold}", attribute="split", only=(split,)),
+            )
+            for scenes in described.values()
+        )
+        for split in SPLITS
+    }
+    return replace(info, splits=splits)
+
+
+def fold_folder(output: Path, fold: int) -> Path:
+    """Name the folder of the masks and scores of a fold."""
+    return output / f"fold_{fold}"
+
+
+def collect_folds(output: Path, folds: int, info: DatasetInfo) -> list[CrossValidation]:
+    """Read the finished tests of all folds, and pool their counts.
+
+    Args:
+        output: folder of the cross-validation.
+        folds: number of folds.
+        info: description of the data set.
+
+    Returns:
+        The scores on each kind of labels.
+
+    Raises:
+        InputError: a test is not finished.
+    """
+    results = [read_result(fold_folder(output, fold)) for fold in range(folds)]
+    records = [
+        record
+        for fold in range(folds)
+        for record in read_records(fold_folder(output, fold)).values()
+    ]
+    return [
+        CrossValidation(
+            kind,
+            tuple(result.scores[kind] for result in results),
+            summarize(records, kind, info).scores,
+        )
+        for kind in results[0].scores
+    ]
+
+
+def write_folds(found: Sequence[CrossValidation], output: Path, areas: Path) -> None:
+    """Write mean, deviation and pooled scores to ``cross_validation.json`` and ``.csv``.
+
+    Args:
+        found: the scores on each kind of labels.
+        output: folder of the cross-validation.
+        areas: the file of the folds.
+    """
+    document: dict[str, Any] = {"areas_sha256": file_hash(areas), "scores": {}}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    keys = list(values_of(found[0].pooled))
+    writer.writerow(["labels", "fold", *keys])
+    for one in found:
+        folds, pooled = [values_of(scores) for scores in one.folds], values_of(one.pooled)
+        spread = {key: one.spread(key) for key in keys}
+        document["scores"][one.kind] = {
+            "folds": folds,
+            "mean": {key: mean for key, (mean, _) in spread.items()},
+            "std": {key: deviation for key, (_, deviation) in spread.items()},
+            "pooled": pooled,
+        }
+        for number, values in enumerate(folds):
+            writer.writerow([one.kind, number, *(values[key] for key in keys)])
+        for name, values in document["scores"][one.kind].items():
+            if name != "folds":
+                writer.writerow([one.kind, name, *(values[key] for key in keys)])
+    contents = {RESULT: json.dumps(document, indent=2) + "\n", TABLE: text.getvalue()}
+    for name, content in contents.items():
+        with replacing(output / name) as partial:
+            partial.write_text(content, encoding="utf-8")
