@@ -18,6 +18,7 @@ from network.evaluation.records import ImageRecord
 from network.evaluation.results import print_results, write_figures
 from network.evaluation.stamp import make_stamp
 from network.evaluation.summary import Summary, summarize
+from network.evaluation.training_distance import distance_to_training
 from network.maps.layers import CONFIDENCE
 from network.maps.options import MapOptions
 from network.maps.plan import HALO, WINDOW
@@ -88,6 +89,7 @@ def evaluate_scenes(
         tta=tta,
         views=len(build_views(tta, info)),
         boundary_tolerance=boundary_tolerance,
+        training_distance=distance_to_training(info, experiment.root, split, samples, training),
     ).predicted_in(window, window, halo)
     options = MapOptions(
         window=window,

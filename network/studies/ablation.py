@@ -20,6 +20,7 @@ from network.evaluation.results import SCORES_FILE, read_result
 from network.evaluation.scores import MAIN
 from network.losses.bicor import BiCoRLoss
 from network.losses.d2ls import D2LSLoss
+from network.maps.evaluate import evaluate_scenes
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
 from network.points.labels import is_drawn_by, make_point_labels, masks_digest
@@ -166,7 +167,8 @@ def run_variant(experiment: Experiment, folder: Path, split: str, **options: Any
     """
     run = train_once(experiment, **options)
     checkpoint = run / ("best.ckpt" if experiment.data.val else "last.ckpt")
-    evaluate(experiment, checkpoint=checkpoint, output=folder, split=split)
+    test = evaluate_scenes if experiment.dataset.scenes(split) else evaluate
+    test(experiment, checkpoint=checkpoint, output=folder, split=split)
 
 
 def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: str = "") -> None:
