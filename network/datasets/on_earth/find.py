@@ -68,7 +68,11 @@ def find_scenes(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
         InputError: an image or a file of labels is missing, cannot be read or does not fit; no
             label touches any image.
     """
+    left_out = {image for pattern in scenes.leave_out for image in _matches(root, pattern)}
     images = [image for pattern in scenes.images for image in _matches(root, pattern)]
+    images = [image for image in images if image not in left_out]
+    if not images:
+        raise InputError(info.name, f"leave_out={scenes.leave_out} leaves out all images")
     groups = [[replace(f, path=path) for path in _matches(root, f.path)] for f in scenes.labels]
     areas = scenes.areas and replace(scenes.areas, path=root / scenes.areas.path)
     if areas is not None:
