@@ -49,7 +49,7 @@ def list_images(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
-        _check_file(path)
+        check_file(path)
         if path.stem in files:
             raise InputError(path, f"same name as {files[path.stem].name}", "keep one of them")
         files[path.stem] = path
@@ -76,7 +76,8 @@ def list_used(path: Path, folder: Folder) -> dict[str, Path]:
     return used
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raise an :class:`InputError` if a file's name is not UTF-8, or if it is no regular file."""
     try:
         path.name.encode()
     except UnicodeEncodeError:
