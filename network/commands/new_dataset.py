@@ -62,15 +62,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command with its parsed arguments."""
+    if args.output and args.output.suffix != ".py":
+        raise InputError(args.output, "a config is a Python file", "let its name end in .py")
     layout = find_layout(args.images, args.labels)
     name = _checked_name(args.name) if args.name else _name_of(layout.root)
     config = args.output or Path("config") / name / "bicor.py"
-    if config.suffix != ".py":
-        raise InputError(config, "a config is a Python file", "let its name end in .py")
-    if not args.overwrite:
-        for path in (config, config.with_name(AREAS)):
-            if path.exists() and (path == config or config.exists()):
-                raise InputError(path, "exists", "give another output, or overwrite=True")
+    if config.exists() and not args.overwrite:
+        raise InputError(config, "exists", "give another output, or overwrite=True")
     found = describe(
         layout,
         name,

@@ -494,6 +494,7 @@ def _scenes(
         by_folder.setdefault(path.parent, []).append(path)
     patterns = tuple(p for own in by_folder.values() for p in file_patterns(own, layout.root))
     has_alpha_band = any(h.has_alpha for h in images.headers.values()) and not images.has_alpha
+    boxes = _boxes(layout, images, labels)
     every = Scenes(
         images=patterns,
         labels=labels,
@@ -515,7 +516,7 @@ def _scenes(
         require_extra("vectors", "areas of train, val and test")
         from network.datasets.discovery.strips import GAP, strips_of
 
-        strips, share = strips_of(_boxes(layout, images, labels)), 0.6
+        strips, share = strips_of(boxes), 0.6
         file = AreaFile(path=Path(AREAS), attribute="split")
         splits = {s: (replace(every, areas=replace(file, only=(s,))),) for s in SPLITS}
         counts = dict.fromkeys(splits, len(images.headers))
@@ -592,7 +593,11 @@ def _box(path: Path, header: Header) -> Bounds:
 
 
 def _boxes(layout: Layout, images: Images, labels: Sequence[LabelFile]) -> list[Bounds]:
-    """Find the boxes of the images in degrees, as far as there are labels."""
+    """Find the boxes of the images in degrees, as far as there are labels.
+
+    Raises:
+        InputError: the polygons lie elsewhere.
+    """
     found = [_box(path, header) for path, header in images.headers.items()]
     if not layout.polygons:
         return found
@@ -600,11 +605,10 @@ def _boxes(layout: Layout, images: Images, labels: Sequence[LabelFile]) -> list[
 
     boxes = []
     for file in labels:
-        if file.background is not None:
-            return found
-        for path in sorted(layout.root.glob(str(file.path))):
+        for path in sorted(layout.root.glob(str(file.path))) or [layout.root / file.path]:
             bounds, crs = bounds_of(path, file.layer)
-            boxes.append(between(crs, _DEGREES, bounds, path))
+            if np.isfinite(bounds).all():  # it has features
+                boxes.append(between(crs, _DEGREES, bounds, path))
     if not boxes:
         return found
     west, south, east, north = zip(*boxes, strict=True)
@@ -620,4 +624,5 @@ def _boxes(layout: Layout, images: Images, labels: Sequence[LabelFile]) -> list[
             "no polygon touches an image",
             "look at both in a GIS, and check their reference systems",
         )
-    return touched
+    has_background = any(file.background is not None for file in labels)
+    return found if has_background else touched

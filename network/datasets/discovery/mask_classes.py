@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import ImageColor
 
@@ -26,9 +27,15 @@ TOLERANCE = 40
 _FEW = 16
 """If more colors than these are rare, the colors of the masks differ slightly."""
 
-_PEAK = 1e-3
-"""Smallest share of the pixels that have exactly the color of a class, if colors differ slightly.
-Flat regions have such peaks. Colors in between, at borders, are spread over many colors."""
+_FLAT = 8
+"""Largest difference in each band within the 5 x 5 pixels around one that is inside a region."""
+
+_INSIDE = 2e-3
+"""Smallest share of the pixels inside regions that are near the color of a class, if colors differ
+slightly. Colors in between are at the borders of regions, not inside."""
+
+_TRIED = 2000
+"""Number of colors, the most frequent ones, that may be those of classes."""
 
 _COVERED = 0.9
 """Smallest share of the pixels that must be near the color of a class."""
@@ -43,6 +50,7 @@ class Values:
         has_colors: whether the mask has three bands, so that its values are codes of colors.
         is_lossy: whether it was compressed with loss.
         counts: number of pixels of each value.
+        inside: the same counts of the pixels inside regions, if the mask has many colors.
         table: color of each index that occurs, if the mask has a color table.
     """
 
@@ -50,6 +58,7 @@ class Values:
     has_colors: bool
     is_lossy: bool
     counts: Mapping[int, int]
+    inside: Mapping[int, int] = field(default_factory=dict)
     table: Mapping[int, RGB] = field(default_factory=dict)
 
 
@@ -81,19 +90,32 @@ def _values_of(path: Path) -> Values:
         values = red << 16 | green << 8 | blue
     else:
         values = raster.values[..., 0]
-    if raster.valid is not None:
-        values = values[raster.valid]
-    values, counts = np.unique(values, return_counts=True)
-    if values.dtype.kind == "f" and (values != np.floor(values)).any():
+    used_values = values if raster.valid is None else values[raster.valid]
+    counts = _counts(used_values)
+    if values.dtype.kind == "f" and (used_values != np.floor(used_values)).any():
         raise InputError(
             path, "has values that are not whole", "is it an image? labels are whole numbers"
         )
+    inside = {}
+    if raster.header.is_lossy or (bands == 3 and len(counts) > _FEW):
+        is_flat = _is_flat(raster.values)
+        inside = _counts(values[is_flat if raster.valid is None else is_flat & raster.valid])
     table = {}
     if raster.table:
-        used = {int(value) for value in values}
-        table = {index: color[:3] for index, color in raster.table.items() if index in used}
-    found = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
-    return Values(path, bands == 3, raster.header.is_lossy, found, table)
+        table = {index: color[:3] for index, color in raster.table.items() if index in counts}
+    return Values(path, bands == 3, raster.header.is_lossy, counts, inside, table)
+
+
+def _counts(values: np.ndarray) -> dict[int, int]:
+    found = np.unique(values, return_counts=True)
+    return {int(value): int(count) for value, count in zip(*found, strict=True)}
+
+
+def _is_flat(pixels: np.ndarray) -> np.ndarray:
+    """Tell which pixels (h, w) have almost one color around them, in an image (h, w, bands)."""
+    around = np.ones((5, 5), np.uint8)
+    spread = cv2.dilate(pixels, around).astype(int) - cv2.erode(pixels, around)
+    return spread.reshape(*pixels.shape[:2], -1).max(axis=2) <= _FLAT
 
 
 def propose_classes(masks: Sequence[Values], legend: Legend | None) -> Proposal:
@@ -125,15 +147,19 @@ def propose_classes(masks: Sequence[Values], legend: Legend | None) -> Proposal:
             f"{what}), such as {tables[0].path}: their colors count (color_tables='colors')"
         )
         masks = [_in_colors(mask) if mask.table else mask for mask in masks]
-    total = Counter[int]()
+    total, inside = Counter[int](), Counter[int]()
     for mask in masks:
         total.update(mask.counts)
+        inside.update(mask.inside)
     is_lossy = any(mask.is_lossy for mask in masks)
     has_colors = bool(colored) or has_tables_of_colors
     if is_lossy and not has_colors:  # gray colors
-        total = Counter({_code((int(v),) * 3): count for v, count in total.items()})
+        total, inside = (
+            Counter({_code((value,) * 3): count for value, count in counts.items()})
+            for counts in (total, inside)
+        )
     if has_colors or is_lossy:
-        proposal = _of_colors(masks[0].path, total, legend, is_lossy)
+        proposal = _of_colors(masks[0].path, total, inside, legend, is_lossy)
         if has_tables_of_colors:
             proposal.coding["color_tables"] = "colors"
     else:
@@ -158,7 +184,7 @@ def _in_colors(mask: Values) -> Values:
     counts = Counter[int]()
     for index, count in mask.counts.items():
         counts[_code(mask.table[int(index)])] += count
-    return Values(mask.path, True, mask.is_lossy, counts)
+    return Values(mask.path, True, mask.is_lossy, counts, counts)
 
 
 def _code(color: Sequence[int]) -> int:
@@ -180,7 +206,7 @@ def _of_values(
     """Propose classes for masks of one band."""
     total, whole = sum(counts.values()), {int(value): count for value, count in counts.items()}
     named = {value: legend.of_value(value) if legend else None for value in whole}
-    ordinary = [value for value in whole if 0 <= value < MAX_CLASSES]
+    ordinary = [value for value in whole if not _is_marker(value)]
     proposal = Proposal(unit="pixels", total=total)
     classes = []
     for value, count in sorted(whole.items()):
@@ -220,6 +246,11 @@ def _of_values(
     return proposal
 
 
+def _is_marker(value: int) -> bool:
+    """Tell whether a value mostly marks pixels without a label: -9999, 255, 65535 and so on."""
+    return value < 0 or value in (255, 2**16 - 1, 2**32 - 1)
+
+
 def _few(values: Sequence[int]) -> str:
     return f"value{'s' * (len(values) > 1)} {listed(map(str, values))}"
 
@@ -256,7 +287,11 @@ def _check_number(path: Path, classes: Sequence[object], what: str) -> None:
 
 
 def _of_colors(
-    path: Path, counts: Mapping[int, int], legend: Legend | None, is_lossy: bool
+    path: Path,
+    counts: Mapping[int, int],
+    inside: Mapping[int, int],
+    legend: Legend | None,
+    is_lossy: bool,
 ) -> Proposal:
     """Propose classes for masks of colors."""
     total = sum(counts.values())
@@ -264,28 +299,32 @@ def _of_colors(
     if legend:
         frequent |= {code for code in counts if legend.of_color(_color_of(code))}
     if is_lossy or len(counts) - len(frequent) > _FEW or len(frequent) > MAX_CLASSES:
-        return _of_similar_colors(path, counts, legend)
+        return _of_similar_colors(path, counts, inside, legend)
     proposal = Proposal(unit="pixels", total=total)
     _sort_out(path, proposal, {_color_of(code): n for code, n in counts.items()}, legend, frequent)
     return proposal
 
 
-def _of_similar_colors(path: Path, counts: Mapping[int, int], legend: Legend | None) -> Proposal:
+def _of_similar_colors(
+    path: Path, counts: Mapping[int, int], inside: Mapping[int, int], legend: Legend | None
+) -> Proposal:
     """Propose classes for colors that differ slightly, as lossy compression makes them."""
-    total = sum(counts.values())
-    codes = np.array(sorted(counts, key=lambda code: -counts[code]), np.int64)
+    total, known = sum(counts.values()), sum(inside.values())
+    codes = np.array(sorted(counts, key=lambda c: (-inside.get(c, 0), c)), np.int64)
     numbers = np.array([counts[code] for code in codes.tolist()], np.int64)
+    peaks = np.array([inside.get(code, 0) for code in codes.tolist()], np.int64)
     colors = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
     is_free = np.ones(len(codes), bool)
     centers: dict[RGB, int] = {}
-    for place in range(len(codes)):
+    for place in range(min(len(codes), _TRIED)):
         if not is_free[place]:
             continue
-        if numbers[place] < _PEAK * total:
+        if not peaks[place] or len(centers) > MAX_CLASSES:
             break
-        near = np.abs(colors - colors[place]).max(axis=1) <= TOLERANCE
-        centers[_color_of(codes[place])] = int(numbers[near & is_free].sum())
-        is_free &= ~near
+        near = is_free & (np.abs(colors - colors[place]).max(axis=1) <= TOLERANCE)
+        if peaks[near].sum() >= _INSIDE * known:
+            centers[_color_of(int(codes[place]))] = int(numbers[near].sum())
+            is_free &= ~near
     covered = 1 - numbers[is_free].sum() / total
     if covered < _COVERED or len(centers) > MAX_CLASSES:
         raise InputError(
