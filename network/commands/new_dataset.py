@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         attribute=args.attribute,
         workers=chosen_workers(args),
     )
-    areas = config.with_name(AREAS)
+    areas, text = config.with_name(AREAS), config_text(found, config)
     if found.strips is not None:
         from network.datasets.discovery.strips import write_strips
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(areas, "exists", "give another output, or overwrite=True")
         write_strips(areas, found.strips)
     with replacing(config) as partial:
-        partial.write_text(config_text(found, config), encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
     print_description(found)
     print(f"{config}" + (f" and {areas}" if found.strips is not None else ""))
     print_next(found, config)

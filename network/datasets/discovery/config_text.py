@@ -119,7 +119,8 @@ def _quoted(path: Path) -> str:
 
 def _constant(name: str) -> str:
     word = re.sub(r"\W+", "_", name).strip("_").upper() or "DATA"
-    return word if word.isidentifier() else f"DATA_{word}"
+    is_free = word.isidentifier() and word not in ("TRAIN", "VAL", "TEST", "AREAS")
+    return word if is_free else f"DATA_{word}"
 
 
 def _imports(found: Description, is_scene: bool) -> str:

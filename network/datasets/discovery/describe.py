@@ -128,13 +128,15 @@ def describe(
     """
     if layout.pairs and attribute:
         raise InputError(f"attribute={attribute}", "the labels are masks, which have no attributes")
-    if layout.polygons:
+    if not layout.pairs:
         return _of_polygons(layout, name, areas, attribute)
     used = [path for pair in layout.pairs for path in _images_of(layout, pair)]
     images = describe_images(used)
     masks = _masks_of(layout)
     is_on_earth = all(_grid(path, header) for path, header in images.headers.items())
     is_large = max(header.height * header.width for header in images.headers.values()) > _LARGE
+    if is_on_earth and not areas and layout.polygons and not layout.splits:
+        areas = _found_areas(layout.polygons)
     as_scenes = is_on_earth and not layout.splits and (is_large or len(used) < 3 or areas)
     if areas and not as_scenes:
         raise InputError(
@@ -144,11 +146,26 @@ def describe(
     folders = [folder for pair in layout.pairs for folder in (pair.masks, pair.masks.parent)]
     legend = find_legend([layout.root, *folders], list(masks.values())[:3])
     proposal = propose_classes(values, legend)
+    unused = [path for path in layout.polygons if areas is None or not path.samefile(areas)]
+    if unused:
+        proposal.notes.append(
+            f"the masks are the labels; polygons are not used: {listed(map(str, unused))} "
+            "(labels=PATH takes them instead)"
+        )
     if as_scenes:
         labels = _label_rasters(layout, proposal)
         return _scenes(layout, name, images, proposal, labels, areas)
     counts = dict(zip(masks, class_counts(values, proposal), strict=True))
     return _folders(layout, name, images, proposal, counts)
+
+
+def _found_areas(files: Sequence[Path]) -> Path | None:
+    """Find a file of areas with the names of splits among files of polygons."""
+    require_extra("vectors", "polygons")
+    from network.datasets.discovery.polygon_classes import find_areas
+
+    found = find_areas(files)
+    return found[0] if found else None
 
 
 def _images_of(layout: Layout, pair: Pair) -> list[Path]:
@@ -420,11 +437,8 @@ def _of_polygons(
     for path, header in images.headers.items():
         EarthGrid.of(path, header.place, header.height, header.width)
     files = list(layout.polygons)
-    found_areas = None
-    if areas is None:
-        found_areas = polygon_classes.find_areas(files)
-        if found_areas and len(files) > 1:
-            areas = found_areas[0]
+    if areas is None and len(files) > 1:
+        areas = _found_areas(files)
     files = [path for path in files if areas is None or not path.samefile(areas)]
     stems = {path.stem for path in paths}
     layers = polygon_classes.find_layers(layout.root, files, stems)
@@ -599,7 +613,7 @@ def _boxes(layout: Layout, images: Images, labels: Sequence[LabelFile]) -> list[
         InputError: the polygons lie elsewhere.
     """
     found = [_box(path, header) for path, header in images.headers.items()]
-    if not layout.polygons:
+    if layout.pairs:
         return found
     from network.rasters.vectors import bounds_of
 

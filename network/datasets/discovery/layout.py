@@ -61,7 +61,7 @@ class Layout:
         root: folder that all files are in.
         images: the images, by folder.
         pairs: folders of images with folders of masks; empty if the labels are polygons.
-        polygons: files of polygons.
+        polygons: files of polygons. They are not the labels if there are masks.
         alone: folders of images that have no masks, although others have some.
     """
 
@@ -113,7 +113,7 @@ def find_layout(images: Sequence[str], labels: Sequence[str] = ()) -> Layout:
     if not rasters:
         raise InputError(given[0], "no image in it", f"expected {listed(RASTERS, 20)}")
     by_folder = _by_folder(rasters)
-    if vectors and not (masks and labels):
+    if vectors and not masks:
         return Layout(root, by_folder, polygons=tuple(vectors))
     if not masks:
         raise InputError(
@@ -127,6 +127,7 @@ def find_layout(images: Sequence[str], labels: Sequence[str] = ()) -> Layout:
         root,
         by_folder,
         pairs=tuple(replace(pair, is_chosen=chosen) for pair in pairs),
+        polygons=tuple(vectors),
         alone=tuple(alone),
     )
 

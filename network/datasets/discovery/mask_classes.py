@@ -34,6 +34,9 @@ _INSIDE = 2e-3
 """Smallest share of the pixels inside regions that are near the color of a class, if colors differ
 slightly. Colors in between are at the borders of regions, not inside."""
 
+_PHOTO = 2**18
+"""A file with more values or colors is no mask."""
+
 _TRIED = 2000
 """Number of colors, the most frequent ones, that may be those of classes."""
 
@@ -92,6 +95,12 @@ def _values_of(path: Path) -> Values:
         values = raster.values[..., 0]
     used_values = values if raster.valid is None else values[raster.valid]
     counts = _counts(used_values)
+    if len(counts) > _PHOTO:
+        raise InputError(
+            path,
+            f"has {len(counts)} different values or colors",
+            "is it an image? choose the masks by labels=PATH",
+        )
     if values.dtype.kind == "f" and (used_values != np.floor(used_values)).any():
         raise InputError(
             path, "has values that are not whole", "is it an image? labels are whole numbers"
@@ -226,6 +235,8 @@ def _of_values(
     usual = ["background", "foreground"] if is_binary else [f"class_{value}" for value in classes]
     names = [_entry_name(named[v]) or name for v, name in zip(classes, usual, strict=True)]
     colors = [table.get(value) or _entry_color(named[value]) for value in classes]
+    if is_binary and not any(colors):
+        colors = [(0, 0, 0), (255, 255, 255)]
     palette = distinct_colors(colors)
     for value, name, color in zip(classes, unique_names(names), palette, strict=True):
         proposal.classes.append(ClassFound(name, color, whole[value], str(value)))

@@ -41,6 +41,7 @@ _WHOLE = 0.9
 background."""
 
 BACKGROUND = "background"
+_GRAY = (128, 128, 128)
 _GENERIC = ("labels", "label", "polygons", "annotations", "masks", "data", "truth", "vectors")
 
 
@@ -240,7 +241,9 @@ def propose_from_polygons(
             "the first LabelFile)"
         )
     plain = unique_names(names)
-    colors = distinct_colors([None] * len(plain))
+    others = [name for name in plain if name != BACKGROUND]
+    shown = dict(zip(others, distinct_colors([None] * len(others)), strict=True))
+    colors = [shown.get(name, _GRAY) for name in plain]
     for name, color in zip(plain, colors, strict=True):
         source = "no polygon" if name == BACKGROUND else name if chosen else "polygons"
         proposal.classes.append(ClassFound(name, color, amounts[name], source))

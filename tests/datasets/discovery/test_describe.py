@@ -355,6 +355,21 @@ def test_scenes_with_rasters_of_labels(tmp_path, rgb):
             np.testing.assert_array_equal(drawn[is_used], np.array(order)[expected[is_used]])
 
 
+def test_polygons_beside_masks(tmp_path):
+    """Masks are the labels. Polygons with the names of splits are areas, and others are unused."""
+    for n, (labels, place) in enumerate(write_scenes(tmp_path, 3)):
+        write_bands(tmp_path / f"masks/s{n}.tif", labels[..., None], crs=UTM, transform=place)
+    write_features(tmp_path / "roads.gpkg", [box(slice(0, 9), slice(0, 9))])
+    found = found_in(tmp_path)
+    assert any("polygons are not used: " in note and "roads.gpkg" in note for note in found.notes)
+    assert isinstance(found.info.splits["train"][0], Folder)
+    halves = [box(slice(0, 64), slice(0, 70)), box(slice(0, 64), slice(70, 192))]
+    write_features(tmp_path / "areas.gpkg", halves, part=["train", "val"])
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    splits = names_of(experiment)
+    assert splits == {"train": ["s0", "s1"], "val": ["s1", "s2"]}
+
+
 def test_polygons_need_images_on_earth(tmp_path):
     write_image(tmp_path / "images/a.png", image_of(labels_of(0)))
     write_features(tmp_path / "labels.gpkg", [shapely.box(0, 0, 1, 1)])

@@ -57,6 +57,7 @@ def test_two_values(tmp_path):
     found = proposed(tmp_path)
     assert names(found) == ["background", "foreground"]
     assert found.coding == {"values": (0, 255)}
+    assert [one.color for one in found.classes] == [(0, 0, 0), (255, 255, 255)]
 
 
 def test_colors(tmp_path):
@@ -203,6 +204,10 @@ def test_photos_instead_of_masks(tmp_path):
     photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", photo)
     with pytest.raises(InputError, match=r"different colors, .*are these images"):
+        proposed(tmp_path)
+    photo = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+    write_image(tmp_path / "a.png", photo)
+    with pytest.raises(InputError, match=r"a\.png: has \d+ different values or colors; is it"):
         proposed(tmp_path)
 
 
