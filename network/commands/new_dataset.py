@@ -16,6 +16,7 @@ from network.commands.arguments import (
     chosen_workers,
     command_parser,
     execute,
+    in_flags,
 )
 from network.datasets.discovery.config_text import config_text
 from network.datasets.discovery.describe import AREAS, Description, describe
@@ -129,7 +130,8 @@ def print_description(found: Description) -> None:
     Console(width=max(100, Console().width)).print(table)
     print(f"mean {sizes.mean}, std {sizes.std}")
     for note in found.notes:
-        print(f"note: {note}")
+        # Rewritten like an error, so that it names flags instead of arguments.
+        print(f"note: {in_flags(InputError(note), make_parser(''))}")
 
 
 def _has_areas(found: Description) -> bool:

@@ -28,6 +28,7 @@ from network.datasets.discovery.mask_classes import (
     propose_classes,
 )
 from network.datasets.discovery.splitting import draw_splits, in_blocks, parents_of
+from network.datasets.files import IMAGE_SUFFIXES, list_images
 from network.datasets.on_earth.classes import IGNORE
 from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.on_earth.scenes import Scenes
@@ -54,6 +55,9 @@ _LARGE = 2**24
 
 _FEW = 5
 """Fewer scenes than these are cut into areas; more are shared out as whole images."""
+
+_PAIRS = 3
+"""Fewer images with masks than these are cut into areas if they lie on Earth."""
 
 _DEGREES = CRS.from_epsg(4326)
 
@@ -137,11 +141,8 @@ def describe(
     is_large = max(header.height * header.width for header in images.headers.values()) > _LARGE
     if is_on_earth and not areas and layout.polygons and not layout.splits:
         areas = _found_areas(layout.polygons)
-    as_scenes = is_on_earth and not layout.splits and (is_large or len(used) < 3 or areas)
-    if areas and not as_scenes:
-        raise InputError(
-            f"areas={areas}", "areas on the ground need images that lie on Earth, without splits"
-        )
+    is_windowed = any(path.suffix.lower() not in IMAGE_SUFFIXES for path in used)
+    wants_windows = is_large or is_windowed or len(used) < _PAIRS or areas is not None
     values = count_values(list(masks.values()), workers)
     folders = [folder for pair in layout.pairs for folder in (pair.masks, pair.masks.parent)]
     legend = find_legend([layout.root, *folders], list(masks.values())[:3])
@@ -152,9 +153,19 @@ def describe(
             f"the masks are the labels; polygons are not used: {listed(map(str, unused))} "
             "(labels=PATH takes them instead)"
         )
-    if as_scenes:
+    # Rasters of labels on Earth have values, or the very colors of the classes.
+    is_plain = not {"tolerance", "color_tables"} & proposal.coding.keys()
+    if is_on_earth and is_plain and wants_windows and not layout.splits:
         labels = _label_rasters(layout, proposal)
         return _scenes(layout, name, images, proposal, labels, areas)
+    if areas is not None:
+        raise InputError(
+            f"areas={areas}",
+            "areas need images that lie on Earth, in folders that name no splits, and masks of "
+            "values or of a few colors",
+        )
+    for pair in layout.pairs:
+        list_images(pair.images)
     counts = dict(zip(masks, class_counts(values, proposal), strict=True))
     return _folders(layout, name, images, proposal, counts)
 
@@ -177,9 +188,14 @@ def _masks_of(layout: Layout) -> dict[tuple[int, str], Path]:
     """List the masks that have an image, by the number of the pair and the name."""
     found: dict[tuple[int, str], Path] = {}
     for number, pair in enumerate(layout.pairs):
-        files = {path.stem: path for path in sorted(pair.masks.iterdir()) if path.is_file()}
-        found |= {(number, name): files[name] for name in pair.names}
+        found |= {(number, path.stem): path for path in _mask_files(pair)}
     return found
+
+
+def _mask_files(pair: Pair) -> list[Path]:
+    """List the masks of a pair of folders that have an image, in the order of the images."""
+    files = list_images(pair.masks)
+    return [files[name] for name in pair.names]
 
 
 def _grid(path: Path, header: Header) -> EarthGrid | None:
@@ -467,9 +483,7 @@ def _label_rasters(layout: Layout, proposal: Proposal) -> tuple[LabelFile, ...]:
     return tuple(
         LabelFile(path=Path(pattern), values=values)
         for pair in layout.pairs
-        for pattern in file_patterns(
-            [path for path in sorted(pair.masks.iterdir()) if path.stem in pair.names], layout.root
-        )
+        for pattern in file_patterns(_mask_files(pair), layout.root)
     )
 
 

@@ -145,6 +145,17 @@ def test_chosen_images_and_files_without_partner(tmp_path):
     assert sorted(name for own in splits.values() for name in own) == list("abcd")
 
 
+def test_other_files_beside_images(tmp_path):
+    """World files and tables of values are no masks; an image that is there twice is told."""
+    write_pairs(tmp_path / "images", tmp_path / "masks", list("abc"))
+    for name in ("images/a.pgw", "masks/a.xml", "masks/a.png.aux.xml", "masks/b.txt"):
+        (tmp_path / name).write_text("<a/>")
+    samples_of(experiment_of(found_in(tmp_path), tmp_path / "config"))
+    write_image(tmp_path / "images/b.tif", image_of(labels_of(0)))
+    with pytest.raises(InputError, match=r"b\.tif: same name as b\.png"):
+        found_in(tmp_path)
+
+
 def test_lossy_masks(tmp_path):
     (tmp_path / "masks").mkdir()
     for n, name in enumerate("abcd"):
