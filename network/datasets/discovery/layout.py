@@ -122,11 +122,13 @@ def find_layout(images: Sequence[str], labels: Sequence[str] = ()) -> Layout:
             "give labels=PATH",
         )
     pairs, alone = _pair(root, by_folder, _by_folder(masks))
-    chosen = any(not path.is_dir() for path in given)
     return Layout(
         root,
         by_folder,
-        pairs=tuple(replace(pair, is_chosen=chosen) for pair in pairs),
+        pairs=tuple(
+            replace(pair, is_chosen=_are_some(by_folder[pair.images], pair.images))
+            for pair in pairs
+        ),
         polygons=tuple(vectors),
         alone=tuple(alone),
     )
@@ -173,6 +175,12 @@ def _by_folder(files: Sequence[Path]) -> dict[Path, list[Path]]:
         check_file(path)
         found.setdefault(path.parent, []).append(path)
     return found
+
+
+def _are_some(files: Sequence[Path], folder: Path) -> bool:
+    """Tell whether a folder has other images than these."""
+    visible = [path for path in folder.iterdir() if path.name[0] != "."]
+    return sum(path.suffix.lower() in RASTERS for path in visible) > len(files)
 
 
 def _below(path: Path, root: Path) -> tuple[str, ...]:

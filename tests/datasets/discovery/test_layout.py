@@ -62,6 +62,7 @@ def test_labels_that_the_user_names(tmp_path):
     assert layout.pairs[0].names == ("b",)
     assert layout.pairs[0].is_chosen
     assert layout.root == tmp_path
+    assert not find_layout([f"{photos}/*.jpg"], [str(drawn)]).pairs[0].is_chosen
 
 
 def test_what_has_no_partner(tmp_path):
