@@ -18,7 +18,7 @@ from network.commands.arguments import (
     execute,
     in_flags,
 )
-from network.datasets.discovery.config_text import config_text
+from network.commands.config_text import config_text
 from network.datasets.discovery.describe import AREAS, Description, describe
 from network.datasets.discovery.layout import find_layout
 from network.errors import InputError

@@ -94,16 +94,16 @@ def _values_of(path: Path) -> Values:
     else:
         values = raster.values[..., 0]
     used_values = values if raster.valid is None else values[raster.valid]
+    if values.dtype.kind == "f" and not _are_whole(used_values):
+        raise InputError(
+            path, "has values that are not whole", "is it an image? labels are whole numbers"
+        )
     counts = _counts(used_values)
     if len(counts) > _PHOTO:
         raise InputError(
             path,
             f"has {len(counts)} different values or colors",
             "is it an image? choose the masks by labels=PATH",
-        )
-    if values.dtype.kind == "f" and (used_values != np.floor(used_values)).any():
-        raise InputError(
-            path, "has values that are not whole", "is it an image? labels are whole numbers"
         )
     inside = {}
     if raster.header.is_lossy or (bands == 3 and len(counts) > _FEW):
@@ -113,6 +113,10 @@ def _values_of(path: Path) -> Values:
     if raster.table:
         table = {index: color[:3] for index, color in raster.table.items() if index in counts}
     return Values(path, bands == 3, raster.header.is_lossy, counts, inside, table)
+
+
+def _are_whole(values: np.ndarray) -> bool:
+    return bool((np.isfinite(values) & (values == np.floor(values))).all())
 
 
 def _counts(values: np.ndarray) -> dict[int, int]:
@@ -159,7 +163,7 @@ def propose_classes(masks: Sequence[Values], legend: Legend | None) -> Proposal:
     total, inside = Counter[int](), Counter[int]()
     for mask in masks:
         total.update(mask.counts)
-        inside.update(mask.inside)
+        inside.update(mask.inside or mask.counts)
     is_lossy = any(mask.is_lossy for mask in masks)
     has_colors = bool(colored) or has_tables_of_colors
     if is_lossy and not has_colors:  # gray colors

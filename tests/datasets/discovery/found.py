@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from network.commands.config_text import config_text
 from network.config import Experiment, load_experiment
-from network.datasets.discovery.config_text import config_text
 from network.datasets.discovery.describe import AREAS, Description, describe
 from network.datasets.discovery.layout import find_layout
 from network.datasets.discovery.strips import write_strips

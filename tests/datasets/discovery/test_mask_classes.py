@@ -230,6 +230,14 @@ def test_labels_beside_colors(tmp_path):
     write_image(tmp_path / "b.png", COLORS[labels_of(0)])
     with pytest.raises(InputError, match=r"a\.png: has values, while .*b\.png has colors"):
         proposed(tmp_path)
-    write_bands(tmp_path / "b.png", labels_of(0)[..., None] / np.float32(2))
-    with pytest.raises(InputError, match="values that are not whole"):
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
+def test_values_that_are_not_whole(tmp_path, value):
+    values = labels_of(0).astype(np.float32)
+    write_bands(tmp_path / "a.tif", values[..., None])
+    assert names(proposed(tmp_path)) == ["class_0", "class_1", "class_2"]
+    values[5, 5] = value
+    write_bands(tmp_path / "a.tif", values[..., None])
+    with pytest.raises(InputError, match=r"a\.tif: has values that are not whole"):
         proposed(tmp_path)
