@@ -1,6 +1,7 @@
 """The commands on real tiles, where they lie beside the repository; they are not part of it.
 
-One crop each of ISPRS Vaihingen and Potsdam, two LoveDA tiles, a drone orthophoto in tiles.
+One crop each of ISPRS Vaihingen and Potsdam, two LoveDA tiles, a drone orthophoto in tiles, and
+data of other people in the forms in which they lie around.
 """
 
 import json
@@ -100,3 +101,39 @@ def test_drone():
         check_samples(samples, experiment.dataset, split)
         counts[split] = len(samples)
     assert counts == {"train": 23, "val": 4, "test": 5}
+
+
+FOUND = {
+    "drone": ((23, 4, 5), "class_0"),
+    "uuad": ((693, 144, 153), "Unplanned Urban Areas"),
+    "dubai": ((45, 9, 18), "blueviolet"),
+    "vn_uav": ((26, 5, 5), "background"),
+}
+"""Images in train, val and test, and the first class."""
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_new_config_trains_without_an_edit(tmp_path, name):
+    if not (TILES / name).is_dir():
+        pytest.skip("not on this machine")
+    # The labels of scenes are drawn into the folder of the data.
+    (tmp_path / "data" / name).mkdir(parents=True)
+    for path in (TILES / name).iterdir():
+        (tmp_path / "data" / name / path.name).symlink_to(path)
+    out = succeed("tools/new_dataset.py", f"data/{name}", "--workers", "1", cwd=tmp_path)
+    counts, first = FOUND[name]
+    assert "train {}, val {}, test {}".format(*counts) in out
+    config = f"config/{name}/bicor.py"
+    info = load_experiment(tmp_path / config).dataset
+    assert info.classes[0] == first
+    for split, count in zip(("train", "val", "test"), counts, strict=True):
+        samples = find_samples(info, tmp_path / info.root, split)
+        assert len(samples) == count
+        check_samples(samples, info, split)
+    if name == "dubai":
+        assert "masks have a color table whose indices are no labels" in out
+        assert "classes.json: its colors are not those of the masks" in out
+    tiny = [word for word in OVERRIDES if word != "data.root=data"]
+    # Whole tiles of 2000 pixels are slow to validate.
+    flags = ["--accelerator", "cpu", "--fast-dev-run", "data.repeat=1", "data.val=None"]
+    succeed("train.py", "-c", config, *flags, *tiny, cwd=tmp_path)

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from network.datasets.schema import DatasetInfo, pixel_type
-from network.errors import InputError
+from network.datasets.schema import MAX_CLASSES, DatasetInfo, Folder, pixel_type
+from network.errors import InputError, listed
 from network.rasters.display import SHOWN_PERCENTILES, stretch
 from network.rasters.header import Header, read_header
 from network.rasters.pixels import finite_pixels
@@ -49,7 +49,7 @@ def list_images(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
-        _check_file(path)
+        check_file(path)
         if path.stem in files:
             raise InputError(path, f"same name as {files[path.stem].name}", "keep one of them")
         files[path.stem] = path
@@ -58,7 +58,26 @@ def list_images(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _check_file(path: Path) -> None:
+def list_used(path: Path, folder: Folder) -> dict[str, Path]:
+    """List the files of a folder that a split uses, by the names that they have there.
+
+    Args:
+        path: the folder of the images or of their masks.
+        folder: says which names are used, and what is put before them.
+
+    Raises:
+        InputError: see :func:`list_images`; or no file is used.
+    """
+    found = list_images(path)
+    used = {folder.prefix + name: file for name, file in found.items() if folder.has(name)}
+    if not used:
+        chosen = f"only={folder.only}, leave_out={folder.leave_out}"
+        raise InputError(path, f"none of its {len(found)} files is used by {chosen}")
+    return used
+
+
+def check_file(path: Path) -> None:
+    """Raise an :class:`InputError` if a file's name is not UTF-8, or if it is no regular file."""
     try:
         path.name.encode()
     except UnicodeEncodeError:
@@ -311,7 +330,8 @@ def read_mask(
     """Read a mask file of labels, of a color table or of RGB colors as labels (h, w) uint8.
 
     Labels may have any number type if they are whole; in a color table, the indices are the
-    labels. Pixels without data (by a no-data value, a mask or an alpha band) get the ignore label.
+    labels. The data set's ``mask_coding`` may say otherwise. Pixels without data (by a no-data
+    value, a mask or an alpha band) get the ignore label.
 
     Args:
         path: the mask file.
@@ -338,15 +358,58 @@ def mask_labels(
 
     Arguments and errors are those of :func:`read_mask`; ``raster`` is the decoded file.
     """
-    if raster.values.shape[2] > 1:
+    coding, is_lossy = info.mask_coding, raster.header.is_lossy
+    has_colors = raster.values.shape[2] > 1 or (raster.table and coding.color_tables == "colors")
+    if has_colors or (is_lossy and coding.tolerance):
         return _labels_of_colors(path, raster, info, unknown, option)
-    if raster.header.is_lossy:
+    if is_lossy:
         raise lossy_mask(path)
     labels = raster.values[..., 0]
-    if raster.valid is not None:
-        labels = np.where(raster.valid, labels, info.ignore_index)
-    check_labels(labels, info, str(path))
+    if coding.values or coding.ignored_values:
+        labels = _labels_of_values(labels, raster.valid, info, str(path))
+    else:
+        if raster.valid is not None:
+            labels = np.where(raster.valid, labels, info.ignore_index)
+        check_labels(labels, info, str(path))
     return _turned_mask(labels.astype(np.uint8), raster, info)
+
+
+def read_own_mask(path: Path, info: DatasetInfo) -> np.ndarray:
+    """Read a mask that this project has written, of labels or of the palette's colors.
+
+    Args:
+        path: the mask file.
+        info: description of the data set, whose own masks may have other values.
+
+    Raises:
+        InputError: see :func:`read_mask`.
+    """
+    return read_mask(path, info.decoded)
+
+
+def _labels_of_values(
+    values: np.ndarray, valid: np.ndarray | None, info: DatasetInfo, source: str
+) -> np.ndarray:
+    """Find the labels (h, w) of the values of a mask of one band, by the data set's coding."""
+    labels = np.full(values.shape, MAX_CLASSES, np.uint8)  # which is no label
+    labels[values == info.ignore_index] = info.ignore_index
+    for value in info.mask_coding.ignored_values:
+        labels[values == value] = info.ignore_index
+    for label, value in enumerate(info.mask_values):
+        labels[values == value] = label
+    if valid is not None:
+        labels[~valid] = info.ignore_index
+    wrong = labels == MAX_CLASSES
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0].tolist()
+        raise InputError(
+            source,
+            f"value {values[row, column]} at row {row}, column {column} is no class "
+            f"({int(wrong.sum())} pixels); {info.name} has the values "
+            f"{listed(map(str, info.mask_values), 30)}",
+            "correct the mask, or add the value to ignored=... in the data set's MaskCoding",
+        )
+    return labels
 
 
 def read_colored_mask(
@@ -390,7 +453,7 @@ def _labels_of_colors(
             f"{raster.header.bands} bands",
             "a mask has one band of labels or three bands of colors",
         )
-    if raster.header.is_lossy and unknown == "error":
+    if raster.header.is_lossy and unknown == "error" and not info.mask_coding.tolerance:
         raise lossy_mask(path, option)
     try:
         labels = info.from_rgb(_rgb(path, raster), str(path), unknown=unknown)

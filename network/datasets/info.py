@@ -13,6 +13,7 @@ from network.datasets.schema import (
     D4Views,
     DatasetInfo,
     Folder,
+    MaskCoding,
     MaskFolder,
     TileNames,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "D4Views",
     "DatasetInfo",
     "Folder",
+    "MaskCoding",
     "MaskFolder",
     "TileNames",
     "patch_splits",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -58,10 +59,67 @@ class Folder:
     Args:
         images: path of the image folder, relative to the data set's root.
         masks: folders of the masks; empty if only a test server has the labels.
+        only: names of the images that are used, without endings; may be patterns such as
+            ``area1_*``. Empty for all.
+        leave_out: names or patterns of images that are not used, although ``only`` names them.
+        prefix: text that is put before the names of the images. Images of several folders may have
+            the same names if the folders have different prefixes.
     """
 
     images: str
     masks: tuple[MaskFolder, ...] = ()
+    only: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("masks", "only", "leave_out"):
+            if not isinstance(getattr(self, name), tuple):
+                raise ValueError(f"{name} must be a tuple, such as {name}=(...,)")
+
+    def has(self, name: str) -> bool:
+        """Tell whether an image is used, by its name without ending and prefix."""
+        is_chosen = not self.only or any(fnmatchcase(name, pattern) for pattern in self.only)
+        return is_chosen and not any(fnmatchcase(name, pattern) for pattern in self.leave_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskCoding:
+    """The meaning of values and colors in mask files, where they are not labels 0 to k-1.
+
+    Args:
+        values: the value of each class in masks of one band, such as ``(0, 255)``; empty if the
+            values are labels.
+        ignored: values and RGB colors that are no class. Their pixels get the ignore label.
+        tolerance: largest difference, in each of red, green and blue, between the color of a pixel
+            and that of its class. With 0, colors must agree. Otherwise a pixel has the nearest
+            class within the tolerance, or the ignore label; and masks may be compressed with loss.
+        color_tables: what a mask with a color table says: ``"labels"`` by its indices, or
+            ``"colors"`` by the colors of its table.
+    """
+
+    values: tuple[int, ...] = ()
+    ignored: tuple[int | RGB, ...] = ()
+    tolerance: int = 0
+    color_tables: str = "labels"
+
+    def __post_init__(self) -> None:
+        if len(set(self.values)) != len(self.values):
+            raise ValueError("two classes have the same value")
+        if not 0 <= self.tolerance <= 255:
+            raise ValueError(f"tolerance={self.tolerance}, expected 0 to 255")
+        if self.color_tables not in ("labels", "colors"):
+            raise ValueError(f"color_tables={self.color_tables!r} is neither 'labels' nor 'colors'")
+
+    @property
+    def ignored_values(self) -> list[int]:
+        """The ignored values of masks of one band."""
+        return [value for value in self.ignored if isinstance(value, int)]
+
+    @property
+    def ignored_colors(self) -> list[RGB]:
+        """The ignored colors."""
+        return [value for value in self.ignored if not isinstance(value, int)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +173,8 @@ class DatasetInfo:
         palette: one RGB color per class.
         ignore_index: the label that is neither trained on nor scored; not in 0 to k-1.
         splits: folders of each split, or scenes on Earth of any size.
+        mask_coding: meaning of the values and colors in mask files. By default values are labels,
+            and colors are those of the palette.
         bands: number of bands of each image.
         bits: bits of each pixel value: 8, 16 or 32 for unsigned ones, 16 or 32 for signed ones, 32
             for floats.
@@ -147,6 +207,7 @@ class DatasetInfo:
     palette: tuple[RGB, ...]
     ignore_index: int
     splits: Mapping[str, tuple[Folder, ...] | tuple[Scenes, ...]]
+    mask_coding: MaskCoding = MaskCoding()
     bands: int = 3
     bits: int = 8
     values: str = "unsigned"
@@ -178,6 +239,7 @@ class DatasetInfo:
             )
         if len(self.classes) > MAX_CLASSES:
             raise ValueError(f"{self.name}: {len(self.classes)} classes, at most {MAX_CLASSES}")
+        self._check_coding()
         if self.bands < 1 or (self.values, self.bits) not in PIXEL_TYPES:
             raise ValueError(
                 f"{self.name}: bands={self.bands}, bits={self.bits}, values={self.values!r}; "
@@ -200,6 +262,17 @@ class DatasetInfo:
             object.__setattr__(self, "patched", True)
         if not self.scored:
             object.__setattr__(self, "scored", tuple(range(len(self.classes))))
+
+    def _check_coding(self) -> None:
+        """Raise a ValueError if the coding of the masks does not fit the classes."""
+        coding = self.mask_coding
+        if coding.values and len(coding.values) != len(self.classes):
+            raise ValueError(
+                f"{self.name}: {len(self.classes)} classes but {len(coding.values)} values in masks"
+            )
+        both = {*self.mask_values, *self.palette} & set(coding.ignored)
+        if both:
+            raise ValueError(f"{self.name}: {both.pop()} is ignored, but it is also a class")
 
     def folders(self, split: str) -> tuple[Folder, ...]:
         """Return the folders of a split.
@@ -232,8 +305,15 @@ class DatasetInfo:
                 None, the split has no masks.
 
         Raises:
-            InputError: the split has no masks, so there is no place for the new ones.
+            InputError: the split has no masks, so there is no place for the new ones; or the masks
+                of the data set have other values than labels.
         """
+        if name and self.mask_coding.values:
+            raise InputError(
+                self.name,
+                f"its masks have other values than labels, and those of '{name}' have labels",
+                "convert its masks to labels, and leave out values=... in its MaskCoding",
+            )
         folders = []
         for folder in self.folders(split):
             masks: tuple[MaskFolder, ...] = ()
@@ -259,6 +339,16 @@ class DatasetInfo:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    @property
+    def mask_values(self) -> tuple[int, ...]:
+        """The value of each class in masks of one band."""
+        return self.mask_coding.values or tuple(range(self.num_classes))
+
+    @cached_property
+    def decoded(self) -> "DatasetInfo":
+        """This data set as the project writes its masks: with labels, or colors of the palette."""
+        return replace(self, mask_coding=MaskCoding())
 
     @property
     def dtype(self) -> str:
@@ -288,14 +378,15 @@ class DatasetInfo:
     def from_rgb(self, rgb: np.ndarray, source: str, *, unknown: str = "error") -> np.ndarray:
         """Turn an RGB mask (h, w, 3) uint8 into labels (h, w) uint8.
 
-        Black becomes the ignore label unless it is the color of a class.
+        Black becomes the ignore label unless it is the color of a class. So do the ignored colors
+        of ``mask_coding``, whose tolerance also counts.
 
         Args:
             rgb: the mask.
             source: the file that the mask comes from, for the error.
-            unknown: what to do with a color that is neither a class nor black. ``"error"`` raises
-                an error, ``"ignore"`` gives the ignore label, and ``"nearest"`` gives the label of
-                the nearest color in RGB, black included.
+            unknown: what to do with a color that is neither a class nor ignored. ``"error"`` raises
+                an error if there is no tolerance, ``"ignore"`` gives the ignore label, and
+                ``"nearest"`` gives the label of the nearest color in RGB, black included.
 
         Raises:
             InputError: a color is neither a class nor black, and ``unknown`` is ``"error"``.
@@ -313,6 +404,9 @@ class DatasetInfo:
             labels[top : top + rows] = self._label_table[_codes(rgb[top : top + rows])]
         is_unknown = labels == _UNKNOWN
         if is_unknown.any():
+            if unknown == "error" and self.mask_coding.tolerance:
+                labels[is_unknown] = self._within_tolerance(rgb[is_unknown])
+                return labels
             if unknown == "error":
                 raise self._unknown_color(rgb, is_unknown, source)
             is_nearest = unknown == "nearest"
@@ -321,12 +415,31 @@ class DatasetInfo:
 
     def _nearest(self, colors: np.ndarray) -> np.ndarray:
         """Find the labels (n,) of the known colors, black included, nearest to colors (n, 3)."""
+        labels, _, places = self._nearest_of_each(colors)
+        return labels[places]
+
+    def _within_tolerance(self, colors: np.ndarray) -> np.ndarray:
+        """Find the labels (n,) of the nearest known colors, if they are near enough."""
+        labels, apart, places = self._nearest_of_each(colors)
+        labels[apart > self.mask_coding.tolerance] = self.ignore_index
+        return labels[places]
+
+    def _nearest_of_each(self, colors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Find the nearest known color of each of the different colors among colors (n, 3).
+
+        Returns:
+            For each different color its label and the largest of its three differences; for each
+            of the n colors the position of its own.
+        """
         codes, places = np.unique(_codes(colors), return_inverse=True)
         different = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(int)
-        known = np.array([*self.palette, (0, 0, 0)])
-        own = np.array([*range(self.num_classes), self.ignore_index], np.uint8)
-        distances = ((different[:, None] - known) ** 2).sum(axis=2)
-        return own[distances.argmin(axis=1)][places]
+        ignored = [(0, 0, 0), *self.mask_coding.ignored_colors]
+        known = np.array([*self.palette, *ignored])
+        own = np.array([*range(self.num_classes), *[self.ignore_index] * len(ignored)], np.uint8)
+        apart = different[:, None] - known
+        best = (apart**2).sum(axis=2).argmin(axis=1)
+        nearest = np.abs(apart[np.arange(len(codes)), best]).max(axis=1)
+        return own[best], nearest, places
 
     def _unknown_color(self, rgb: np.ndarray, unknown: np.ndarray, source: str) -> InputError:
         codes, counts = np.unique(_codes(rgb[unknown]), return_counts=True)
@@ -351,7 +464,8 @@ class DatasetInfo:
     def _label_table(self) -> np.ndarray:
         """The label of every 24-bit color, so each pixel needs only one look-up."""
         table = np.full(1 << 24, _UNKNOWN, np.uint8)
-        table[0] = self.ignore_index  # black, unless a class below is black
+        for color in ((0, 0, 0), *self.mask_coding.ignored_colors):  # a class below may be black
+            table[int(_codes(np.array(color, np.uint8)))] = self.ignore_index
         for label, color in enumerate(self.palette):
             table[int(_codes(np.array(color, np.uint8)))] = label
         return table

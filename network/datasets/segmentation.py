@@ -16,6 +16,7 @@ from network.datasets.files import (
     fitting_size,
     ignore_invalid,
     list_images,
+    list_used,
     read_mask,
     read_valid_image,
     used_size,
@@ -79,7 +80,8 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
                 raise InputError(
                     sample.image,
                     f"same name as {samples[sample.name].image}",
-                    "masks are saved by name, rename one of the two",
+                    "masks are saved by name: rename one of the two, or give their folders "
+                    "different prefixes",
                 )
             samples[sample.name] = sample
     found = list(samples.values())
@@ -112,7 +114,7 @@ def find_images(folder: Path, info: DatasetInfo) -> list[Sample]:
 
 
 def _folder_samples(root: Path, folder: Folder, info: DatasetInfo) -> list[Sample]:
-    images = list_images(root / folder.images)
+    images = list_used(root / folder.images, folder)
     masks = {}
     for mask_folder in folder.masks:
         path = root / mask_folder.folder
@@ -126,7 +128,7 @@ def _folder_samples(root: Path, folder: Folder, info: DatasetInfo) -> list[Sampl
                 f"{kind} masks, as in another folder of this split",
                 "cut the eroded ones with eroded=True, or remove one of the two",
             )
-        masks[kind] = _paired_masks(images, root / folder.images, path)
+        masks[kind] = _paired_masks(images, root, folder, path)
     with ThreadPoolExecutor() as pool:  # most of the time is spent waiting for the disk
         return list(pool.map(lambda name: _sample(name, images, masks, info), images))
 
@@ -145,17 +147,19 @@ def _scene_samples(root: Path, scenes: Scenes, info: DatasetInfo) -> list[Sample
     ]
 
 
-def _paired_masks(images: dict, image_folder: Path, mask_folder: Path) -> dict[str, Path]:
-    masks = list_images(mask_folder)
-    for one, other, folder, what in (
+def _paired_masks(
+    images: dict[str, Path], root: Path, folder: Folder, mask_folder: Path
+) -> dict[str, Path]:
+    masks = list_used(mask_folder, folder)
+    for one, other, searched, what in (
         (images, masks, mask_folder, "mask"),
-        (masks, images, image_folder, "image"),
+        (masks, images, root / folder.images, "image"),
     ):
         alone = [path for name, path in one.items() if name not in other]
         if alone:
             raise InputError(
                 alone[0],
-                f"no {what} of this name in {folder} ({len(alone)} of {len(one)} files without "
+                f"no {what} of this name in {searched} ({len(alone)} of {len(one)} files without "
                 "one)",
                 "add the missing files or remove these",
             )

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from network.datasets.files import read_mask, read_photo
+from network.datasets.files import read_mask, read_own_mask, read_photo
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
@@ -77,8 +77,8 @@ def _row(
     path = predictions / f"{sample.name}.png"
     if not path.is_file():
         raise InputError(path, "no prediction of this image", "run the test script first")
-    masks = [*list(sample.masks.values())[:1], path]
-    labels = [read_mask(mask, info) for mask in masks]
+    labels = [read_mask(mask, info) for mask in list(sample.masks.values())[:1]]
+    labels.append(read_own_mask(path, info))
     if labels[-1].shape != sample.size:
         raise InputError(path, f"{labels[-1].shape} pixels, its image has {sample.size}")
     photo, colored = read_photo(sample.image, info), [info.to_rgb(mask) for mask in labels]

@@ -12,6 +12,7 @@ from network.datasets.files import (
     ignore_invalid,
     list_images,
     read_mask,
+    read_own_mask,
     read_valid_image,
 )
 from network.datasets.schema import DatasetInfo
@@ -138,7 +139,7 @@ def _paired(samples: list[Sample], folder: Path) -> dict[str, Path]:
 
 def _record(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
     info = counter.info
-    mask = read_mask(path, info)
+    mask = read_own_mask(path, info)
     if mask.shape != sample.size:
         raise InputError(
             path,

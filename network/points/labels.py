@@ -101,7 +101,7 @@ def make_point_labels(
         samples = find_samples(info.relabeled(split, None), root, split)
         given = read_points(source, samples, info)
         rule |= {"file": source.name}
-    names = {sample.name for sample in samples}
+    names = {sample.image.stem for sample in samples}
     for output in outputs:
         _check_ours(output, names)
     with replacing_folders(*outputs) as partials:
@@ -110,7 +110,8 @@ def make_point_labels(
             for folder, partial in zip(info.folders(split), partials, strict=True)
         }
         jobs = [
-            _Job(s, by_folder[s.image.parent] / f"{s.name}.png", given.get(s.name)) for s in samples
+            _Job(s, by_folder[s.image.parent] / f"{s.image.stem}.png", given.get(s.name))
+            for s in samples
         ]
         write = _Writer(info, source if isinstance(source, PointRule) else None, radius)
         written = map_parallel(write, jobs, workers=workers, unit="image")

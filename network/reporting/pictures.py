@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from network.config import Experiment
-from network.datasets.files import read_mask, read_photo, read_valid_image
+from network.datasets.files import read_mask, read_own_mask, read_photo, read_valid_image
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.datasets.thumbnails import mask_uri, photo_uri
@@ -53,7 +53,7 @@ def draw_layers(
     """
     if mask is None:
         raise InputError(sample.image, "no prediction of this image", "run the test script again")
-    image, prediction = read_photo(sample.image, info), read_mask(mask, info)
+    image, prediction = read_photo(sample.image, info), read_own_mask(mask, info)
     if prediction.shape != image.shape[:2]:
         raise InputError(
             mask,

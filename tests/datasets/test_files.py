@@ -1,6 +1,7 @@
 """Reading, checking and writing image files."""
 
 import os
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,11 +14,12 @@ from network.datasets.files import (
     list_images,
     read_colored_mask,
     read_mask,
+    read_own_mask,
     read_rgb,
     write_image,
     write_mask,
 )
-from network.datasets.info import UAVID, VAIHINGEN
+from network.datasets.info import UAVID, VAIHINGEN, DatasetInfo, MaskCoding
 from network.errors import InputError
 from network.writing import replacing
 from tests.scenes import write_bands
@@ -232,6 +234,86 @@ def test_lossy_masks(tmp_path):
     assert (found == labels).mean() > 0.9
     with pytest.raises(InputError, match="compressed with loss"):
         read_mask(tmp_path / "index.jpg", VAIHINGEN, unknown="nearest")
+
+
+FIELDS = DatasetInfo(
+    name="fields",
+    root="data",
+    classes=("bare", "wheat"),
+    palette=((0, 0, 0), (220, 180, 40)),
+    ignore_index=255,
+    splits={},
+)
+
+
+def test_values_that_are_no_labels(tmp_path):
+    """Each value of a mask of one band has its class, is ignored or is refused."""
+    info = replace(FIELDS, mask_coding=MaskCoding(values=(1000, 0), ignored=(7, -1)))
+    values = np.array([[0, 1000, 7, -1], [1000, 0, 255, 0]], np.int16)
+    write_bands(tmp_path / "mask.tif", values[..., None], nodata=0)
+    expected = [[255, 0, 255, 255], [0, 255, 255, 255]]
+    assert read_mask(tmp_path / "mask.tif", info).tolist() == expected
+    write_bands(tmp_path / "mask.tif", values[..., None])
+    expected = [[1, 0, 255, 255], [0, 1, 255, 1]]
+    labels = read_mask(tmp_path / "mask.tif", info)
+    assert labels.tolist() == expected
+    assert labels.dtype == np.uint8
+    with pytest.raises(InputError, match=r"value 7 at .*column 2 .*has the values 1000, 0; .*igno"):
+        read_mask(tmp_path / "mask.tif", replace(info, mask_coding=MaskCoding(values=(1000, 0))))
+    # What the project writes has labels, whatever the masks of the data set have.
+    write_image(tmp_path / "own.png", labels)
+    np.testing.assert_array_equal(read_own_mask(tmp_path / "own.png", info), labels)
+    with pytest.raises(InputError, match="its masks have other values than labels"):
+        info.relabeled("train", "points")
+
+
+def test_ignored_colors_and_color_tables(tmp_path):
+    rgb = np.array([[[0, 0, 0], [220, 180, 40], [155, 155, 155]]], np.uint8)
+    write_image(tmp_path / "rgb.png", rgb)
+    with pytest.raises(InputError, match=r"color \(155, 155, 155\) is no class"):
+        read_mask(tmp_path / "rgb.png", FIELDS)
+    coding = MaskCoding(ignored=((155, 155, 155),), color_tables="colors")
+    info = replace(FIELDS, mask_coding=coding)
+    assert read_mask(tmp_path / "rgb.png", info).tolist() == [[0, 1, 255]]
+    # The indices of this table are no labels, but its colors are those of the classes.
+    table = Image.fromarray(np.array([[9, 1, 4]], np.uint8))
+    colors = np.zeros((256, 3), np.uint8)
+    colors[[9, 1, 4]] = rgb[0]
+    table.putpalette(colors.tobytes())
+    table.save(tmp_path / "table.png")
+    assert read_mask(tmp_path / "table.png", info).tolist() == [[0, 1, 255]]
+    with pytest.raises(InputError, match="label 9"):
+        read_mask(tmp_path / "table.png", FIELDS)
+
+
+def test_colors_that_differ_slightly(tmp_path):
+    """Within the tolerance they are the nearest class, and beyond it they are ignored."""
+    info = replace(FIELDS, mask_coding=MaskCoding(tolerance=20))
+    rgb = np.array([[[20, 3, 0], [21, 3, 0], [210, 200, 40], [220, 180, 61]]], np.uint8)
+    write_image(tmp_path / "rgb.png", rgb)
+    assert read_mask(tmp_path / "rgb.png", info).tolist() == [[0, 255, 1, 255]]
+    labels = np.kron([[0, 1], [1, 0]], np.ones((16, 16))).astype(np.uint8)
+    Image.fromarray(info.to_rgb(labels)).save(tmp_path / "rgb.jpg", quality=90, subsampling=0)
+    np.testing.assert_array_equal(read_mask(tmp_path / "rgb.jpg", info), labels)
+    gray = replace(info, palette=((0, 0, 0), (255, 255, 255)))
+    Image.fromarray(255 * labels).save(tmp_path / "gray.jpg")
+    np.testing.assert_array_equal(read_mask(tmp_path / "gray.jpg", gray), labels)
+
+
+@pytest.mark.parametrize(
+    ("coding", "words"),
+    [
+        ({"values": (0, 5, 9)}, "2 classes but 3 values"),
+        ({"values": (5, 5)}, "two classes have the same value"),
+        ({"values": (0, 5), "ignored": (5,)}, "5 is ignored, but it is also a class"),
+        ({"ignored": ((220, 180, 40),)}, "is ignored, but it is also a class"),
+        ({"tolerance": 256}, "tolerance=256"),
+        ({"color_tables": "color"}, "neither 'labels' nor 'colors'"),
+    ],
+)
+def test_codings_that_contradict_themselves(coding, words):
+    with pytest.raises(ValueError, match=words):
+        replace(FIELDS, mask_coding=MaskCoding(**coding))
 
 
 @pytest.mark.parametrize("rgb", [True, False])

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from network.datasets.files import read_mask, read_rgb, write_image
-from network.datasets.info import LOVEDA, VAIHINGEN
+from network.datasets.info import LOVEDA, VAIHINGEN, Folder, MaskFolder
 from network.datasets.segmentation import SegmentationDataset, check_samples, find_samples
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
@@ -103,6 +103,40 @@ def test_same_name_twice(tmp_path):
         (folder / "train-1-0.png").rename(folder / "train-0-0.png")
     with pytest.raises(InputError, match="same name as"):
         find_samples(LOVEDA, tmp_path, "train")
+
+
+def test_a_prefix_tells_images_of_one_name_apart(tmp_path):
+    make_dataset(tmp_path, LOVEDA, {"train": 1})
+    for kind in ("images_png", "masks_png_convert"):
+        folder = tmp_path / "Train/Urban" / kind
+        (folder / "train-1-0.png").rename(folder / "train-0-0.png")
+    folders = tuple(
+        replace(folder, prefix=prefix)
+        for folder, prefix in zip(LOVEDA.splits["train"], ("rural_", "urban_"), strict=True)
+    )
+    info = replace(LOVEDA, splits={"train": folders})
+    samples = find_samples(info, tmp_path, "train")
+    assert [sample.name for sample in samples] == ["rural_train-0-0", "urban_train-0-0"]
+    assert [sample.image.parts[-3] for sample in samples] == ["Rural", "Urban"]
+    assert all(sample.masks["full"].parts[-3] == sample.image.parts[-3] for sample in samples)
+
+
+def test_splits_that_share_a_folder(root):
+    """Every image is in one of them, and a mask of another split is not missed."""
+    (folder,) = VAIHINGEN.splits["train"]
+    splits = {
+        "train": (replace(folder, leave_out=("*-1", "train-0-2")),),
+        "val": (replace(folder, only=("*-1",)),),
+        "test": (replace(folder, only=("*-[12]",), leave_out=("*-1",)),),
+    }
+    info = replace(VAIHINGEN, splits=splits, tile_splits={})
+    names = {s: [one.name for one in find_samples(info, root, s)] for s in splits}
+    assert names == {"train": ["train-0-0"], "val": ["train-0-1"], "test": ["train-0-2"]}
+    none = replace(info, splits={"train": (replace(folder, only=("area*",)),)})
+    with pytest.raises(InputError, match=r"none of its 3 files is used by only=\('area"):
+        find_samples(none, root, "train")
+    with pytest.raises(ValueError, match=r"only must be a tuple"):
+        Folder(images="images", masks=(MaskFolder(folder="masks"),), only="area1")
 
 
 def test_training_items_depend_on_epoch_and_index_alone(root):

@@ -24,7 +24,7 @@ from network.datasets.files import (
     fitting_header,
     ignore_invalid,
     image_of,
-    list_images,
+    list_used,
     mask_labels,
     read_image_raster,
     read_mask_raster,
@@ -143,7 +143,7 @@ def _folders(info: DatasetInfo, split: str) -> list[Folder]:
 def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> list[Job]:
     """List the images of one folder with their masks; add files without a partner as findings."""
     try:
-        images = list_images(root / folder.images)
+        images = list_used(root / folder.images, folder)
     except InputError as error:
         findings.append(finding_of(error))
         return []
@@ -154,7 +154,7 @@ def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> li
             continue
         try:
             kind = recorded_kind(path, mask_folder.kind)
-            masks[kind] = list_images(path)
+            masks[kind] = list_used(path, folder)
         except InputError as error:
             findings.append(finding_of(error))
             continue
@@ -217,9 +217,10 @@ class _Examination:
 
     def _table_findings(self, path: Path, raster: Raster, labels: np.ndarray) -> list[Finding]:
         """Find a color table that does not show labels in the colors of their classes."""
-        if raster.table is None:
+        if raster.table is None or self.info.mask_coding.color_tables == "colors":
             return []
-        table = {label: color[:3] for label, color in raster.table.items()}
+        by_value = {value: color[:3] for value, color in raster.table.items()}
+        table = {n: by_value[v] for n, v in enumerate(self.info.mask_values) if v in by_value}
         used = [label for label in np.unique(labels).tolist() if label < self.info.num_classes]
         other = [n for n in used if n in table and table[n] != self.info.palette[n]]
         # A gray ramp says nothing about classes.
@@ -235,9 +236,10 @@ class _Examination:
     def _nodata_findings(self, path: Path, raster: Raster) -> list[Finding]:
         """Find a no-data value that is a class, since some programs set 0 without being asked."""
         value, is_index = raster.nodata, raster.values.shape[2] == 1
-        if value is None or not is_index or value not in range(self.info.num_classes):
+        values = self.info.mask_values
+        if value is None or not is_index or value not in values:
             return []
-        count, name = int((raster.values == value).sum()), self.info.classes[int(value)]
+        count, name = int((raster.values == value).sum()), self.info.classes[values.index(value)]
         if not count:
             return []
         problem = f"calls label {value:g} ({name}) its no-data value, {count} pixels are ignored"

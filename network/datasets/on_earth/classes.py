@@ -71,7 +71,7 @@ def find_classes(
             name=OWN_CLASSES,
             root="",
             classes=tuple(colors),
-            palette=_distinct(list(colors.values())),
+            palette=distinct_colors(list(colors.values())),
             ignore_index=_IGNORE_INDEX,
             splits={},
         )
@@ -169,8 +169,12 @@ def _named(values: Mapping[str, str], option: str) -> list[NamedValue]:
         ) from error
 
 
-def _distinct(colors: Sequence[RGB | None]) -> tuple[RGB, ...]:
-    """Return the colors, or others if some are missing or equal."""
+def distinct_colors(colors: Sequence[RGB | None]) -> tuple[RGB, ...]:
+    """Return the colors, or others if some are missing or equal.
+
+    Args:
+        colors: a color of each class, or None.
+    """
     found = [color for color in colors if color is not None]
     if len(set(found)) == len(colors):
         return tuple(found)

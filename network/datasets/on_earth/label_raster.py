@@ -106,6 +106,7 @@ class LabelPlan:
             "border": self.border,
             "classes": self.info.classes,
             "palette": self.info.palette,
+            "ignored": self.info.mask_coding.ignored,
             "ignore_index": self.info.ignore_index,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

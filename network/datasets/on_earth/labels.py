@@ -138,9 +138,10 @@ class RasterLabels:
 
 
 def _of_colors(info: DatasetInfo) -> dict[int, int]:
-    """List the label of the code of each color; black is no class unless a class is black."""
+    """List the label of the code of each color; black is ignored unless a class is black."""
     codes = {red << 16 | green << 8 | blue: n for n, (red, green, blue) in enumerate(info.palette)}
-    return {0: info.ignore_index} | codes
+    ignored = [(0, 0, 0), *info.mask_coding.ignored_colors]
+    return {r << 16 | g << 8 | b: info.ignore_index for r, g, b in ignored} | codes
 
 
 def _table(labels: Mapping[int, int]) -> np.ndarray:

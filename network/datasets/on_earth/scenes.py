@@ -24,6 +24,7 @@ class Scenes:
         border: width in pixels of the band that is ignored at each side of the border between two
             classes, where polygons are seldom exact.
         bands: numbers of the bands that are read, from 1 on; empty for all.
+        leave_out: images that are not used, although a pattern of ``images`` names them.
     """
 
     images: tuple[str, ...]
@@ -31,9 +32,10 @@ class Scenes:
     areas: AreaFile | None = None
     border: int = 0
     bands: tuple[int, ...] = ()
+    leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("images", "labels"):
+        for name in ("images", "labels", "leave_out"):
             if not isinstance(getattr(self, name), tuple):
                 raise ValueError(f"{name} must be a tuple, such as {name}=(...,)")
         if self.border < 0:

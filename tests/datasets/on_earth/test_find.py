@@ -312,3 +312,16 @@ def test_mixed_resolutions(tmp_path, truth, capfd):
     info = dataset(train={"images": ("*.tif",), "labels": (by_class(background="road"),)})
     assert len(find_samples(info, tmp_path, "train")) == 2
     assert "pixels of 0.5 m and" in capfd.readouterr().err
+
+
+def test_images_that_are_left_out(tmp_path, truth):
+    for name in ("a", "b", "c"):
+        write_scene(tmp_path / f"{name}.tif", truth)
+    write_regions(tmp_path / "labels.gpkg", truth)
+    scenes = {"images": ("*.tif",), "labels": (by_class(),)}
+    info = dataset(
+        train={**scenes, "leave_out": ("a.tif", "[c].tif")}, val={**scenes, "leave_out": ("*",)}
+    )
+    assert [sample.name for sample in find_samples(info, tmp_path, "train")] == ["b"]
+    with pytest.raises(InputError, match="leaves out all images"):
+        find_samples(info, tmp_path, "val")

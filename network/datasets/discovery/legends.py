@@ -1,0 +1,183 @@
+"""Files beside masks that name the classes: tables of names, colors and values."""
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import ImageColor
+
+from network.datasets.schema import RGB
+from network.errors import warn
+from network.rasters.legend_files import read_attribute_table
+from network.text_encoding import possible_texts
+from network.writing import parse_json
+
+_FILES = re.compile(r".*(class|label|legend|palette|color|colour|categor).*\.(json|csv)")
+_NAMES = ("name", "title", "class", "label", "category", "class_name")
+_COLORS = ("color", "colour", "rgb", "hex")
+_VALUES = ("value", "id", "index", "code", "pixel", "label_id", "class_id")
+_CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
+
+_NOTHING = re.compile(
+    r"(un|not[ _-]?)label+ed|ignored?|void|no[ _-]?data|unknown|undefined|unclassified|none",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One class of a legend.
+
+    Attributes:
+        name: its name.
+        color: its color in masks; None if the file does not say.
+        value: its value in masks; None if the file does not say.
+    """
+
+    name: str
+    color: RGB | None = None
+    value: int | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the name says that these pixels have no class."""
+        return _NOTHING.fullmatch(self.name) is not None
+
+
+@dataclass(frozen=True)
+class Legend:
+    """The classes that a file names.
+
+    Attributes:
+        path: the file.
+        entries: the classes, in the order of the file.
+    """
+
+    path: Path
+    entries: tuple[Entry, ...]
+
+    def of_value(self, value: int) -> Entry | None:
+        """Find the class of a value; without values in the file, its position counts."""
+        if any(entry.value is not None for entry in self.entries):
+            return next((entry for entry in self.entries if entry.value == value), None)
+        return self.entries[value] if 0 <= value < len(self.entries) else None
+
+    def of_color(self, color: RGB, tolerance: int = 0) -> Entry | None:
+        """Find the class of a color, or of the nearest one within a tolerance."""
+        apart = [
+            (max(abs(a - b) for a, b in zip(entry.color, color, strict=True)), number)
+            for number, entry in enumerate(self.entries)
+            if entry.color
+        ]
+        least, number = min(apart, default=(256, 0))
+        return self.entries[number] if least <= tolerance else None
+
+
+def find_legend(folders: Iterable[Path], masks: Sequence[Path]) -> Legend | None:
+    """Find the file that names the classes; None if there is none.
+
+    Args:
+        folders: where to look, the nearest folder first.
+        masks: some masks; a file ``MASK.aux.xml`` beside one of them counts too.
+    """
+    for mask in masks:
+        named = read_attribute_table(mask)
+        if any(one.name for one in named):
+            entries = tuple(Entry(one.name, one.color, one.value) for one in named if one.name)
+            return Legend(mask.with_name(f"{mask.name}.aux.xml"), entries)
+    for folder in dict.fromkeys(folders):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if _FILES.fullmatch(path.name.lower()) and path.is_file():
+                entries = _read(path)
+                if entries:
+                    return Legend(path, entries)
+    return None
+
+
+def _read(path: Path) -> tuple[Entry, ...]:
+    """Read the classes of a file; empty if it names none."""
+    try:
+        text = possible_texts(path.read_bytes())[0]
+        return tuple(_of_json(text) if path.suffix.lower() == ".json" else _of_csv(text))
+    except (OSError, ValueError, csv.Error):
+        warn(f"{path}: looks like names of classes, but cannot be read")
+        return ()
+
+
+def _of_json(text: str) -> list[Entry]:
+    """Find the classes in a list of objects, or in an object of names and colors or values."""
+    found = parse_json(text)
+    if isinstance(found, dict):
+        lists = [v for v in found.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
+        if lists:
+            found = lists[0]
+    if isinstance(found, list):
+        rows = [row for row in found if isinstance(row, dict)]
+        if not rows and all(isinstance(name, str) for name in found):
+            return [Entry(name) for name in found]
+        return [entry for row in rows if (entry := _of_row(row))]
+    if isinstance(found, dict):
+        return [entry for key, value in found.items() if (entry := _of_item(key, value))]
+    return []
+
+
+def _of_item(key: str, value: Any) -> Entry | None:
+    """Read ``"water": [0, 0, 255]``, ``"water": 3`` or ``"3": "water"``."""
+    if isinstance(value, str) and key.lstrip("-").isdigit():
+        return Entry(value.strip(), value=int(key))
+    color = _color(value)
+    if color:
+        return Entry(key.strip(), color)
+    if isinstance(value, int):
+        return Entry(key.strip(), value=value)
+    return None
+
+
+def _of_csv(text: str) -> list[Entry]:
+    lines = text.splitlines()
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    return [entry for row in csv.DictReader(lines, delimiter=delimiter) if (entry := _of_row(row))]
+
+
+def _of_row(row: dict) -> Entry | None:
+    """Read a class from an object or a line; None if it has no name."""
+    cells = {str(key).strip().lower(): value for key, value in row.items()}
+    name = next((cells[key] for key in _NAMES if isinstance(cells.get(key), str)), "")
+    if not name.strip():
+        return None
+    value = next((cells[key] for key in _VALUES if key in cells), None)
+    color = next((_color(cells[key]) for key in _COLORS if key in cells), None)
+    for keys in _CHANNELS:
+        if set(keys) <= cells.keys():
+            color = _color([cells[key] for key in keys])
+    return Entry(name.strip(), color, _whole(value))
+
+
+def _color(value: Any) -> RGB | None:
+    """Read a color: three numbers, or a text such as ``#50E3C2``; None if it is none."""
+    if isinstance(value, list | tuple) and len(value) >= 3:
+        numbers = [_whole(part) for part in value[:3]]
+        red, green, blue = numbers
+        if red is None or green is None or blue is None or not {red, green, blue} <= _BYTES:
+            return None
+        return red, green, blue
+    if isinstance(value, str):
+        try:
+            red, green, blue = ImageColor.getrgb(value.strip())[:3]
+        except ValueError:
+            return None
+        return red, green, blue
+    return None
+
+
+_BYTES = set(range(256))
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return int(str(value).strip())
+    except ValueError:
+        return None

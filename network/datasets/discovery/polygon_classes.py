@@ -1,0 +1,331 @@
+"""Classes from the polygons of vector files. This module needs the extra ``vectors``."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pyogrio
+
+from network.datasets.discovery.classes import ClassFound, Proposal, unique_names
+from network.datasets.discovery.layout import relative
+from network.datasets.on_earth.classes import IGNORE, distinct_colors
+from network.datasets.schema import MAX_CLASSES, SPLITS
+from network.errors import InputError, listed, nearest
+from network.rasters.vectors import POLYGONS, text_of
+
+_BY_NAME = re.compile(
+    r"(.*_)?(class|klass|classe|clase|classname|label|type|category|landuse|land_use|landcover|"
+    r"land_cover|lulc|cover|crop|species|kind)(_?name)?",
+    re.IGNORECASE,
+)
+"""Names of attributes that mostly have classes."""
+
+_TECHNICAL = re.compile(
+    r"(ogc_?)?f?id|.*_id|object_?id|gid|uuid|guid|shape_.*|perimeter|area|length|"
+    r"paperspace|subclasses|linetype|entityhandle|extendedentity|text|date.*|time.*|source|"
+    r"comment.*|remark.*|note.*|created.*|edited.*|user.*",
+    re.IGNORECASE,
+)
+"""Names of attributes that GIS and CAD programs write, and that are no classes."""
+
+_MOST = 40
+"""An attribute with more values is not chosen unless the user names it."""
+
+_EQUAL_AREA = "EPSG:6933"
+_WHOLE = 0.9
+"""Share of the images that polygons must cover before the rest counts as forgotten, not as
+background."""
+
+BACKGROUND = "background"
+_GRAY = (128, 128, 128)
+_GENERIC = ("labels", "label", "polygons", "annotations", "masks", "data", "truth", "vectors")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of polygons, in one file or in several files of one kind.
+
+    Attributes:
+        pattern: path or pattern of the files, relative to the root.
+        paths: the files.
+        layer: name of the layer; None if each file has only one.
+    """
+
+    pattern: str
+    paths: tuple[Path, ...]
+    layer: str | None
+
+    @property
+    def name(self) -> str:
+        """A name for what the polygons are: that of the layer, the file or the folder."""
+        own = self.layer or (self.paths[0].stem if len(self.paths) == 1 else "")
+        if own and own.lower() not in _GENERIC:
+            return own
+        folder = self.paths[0].parent.name
+        return folder if len(self.paths) > 1 and folder.lower() not in _GENERIC else "object"
+
+
+@dataclass(frozen=True)
+class LabelsFound:
+    """How polygons say classes.
+
+    Attributes:
+        layer: the polygons.
+        options: arguments of :class:`LabelFile`, without the path.
+    """
+
+    layer: Layer
+    options: Mapping[str, Any]
+
+
+def find_layers(root: Path, files: Sequence[Path], stems: set[str]) -> list[Layer]:
+    """List the layers of polygons.
+
+    Args:
+        root: root folder of the data.
+        files: the vector files.
+        stems: names of the images; files with such names, in one folder, belong together.
+
+    Raises:
+        InputError: a file cannot be read; or no layer has polygons.
+    """
+    groups: dict[tuple[Path, str], list[Path]] = {}
+    single: list[Path] = []
+    for path in files:
+        if path.stem in stems:
+            groups.setdefault((path.parent, path.suffix), []).append(path)
+        else:
+            single.append(path)
+    found = []
+    for (folder, suffix), paths in groups.items():
+        pattern = relative(folder / f"*{suffix}", root) if len(paths) > 1 else ""
+        filled = tuple(path for path in paths if _polygon_layers(path)) or tuple(paths)
+        found.append(Layer(pattern or relative(paths[0], root), filled, None))
+    for path in single:
+        layers = _polygon_layers(path)
+        for name in layers:
+            is_alone = len(pyogrio_layers(path)) == 1
+            found.append(Layer(relative(path, root), (path,), None if is_alone else name))
+    if not found:
+        raise InputError(files[0], "has no layer of polygons", "choose another file by labels=PATH")
+    return found
+
+
+def pyogrio_layers(path: Path) -> list[tuple[str, str | None]]:
+    """List the layers that have geometries, with the type of these.
+
+    Args:
+        path: the vector file.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if path.suffix.lower() in (".parquet", ".geoparquet"):
+        return [(path.stem, "Polygon")]
+    try:
+        layers = pyogrio.list_layers(path)
+    except pyogrio.errors.DataSourceError as error:
+        raise InputError(
+            path, "unreadable vector file", "export it again, as GeoPackage"
+        ) from error
+    return [(name, kind) for name, kind in layers if kind is not None]
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(path, "unreadable vector file", "export it again, as GeoPackage")
+
+
+def _polygon_layers(path: Path) -> list[str]:
+    """List the layers of a file that may have polygons."""
+    kinds = (*POLYGONS, "Unknown", "GeometryCollection")
+    return [name for name, kind in pyogrio_layers(path) if kind and kind.split(" ")[0] in kinds]
+
+
+def find_areas(files: Sequence[Path]) -> tuple[Path, str] | None:
+    """Find a file of areas with the names of splits, and the attribute that has them.
+
+    Args:
+        files: vector files.
+    """
+    for path in files:
+        layers = _polygon_layers(path)
+        if len(layers) != 1:
+            continue
+        frame = _read(path, None)
+        for name in frame.columns.drop(frame.geometry.name):
+            values = {text_of(value) for value in frame[name]}
+            if len(values) > 1 and values <= set(SPLITS):
+                return path, str(name)
+    return None
+
+
+def _read(path: Path, layer: str | None) -> geopandas.GeoDataFrame:
+    try:
+        if path.suffix.lower() in (".parquet", ".geoparquet"):
+            return geopandas.read_parquet(path)
+        return geopandas.read_file(path, layer=layer)
+    except (pyogrio.errors.DataSourceError, ValueError, OSError) as error:
+        raise InputError(
+            path, "unreadable vector file", "export it again, as GeoPackage"
+        ) from error
+
+
+def propose_from_polygons(
+    layers: Sequence[Layer], attribute: str | None, ground: float | None
+) -> tuple[Proposal, list[LabelsFound]]:
+    """Propose the classes that polygons mean.
+
+    Args:
+        layers: the layers of polygons.
+        attribute: attribute that has the class, by the user; None to choose one.
+        ground: area of all images in square meters; None if it is not known.
+
+    Raises:
+        InputError: no layer has ``attribute``, or it has too many values.
+    """
+    tables = {layer: _table(layer) for layer in layers}
+    proposal = Proposal(unit="m2", total=sum(sum(table.areas) for table in tables.values()))
+    chosen = attribute or _choose(tables)
+    if attribute:
+        _check_attribute(tables, attribute)
+    covered = proposal.total / ground if ground else 0.0
+    found: list[LabelsFound] = []
+    amounts: dict[str, float] = defaultdict(float)
+    for layer, table in tables.items():
+        options: dict[str, Any] = {}
+        if chosen and chosen in table.cells:
+            options["attribute"] = chosen
+            empty = 0.0
+            for cell, area in zip(table.cells[chosen], table.areas, strict=True):
+                text = text_of(cell)
+                if text:
+                    amounts[text] += area
+                else:
+                    empty += area
+            if "" in map(text_of, table.cells[chosen]):
+                options["values"] = {"": IGNORE}
+                proposal.ignore("", empty, f"no value of '{chosen}'")
+        else:
+            options["all_are"] = layer.name
+            amounts[layer.name] += sum(table.areas)
+        if layer.layer:
+            options["layer"] = layer.layer
+        found.append(LabelsFound(layer, options))
+    names = sorted(amounts, key=lambda name: -amounts[name])
+    if chosen and all(name.isdigit() for name in names):
+        names.sort(key=int)
+    if len(names) > MAX_CLASSES:
+        raise InputError(
+            f"attribute={chosen}",
+            f"has {len(names)} values, at most {MAX_CLASSES} can be classes",
+            f"choose another one: {listed(_columns(tables), 30)}",
+        )
+    if not names:
+        raise InputError(layers[0].paths[0], "has no polygons", "choose another file")
+    _note_choice(proposal, tables, chosen, names)
+    if len(names) == 1 or (not chosen and covered < _WHOLE):
+        first = found[0]
+        found[0] = LabelsFound(first.layer, {**first.options, "background": BACKGROUND})
+        rest = max(0.0, ground - proposal.total) if ground else 0.0
+        names, amounts[BACKGROUND] = [BACKGROUND, *names], rest
+        proposal.total += rest
+        proposal.notes.append(f"pixels in no polygon are the class '{BACKGROUND}'")
+    elif covered < _WHOLE:
+        proposal.notes.append(
+            f"polygons cover {covered:.0%} of the images; pixels in no polygon are ignored (to "
+            f"make them a class, add it to classes and palette, and name it by background=... of "
+            "the first LabelFile)"
+        )
+    plain = unique_names(names)
+    others = [name for name in plain if name != BACKGROUND]
+    shown = dict(zip(others, distinct_colors([None] * len(others)), strict=True))
+    colors = [shown.get(name, _GRAY) for name in plain]
+    for name, color in zip(plain, colors, strict=True):
+        source = "no polygon" if name == BACKGROUND else name if chosen else "polygons"
+        proposal.classes.append(ClassFound(name, color, amounts[name], source))
+    return proposal, found
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The polygons of a layer.
+
+    Attributes:
+        cells: value of each polygon, by attribute; only attributes that all files have.
+        areas: area of each polygon in square meters.
+    """
+
+    cells: Mapping[str, Sequence[Any]]
+    areas: Sequence[float]
+
+
+def _table(layer: Layer) -> _Table:
+    """Read the attributes of all polygons of a layer, and their areas."""
+    frames = [_read(path, layer.layer) for path in layer.paths]
+    areas: list[float] = []
+    for path, frame in zip(layer.paths, frames, strict=True):
+        if frame.crs is None:
+            raise InputError(
+                path,
+                "does not say in which reference system its coordinates are",
+                "name it (ogr2ogr -a_srs EPSG:...)",
+            )
+        areas += frame.geometry.to_crs(_EQUAL_AREA).area.tolist()
+    names = [name for name in frames[0].columns if name != frames[0].geometry.name]
+    shared = [name for name in names if all(name in frame.columns for frame in frames)]
+    cells = {str(name): [cell for frame in frames for cell in frame[name]] for name in shared}
+    return _Table(cells, areas)
+
+
+def _columns(tables: Mapping[Layer, _Table]) -> list[str]:
+    return list(dict.fromkeys(name for table in tables.values() for name in table.cells))
+
+
+def _check_attribute(tables: Mapping[Layer, _Table], attribute: str) -> None:
+    if not any(attribute in table.cells for table in tables.values()):
+        known = _columns(tables)
+        path = next(iter(tables)).paths[0]
+        raise InputError(path, f"has no attribute '{attribute}'{nearest(attribute, known)}")
+
+
+def _choose(tables: Mapping[Layer, _Table]) -> str | None:
+    """Choose the attribute that has the class: one that all layers have, with few texts."""
+    best: tuple[tuple[bool, bool, int], str] | None = None
+    for name in _columns(tables):
+        if _TECHNICAL.fullmatch(name) or any(name not in t.cells for t in tables.values()):
+            continue
+        cells = [cell for table in tables.values() for cell in table.cells[name]]
+        values = {text_of(cell) for cell in cells} - {""}
+        is_text = any(isinstance(cell, str) for cell in cells)
+        is_named = _BY_NAME.fullmatch(name) is not None
+        if not 2 <= len(values) <= _MOST or not (is_text or is_named):
+            continue
+        if len(values) > len(cells) / 2 and not is_named:  # names of single objects
+            continue
+        rank = (not is_named, not is_text, len(values))
+        if best is None or rank < best[0]:
+            best = rank, name
+    return best[1] if best else None
+
+
+def _note_choice(
+    proposal: Proposal,
+    tables: Mapping[Layer, _Table],
+    chosen: str | None,
+    names: Sequence[str],
+) -> None:
+    """Say which attribute has the class, and which others there are."""
+    others = [name for name in _columns(tables) if name != chosen]
+    rest = f" (others: {listed(others, 20)}; attribute=NAME chooses one)" if others else ""
+    if chosen:
+        proposal.notes.append(f"the attribute '{chosen}' has the class{rest}")
+    elif len(names) == 1:
+        proposal.notes.append(
+            f"no attribute has a few texts, so all polygons are one class, '{names[0]}'{rest}"
+        )
+    else:
+        proposal.notes.append(f"each layer of polygons is a class: {listed(names, 20)}{rest}")

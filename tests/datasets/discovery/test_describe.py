@@ -1,0 +1,396 @@
+"""Configs of data sets of many forms: they load, and every mask can be read by them."""
+
+import json
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from PIL import Image
+
+from network.datasets.files import read_mask, write_image
+from network.datasets.info import Folder, MaskCoding
+from network.errors import InputError
+from network.rasters.source import Source
+from tests.datasets.discovery.found import (
+    COLORS,
+    checked,
+    experiment_of,
+    found_in,
+    image_of,
+    labels_of,
+    samples_of,
+    write_pairs,
+)
+from tests.datasets.on_earth.scenes import box, write_features, write_regions
+from tests.rasters.earth import ORIGIN, UTM
+from tests.scenes import write_bands
+
+
+def names_of(experiment):
+    return {split: [one.name for one in own] for split, own in samples_of(experiment).items()}
+
+
+# Folders ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["{split}/images {split}/masks", "images/{split} masks/{split}"])
+def test_folders_of_splits(tmp_path, form):
+    images, masks = form.split()
+    for split in ("train", "val", "test"):
+        folders = (tmp_path / one.format(split=split) for one in (images, masks))
+        write_pairs(*folders, [f"{split}_{n}" for n in range(2)])
+    found = found_in(tmp_path)
+    experiment = experiment_of(found, tmp_path / "config")
+    splits = names_of(experiment)
+    assert splits == {s: [f"{s}_0", f"{s}_1"] for s in ("train", "val", "test")}
+    info = experiment.dataset
+    assert info.splits["val"] == (
+        Folder(
+            images=images.format(split="val"),
+            masks=info.splits["val"][0].masks,
+        ),
+    )
+    assert info.classes == ("class_0", "class_1", "class_2")
+    assert (info.bands, info.bits, info.values, info.mask_coding) == (
+        3,
+        8,
+        "unsigned",
+        MaskCoding(),
+    )
+    assert experiment.data.crop == 64
+    assert experiment.data.repeat == 200
+
+
+def test_parts_of_one_tile_stay_together(tmp_path):
+    """All images in one folder: parents are drawn, and each image is in one split."""
+    names = [f"area{tile}_{part}" for tile in range(6) for part in range(3)]
+    write_pairs(tmp_path / "images", tmp_path / "masks", names, rgb=True)
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    splits = names_of(experiment)
+    assert sorted(name for own in splits.values() for name in own) == names
+    parents = [{name.split("_")[0] for name in own} for own in splits.values()]
+    assert sum(map(len, parents)) == 6
+    (train,), (val,) = experiment.dataset.splits["train"], experiment.dataset.splits["val"]
+    assert all(pattern.endswith("_*") for pattern in val.only)
+    assert set(val.only) < set(train.leave_out)
+    # A file that comes later is one to train on.
+    assert train.has("area9_0")
+    palette = {tuple(color) for color in COLORS.tolist()}
+    assert set(experiment.dataset.palette) == palette
+
+
+def test_one_folder_a_tile(tmp_path):
+    """The same names in all of them, so that prefixes are needed; tables that are no labels."""
+    for tile in range(1, 6):
+        folder = tmp_path / f"Tile {tile}"
+        write_pairs(folder / "images", folder / "masks", ["part_1", "part_2"], rgb=True)
+    order = np.array([2, 0, 1])
+    mask = Image.fromarray(np.argsort(order).astype(np.uint8)[labels_of(0)])
+    mask.putpalette(COLORS[order].tobytes())
+    mask.save(tmp_path / "Tile 3/masks/part_1.png")
+    (tmp_path / "classes.json").write_text(
+        json.dumps({"classes": [{"title": "a", "color": "#fff"}]})
+    )
+    found = found_in(tmp_path)
+    assert any(
+        "classes.json: its colors are not those of the masks" in note for note in found.notes
+    )
+    experiment = experiment_of(found, tmp_path / "config")
+    info = experiment.dataset
+    splits = samples_of(experiment)
+    names = sorted(one.name for own in splits.values() for one in own)
+    assert names == [f"Tile_{tile}_part_{part}" for tile in range(1, 6) for part in (1, 2)]
+    for own in splits.values():
+        for sample in own:
+            expected = labels_of(int(sample.name[-1]) - 1)
+            labels = read_mask(sample.masks["full"], info)
+            np.testing.assert_array_equal(np.array(info.palette)[labels], COLORS[expected])
+
+
+def test_a_folder_of_train_alone(tmp_path):
+    """Val is drawn from train, and test stays as it is."""
+    for split, count in (("train", 8), ("test", 2)):
+        names = [f"{split}{letter}" for letter in "abcdefgh"[:count]]
+        write_pairs(tmp_path / split / "images", tmp_path / split / "masks", names)
+    found = found_in(tmp_path)
+    splits = names_of(experiment_of(found, tmp_path / "config"))
+    assert len(splits["val"]) >= 1
+    assert sorted(splits["train"] + splits["val"]) == [f"train{letter}" for letter in "abcdefgh"]
+    assert splits["test"] == ["testa", "testb"]
+    assert any("no folder for val" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("count", "splits"), [(1, ["train"]), (2, ["train", "val"]), (3, ["train", "val", "test"])]
+)
+def test_few_images(tmp_path, count, splits):
+    write_pairs(tmp_path / "images", tmp_path / "masks", ["a", "b", "c"][:count])
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    assert list(names_of(experiment)) == splits
+    assert experiment.data.val == ("val" if count > 1 else None)
+    assert experiment.data.test == splits[-1]
+
+
+def test_chosen_images_and_files_without_partner(tmp_path):
+    write_pairs(tmp_path / "images", tmp_path / "masks", list("abcdef"))
+    (tmp_path / "masks/f.png").unlink()
+    found = found_in(tmp_path)
+    splits = names_of(experiment_of(found, tmp_path / "config"))
+    assert sorted(name for own in splits.values() for name in own) == list("abcde")
+    assert any("1 files are left out" in note and note.endswith(": f") for note in found.notes)
+    chosen = [tmp_path / f"images/{name}.png" for name in "abcd"]
+    found = found_in(*chosen, labels=(tmp_path / "masks",))
+    splits = names_of(experiment_of(found, tmp_path / "other"))
+    assert sorted(name for own in splits.values() for name in own) == list("abcd")
+
+
+def test_other_files_beside_images(tmp_path):
+    """World files and tables of values are no masks; an image that is there twice is told."""
+    write_pairs(tmp_path / "images", tmp_path / "masks", list("abc"))
+    for name in ("images/a.pgw", "masks/a.xml", "masks/a.png.aux.xml", "masks/b.txt"):
+        (tmp_path / name).write_text("<a/>")
+    samples_of(experiment_of(found_in(tmp_path), tmp_path / "config"))
+    write_image(tmp_path / "images/b.tif", image_of(labels_of(0)))
+    with pytest.raises(InputError, match=r"b\.tif: same name as b\.png"):
+        found_in(tmp_path)
+
+
+def test_lossy_masks(tmp_path):
+    (tmp_path / "masks").mkdir()
+    for n, name in enumerate("abcd"):
+        labels = np.kron(labels_of(n), np.ones((4, 4), np.uint8))
+        write_image(tmp_path / f"images/{name}.png", image_of(labels))
+        Image.fromarray(COLORS[labels]).save(tmp_path / f"masks/{name}.jpg", quality=85)
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    info = experiment.dataset
+    assert info.mask_coding.tolerance > 0
+    own = samples_of(experiment)["train"]
+    pixels = np.array(checked(experiment, "train", own).pixels["full"])
+    assert pixels.sum() > 0.95 * len(own) * 256**2
+    nearest = [np.abs(COLORS.astype(int) - color).sum(axis=1).argmin() for color in info.palette]
+    assert sorted(nearest) == [0, 1, 2]
+
+
+def test_values_that_are_no_labels(tmp_path):
+    for n, name in enumerate("abcd"):
+        labels = labels_of(n)
+        write_image(tmp_path / f"images/{name}.png", image_of(labels))
+        values = np.array([10, 20, 90], np.uint8)[labels]
+        values[0, :8] = 255
+        write_image(tmp_path / f"masks/{name}.png", values)
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    sample = samples_of(experiment)["train"][0]
+    expected = labels_of("abcd".index(sample.name))
+    expected[0, :8] = 255
+    np.testing.assert_array_equal(read_mask(sample.masks["full"], experiment.dataset), expected)
+
+
+@pytest.mark.parametrize(("orientation", "expected"), [(6, "shown"), (1, None)])
+def test_photos_that_viewers_turn(tmp_path, orientation, expected):
+    for name in "abc":
+        labels = labels_of(0)[:, :32]
+        write_image(tmp_path / f"masks/{name}.png", labels)
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image = image_of(labels)
+        stored = image.transpose(1, 0, 2)[::-1] if orientation == 6 else image
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(stored)).save(
+            tmp_path / f"images/{name}.jpg", exif=exif.tobytes()
+        )
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    assert experiment.dataset.exif_orientation == expected
+    assert samples_of(experiment)["train"][0].size == (64, 32)
+
+
+# Bands and values -------------------------------------------------------------------------------
+
+
+def test_four_bands_of_16_bits(tmp_path):
+    for n, name in enumerate("abcd"):
+        labels = labels_of(n)
+        bands = np.dstack(
+            [16 * image_of(labels, n).astype(np.uint16), 1000 + 500 * labels.astype(int)]
+        )
+        write_bands(tmp_path / f"images/{name}.tif", bands.astype(np.uint16))
+        write_image(tmp_path / f"masks/{name}.png", labels)
+    found = found_in(tmp_path)
+    experiment = experiment_of(found, tmp_path / "config")
+    info = experiment.dataset
+    assert (info.bands, info.bits, info.values) == (4, 16, "unsigned")
+    paths = [sample.image for sample in samples_of(experiment)["train"]]
+    pixels = np.concatenate([Source(path).read(slice(0, 64), slice(0, 64))[0] for path in paths])
+    shares = pixels.reshape(-1, 4) / 65535
+    assert experiment.data.mean == pytest.approx(shares.mean(axis=0), rel=2e-3)
+    assert experiment.data.std == pytest.approx(shares.std(axis=0), rel=2e-3)
+    experiment.check_normalization()
+
+
+def test_reflectance_with_no_data(tmp_path):
+    """Floats with -9999, which the files name or not."""
+    values = []
+    for n, name in enumerate("abcd"):
+        labels = labels_of(n)
+        image = (image_of(labels, n) / np.float32(400)).astype(np.float32)
+        image[:20, :20] = -9999
+        write_bands(tmp_path / f"images/{name}.tif", image, nodata=-9999)
+        write_image(tmp_path / f"masks/{name}.png", labels)
+        values.append(image[image > -1])
+    found = found_in(tmp_path)
+    info = experiment_of(found, tmp_path / "config").dataset
+    assert (info.bands, info.bits, info.values) == (3, 32, "float")
+    assert np.mean(found.sizes.mean) == pytest.approx(np.concatenate(values).mean(), rel=0.1)
+    write_bands(tmp_path / "images/a.tif", image)
+    found = found_in(tmp_path)
+    assert any("a.tif: band 1 is -9999.0 in 9.77% of its pixels" in note for note in found.notes)
+
+
+def test_alpha(tmp_path):
+    """An alpha band tells where there are data, unless it is half transparent like an image."""
+    for n, name in enumerate("abc"):
+        labels = labels_of(n)
+        alpha = np.where(labels == 0, 0, 255).astype(np.uint8)
+        write_image(tmp_path / f"images/{name}.png", np.dstack([image_of(labels, n), alpha]))
+        write_image(tmp_path / f"masks/{name}.png", labels)
+    found = found_in(tmp_path)
+    assert (found.info.bands, found.images.has_alpha) == (3, True)
+    for name in "abc":
+        image = np.random.default_rng(0).integers(0, 255, (64, 64, 4), dtype=np.uint8)
+        write_image(tmp_path / f"images/{name}.png", image)
+    found = found_in(tmp_path)
+    assert (found.info.bands, found.images.has_alpha) == (4, False)
+    samples_of(experiment_of(found, tmp_path / "config"))
+
+
+def test_images_of_two_kinds(tmp_path):
+    write_pairs(tmp_path / "images", tmp_path / "masks", list("abc"))
+    write_image(tmp_path / "images/b.png", labels_of(0))
+    with pytest.raises(InputError, match=r"b\.png: 1 bands of uint8, 2 of 3 images have 3"):
+        found_in(tmp_path)
+    for name in "abc":
+        write_image(tmp_path / f"images/{name}.png", np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(InputError, match="band 1 of its images is 0 everywhere"):
+        found_in(tmp_path)
+
+
+# Scenes -----------------------------------------------------------------------------------------
+
+
+def write_scenes(root, count, *, side=64, apart=0, dtype=np.uint8):
+    """Scenes in a row from west to east, and their labels."""
+    found = []
+    for n in range(count):
+        labels = labels_of(n, side)
+        place = ORIGIN @ Affine.translation(n * (side + apart), 0)
+        bands = image_of(labels, n).astype(dtype)
+        write_bands(root / f"images/s{n}.tif", bands, crs=UTM, transform=place)
+        found.append((labels, place))
+    return found
+
+
+def test_a_file_of_polygons_for_each_scene(tmp_path):
+    for n, (labels, place) in enumerate(write_scenes(tmp_path, 10)):
+        own = np.where(labels == 1, labels, 255).astype(np.uint8)
+        write_regions(tmp_path / f"houses/s{n}.geojson", own, place)
+    found = found_in(tmp_path)
+    experiment = experiment_of(found, tmp_path / "config")
+    # The attribute has one value, so it tells nothing.
+    assert experiment.dataset.classes == ("background", "houses")
+    splits = names_of(experiment)
+    assert [len(splits[split]) for split in ("train", "val", "test")] == [6, 2, 2]
+    assert sorted(name for own in splits.values() for name in own) == [f"s{n}" for n in range(10)]
+    assert splits["test"] in (["s8", "s9"], ["s0", "s1"])
+    (sample,) = [one for one in samples_of(experiment)["train"] if one.name == splits["train"][0]]
+    expected = labels_of(int(sample.name[1:])) == 1
+    np.testing.assert_array_equal(read_mask(sample.masks["full"], experiment.dataset), expected)
+    assert experiment.data.window == 64
+
+
+def test_few_scenes_are_cut_into_strips(tmp_path):
+    """Each place is in one split at most, and 5 % of the width lie between two of them."""
+    ((labels, place),) = write_scenes(tmp_path, 1, side=200, dtype=np.uint16)
+    write_regions(tmp_path / "labels.gpkg", labels, place)
+    found = found_in(tmp_path)
+    experiment = experiment_of(found, tmp_path / "config")
+    assert (experiment.dataset.bits, found.info.root) == (16, str(tmp_path))
+    samples = samples_of(experiment)
+    shown = {s: read_mask(own[0].masks["full"], experiment.dataset) for s, own in samples.items()}
+    widths = {split: np.flatnonzero((mask != 255).any(axis=0)) for split, mask in shown.items()}
+    assert [len(widths[s]) for s in ("train", "val", "test")] == pytest.approx([120, 30, 30], abs=3)
+    assert widths["val"][0] - widths["train"][-1] == pytest.approx(10, abs=3)
+    assert widths["test"][0] - widths["val"][-1] == pytest.approx(10, abs=3)
+    assert experiment.dataset.classes == tuple(one.name for one in found.proposal.classes)
+
+
+def test_areas_of_the_user(tmp_path):
+    ((labels, place),) = write_scenes(tmp_path, 1, side=96)
+    write_regions(tmp_path / "labels.gpkg", labels, place)
+    halves = [box(slice(0, 96), slice(0, 60)), box(slice(0, 96), slice(60, 96))]
+    write_features(tmp_path / "areas.gpkg", halves, part=["train", "val"])
+    for options in ({}, {"areas": tmp_path / "areas.gpkg"}):
+        experiment = experiment_of(found_in(tmp_path, **options), tmp_path / "config")
+        shown = {
+            split: (read_mask(own[0].masks["full"], experiment.dataset) != 255).any(axis=0)
+            for split, own in samples_of(experiment).items()
+        }
+        assert {s: np.flatnonzero(has)[[0, -1]].tolist() for s, has in shown.items()} == {
+            "train": [0, 59],
+            "val": [60, 95],
+        }
+        assert (experiment.data.val, experiment.data.test) == ("val", "val")
+    write_features(tmp_path / "areas.gpkg", halves, part=["a", "b"])
+    with pytest.raises(InputError, match="no attribute of it has the names of splits"):
+        found_in(tmp_path, areas=tmp_path / "areas.gpkg")
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+def test_scenes_with_rasters_of_labels(tmp_path, rgb):
+    """Two of them are too few to be shared out, so both are cut."""
+    for n, (labels, place) in enumerate(write_scenes(tmp_path, 2, side=96, apart=40)):
+        shown = COLORS[labels] if rgb else np.array([10, 20, 30], np.uint8)[labels][..., None]
+        write_bands(tmp_path / f"masks/s{n}.tif", shown, crs=UTM, transform=place)
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    for own in samples_of(experiment).values():
+        assert [one.name for one in own] == ["s0", "s1"]
+        for sample in own:
+            drawn = read_mask(sample.masks["full"], experiment.dataset.decoded)
+            expected = labels_of(int(sample.name[1]), 96)
+            is_used = drawn != 255
+            assert is_used.any()
+            order = (
+                [experiment.dataset.palette.index(tuple(c)) for c in COLORS.tolist()]
+                if rgb
+                else [0, 1, 2]
+            )
+            np.testing.assert_array_equal(drawn[is_used], np.array(order)[expected[is_used]])
+
+
+def test_polygons_beside_masks(tmp_path):
+    """Masks are the labels. Polygons with the names of splits are areas, and others are unused."""
+    for n, (labels, place) in enumerate(write_scenes(tmp_path, 3)):
+        write_bands(tmp_path / f"masks/s{n}.tif", labels[..., None], crs=UTM, transform=place)
+    write_features(tmp_path / "roads.gpkg", [box(slice(0, 9), slice(0, 9))])
+    found = found_in(tmp_path)
+    assert any("polygons are not used: " in note and "roads.gpkg" in note for note in found.notes)
+    assert isinstance(found.info.splits["train"][0], Folder)
+    halves = [box(slice(0, 64), slice(0, 70)), box(slice(0, 64), slice(70, 192))]
+    write_features(tmp_path / "areas.gpkg", halves, part=["train", "val"])
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    splits = names_of(experiment)
+    assert splits == {"train": ["s0", "s1"], "val": ["s1", "s2"]}
+
+
+def test_polygons_need_images_on_earth(tmp_path):
+    write_image(tmp_path / "images/a.png", image_of(labels_of(0)))
+    write_features(tmp_path / "labels.gpkg", [shapely.box(0, 0, 1, 1)])
+    with pytest.raises(InputError, match=r"a\.png: does not say where on Earth it lies"):
+        found_in(tmp_path)
+
+
+def test_polygons_that_lie_elsewhere(tmp_path):
+    write_scenes(tmp_path, 1)
+    far = [shapely.box(0, 0, 10, 10), shapely.box(10, 0, 20, 10), shapely.box(20, 0, 30, 10)]
+    write_features(tmp_path / "labels.gpkg", far, use=["a", "b", "a"])
+    with pytest.raises(InputError, match="no polygon touches an image"):
+        found_in(tmp_path)

@@ -1,0 +1,118 @@
+"""Which folders and files are images, which are labels, and which belong together."""
+
+import re
+
+import pytest
+
+from network.datasets.discovery.layout import find_layout
+from network.errors import InputError
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def pairs_of(root, *words, labels=()):
+    layout = find_layout([str(word) for word in words or (root,)], [str(one) for one in labels])
+    return {
+        (str(p.images.relative_to(root)), str(p.masks.relative_to(root)), p.split, p.names)
+        for p in layout.pairs
+    }
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "split"),
+    [
+        ("train/images", "train/masks", "train"),
+        ("images/train", "masks/train", "train"),
+        ("Training/img", "Training/gt", "train"),
+        ("img_dir/val", "ann_dir/val", "val"),
+        ("valid/images", "valid/labels", "val"),
+        ("Test/Urban/images_png", "Test/Urban/masks_png", "test"),
+        ("images", "masks", None),
+        ("Tile 1/images", "Tile 1/masks", None),
+        (".", "masks", None),
+        ("rgb", "ground_truth", None),
+        ("images", "images/labels", None),
+    ],
+)
+def test_usual_forms(tmp_path, images, masks, split):
+    touch(tmp_path, f"{images}/a.jpg", f"{images}/b.tif", f"{masks}/a.png", f"{masks}/b.png")
+    assert pairs_of(tmp_path) == {(images, masks, split, ("a", "b"))}
+
+
+def test_one_folder_a_tile_in_natural_order(tmp_path):
+    for number in (10, 2, 1):
+        touch(tmp_path, f"Tile {number}/images/a.jpg", f"Tile {number}/masks/a.png")
+    layout = find_layout([str(tmp_path)])
+    assert [pair.images.parent.name for pair in layout.pairs] == ["Tile 1", "Tile 2", "Tile 10"]
+
+
+def test_labels_that_the_user_names(tmp_path):
+    """Folders of any name, patterns and files."""
+    touch(tmp_path, "photos/a.jpg", "photos/b.jpg", "drawn/a.png", "drawn/b.png", "drawn/c.png")
+    photos, drawn = tmp_path / "photos", tmp_path / "drawn"
+    both = {("photos", "drawn", None, ("a", "b"))}
+    assert pairs_of(tmp_path, photos, labels=[drawn]) == both
+    assert pairs_of(tmp_path, photos / "*.jpg", labels=[drawn / "*.png"]) == both
+    layout = find_layout([str(photos / "b.jpg")], [str(drawn)])
+    assert layout.pairs[0].names == ("b",)
+    assert layout.pairs[0].is_chosen
+    assert layout.root == tmp_path
+    assert not find_layout([f"{photos}/*.jpg"], [str(drawn)]).pairs[0].is_chosen
+
+
+def test_what_has_no_partner(tmp_path):
+    touch(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/c.png", "test/d.png")
+    layout = find_layout([str(tmp_path)])
+    assert layout.pairs[0].names == ("a",)
+    assert layout.pairs[0].left_out == ("b", "c")
+    assert layout.alone == (tmp_path / "test",)
+
+
+def test_hidden_files_and_the_cache_of_labels(tmp_path):
+    touch(tmp_path, "images/a.png", "masks/a.png", "masks/.a.tif", ".git/images/x.png")
+    touch(tmp_path, "label_cache/a.tif", "images/._a.png")
+    assert pairs_of(tmp_path) == {("images", "masks", None, ("a",))}
+
+
+def test_polygons(tmp_path):
+    touch(tmp_path, "dsm/1.tif", "buildings/1.geojson", "classes.json")
+    layout = find_layout([str(tmp_path)])
+    assert layout.polygons == (tmp_path / "buildings/1.geojson",)
+    assert layout.images == {tmp_path / "dsm": [tmp_path / "dsm/1.tif"]}
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["notes.txt"], "no image in it; expected .png"),
+        (["masks/a.png"], "no image in it"),
+        (["images/a.png"], "no labels in it.*masks or labels, nor polygons; give labels=PATH"),
+        (
+            ["images/area_01.png", "masks/area1_mask.png"],
+            r"masks: none of its 1 masks has the name of an image in .*images \(the nearest are "
+            r"area1_mask.png and area_01\)",
+        ),
+        (
+            ["images/a.png", "masks/a.png", "labels/a.png"],
+            r"images: has masks in .* choose one of them by labels=PATH",
+        ),
+    ],
+)
+def test_bad_input(tmp_path, files, words):
+    touch(tmp_path, *files)
+    with pytest.raises(InputError, match=words):
+        find_layout([str(tmp_path)])
+
+
+def test_paths_that_do_not_exist(tmp_path):
+    touch(tmp_path, "images/a.png")
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path}/none*.png: no such file")):
+        find_layout([f"{tmp_path}/none*.png"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no label in it"):
+        find_layout([str(tmp_path)], [str(tmp_path / "empty")])

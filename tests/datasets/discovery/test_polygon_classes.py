@@ -1,0 +1,120 @@
+"""Classes from attributes and layers of polygons."""
+
+import geopandas
+import pytest
+import shapely
+
+from network.datasets.discovery.polygon_classes import (
+    find_areas,
+    find_layers,
+    propose_from_polygons,
+)
+from network.errors import InputError
+from tests.datasets.on_earth.scenes import write_features
+from tests.rasters.earth import UTM
+
+SQUARES = [shapely.box(500_000 + 10 * n, 5_400_000, 500_010 + 10 * n, 5_400_010) for n in range(8)]
+CLASSES = ["field", "road", "field", "field", "house", "road", "field", "field"]
+
+
+def proposed(root, *names, stems=(), attribute=None, ground=None):
+    layers = find_layers(root, [root / name for name in names], set(stems))
+    proposal, found = propose_from_polygons(layers, attribute, ground)
+    return proposal, [(one.layer.pattern, dict(one.options)) for one in found]
+
+
+def test_an_attribute_with_few_texts(tmp_path):
+    """Not numbers, names of single objects or what a CAD program writes."""
+    attributes = {
+        "id": range(8),
+        "owner": [f"person {n}" for n in range(8)],
+        "Linetype": ["Continuous", "Dashed"] * 4,
+        "height": [3.5, 4.0] * 4,
+        "use": CLASSES,
+    }
+    write_features(tmp_path / "plots.gpkg", SQUARES, **attributes)
+    proposal, found = proposed(tmp_path, "plots.gpkg", ground=800)
+    assert found == [("plots.gpkg", {"attribute": "use"})]
+    assert [one.name for one in proposal.classes] == ["field", "road", "house"]
+    # Squares of 100 m2, measured in an equal-area system.
+    areas = [one.amount for one in proposal.classes]
+    assert areas == pytest.approx([500, 200, 100], rel=0.01)
+    assert (
+        "the attribute 'use' has the class (others: id, owner, Linetype, height"
+        in (proposal.notes[0])
+    )
+
+
+def test_polygons_that_cover_a_part(tmp_path):
+    """The rest is ignored, and it is said how to make it a class."""
+    names = [*CLASSES[:7], None]
+    write_features(tmp_path / "plots.gpkg", SQUARES, **{"class": names})
+    proposal, found = proposed(tmp_path, "plots.gpkg", ground=8000)
+    assert found == [("plots.gpkg", {"attribute": "class", "values": {"": "ignore"}})]
+    assert proposal.ignored[""].amount == pytest.approx(100, rel=0.01)
+    assert "polygons cover 10% of the images; pixels in no polygon are ignored" in proposal.notes[1]
+
+
+def test_one_class(tmp_path):
+    """Named by the file, or by the folder if there is a file for each image."""
+    write_features(tmp_path / "houses.gpkg", SQUARES, name=[f"house {n}" for n in range(8)])
+    proposal, found = proposed(tmp_path, "houses.gpkg", ground=1600)
+    assert found == [("houses.gpkg", {"all_are": "houses", "background": "background"})]
+    assert [one.name for one in proposal.classes] == ["background", "houses"]
+    assert [one.amount for one in proposal.classes] == pytest.approx([800, 800], rel=0.01)
+    for name in ("1", "2"):
+        write_features(tmp_path / f"trees/{name}.geojson", SQUARES[:2], Layer=["Level 10"] * 2)
+    _, found = proposed(tmp_path, "trees/1.geojson", "trees/2.geojson", stems=("1", "2"))
+    assert found == [("trees/*.geojson", {"all_are": "trees", "background": "background"})]
+
+
+def test_a_layer_for_each_class(tmp_path):
+    write_features(tmp_path / "houses.shp", SQUARES[:2], code=[1, 2])
+    write_features(tmp_path / "more.gpkg", SQUARES[:2], code=[1, 2])
+    frame = geopandas.GeoDataFrame(geometry=SQUARES[4:7], crs=UTM.to_wkt())
+    frame.to_file(tmp_path / "more.gpkg", layer="roads")
+    proposal, found = proposed(tmp_path, "houses.shp", "more.gpkg", ground=10_000)
+    assert found[0] == ("houses.shp", {"all_are": "houses", "background": "background"})
+    assert found[1:] == [
+        ("more.gpkg", {"all_are": name, "layer": name}) for name in ("more", "roads")
+    ]
+    assert [one.name for one in proposal.classes][:2] == ["background", "roads"]
+
+
+def test_the_attribute_that_the_user_names(tmp_path):
+    codes = [30, 4, 4, 4, 30, 5, 5, 5]
+    write_features(tmp_path / "plots.gpkg", SQUARES, use=CLASSES, code=codes)
+    proposal, found = proposed(tmp_path, "plots.gpkg", attribute="code", ground=800)
+    assert found == [("plots.gpkg", {"attribute": "code"})]
+    assert [one.name for one in proposal.classes] == ["4", "5", "30"]
+    with pytest.raises(InputError, match="no attribute 'cod'; did you mean 'code'"):
+        proposed(tmp_path, "plots.gpkg", attribute="cod")
+
+
+def test_an_attribute_with_thousands_of_values(tmp_path):
+    many = [shapely.box(n, 0, n + 1, 1) for n in range(2000)]
+    write_features(
+        tmp_path / "plots.gpkg", many, plot=[f"p{n}" for n in range(2000)], use=["a"] * 2000
+    )
+    with pytest.raises(
+        InputError, match=r"attribute=plot: has 2000 values.*another one: plot, use"
+    ):
+        proposed(tmp_path, "plots.gpkg", attribute="plot")
+
+
+def test_areas_of_splits(tmp_path):
+    write_features(tmp_path / "a.gpkg", SQUARES, use=CLASSES)
+    write_features(
+        tmp_path / "b.gpkg", SQUARES[:3], name=["x", "y", "z"], part=["train", "val", "test"]
+    )
+    assert find_areas([tmp_path / "a.gpkg", tmp_path / "b.gpkg"]) == (tmp_path / "b.gpkg", "part")
+    assert find_areas([tmp_path / "a.gpkg"]) is None
+
+
+def test_points_are_no_labels(tmp_path):
+    write_features(tmp_path / "points.gpkg", [shapely.Point(500_000, 5_400_000)])
+    with pytest.raises(InputError, match=r"points\.gpkg: has no layer of polygons"):
+        proposed(tmp_path, "points.gpkg")
+    (tmp_path / "broken.gpkg").write_text("no")
+    with pytest.raises(InputError, match=r"broken\.gpkg: unreadable vector file"):
+        proposed(tmp_path, "broken.gpkg")
