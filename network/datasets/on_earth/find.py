@@ -173,6 +173,7 @@ def _matches(root: Path, pattern: str | Path) -> list[Path]:
             raise InputError(path, "no such file")
         return [path]
     found = sorted(map(Path, glob.glob(str(path), recursive=True)))
+    found = [one for one in found if one.parent != root / CACHE]  # for patterns such as **/*.tif
     if not found:
         raise InputError(path, "matches no file")
     return found

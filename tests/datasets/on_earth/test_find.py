@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -226,6 +227,24 @@ def test_counts(tmp_path, size):
         np.testing.assert_array_equal(cells[row, column], np.bincount(inside.ravel(), minlength=3))
     found = check_samples([sample], info, "train")
     assert found.pixels["full"] == tuple(np.bincount(labels.ravel(), minlength=3).tolist())
+
+
+def test_drawn_labels_are_no_images(tmp_path, truth):
+    write_scene(tmp_path / "a/a.tif", truth)
+    write_regions(tmp_path / "labels.gpkg", truth)
+    for _ in range(2):
+        labels = drawn(tmp_path, images=("**/*.tif",), labels=(by_class(),))
+        np.testing.assert_array_equal(labels, truth)
+
+
+def test_archives(tmp_path, truth):
+    """Images in a ZIP file, which GDAL reads."""
+    write_scene(tmp_path / "a.tif", truth)
+    write_regions(tmp_path / "labels.gpkg", truth)
+    with ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.write(tmp_path / "a.tif", "b.tif")
+    image = f"/vsizip/{tmp_path}/images.zip/b.tif"
+    np.testing.assert_array_equal(drawn(tmp_path, images=(image,), labels=(by_class(),)), truth)
 
 
 def test_drawn_once(tmp_path, truth, capfd):
