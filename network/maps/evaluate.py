@@ -24,7 +24,7 @@ from network.maps.options import MapOptions
 from network.maps.plan import HALO, WINDOW
 from network.maps.run import predict_images
 from network.models.checkpoint import SETTINGS_KEY, read_checkpoint
-from network.rasters.source import Source, is_remote
+from network.rasters.source import Source
 from network.tta import build_views
 from network.writing import file_hash
 
@@ -150,5 +150,4 @@ def _count(sample: Sample, info: DatasetInfo, output: Path, tolerance: int) -> I
         warn(f"{sample.image}: none of its labeled pixels has data, so it does not count")
         return None
     counts = {kind: found.records[0].counts[KIND]}
-    is_file = not is_remote(str(sample.image))
-    return ImageRecord(sample.name, counts, fingerprint(sample.image) if is_file else None)
+    return ImageRecord(sample.name, counts, fingerprint(sample.image))

@@ -166,7 +166,11 @@ def find_scene(
 def _matches(root: Path, pattern: str | Path) -> list[Path]:
     """List the files of a pattern, in name order."""
     if is_remote(str(pattern)):
-        return [Path(pattern)]
+        raise InputError(
+            str(pattern),
+            "is in an archive or on a server",
+            "name it by a small file (gdal_translate -of VRT)",
+        )
     path = root / pattern
     if path.exists() or not any(letter in str(pattern) for letter in "*?["):
         if not path.exists():

@@ -7,6 +7,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -238,13 +239,15 @@ def test_drawn_labels_are_no_images(tmp_path, truth):
 
 
 def test_archives(tmp_path, truth):
-    """Images in a ZIP file, which GDAL reads."""
+    """An image in a ZIP file is named by a VRT, as the error says."""
     write_scene(tmp_path / "a.tif", truth)
     write_regions(tmp_path / "labels.gpkg", truth)
     with ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.write(tmp_path / "a.tif", "b.tif")
     image = f"/vsizip/{tmp_path}/images.zip/b.tif"
-    np.testing.assert_array_equal(drawn(tmp_path, images=(image,), labels=(by_class(),)), truth)
+    refused(tmp_path, "gdal_translate -of VRT", images=(image,), labels=(by_class(),))
+    rasterio.shutil.copy(image, tmp_path / "b.vrt", driver="VRT")
+    np.testing.assert_array_equal(drawn(tmp_path, images=("b.vrt",), labels=(by_class(),)), truth)
 
 
 def test_drawn_once(tmp_path, truth, capfd):
