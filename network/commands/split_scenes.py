@@ -118,7 +118,7 @@ def print_division(division: "Division", info: DatasetInfo | None) -> None:
     cells = [(p.name, str(len(set(p.blocks))), square_kilometers(p.area)) for p in parts]
     blocks, area = len(division.blocks.ground), square_kilometers(sum(p.area for p in parts))
     cells.append(("all", str(blocks), area))
-    # What the guard bands take of a split, or of all splits while a fold is held out.
+    # The guard bands take these labels from a split, or from all splits while a fold is held out.
     groups = division.layers.values() if is_folds else [[part] for part in parts]
     lost = [*map(_lost, groups), "" if is_folds else _lost(parts)]
     headings = ("fold" if is_folds else "split", "blocks", "km²", "guard band, %")

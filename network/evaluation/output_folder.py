@@ -116,6 +116,14 @@ def _take_over(
     # A mask is written before its record. An image without both is predicted again.
     done = {name: r for name, r in read_records(output).items() if f"{name}.png" in present}
     if not present:
+        # A folder of scores without a record of masks holds a scored map, or scored masks.
+        is_of_others = not (output / PROTOCOL_FILE).exists() and (output / SCORES_FILE).exists()
+        if is_of_others and not overwrite:
+            raise InputError(
+                output,
+                f"holds {SCORES_FILE}, which no test of images has written",
+                "choose another output folder, or give overwrite=True to delete it",
+            )
         _remove(output, (RECORDS_FILE, SCORES_FILE, SCORES_TABLE, REPORT_FILE))
         return {}
     difference = _difference(output, samples, record, done)

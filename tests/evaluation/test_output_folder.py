@@ -141,6 +141,22 @@ def test_a_folder_without_a_mask_yet_is_free(experiment):
     predict(experiment, tta="lr")
 
 
+def test_scores_of_a_map_are_not_deleted(experiment):
+    """A folder of scored maps has no mask and no record of masks, but it is finished work."""
+    OUT.mkdir()
+    for name in ("scores.json", "images.jsonl"):
+        (OUT / name).write_text("{}\n")
+    with pytest.raises(InputError, match=r"out: holds scores.json, which no test of images"):
+        predict(experiment)
+    assert sorted(path.name for path in OUT.iterdir() if path.name[0] != ".") == [
+        "images.jsonl",
+        "scores.json",
+    ]
+    predict(experiment, overwrite=True)
+    assert not (OUT / "scores.json").exists()
+    assert len(times()) == 3
+
+
 def test_a_damaged_record(experiment):
     predict(experiment)
     for text in ("", "[" * 100_000, "[1]"):

@@ -1,4 +1,4 @@
-"""What the check of a data set finds out about each image, and the faults that it finds."""
+"""Facts about each image that the check of a data set gathers, and the faults that it finds."""
 
 from dataclasses import dataclass
 from pathlib import Path

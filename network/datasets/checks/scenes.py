@@ -22,7 +22,7 @@ _SIDE = 2048
 
 @dataclass(frozen=True)
 class _Pixels:
-    """What all pixels of an image say, whichever split it is in."""
+    """The facts and faults of an image that do not depend on its split."""
 
     findings: tuple[Finding, ...]
     content: str = ""
@@ -85,7 +85,7 @@ def examine_scenes(
     examined, told = [], set()
     for one in used:
         pixels = found.get((one.image, _bands(one)), _Pixels(()))
-        # What is wrong with an image or a file of labels is told once, not in each split.
+        # A fault of an image or of a file of labels is reported once, not for each split.
         new = [f for f in (*one.findings, *pixels.findings) if f not in told]
         told.update(new)
         examined.append(

@@ -30,7 +30,7 @@ _SIDE = 512
 
 @dataclass(frozen=True)
 class Images:
-    """What the images of a data set have in common.
+    """The facts that all images of a data set share.
 
     Attributes:
         headers: the header of each image, in the order of the files.

@@ -55,7 +55,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Layout:
-    """What was found.
+    """The files of a data set that were found: images, and their masks or polygons.
 
     Attributes:
         root: folder that all files are in.

@@ -1,7 +1,9 @@
 """The scenes of a split: their images, and their labels as rasters."""
 
 import glob
+import hashlib
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +28,8 @@ from network.rasters.place import METERS_A_DEGREE
 from network.rasters.source import Source, is_remote
 
 CACHE = "label_cache"
-"""Folder in the root of a data set with the labels of scenes; it may be deleted at any time."""
+"""Folder in the root of a data set with the labels of scenes; it may be deleted at any time. If the
+root is read-only, they lie below the user's caches instead."""
 
 _COARSER = 1.25
 """A warning tells if the pixels of two scenes differ by a larger factor."""
@@ -153,14 +156,24 @@ def find_scene(
             plan = LabelPlan(
                 image=source, info=info, labels=own, areas=files.areas, border=scenes.border
             )
-            labels = find_label_raster(plan, root / CACHE)
-            labels = labels or draw_label_raster(plan, root / CACHE)
+            folder = _cache_folder(root)
+            labels = find_label_raster(plan, folder) or draw_label_raster(plan, folder)
             if labels is None:
                 return None
         place = source.header.place
         grid = EarthGrid.of(image, place, *source.size) if place else None
         resolution = grid.resolution if grid else None
         return Scene(image, tuple(source.bands), source.size, labels, resolution, grid)
+
+
+def _cache_folder(root: Path) -> Path:
+    """Find the folder of drawn labels: below the user's caches if the data are read-only."""
+    folder = root / CACHE
+    if os.access(folder if folder.is_dir() else root, os.W_OK):
+        return folder
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    return caches / "bicor-seg" / f"{root.resolve().name}-{digest}"
 
 
 def _matches(root: Path, pattern: str | Path) -> list[Path]:
@@ -176,7 +189,8 @@ def _matches(root: Path, pattern: str | Path) -> list[Path]:
         if not path.exists():
             raise InputError(path, "no such file")
         return [path]
-    found = sorted(map(Path, glob.glob(str(path), recursive=True)))
+    # The pattern alone, since the path of the data may have brackets too.
+    found = sorted(root / one for one in glob.glob(str(pattern), root_dir=root, recursive=True))
     found = [one for one in found if one.parent != root / CACHE]  # for patterns such as **/*.tif
     if not found:
         raise InputError(path, "matches no file")

@@ -31,7 +31,7 @@ AREAS, FOLDS = "areas", "folds"
 """Names of the layers of three splits, and of the folds."""
 
 _DIAGONALS = 1.25
-"""What a guard band is wider than asked, in diagonals of a pixel. A pixel is in an area if its
+"""A guard band is this much wider than asked, in diagonals of a pixel. A pixel is in an area if its
 center is, so it reaches out of the area by up to half a diagonal, at each side of the band; and
 borders may move a little when they are brought to the grid of an image."""
 

@@ -1,6 +1,7 @@
 """Labels of scenes: what is drawn, from which files, and when it is drawn again."""
 
 import os
+import subprocess
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -248,6 +249,34 @@ def test_archives(tmp_path, truth):
     refused(tmp_path, "gdal_translate -of VRT", images=(image,), labels=(by_class(),))
     rasterio.shutil.copy(image, tmp_path / "b.vrt", driver="VRT")
     np.testing.assert_array_equal(drawn(tmp_path, images=("b.vrt",), labels=(by_class(),)), truth)
+
+
+@pytest.mark.parametrize("name", ["田野 [2024]", "a*b"])
+def test_names(tmp_path, truth, name):
+    """Brackets of a folder are no pattern, and names may have any letters."""
+    root = tmp_path / name
+    write_scene(root / "影像.tif", truth)
+    write_regions(root / "标注.gpkg", truth)
+    labels = drawn(root, labels=(by_class("*.gpkg"),))
+    np.testing.assert_array_equal(labels, truth)
+
+
+def test_data_that_are_read_only(tmp_path, truth, monkeypatch):
+    """As on a cluster: the labels go into the user's caches, and are drawn once."""
+    root = tmp_path / "data"
+    write_scene(root / "a.tif", truth)
+    write_regions(root / "labels.gpkg", truth)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    mount = ["mount", "--bind", "-o", "ro", str(root), str(root)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no folder can be made read-only here")
+    try:
+        for _ in range(2):
+            np.testing.assert_array_equal(drawn(root, labels=(by_class(),)), truth)
+    finally:
+        subprocess.run(["umount", "-l", str(root)], check=True)
+    assert len(list((tmp_path / "caches/bicor-seg").glob("data-*/a-*.tif"))) == 1
+    assert not (root / find.CACHE).exists()
 
 
 def test_drawn_once(tmp_path, truth, capfd):
