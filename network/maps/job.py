@@ -21,7 +21,7 @@ from network.datasets.windows import Window
 from network.errors import InputError
 from network.maps.layers import CONFIDENCE, LABELS, LAYERS, NO_DATA, Layer
 from network.maps.options import POLYGON_FORMATS
-from network.maps.plan import Block
+from network.maps.plan import CORES_A_BLOCK, Block
 from network.maps.records import MapRecords
 from network.rasters.legend_files import style_of
 from network.rasters.tiles import write_tile
@@ -41,6 +41,7 @@ class Job:
         identity: all facts that the map depends on, by name. A rerun with other facts is refused.
         image: size and time of the image's files, which show whether it has changed.
         source: path of the image.
+        cores: rows and columns of cores in a block, see :class:`network.maps.plan.Plan`.
     """
 
     target: Path
@@ -48,6 +49,7 @@ class Job:
     identity: Mapping[str, Any]
     image: str
     source: str
+    cores: tuple[int, int] = (CORES_A_BLOCK, CORES_A_BLOCK)
 
     @property
     def all_parts(self) -> Path:
@@ -61,8 +63,11 @@ class Job:
         Its name depends on all that the blocks depend on, so blocks of two jobs never mix. The path
         of the image is not among these, since the image may be moved.
         """
-        facts = json.dumps([self.identity, self.image], sort_keys=True)
-        return self.all_parts / hashlib.sha256(facts.encode()).hexdigest()[:16]
+        facts: list[Any] = [self.identity, self.image]
+        if self.cores != (CORES_A_BLOCK, CORES_A_BLOCK):
+            facts.append(self.cores)
+        text = json.dumps(facts, sort_keys=True)
+        return self.all_parts / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def lock(self) -> Path:

@@ -40,6 +40,9 @@ LONGEST_NAME = 200
 ATTEMPTS = 3
 """How often a block is tried."""
 
+SMALL_BLOCK = (2, 2)
+"""Rows and columns of cores in a block of a map that has a band for each class."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -141,7 +144,7 @@ class MapWork:
         self._source = open_image(task.image, means.info, means.options.bands)
         try:
             self.plan = _plan(self._source, means.options)
-            self.job = _job(self._source, task, means)
+            self.job = _job(self._source, task, means, self.plan.cores)
             self._ground = _ground(self._source, means.options)
         except InputError:
             self.close()
@@ -326,6 +329,10 @@ def _pixels(block: Block) -> int:
 def _plan(source: Source, options: MapOptions) -> Plan:
     height, width = source.size
     plan = Plan(height, width, options.window, options.halo, blend=options.blend)
+    if any(layer.per_class for layer in options.layers) and options.blend == "crop":
+        # Blocks with a band for each class take much memory. With "hann", smaller blocks would need
+        # more passes of the network.
+        plan = replace(plan, cores=SMALL_BLOCK)
     stored_height, stored_width = source.block_size
     if stored_width < width or stored_height >= height:
         return plan
@@ -333,7 +340,7 @@ def _plan(source: Source, options: MapOptions) -> Plan:
     return replace(plan, cores=(1, len(spans(width, options.window, options.halo))))
 
 
-def _job(source: Source, task: Task, means: Means) -> Job:
+def _job(source: Source, task: Task, means: Means, cores: tuple[int, int]) -> Job:
     target, options = task.output, means.options
     if not task.is_file:
         is_map = options.format == "tif" or (options.format == "auto" and source.header.place)
@@ -359,6 +366,7 @@ def _job(source: Source, task: Task, means: Means) -> Job:
         {**means.identity, **how},
         source.version(),
         source.path if is_remote(source.path) else str(Path(source.path).resolve()),
+        cores,
     )
     longest = max((path.name for path in job.outputs), key=lambda name: len(os.fsencode(name)))
     if len(os.fsencode(longest)) > LONGEST_NAME:

@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 
 from network.errors import InputError
 from network.maps.inputs import find_inputs, find_outputs
-from network.maps.layers import CONFIDENCE
+from network.maps.layers import CONFIDENCE, PROBABILITIES
 from network.maps.run import SomeFailed, predict_maps
 from network.maps.work import Task
 from network.rasters.source import Source
@@ -52,6 +52,25 @@ def test_blocks_of_two_runs_do_not_mix(predictor, tmp_path):
     predict(predictor, path, out=out, options=replace(SMALL, overwrite=True))
     predict(predictor, path, out=tmp_path / "whole")
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_blocks_of_another_size_do_not_count(predictor, tmp_path, monkeypatch):
+    """Blocks with a band for each class are smaller; those of an older version were not."""
+    options, out, image = (
+        replace(SMALL, layers=(PROBABILITIES,)),
+        tmp_path / "out",
+        tmp_path / "a.tif",
+    )
+    stored = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+    write_bands(image, random_image(300, 300), photometric="RGB", **stored, **PLACE)
+    with monkeypatch.context() as patch:
+        patch.setattr("network.maps.work.SMALL_BLOCK", (4, 4))
+        predict(predictor, image, out=out, options=replace(options, shard=(0, 2)))
+        predict(predictor, image, out=tmp_path / "large", options=options)
+    predict(predictor, image, out=out, options=replace(options, shard=(1, 2)))
+    assert not (out / "a.tif").exists()  # the blocks of the first half do not count
+    predict(predictor, image, out=out, options=replace(options, shard=(0, 2)))
+    assert contents(out) == contents(tmp_path / "large")
 
 
 def test_the_newest_record_counts(predictor, tmp_path):
