@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from network.datasets.discovery.describe import AREAS, Description
+from network.datasets.discovery.description import AREAS, Description
 from network.datasets.on_earth.files import LabelFile
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.schema import Folder, MaskCoding
@@ -95,7 +95,7 @@ def _spaced(text: str) -> str:
 def _head(found: Description, config: Path) -> str:
     images, info = found.images, found.info
     ground = f", {found.resolution:.3g} m a pixel" if found.resolution else ""
-    facts = f"{len(images.headers)} images of {images.sizes} pixels, {images.kind}{ground}"
+    facts = f"{images.summary}{ground}"
     classes = f"{info.num_classes} classes"
     lines = [
         f'"""{_escaped(info.name)}: {classes}, BiCoR-Seg with a ConvNeXt-B encoder.',

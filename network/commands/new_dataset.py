@@ -19,7 +19,8 @@ from network.commands.arguments import (
     in_flags,
 )
 from network.commands.config_text import config_text
-from network.datasets.discovery.describe import AREAS, Description, describe
+from network.datasets.discovery.describe import describe
+from network.datasets.discovery.description import AREAS, Description
 from network.datasets.discovery.layout import find_layout
 from network.errors import InputError
 from network.writing import replacing
@@ -109,7 +110,7 @@ def print_description(found: Description) -> None:
     splits = ", ".join(f"{split} {count}" for split, count in found.counts.items())
     ground = f", {found.resolution:.3g} m a pixel" if found.resolution else ""
     alpha = ", alpha band: where it is 0 there are no data" if images.has_alpha else ""
-    print(f"{len(images.headers)} images of {images.sizes} pixels, {images.kind}{ground}{alpha}")
+    print(f"{images.summary}{ground}{alpha}")
     kind = "images, within areas" if _has_areas(found) else "images"
     print(f"splits ({kind}): {splits}")
     what = "area" if proposal.unit == "m2" else "pixels"

@@ -71,10 +71,13 @@ class Images:
         return " to ".join(f"{height} x {width}" for height, width in ends)
 
     @property
-    def kind(self) -> str:
-        """Bands and type, as a text: ``4 bands of uint16``."""
-        header = next(iter(self.headers.values()))
-        return f"{self.bands} band{'s' * (self.bands != 1)} of {header.dtype}"
+    def summary(self) -> str:
+        """Number, sizes, bands and type: ``9 images of 512 x 512 pixels, 4 bands of uint16``."""
+        count, header = len(self.headers), next(iter(self.headers.values()))
+        return (
+            f"{count} image{'s' * (count != 1)} of {self.sizes} pixels, "
+            f"{self.bands} band{'s' * (self.bands != 1)} of {header.dtype}"
+        )
 
 
 def describe_images(paths: Sequence[Path]) -> Images:

@@ -11,6 +11,8 @@ from pathlib import Path
 from network.datasets.files import IMAGE_SUFFIXES, check_file
 from network.datasets.on_earth.find import CACHE
 from network.errors import InputError, listed
+from network.rasters.earth_grid import EarthGrid
+from network.rasters.source import Source
 
 RASTERS = (*IMAGE_SUFFIXES, ".jp2", ".vrt", ".img")
 """Endings of images; those that are no ``IMAGE_SUFFIXES`` can only be scenes on Earth."""
@@ -60,7 +62,8 @@ class Layout:
     Attributes:
         root: folder that all files are in.
         images: the images, by folder.
-        pairs: folders of images with folders of masks; empty if the labels are polygons.
+        pairs: folders of images with folders of masks; empty if the labels are others.
+        rasters: rasters of labels on Earth whose names are not those of the images.
         polygons: files of polygons. They are not the labels if there are masks.
         alone: folders of images that have no masks, although others have some.
     """
@@ -68,6 +71,7 @@ class Layout:
     root: Path
     images: dict[Path, list[Path]]
     pairs: tuple[Pair, ...] = ()
+    rasters: tuple[Path, ...] = ()
     polygons: tuple[Path, ...] = ()
     alone: tuple[Path, ...] = ()
 
@@ -121,6 +125,8 @@ def find_layout(images: Sequence[str], labels: Sequence[str] = ()) -> Layout:
             "no labels in it: neither a folder of masks, such as masks or labels, nor polygons",
             "give labels=PATH",
         )
+    if not _names(rasters) & _names(masks) and all(map(_lies_on_earth, [*rasters, *masks])):
+        return Layout(root, by_folder, rasters=tuple(masks), polygons=tuple(vectors))
     pairs, alone = _pair(root, by_folder, _by_folder(masks))
     return Layout(
         root,
@@ -201,6 +207,15 @@ def relative(path: Path, root: Path) -> str:
     absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))
     below = absolute.relative_to(base) if absolute.is_relative_to(base) else absolute
     return below.as_posix()
+
+
+def _lies_on_earth(path: Path) -> bool:
+    try:
+        with Source(path) as source:
+            EarthGrid.of(path, source.header.place, *source.size)
+    except InputError:
+        return False
+    return True
 
 
 def _is_mask(path: Path, root: Path) -> bool:

@@ -1,7 +1,7 @@
 """Classes from the values and colors of masks."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from network.datasets.on_earth.classes import distinct_colors
 from network.datasets.schema import MAX_CLASSES, RGB, MaskCoding
 from network.datasets.workers import map_parallel
 from network.errors import InputError, listed
-from network.rasters.reader import read_raster
+from network.rasters.header import Header, read_header
+from network.rasters.reader import Raster, read_raster
+from network.rasters.source import Source
 
 RARE = 1e-5
 """Values with a smaller share of the pixels are no class, unless a legend names them."""
@@ -33,6 +35,12 @@ _FLAT = 8
 _INSIDE = 2e-3
 """Smallest share of the pixels inside regions that are near the color of a class, if colors differ
 slightly. Colors in between are at the borders of regions, not inside."""
+
+_WHOLE = 2**26
+"""A mask of more pixels is read in parts."""
+
+_ROWS = 1024
+"""Number of rows of a part."""
 
 _PHOTO = 2**18
 """A file with more values or colors is no mask."""
@@ -80,39 +88,66 @@ def count_values(masks: Sequence[Path], workers: Workers) -> list[Values]:
 
 def _values_of(path: Path) -> Values:
     """Count the values of one mask; this runs in a worker."""
-    raster = read_raster(path)
-    bands = raster.values.shape[2]
-    if bands not in (1, 3) or (bands == 3 and raster.values.dtype != np.uint8):
-        raise InputError(
-            path,
-            f"{bands} bands of {raster.values.dtype}",
-            "a mask has one band of labels, or three bands of colors of 8 bits",
-        )
-    if bands == 3:
-        red, green, blue = (raster.values[..., band].astype(np.uint32) for band in range(3))
-        values = red << 16 | green << 8 | blue
-    else:
-        values = raster.values[..., 0]
-    used_values = values if raster.valid is None else values[raster.valid]
-    if values.dtype.kind == "f" and not _are_whole(used_values):
-        raise InputError(
-            path, "has values that are not whole", "is it an image? labels are whole numbers"
-        )
-    counts = _counts(used_values)
-    if len(counts) > _PHOTO:
-        raise InputError(
-            path,
-            f"has {len(counts)} different values or colors",
-            "is it an image? choose the masks by labels=PATH",
-        )
-    inside = {}
-    if raster.header.is_lossy or (bands == 3 and len(counts) > _FEW):
-        is_flat = _is_flat(raster.values)
-        inside = _counts(values[is_flat if raster.valid is None else is_flat & raster.valid])
-    table = {}
-    if raster.table:
-        table = {index: color[:3] for index, color in raster.table.items() if index in counts}
-    return Values(path, bands == 3, raster.header.is_lossy, counts, inside, table)
+    counts: Counter[int] = Counter()
+    inside: Counter[int] = Counter()
+    header, parts = _parts_of(path)
+    bands = header.bands - header.has_alpha
+    table: Mapping[int, tuple[int, int, int, int]] = {}
+    for part in parts:
+        if bands not in (1, 3) or (bands == 3 and part.values.dtype != np.uint8):
+            raise InputError(
+                path,
+                f"{bands} bands of {part.values.dtype}",
+                "a mask has one band of labels, or three bands of colors of 8 bits",
+            )
+        values = _single(part.values)
+        used = values if part.valid is None else values[part.valid]
+        if values.dtype.kind == "f" and not _are_whole(used):
+            raise InputError(
+                path, "has values that are not whole", "is it an image? labels are whole numbers"
+            )
+        counts.update(_counts(used))
+        if len(counts) > _PHOTO:
+            raise InputError(
+                path,
+                f"has more than {_PHOTO} different values or colors",
+                "is it an image? choose the masks by labels=PATH",
+            )
+        if header.is_lossy or (bands == 3 and (len(counts) > _FEW or _is_large(header))):
+            is_flat = _is_flat(part.values)
+            inside.update(_counts(values[is_flat if part.valid is None else is_flat & part.valid]))
+        table = part.table or table
+    if not header.is_lossy and len(counts) <= _FEW:
+        inside.clear()
+    named = {index: color[:3] for index, color in table.items() if index in counts}
+    return Values(path, bands == 3, header.is_lossy, dict(counts), dict(inside), named)
+
+
+def _parts_of(path: Path) -> tuple[Header, Iterator[Raster]]:
+    """Open a mask that is read in parts, so that one larger than the memory can be read."""
+    header = read_header(path)
+    return header, _windows_of(path) if _is_large(header) else iter([read_raster(path)])
+
+
+def _is_large(header: Header) -> bool:
+    return header.height * header.width > _WHOLE
+
+
+def _windows_of(path: Path) -> Iterator[Raster]:
+    with Source(path) as source:
+        height, width = source.size
+        for top in range(0, height, _ROWS):
+            values, valid = source.read(slice(top, min(height, top + _ROWS)), slice(0, width))
+            opaque = {value: (*color, 255) for value, color in source.color_table.items()}
+            yield Raster(source.header, values, valid, table=opaque)
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    """Turn labels (h, w, 1), or colors (h, w, 3) uint8, into one number for each pixel."""
+    if values.shape[2] == 1:
+        return values[..., 0]
+    red, green, blue = (values[..., band].astype(np.uint32) for band in range(3))
+    return red << 16 | green << 8 | blue
 
 
 def _are_whole(values: np.ndarray) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 
 from network.commands.config_text import config_text
 from network.config import Experiment, load_experiment
-from network.datasets.discovery.describe import AREAS, Description, describe
+from network.datasets.discovery.describe import describe
+from network.datasets.discovery.description import AREAS, Description
 from network.datasets.discovery.layout import find_layout
 from network.datasets.discovery.strips import write_strips
 from network.datasets.files import write_image

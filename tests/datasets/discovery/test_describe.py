@@ -366,6 +366,27 @@ def test_scenes_with_rasters_of_labels(tmp_path, rgb):
             np.testing.assert_array_equal(drawn[is_used], np.array(order)[expected[is_used]])
 
 
+def test_rasters_of_labels_with_other_names(tmp_path):
+    """They belong together by their places on Earth."""
+    place = {"crs": UTM, "transform": ORIGIN}
+    labels = labels_of(0, 256)
+    write_bands(tmp_path / "ortho.tif", image_of(labels), photometric="RGB", **place)
+    write_bands(tmp_path / "truth/land_cover.tif", labels[..., None], nodata=255, **place)
+    for words in ([tmp_path], [tmp_path / "ortho.tif"]):
+        given = () if words == [tmp_path] else (tmp_path / "truth/land_cover.tif",)
+        found = found_in(*words, labels=given)
+        assert "by their places on Earth" in found.notes[-2]
+        experiment = experiment_of(found, tmp_path / "config")
+        (train,) = samples_of(experiment)["train"]
+        with Source(next(iter(train.masks.values()))) as source:
+            drawn = source.read(slice(0, 256), slice(0, 256))[0][..., 0]
+        assert (drawn[drawn != 255] == labels[drawn != 255]).all()
+        assert (drawn != 255).mean() > 0.5
+    write_bands(tmp_path / "truth/land_cover.tif", labels[..., None])  # no place on Earth
+    with pytest.raises(InputError, match="none of its 1 masks has the name of an image"):
+        found_in(tmp_path)
+
+
 def test_polygons_beside_masks(tmp_path):
     """Masks are the labels. Polygons with the names of splits are areas, and others are unused."""
     for n, (labels, place) in enumerate(write_scenes(tmp_path, 3)):

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
+from network.datasets.discovery import mask_classes
 from network.datasets.discovery.legends import find_legend
 from network.datasets.discovery.mask_classes import class_counts, count_values, propose_classes
 from network.datasets.files import write_image
@@ -50,6 +52,21 @@ def test_other_values(tmp_path):
     assert set(found.coding["ignored"]) == {-9999, 7, 300}
     assert found.ignored[7].why == "rare"
     assert found.ignored[7].amount == 1
+
+
+@pytest.mark.parametrize("kind", ["values", "table", "colors"])
+def test_a_large_mask_is_counted_in_parts(tmp_path, monkeypatch, kind):
+    labels = labels_of(0, 128)
+    pixels = COLORS[labels] if kind == "colors" else labels[..., None]
+    write_bands(tmp_path / "a.tif", pixels, nodata=2 if kind == "values" else None)
+    if kind == "table":
+        with rasterio.open(tmp_path / "a.tif", "r+") as file:
+            file.write_colormap(1, {n: (*map(int, color), 255) for n, color in enumerate(COLORS)})
+    whole = count_values([tmp_path / "a.tif"], 1)
+    assert len(whole[0].counts) == (2 if kind == "values" else 3)
+    monkeypatch.setattr(mask_classes, "_WHOLE", 1000)
+    monkeypatch.setattr(mask_classes, "_ROWS", 50)
+    assert count_values([tmp_path / "a.tif"], 1) == whole
 
 
 def test_two_values(tmp_path):
@@ -207,7 +224,7 @@ def test_photos_instead_of_masks(tmp_path):
         proposed(tmp_path)
     photo = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", photo)
-    with pytest.raises(InputError, match=r"a\.png: has \d+ different values or colors; is it"):
+    with pytest.raises(InputError, match=r"a\.png: has more than 262144 different values or colors; is it"):
         proposed(tmp_path)
 
 
