@@ -224,7 +224,9 @@ def test_photos_instead_of_masks(tmp_path):
         proposed(tmp_path)
     photo = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", photo)
-    with pytest.raises(InputError, match=r"a\.png: has more than 262144 different values or colors; is it"):
+    with pytest.raises(
+        InputError, match=r"a\.png: has more than 262144 different values or colors; is it"
+    ):
         proposed(tmp_path)
 
 
