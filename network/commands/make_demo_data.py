@@ -50,9 +50,11 @@ def check_args(args: argparse.Namespace) -> None:
     """Raise an :class:`InputError` that names the first option with a bad value."""
     for split in SPLITS:
         count = getattr(args, f"scenes_{split}")
-        if not 1 <= count <= SEEDS_PER_SPLIT:
+        # Scenes on Earth may be divided later, so only some of them are needed.
+        least = 0 if args.georeferenced and split != "train" else 1
+        if not least <= count <= SEEDS_PER_SPLIT:
             raise InputError(
-                f"--scenes-{split} {count}", f"expected a number from 1 to {SEEDS_PER_SPLIT}"
+                f"--scenes-{split} {count}", f"expected a number from {least} to {SEEDS_PER_SPLIT}"
             )
     if min(args.size) < MIN_SIZE:
         height, width = args.size

@@ -59,7 +59,7 @@ def write_scene_image(folder: Path, tile: SceneTile) -> list[str]:
 
 
 def write_polygons(folder: Path, tiles: Sequence[SceneTile]) -> list[str]:
-    """Write the labels of all scenes as polygons, and the scenes themselves as areas.
+    """Write the labels of all scenes as polygons, and the areas of the splits if there are several.
 
     Pixels whose center is in a polygon of a class are just those that have this label.
 
@@ -68,7 +68,7 @@ def write_polygons(folder: Path, tiles: Sequence[SceneTile]) -> list[str]:
         tiles: all scenes.
 
     Returns:
-        Paths of the two files, below ``folder``.
+        Paths of the files, below ``folder``.
     """
     shapes, names, boxes = [], [], []
     for tile in tiles:
@@ -83,6 +83,8 @@ def write_polygons(folder: Path, tiles: Sequence[SceneTile]) -> list[str]:
     areas = geopandas.GeoDataFrame({"split": splits}, geometry=boxes, crs=CRS)
     with writing(folder):
         labels_frame.to_file(folder / LABELS, layer="labels")
+        if len(set(splits)) == 1:
+            return [LABELS]
         areas.to_file(folder / AREAS, layer="areas")
     return [LABELS, AREAS]
 

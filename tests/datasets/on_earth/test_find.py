@@ -315,6 +315,10 @@ def test_the_demo_data(tmp_path):
         np.testing.assert_array_equal(read_mask(sample.masks["full"], VAIHINGEN), truth)
         with rasterio.open(sample.image) as file:
             assert file.crs == "EPSG:32632"
+    counts = ["--scenes-train=2", "--scenes-val=0", "--scenes-test=0"]
+    make_demo_data(make_parser("").parse_args([*words, *counts]))
+    made = {path.name for path in output.iterdir() if path.name != "made_by_make_demo_data.txt"}
+    assert made == {"images", "labels.gpkg"}  # there are no areas to tell apart
 
 
 def test_what_does_not_fit(tmp_path, truth):
