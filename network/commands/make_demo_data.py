@@ -10,6 +10,7 @@ from pathlib import Path
 
 from network.commands.arguments import command_parser, execute
 from network.datasets.folder_jobs import check_manifest, replacing_folders, write_manifest
+from network.datasets.on_earth.find import CACHE
 from network.datasets.schema import SPLITS
 from network.datasets.synthetic.town import MIN_SIZE
 from network.datasets.synthetic.town_files import SceneTile, write_scene
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
         require_extra("vectors", "--georeferenced")
     usual = Path("data/demo_scenes" if args.georeferenced else "data/demo/tiles")
     output = (args.output or usual).resolve()
-    check_manifest(output, MANIFEST)
+    check_manifest(output, MANIFEST, made_anew=(CACHE,))
     tasks = plan(args)
     with replacing_folders(output) as (folder,):
         write = write_scene

@@ -7,7 +7,7 @@ the tool did not write is never deleted.
 import glob
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -68,12 +68,13 @@ def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
             )
 
 
-def check_manifest(folder: Path, name: str) -> None:
+def check_manifest(folder: Path, name: str, made_anew: Collection[str] = ()) -> None:
     """Check that a folder, if it exists, holds only files that its manifest lists.
 
     Args:
         folder: the folder to replace.
         name: file name of the manifest.
+        made_anew: names of folders in it that may hold any files, since these can be made again.
 
     Raises:
         InputError: the folder is a file, or holds a file that is not in the manifest.
@@ -86,8 +87,8 @@ def check_manifest(folder: Path, name: str) -> None:
     text = manifest.read_text(encoding="utf-8", errors="replace") if manifest.is_file() else ""
     made = {name, *text.splitlines()}
     for path in folder.rglob("*"):
-        is_folder = path.is_dir() and not path.is_symlink()
-        if not is_folder and path.relative_to(folder).as_posix() not in made:
+        is_folder, below = path.is_dir() and not path.is_symlink(), path.relative_to(folder)
+        if not is_folder and below.parts[0] not in made_anew and below.as_posix() not in made:
             raise InputError(
                 path,
                 "not made by this tool, which replaces the whole folder",
