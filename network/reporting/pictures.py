@@ -98,8 +98,9 @@ def draw_heatmaps(
     Returns:
         Data URIs by sample, layer and class; empty for a model without heatmaps.
     """
-    model, _ = load_network(experiment, checkpoint)
-    predictor = Predictor(model, experiment.dataset, experiment.normalization, device=device)
+    trained = load_network(experiment, checkpoint)
+    normalization = trained.experiment.normalization
+    predictor = Predictor(trained.model, experiment.dataset, normalization, device=device)
     found = {}
     for sample in samples:
         image, valid = read_valid_image(sample.image, experiment.dataset)
