@@ -70,8 +70,9 @@ class Sizes:
         crop: side of the training crops in pixels.
         window: side of the windows of scenes in pixels; None if the images are no scenes.
         repeat: passes over the training images in an epoch.
-        mean: mean of each band, in the units of :class:`network.settings.Data`.
-        std: standard deviation of each band, in these units.
+        mean: mean of each band, in the units of :class:`network.settings.Data`; None for three
+            bands of 8 bits, which take that of the pretrained encoder.
+        std: standard deviation of each band, in these units; None as for ``mean``.
         val: the split that chooses the model; None if there are too few images.
         test: the split to test on.
     """
@@ -79,8 +80,8 @@ class Sizes:
     crop: int
     window: int | None
     repeat: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
     val: str | None = "val"
     test: str = "test"
 
@@ -262,8 +263,7 @@ def _folders(
     pixels = sum(header.height * header.width for header in train)
     crop = _crop(images.smallest)
     repeat = max(1, round(max(_EPOCH, pixels / crop**2) / len(train)))
-    bands = measure(_files_of(layout, chosen["train"]), images.bands)
-    mean, std = rounded(bands, not images.is_measured, images.bits)
+    mean, std = _normalization(images, _files_of(layout, chosen["train"]))
     notes += odd_values(list(images.headers))
     sizes = Sizes(crop, None, repeat, mean, std, **_val_and_test(chosen))
     orientation = _orientation(layout, images, notes) if images.orientations else None
@@ -278,6 +278,23 @@ def _folders(
         resolution=resolution,
         notes=notes,
     )
+
+
+def _normalization(
+    images: Images, paths: Sequence[Path]
+) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+    """Measure mean and deviation of each band, unless the pretrained encoder brings its own.
+
+    Its weights were trained on 8-bit RGB with these, so for such images they expect nothing else.
+
+    Raises:
+        InputError: a band has one value everywhere.
+    """
+    bands = measure(paths, images.bands)
+    if (images.bands, images.bits, images.values) == (3, 8, "unsigned"):
+        return None, None
+    mean, std = rounded(bands, not images.is_measured, images.bits)
+    return mean, std
 
 
 Keys = list[tuple[int, str]]
@@ -557,9 +574,7 @@ def _scenes(
     crop = _crop(images.smallest)
     window = max(crop, min(_WINDOW, images.smallest // 32 * 32))
     repeat = max(1, round(_EPOCH / max(1.0, share * images.pixels / window**2)))
-    mean, std = rounded(
-        measure(list(images.headers), images.bands), not images.is_measured, images.bits
-    )
+    mean, std = _normalization(images, list(images.headers))
     notes += odd_values(list(images.headers))
     sizes = Sizes(crop, window, repeat, mean, std, **_val_and_test(splits))
     path, header = next(iter(images.headers.items()))
