@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from network.errors import InputError, nearest
-from network.factories import innermost, is_plain, parameters, takes_any
+from network.factories import arguments, innermost, is_plain, parameters, takes_any
 from network.overrides import parse_overrides
 from network.settings import (
     IMAGENET_MEAN,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from network.datasets.schema import DatasetInfo
+    from network.models.pretrained import Normalization
 
 # Configs import all of an experiment from here.
 __all__ = [
@@ -65,7 +66,8 @@ class Experiment:
         dataset: description of the data set.
         model: function or class that builds the network, a :class:`network.contracts.Network`. If
             it has a parameter ``weights``, this names the pretrained weights. It is set to None
-            when a checkpoint replaces them anyway.
+            when a checkpoint replaces them anyway. If it has a parameter ``encoder``, this names a
+            timm network, which tells the normalization that its weights expect.
         loss: function or class that builds the loss, a :class:`network.contracts.Loss`.
         data: settings of the images, their augmentation and their batches.
         optim: settings of the optimizer.
@@ -116,19 +118,45 @@ class Experiment:
             InputError: ``data.mean`` or ``data.std`` does not fit the bands.
         """
         self.check_normalization()
-        info, data = self.dataset, self.data
+        info = self.dataset
         unit = 1.0 if info.is_measured else 2**info.bits - 1
-        mean, std = (tuple(unit * value for value in values) for values in (data.mean, data.std))
+        mean, std = (tuple(unit * v for v in values or ()) for values in self.mean_and_std)
         return mean, std
+
+    @property
+    def mean_and_std(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+        """``data.mean`` and ``data.std``, or the encoder's; None if values must be given."""
+        data = self.data
+        if (data.mean and data.std) or not self.dataset.is_rgb8:
+            return data.mean, data.std
+        mean, std = self._of_encoder()
+        return data.mean or mean, data.std or std
+
+    def _of_encoder(self) -> "Normalization":
+        """Find mean and deviation that the encoder expects; ImageNet's if that is not known."""
+        # Not above: the networks come with torch and timm, which settings alone do not need.
+        from network.models.pretrained import pretrained_normalization
+
+        name = arguments(self.model).get("encoder")
+        found = pretrained_normalization(name) if isinstance(name, str) else None
+        return found or (IMAGENET_MEAN, IMAGENET_STD)
 
     def check_normalization(self) -> None:
         """Raise an :class:`InputError` if ``data.mean`` and ``data.std`` do not fit the bands.
 
-        Each needs one value for every band, and ImageNet's values are only for images of 8 bits.
+        Each needs one value for every band. Only images of three bands of 8 bits need none, as they
+        get the encoder's. ImageNet's values are only for images of 8 bits.
         """
         info = self.dataset
         measure = f"'python tools/measure_bands.py -c {self.config}' measures them"
-        for key, values in (("data.mean", self.data.mean), ("data.std", self.data.std)):
+        for key, values in zip(_NORMALIZATION, self.mean_and_std, strict=True):
+            if values is None:
+                raise InputError(
+                    key,
+                    f"has no values, {info.name} has {info.bands} bands of {info.dtype}; only "
+                    "3 bands of uint8 get the encoder's",
+                    f"{measure}",
+                )
             if len(values) != info.bands:
                 raise InputError(
                     key,
@@ -145,9 +173,9 @@ class Experiment:
     def _check_shares(self) -> None:
         """Raise an :class:`InputError` if mean and deviation are no shares of the largest value."""
         mean, std = self.data.mean, self.data.std
-        is_share = min(mean) >= 0 and max(mean) <= 1
+        is_share = mean is None or (min(mean) >= 0 and max(mean) <= 1)
         require(is_share, "data.mean", mean, "shares of the largest value, 0 to 1")
-        is_share = max(std) <= 1
+        is_share = std is None or max(std) <= 1
         require(is_share, "data.std", std, "shares of the largest value, above 0, at most 1")
 
     def _check_colors(self) -> None:
@@ -177,6 +205,8 @@ _PLAIN = ("data", "optim", "compute")
 """Sections of plain values."""
 _FACTORIES = ("model", "loss")
 """Sections that are factories."""
+_NORMALIZATION = ("data.mean", "data.std")
+"""Settings whose defaults depend on the encoder."""
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -229,6 +259,7 @@ def settings(experiment: Experiment) -> dict[str, Any]:
     for section in _PLAIN:
         values = dataclasses.asdict(getattr(experiment, section))
         result |= {f"{section}.{key}": value for key, value in values.items()}
+    result |= zip(_NORMALIZATION, experiment.mean_and_std, strict=True)
     for section in _FACTORIES:
         result |= _defaults(section, getattr(experiment, section))
     return result
@@ -243,6 +274,8 @@ def default_settings(experiment: Experiment) -> dict[str, Any]:
     for section in _PLAIN:
         for f in fields(getattr(experiment, section)):
             defaults[f"{section}.{f.name}"] = f.default
+    # Before a training recorded them, all images were normalized by ImageNet's values.
+    defaults |= zip(_NORMALIZATION, (IMAGENET_MEAN, IMAGENET_STD), strict=True)
     for section in _FACTORIES:
         defaults |= _defaults(section, innermost(getattr(experiment, section)))
     return defaults

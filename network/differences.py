@@ -4,6 +4,7 @@ Settings have the same names as in overrides: ``model.dim``, ``data.crop``.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,33 @@ def changes_predictions(
     section, _, name = key.partition(".")
     is_model = section == "model" and name not in training_only
     return is_model or key in ("data.mean", "data.std")
+
+
+def as_trained(experiment: Experiment, training: Mapping[str, Any] | None) -> Experiment:
+    """Take mean and deviation of the bands from a training, where the experiment gives none.
+
+    So a checkpoint keeps those that it was trained with, even if the default is another today.
+
+    Args:
+        experiment: the experiment.
+        training: settings in the checkpoint; None if it has none.
+    """
+    if not training:
+        return experiment
+    recorded = {**default_settings(experiment), **training}
+    bands = experiment.dataset.bands
+    taken: dict[str, Any] = {}
+    for name in ("mean", "std"):
+        values = recorded[f"data.{name}"]
+        if getattr(experiment.data, name) is None and _is_for_bands(values, bands):
+            taken[name] = values
+    return replace(experiment, data=replace(experiment.data, **taken)) if taken else experiment
+
+
+def _is_for_bands(values: object, bands: int) -> bool:
+    if not isinstance(values, tuple) or len(values) != bands:
+        return False  # comparing the settings raises the error
+    return all(isinstance(value, int | float) for value in values)
 
 
 def check_same_settings(

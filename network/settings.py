@@ -48,8 +48,9 @@ class Data:
         repeat: number of passes over the training images in one epoch; more than 1 helps small
             sets.
         mean: mean of each band. For unsigned values of 8 or 16 bits it is a share of the largest
-            value (255 or 65535); for others it is in pixel values.
-        std: standard deviation of each band, in the same units.
+            value (255 or 65535); for others it is in pixel values. With None, images of three bands
+            of 8 bits get the mean that the encoder was pretrained with; others need values.
+        std: standard deviation of each band, in the same units; None as for ``mean``.
         batch_size: images in a training step, on each device.
         val_batch_size: images in a validation step, on each device.
         workers: number of processes that load the data, for each device.
@@ -72,8 +73,8 @@ class Data:
     window: int = 1024
     rare_share: float = 0.0
     repeat: int = 1
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     batch_size: int = 8
     val_batch_size: int = 4
     workers: int = 4
@@ -88,10 +89,11 @@ class Data:
             require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")
         scales_fit = bool(self.scales) and min(self.scales) > 0
         require(scales_fit, "data.scales", self.scales, "one or more factors above 0")
-        mean_fits = bool(self.mean) and all(map(math.isfinite, self.mean))
-        require(mean_fits, "data.mean", self.mean, "one number for each band")
-        std_fits = bool(self.std) and all(0 < value < math.inf for value in self.std)
-        require(std_fits, "data.std", self.std, "one number above 0 for each band")
+        mean, std = self.mean, self.std
+        mean_fits = mean is None or (bool(mean) and all(map(math.isfinite, mean)))
+        require(mean_fits, "data.mean", mean, "one number for each band")
+        std_fits = std is None or (bool(std) and all(0 < value < math.inf for value in std))
+        require(std_fits, "data.std", std, "one number above 0 for each band")
         require(self.workers >= 0, "data.workers", self.workers, "at least 0")
         for key in ("max_class_share", "label_share"):
             share = getattr(self, key)

@@ -4,15 +4,19 @@ import argparse
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from network.commands.arguments import parse_with_overrides
-from network.config import describe, load_experiment, settings
+from network.config import describe, load_experiment, override, settings
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
-from network.settings import Data, Optim
+from network.models.bicor import BiCoRSeg
+from network.models.smp import SMPSegmenter
+from network.settings import IMAGENET_MEAN, IMAGENET_STD, Data, Optim
 from tests.conftest import ROOT
 
 CONFIG = """
@@ -238,10 +242,49 @@ def test_units_of_the_normalization(config):
         other = replace(experiment, dataset=replace(VAIHINGEN, **kind))
         expected = tuple(unit * v for v in mean), tuple(unit * v for v in std)
         assert other.normalization == expected
-    defaults = replace(load_experiment(config), dataset=replace(VAIHINGEN, bits=32, values="float"))
-    words = r"data\.mean: has ImageNet's values for 8 bits, vaihingen has float32"
+    floats = replace(VAIHINGEN, bits=32, values="float")
+    defaults = replace(load_experiment(config), dataset=floats)
+    words = r"data\.mean: has no values, vaihingen has 3 bands of float32; only 3 bands of uint8"
     with pytest.raises(InputError, match=words):
         defaults.check_normalization()
+    of_imagenet = replace(defaults, data=Data(mean=IMAGENET_MEAN, std=IMAGENET_STD))
+    words = r"data\.mean: has ImageNet's values for 8 bits, vaihingen has float32"
+    with pytest.raises(InputError, match=words):
+        of_imagenet.check_normalization()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "mean", "std"),
+    [
+        ("convnext_base.fb_in1k", IMAGENET_MEAN, IMAGENET_STD),
+        ("tf_efficientnet_lite2", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("efficientnet_b0", IMAGENET_MEAN, IMAGENET_STD),
+        ("tf_efficientnet_b0.ap_in1k", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("vit_large_patch16_dinov3.sat493m", (0.43, 0.411, 0.296), (0.213, 0.156, 0.143)),
+        ("convnext_base.none", IMAGENET_MEAN, IMAGENET_STD),  # building it raises the error
+    ],
+)
+def test_normalization_of_the_encoder(config, encoder, mean, std):
+    """It is the default, and a setting like others; values in the config come first."""
+    experiment = load_experiment(config, [f"model.encoder={encoder}"])
+    assert experiment.mean_and_std == (mean, std)
+    assert experiment.normalization[0] == tuple(255 * value for value in mean)
+    found = settings(experiment)
+    assert (found["data.mean"], found["data.std"]) == (mean, std)
+    given = override(experiment, ["data.std=(0.1,0.2,0.3)"])
+    assert given.mean_and_std == (mean, (0.1, 0.2, 0.3))
+    assert override(given, ["data.std=None"]).mean_and_std == (mean, std)
+
+
+def test_normalization_of_other_factories(config):
+    """An encoder may be bound by position, and a network may have none."""
+    experiment = load_experiment(config)
+    by_place = replace(experiment, model=partial(BiCoRSeg, 6, "tf_efficientnet_lite0"))
+    assert by_place.mean_and_std == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    own = replace(experiment, model=partial(SMPSegmenter, 6, encoder="mit_b0"))  # not timm's
+    assert own.mean_and_std == (IMAGENET_MEAN, IMAGENET_STD)
+    none = replace(experiment, model=partial(torch.nn.Conv2d, 3, 6, 1))
+    assert none.mean_and_std == (IMAGENET_MEAN, IMAGENET_STD)
 
 
 def test_missing_config(tmp_path):

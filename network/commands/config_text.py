@@ -37,10 +37,17 @@ _OPTIM: _Arguments = (
 )
 """Settings of the project's own configs, such as ``config/potsdam/bicor.py``."""
 
+_OF_ENCODER = (
+    "No mean and std: images of 8-bit RGB are normalized as those that the encoder was pretrained "
+    "on, since its weights expect that."
+)
+_END = "below"
+"""The place of a comment below the arguments of a call."""
+
 
 @dataclass(frozen=True)
 class Call:
-    """A call, with a comment above some of its arguments."""
+    """A call, with a comment above some of its arguments, or below them."""
 
     name: str
     arguments: _Arguments
@@ -175,8 +182,10 @@ def _data(found: Description) -> Call:
         arguments.append(("window", sizes.window))
     if sizes.repeat > 1:
         arguments.append(("repeat", sizes.repeat))
-    arguments += [("batch_size", _BATCH), ("mean", sizes.mean), ("std", sizes.std)]
-    return _call("Data", *arguments)
+    arguments.append(("batch_size", _BATCH))
+    if sizes.mean is None or sizes.std is None:
+        return _call("Data", *arguments, comments={_END: _OF_ENCODER})
+    return _call("Data", *arguments, ("mean", sizes.mean), ("std", sizes.std))
 
 
 def _coding(found: Description) -> tuple[tuple[str, Any], ...]:
@@ -402,6 +411,8 @@ def _shown(value: Any, indent: int, before: int, after: int = 0) -> str:
                 lines += _comment(value.comments[name], inner)
             prefix = f"{name}=" if name else ""
             lines.append(f"{' ' * inner}{prefix}{_shown(part, inner, len(prefix), 1)},")
+        if _END in value.comments:
+            lines += _comment(value.comments[_END], inner)
     elif isinstance(value, dict):
         opening, closing = "{", "}"
         for key, part in value.items():

@@ -129,7 +129,10 @@ def print_description(found: Description) -> None:
         table.add_row("ignored", ignored.why, shown, "", amount)
     # In a narrow terminal whole lines wrap, so cells stay readable, also in files.
     Console(width=max(100, Console().width)).print(table)
-    print(f"mean {sizes.mean}, std {sizes.std}")
+    if sizes.mean is None:
+        print("mean and std: those that the encoder was pretrained with")
+    else:
+        print(f"mean {sizes.mean}, std {sizes.std}")
     for note in found.notes:
         # Rewritten like an error, so that it names flags instead of arguments.
         print(f"note: {in_flags(InputError(note), make_parser(''))}")

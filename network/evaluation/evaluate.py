@@ -32,7 +32,13 @@ from network.evaluation.results import print_results, write_figures, write_resul
 from network.evaluation.stamp import make_stamp
 from network.evaluation.summary import Summary, summarize
 from network.evaluation.training_distance import distance_to_training
-from network.predictor import BestClasses, Predictor, best_classes, load_network
+from network.predictor import (
+    BestClasses,
+    Predictor,
+    PredictorOptions,
+    best_classes,
+    load_network,
+)
 from network.progress import progress_bar
 from network.tta import build_views
 from network.writing import file_hash
@@ -93,7 +99,8 @@ def evaluate(
     samples = find_frames(frames, info) if frames else find_samples(info, root, split)
     check_memory(samples, info)
     kinds = list(samples[0].masks)
-    model, training = load_network(experiment, checkpoint)
+    trained = load_network(experiment, checkpoint)
+    experiment, training = trained.experiment, trained.training
     check_image_files(training, info, samples, checkpoint)
     digests = check_samples(samples, info, split).digests if kinds else {}
     protocol = make_stamp(
@@ -121,7 +128,7 @@ def evaluate(
         if todo:
             predictor = Predictor.of(
                 experiment,
-                model,
+                trained.model,
                 device=target,
                 tta=tta,
                 patch=patch,
@@ -163,8 +170,9 @@ def predict_samples(
         device: the device.
         patch: side of the patches that larger images are predicted in, in pixels.
     """
-    model, _ = load_network(experiment, checkpoint)
-    predictor = Predictor.of(experiment, model, device=device, patch=(patch, patch), overlap=0)
+    trained = load_network(experiment, checkpoint)
+    options: PredictorOptions = {"device": device, "patch": (patch, patch), "overlap": 0}
+    predictor = Predictor.of(trained.experiment, trained.model, **options)
     predict(predictor, samples, output, rgb=False, workers=experiment.data.workers)
 
 

@@ -11,9 +11,10 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from network.datasets.files import read_mask, read_own_mask, read_photo
+from network.datasets.files import read_image, read_mask, read_own_mask, read_photo
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
+from network.datasets.windows import padding_margin
 from network.errors import InputError
 from network.evaluation.calibration import expected_calibration_error
 from network.evaluation.figure_fonts import save_figure
@@ -30,7 +31,8 @@ def write_panel(
 ) -> None:
     """Draw a panel with one row for each sample: image, truth and prediction.
 
-    Ignored pixels of the truth are black. The colors of the classes are explained below the rows.
+    Ignored pixels of the truth are black, and so is the padding of a patch in the prediction. The
+    colors of the classes are explained below the rows.
 
     Args:
         samples: the samples.
@@ -81,9 +83,38 @@ def _row(
     labels.append(read_own_mask(path, info))
     if labels[-1].shape != sample.size:
         raise InputError(path, f"{labels[-1].shape} pixels, its image has {sample.size}")
+    labels[-1] = without_padding(labels[-1], labels[0] if sample.masks else None, sample, info)
     photo, colored = read_photo(sample.image, info), [info.to_rgb(mask) for mask in labels]
     points = [_marked(photo, read_mask(trained_on, info), info)] if trained_on else []
     return [photo, *colored[:-1], *points, colored[-1]]
+
+
+def without_padding(
+    prediction: np.ndarray, truth: np.ndarray | None, sample: Sample, info: DatasetInfo
+) -> np.ndarray:
+    """Take away the classes that a network gave to the padding of a patch, for a picture.
+
+    The padding is no part of the image. Where it has a class in the truth, the prediction is kept,
+    since it is scored. The mask files keep it everywhere.
+
+    Args:
+        prediction: (h, w) labels.
+        truth: (h, w) labels; None if there are none.
+        sample: the patch.
+        info: description of the data set.
+
+    Returns:
+        (h, w) labels, the ignore label in the padding.
+    """
+    if not info.tiles:
+        return prediction
+    rows, columns = padding_margin(read_image(sample.image, info))
+    is_padding = np.zeros(prediction.shape, bool)
+    is_padding[:rows] = True
+    is_padding[:, :columns] = True
+    if truth is not None:
+        is_padding &= truth == info.ignore_index
+    return np.where(is_padding, np.uint8(info.ignore_index), prediction)
 
 
 def write_reliability(calibration: np.ndarray, output: Path, title: str) -> None:

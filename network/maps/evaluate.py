@@ -8,6 +8,7 @@ from network.datasets.on_earth.classes import ValueLabels
 from network.datasets.on_earth.labels import RasterLabels
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, check_samples, find_samples
+from network.differences import as_trained
 from network.errors import InputError, warn
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
 from network.evaluation.on_earth.counts import KIND, count_map
@@ -76,6 +77,7 @@ def evaluate_scenes(
     samples = find_samples(info, experiment.root, split)
     bands = _common_bands(samples, info)
     training = read_checkpoint(checkpoint).get(SETTINGS_KEY)
+    experiment = as_trained(experiment, training)
     check_image_files(training, info, samples, checkpoint)
     digests = check_samples(samples, info, split).digests if samples[0].masks else {}
     protocol = make_stamp(

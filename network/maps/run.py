@@ -89,7 +89,8 @@ def load_predictor(
         InputError: the checkpoint cannot be used.
     """
     experiment.check_normalization()
-    model, _ = load_network(experiment, checkpoint)
+    trained = load_network(experiment, checkpoint)
+    model, experiment = trained.model, trained.experiment
     training_only = training_settings(model)
     identity = {
         "checkpoint_sha256": file_hash(checkpoint),

@@ -3,29 +3,19 @@
 Source: timm, ``features_only=True``. For ConvNeXt these are the raw outputs of the four stages.
 """
 
-import socket
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import getproxies
 
-import huggingface_hub
 import timm
 import torch
 from timm.models import FeatureDictNet, FeatureInfo, is_model_in_modules
 from torch import Tensor, nn
 from torch.nn import functional
 
-import network.models.repvgg  # noqa: F401  registers a network among timm's
 from network.errors import InputError, nearest
-from network.models.checkpoint import read_tensors
-from network.models.reference import from_torchvision_convnext, is_torchvision_convnext
+from network.models import pretrained
 
 STRIDES = (4, 8, 16, 32)
 DENSE_STRIDE = 16
-PRETRAINED_DIR = Path("model_weights/pretrained")
-SCRATCH = "model.weights=None; in a chain classifier.weights=None, refiner.weights=None"
 
 
 class Encoder(nn.Module):
@@ -33,7 +23,8 @@ class Encoder(nn.Module):
 
     Args:
         name: name of a timm model, e.g. ``"convnext_base.fb_in1k"``.
-        weights: ``"imagenet"``, a local file (timm's names or torchvision's ConvNeXt), or None.
+        weights: ``"imagenet"``, a local file or None; see
+            :func:`network.models.pretrained.build`.
         drop_path: rate of stochastic depth at the last block; it rises linearly from 0.
         checkpoint: whether training keeps only the inputs of the blocks and computes the rest
             again in the backward pass. This takes less memory and more time, with the same
@@ -60,7 +51,7 @@ class Encoder(nn.Module):
         options |= {"in_chans": bands, **any_size_options(name)}
         if drop_path:
             options["drop_path_rate"] = drop_path
-        self.body = _load_body(name, weights, options)
+        self.body = pretrained.build(name, weights, options)
         if checkpoint:
             _checkpoint_blocks(name, self.body)
         self.channels: list[int] = _feature_info(self.body).channels()
@@ -109,7 +100,7 @@ class DenseEncoder(nn.Module):
             if features.ndim != 4 or features.shape[2] != 64 // DENSE_STRIDE:
                 raise InputError(needed)
             rest = network(torch.zeros(1, 3, 72, 72)).shape[2]
-        self.body = _load_body(name, weights, options)
+        self.body = pretrained.build(name, weights, options)
         self.channels: int = features.shape[1]
         # ConvNeXt and similar models, whose convolutions do not overlap, drop the remaining rows.
         self.leaves_rest = rest == 72 // DENSE_STRIDE
@@ -137,7 +128,7 @@ def pretrained_tensors(name: str, weights: str, bands: int) -> dict[str, Tensor]
         weights: see :class:`Encoder`.
         bands: number of bands of each image.
     """
-    return _load_body(name, weights, {"features_only": True, "in_chans": bands}).state_dict()
+    return pretrained.build(name, weights, {"features_only": True, "in_chans": bands}).state_dict()
 
 
 def _checkpoint_blocks(name: str, body: nn.Module) -> None:
@@ -209,99 +200,3 @@ def _check_any_size(name: str, network: nn.Module) -> None:
             "takes images of one size only",
             "choose another such as convnext_base.fb_in1k or swin_tiny_patch4_window7_224",
         ) from error
-
-
-def _load_body(name: str, weights: str | None, options: Mapping[str, Any]) -> nn.Module:
-    if weights is None:
-        return timm.create_model(name, **options)
-    if weights != "imagenet":
-        return _load_file(name, Path(weights), options)
-    for path in sorted(PRETRAINED_DIR.glob(f"{name}.*")):
-        if path.suffix in (".safetensors", ".pth", ".pt", ".bin"):
-            return _load_file(name, path, options)
-    return _download(name, options)
-
-
-def _load_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
-    state = read_tensors(path)
-    if is_torchvision_convnext(state):
-        state = from_torchvision_convnext(state)
-    overlay = {"state_dict": dict(state), **_first_convolution(name, path, state, options)}
-
-    def build(seed: int) -> nn.Module:
-        torch.manual_seed(seed)
-        # timm's own loader knows the names of other projects.
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
-
-    try:
-        with torch.random.fork_rng(devices=[]):
-            body, other = build(0), build(1)
-    except (RuntimeError, KeyError, AttributeError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(path, f"these weights do not fit encoder '{name}' ({reason})") from error
-    # timm skips names that it does not find. A tensor that is missing in the file keeps its
-    # initial value. Except in norms and biases, this is random, so it differs between two seeds.
-    others = other.state_dict()
-    missing = [key for key, value in body.state_dict().items() if not value.equal(others[key])]
-    if missing:
-        raise InputError(
-            path,
-            f"not the weights of encoder '{name}', {len(missing)} of {len(others)} tensors are "
-            f"missing, the first is {missing[0]}",
-        )
-    return body
-
-
-def _first_convolution(
-    name: str, path: Path, state: Mapping[str, Tensor], options: Mapping[str, Any]
-) -> dict[str, None]:
-    """Find the option that stops timm from inflating the first convolution.
-
-    It is needed for a first convolution that already has the right number of bands.
-    """
-    known = timm.get_pretrained_cfg(name)
-    first = known.first_conv if known else None
-    # RepVGG and similar models have several in parallel, which timm's type does not declare.
-    first = next(iter(first), None) if isinstance(first, list | tuple) else first
-    weight = state.get(f"{first}.weight")
-    if weight is None or weight.ndim != 4:
-        return {}
-    found, bands = weight.shape[1], options["in_chans"]
-    if found not in (3, bands):
-        raise InputError(
-            path,
-            f"weights for {found} bands, the images have {bands}",
-            f"give weights for {bands}, or for 3, which are inflated",
-        )
-    return {"first_conv": None} if found == bands else {}
-
-
-def _download(name: str, options: Mapping[str, Any]) -> nn.Module:
-    known = timm.get_pretrained_cfg(name)
-    repository = known.hf_hub_id if known else None
-    if not repository:
-        raise InputError(
-            f"encoder '{name}'",
-            "timm has no ImageNet weights for it",
-            f"save some as {PRETRAINED_DIR / name}.pth, or train from scratch with {SCRATCH}",
-        )
-    file = "model.safetensors"
-    cached = isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str)
-    try:
-        if not cached:
-            _require_network()
-        return timm.create_model(name, pretrained=True, **options)
-    except (OSError, RuntimeError) as error:  # these include the hub's errors
-        url = f"{huggingface_hub.constants.ENDPOINT}/{repository}/resolve/main/{file}"
-        raise InputError(
-            f"encoder '{name}'",
-            "its ImageNet weights cannot be downloaded",
-            f"fetch {url} elsewhere and save it as {PRETRAINED_DIR / name}.safetensors (or "
-            f"train from scratch with {SCRATCH})",
-        ) from error
-
-
-def _require_network() -> None:
-    """Fail at once if the hub's name cannot be resolved; the client would retry for a minute."""
-    if not getproxies():
-        socket.getaddrinfo(urlparse(huggingface_hub.constants.ENDPOINT).hostname, 443)

@@ -14,6 +14,7 @@ from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.datasets.thumbnails import mask_uri, photo_uri
 from network.errors import InputError
+from network.evaluation.figures import without_padding
 from network.predictor import Predictor, load_network
 
 HEATMAP_SIDE = 128
@@ -61,11 +62,12 @@ def draw_layers(
             "run the test script again",
         )
     uris = {"image": photo_uri(image, side)}
-    if kind:
-        truth = read_mask(sample.masks[kind], info)
+    truth = read_mask(sample.masks[kind], info) if kind else None
+    if truth is not None:
         uris["truth"] = mask_uri(info.to_rgb(truth), side)
+    prediction = without_padding(prediction, truth, sample, info)
     uris["prediction"] = mask_uri(info.to_rgb(prediction), side)
-    if kind:
+    if truth is not None:
         uris["errors"] = mask_uri(error_colors(truth, prediction, info), side)
     return Layers(uris, *prediction.shape)
 
@@ -98,8 +100,9 @@ def draw_heatmaps(
     Returns:
         Data URIs by sample, layer and class; empty for a model without heatmaps.
     """
-    model, _ = load_network(experiment, checkpoint)
-    predictor = Predictor(model, experiment.dataset, experiment.normalization, device=device)
+    trained = load_network(experiment, checkpoint)
+    normalization = trained.experiment.normalization
+    predictor = Predictor(trained.model, experiment.dataset, normalization, device=device)
     found = {}
     for sample in samples:
         image, valid = read_valid_image(sample.image, experiment.dataset)

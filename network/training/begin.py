@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from network.config import Experiment
+from network.config import Experiment, settings
+from network.differences import as_trained
 from network.errors import InputError
 from network.evaluation.protocol import CLASSES_KEY, DATA_SET_KEY
 from network.factories import parameters
@@ -31,6 +32,24 @@ class Begun:
 
     record: dict[str, str]
     taken: Taken
+
+
+def normalized_as(experiment: Experiment, path: Path) -> Experiment:
+    """Take mean and deviation of the bands from a checkpoint of the same encoder.
+
+    Its weights expect them. Values that the experiment gives come first.
+
+    Args:
+        experiment: the experiment.
+        path: the checkpoint file.
+
+    Raises:
+        InputError: the checkpoint cannot be read.
+    """
+    known = read_checkpoint(path).get(SETTINGS_KEY, {})
+    key = "model.encoder"
+    is_same = known.get(key) == settings(experiment).get(key)
+    return as_trained(experiment, known) if is_same else experiment
 
 
 def begin_with(experiment: Experiment, path: Path) -> tuple[nn.Module, Begun]:

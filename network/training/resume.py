@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from network.config import Experiment
-from network.differences import changes_training, check_same_settings
+from network.differences import as_trained, changes_training, check_same_settings
 from network.errors import InputError
 from network.evaluation.protocol import EXTENDED_KEY, HISTORY, LABELS_KEY, PROCESSES_KEY
 from network.models.checkpoint import (
@@ -38,11 +38,13 @@ class Resumed:
 
     Args:
         path: path of the file.
+        experiment: the experiment, with the normalization of the run.
         content: content of the file.
         planned: number of epochs that the run was planned to have.
     """
 
     path: Path
+    experiment: Experiment
     content: dict[str, Any]
     planned: int
 
@@ -84,7 +86,8 @@ def open_run(experiment: Experiment, path: Path) -> Resumed:
     epochs = experiment.optim.epochs
     planned = content.get(SETTINGS_KEY, {}).get(EPOCHS_KEY, epochs)
     _require(type(planned) is int and planned > epoch, path, f"{EPOCHS_KEY} is {planned!r}")
-    resumed, is_longer = Resumed(path, content, planned), epochs > planned
+    experiment = as_trained(experiment, content.get(SETTINGS_KEY))
+    resumed, is_longer = Resumed(path, experiment, content, planned), epochs > planned
     check_same_settings(
         resumed.settings,
         experiment,

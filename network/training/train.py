@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+import numpy as np
 import pytorch_lightning as pl
-import timm
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning.callbacks import Callback
@@ -18,13 +18,14 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from network.config import Experiment, check_settings, default_settings, settings
 from network.contracts import CountingLoss
-from network.differences import defines_training
+from network.differences import as_trained, defines_training
 from network.errors import InputError, is_first_process, nearest, warn
 from network.evaluation.protocol import HISTORY, INIT_KEY
 from network.losses.weights import WeightedLoss
 from network.models.checkpoint import SETTINGS_KEY, check_readable, read_checkpoint
+from network.models.pretrained import pretrained_normalization
 from network.training.agreement import Agreement
-from network.training.begin import begin_with
+from network.training.begin import begin_with, normalized_as
 from network.training.console import console_callbacks, console_options, quiet_lightning
 from network.training.data import SegmentationData
 from network.training.figures import missing_figures, write_training_figures
@@ -106,6 +107,7 @@ def train(
     path = _resume_path(experiment, resume)
     if init_from:
         check_readable(init_from)
+        experiment = normalized_as(experiment, init_from)
     place: AbstractContextManager[Path]
     if fast_dev_run:
         place = nullcontext(new_run(experiment))
@@ -128,6 +130,7 @@ def train(
     }
     with place as run:
         resumed = open_run(experiment, path) if path else None
+        experiment = resumed.experiment if resumed else experiment
         if resumed and resumed.done >= experiment.optim.epochs:
             return _finish(experiment, resumed, accelerator)
         options["plugins"] = [CheckpointFiles(resumed.content if resumed else None)]
@@ -263,8 +266,10 @@ def train_once(experiment: Experiment, **options: Unpack[DeviceOptions]) -> Path
         last = run / "last.ckpt"
         if not last.is_file():
             continue
-        checkpoint, own = read_checkpoint(last), settings(experiment)
-        trained = default_settings(experiment) | checkpoint.get(SETTINGS_KEY, {})
+        checkpoint = read_checkpoint(last)
+        recorded = checkpoint.get(SETTINGS_KEY, {})
+        trained = default_settings(experiment) | recorded
+        own = settings(as_trained(experiment, recorded))
         kept = [key for key in own if defines_training(key) or key == "data.root"]
         if any(key in trained for key in HISTORY) or any(
             trained.get(key) != own[key] for key in kept
@@ -325,21 +330,19 @@ def _check_monitor(experiment: Experiment) -> str | None:
 
 def _warn_of_normalization(experiment: Experiment) -> None:
     """Warn if the pretrained weights expect other means and standard deviations of the bands."""
-    chosen, data = settings(experiment), experiment.data
+    chosen = settings(experiment)
     if chosen.get("model.weights") != "imagenet" or not experiment.dataset.is_rgb8:
         return
-    try:
-        pretrained = timm.get_pretrained_cfg(chosen.get("model.encoder", ""))
-    except RuntimeError:  # there are no such weights; building the network will raise the error
-        return
+    pretrained = pretrained_normalization(chosen.get("model.encoder", ""))
     if pretrained is None:
         return
-    theirs = (*pretrained.mean, *pretrained.std)
-    if any(abs(a - b) > 0.01 for a, b in zip(theirs, (*data.mean, *data.std), strict=True)):
-        mean, std = (",".join(map(str, values)) for values in (theirs[:3], theirs[3:]))
+    theirs = np.array(pretrained)
+    own = np.array(experiment.normalization) / 255
+    if np.abs(theirs - own).max() > 0.01:
+        mean, std = (",".join(map(str, values)) for values in pretrained)
         warn(
             f"{chosen['model.encoder']} was pretrained with data.mean=({mean}) data.std=({std}), "
-            "but this experiment has other values"
+            "but this experiment has other values; data.mean=None data.std=None takes the encoder's"
         )
 
 

@@ -8,7 +8,7 @@ from timm.models.byobnet import RepVggBlock
 from network.buildings.classifier import BuildingClassifier
 from network.buildings.refiner import ActivationRefiner
 from network.errors import InputError
-from network.models import encoder as encoder_module
+from network.models import pretrained
 from network.models.encoder import DenseEncoder
 
 pytestmark = pytest.mark.slow
@@ -84,7 +84,7 @@ def test_weights_of_the_authors(tmp_path, monkeypatch):
     saved = {f"module.{key}": value for key, value in renamed.items()}  # of several GPUs
     torch.save(saved, tmp_path / "repvgg_b1g2.pth")
     assert "stage3.5.rbr_identity.weight" in renamed
-    monkeypatch.setattr(encoder_module, "PRETRAINED_DIR", tmp_path)
+    monkeypatch.setattr(pretrained, "PRETRAINED_DIR", tmp_path)
     loaded = DenseEncoder("repvgg_b1g2", "imagenet").state_dict()
     own = network.state_dict()
     assert {f"body.{key}" for key in own if not key.startswith("head.")} == loaded.keys()
@@ -92,7 +92,7 @@ def test_weights_of_the_authors(tmp_path, monkeypatch):
 
 
 def test_missing_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoder_module, "PRETRAINED_DIR", tmp_path)
+    monkeypatch.setattr(pretrained, "PRETRAINED_DIR", tmp_path)
     with pytest.raises(InputError, match=r"save some as .*repvgg_b1g2.pth"):
         DenseEncoder("repvgg_b1g2", "imagenet")
 

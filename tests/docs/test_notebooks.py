@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import matplotlib as mpl
 import pytest
+import timm
+import torch
 
 from network.config import load_experiment
 from network.evaluation.evaluate import evaluate
+from network.models.pretrained import PRETRAINED_DIR
 from network.training.train import train
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
@@ -26,6 +29,9 @@ def demo(tmp_path, monkeypatch):
     (tmp_path / "config").symlink_to(ROOT / "config")
     words = ["model.dim=32", "optim.epochs=1", "data.workers=0", "data.crop=64"]
     experiment = load_experiment("config/demo/bicor.py", words)
+    weights = PRETRAINED_DIR / "tf_efficientnet_lite0.pth"
+    weights.parent.mkdir(parents=True)
+    torch.save(timm.create_model("tf_efficientnet_lite0").state_dict(), weights)
     make_dataset(experiment.root, experiment.dataset, {"train": 8, "val": 1, "test": 2})
     return experiment
 

@@ -9,7 +9,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from network.errors import InputError
-from network.models import encoder as encoder_module
+from network.models import pretrained
 from network.models.encoder import Encoder
 
 NAME = "test_convnext.r160_in1k"
@@ -72,7 +72,7 @@ def test_local_weights(tmp_path, suffix):
 
 
 def test_imagenet_weights_from_the_local_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoder_module, "PRETRAINED_DIR", tmp_path)
+    monkeypatch.setattr(pretrained, "PRETRAINED_DIR", tmp_path)
     network = timm.create_model(NAME)
     save_file(network.state_dict(), tmp_path / f"{NAME}.safetensors")
     assert Encoder(NAME, "imagenet").body.stem_0.weight.equal(network.stem[0].weight)
@@ -96,8 +96,8 @@ def test_no_internet(tmp_path, monkeypatch):
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    monkeypatch.setattr(encoder_module, "PRETRAINED_DIR", tmp_path)
-    monkeypatch.setattr(encoder_module, "getproxies", dict)
+    monkeypatch.setattr(pretrained, "PRETRAINED_DIR", tmp_path)
+    monkeypatch.setattr(pretrained, "getproxies", dict)
     with pytest.raises(InputError) as error:
         Encoder("convnext_base.fb_in1k", "imagenet")
     message = str(error.value)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from network.config import load_experiment
+from network.config import IMAGENET_MEAN, IMAGENET_STD, load_experiment
 from network.datasets.files import write_image
 from tests.commands import error_of, succeed
 from tests.datasets.discovery.found import COLORS, image_of, labels_of, write_pairs
@@ -61,7 +61,12 @@ def test_masks_of_colors(tmp_path):
     assert "10 images of 64 x 64 pixels, 3 bands of uint8" in out
     assert re.search(r"│ 0 +│ c0 +│ \(0, 90, 200\) +│ #005ac8 │ +\d\d\.\d\d │", out)
     assert "'config/my fields/bicor.py'" in out
-    info = load_experiment(tmp_path / "config/my fields/bicor.py").dataset
+    assert "mean and std: those that the encoder was pretrained with" in out
+    config = tmp_path / "config/my fields/bicor.py"
+    assert "# No mean and std: images of 8-bit RGB are normalized" in config.read_text()
+    experiment = load_experiment(config)
+    assert experiment.mean_and_std == (IMAGENET_MEAN, IMAGENET_STD)
+    info = experiment.dataset
     assert (info.name, info.root) == ("my_fields", "data/my fields")
     assert info.classes == ("c0", "c1", "c2")
     check = next_commands(out)[0]
@@ -88,6 +93,7 @@ def test_reflectance_of_four_bands(tmp_path):
     assert "config/river/bicor.py and config/river/areas.geojson" in out
     experiment = load_experiment(tmp_path / "config/river/bicor.py")
     assert min(experiment.data.mean) > 0
+    assert len(experiment.data.std) == 4
     assert set(experiment.dataset.classes) == {"field", "house", "road"}
     follow(out, tmp_path)
 

@@ -23,8 +23,8 @@ from network.models.checkpoint import SETTINGS_KEY
 from network.models.d2ls import D2LS
 from network.models.smp import SMPSegmenter
 from network.models.unetformer import UNetFormer
-from network.settings import Optim
-from network.training.begin import begin_with
+from network.settings import IMAGENET_MEAN, IMAGENET_STD, Optim
+from network.training.begin import begin_with, normalized_as
 from network.training.train import train, train_once
 from network.writing import file_hash
 
@@ -50,6 +50,19 @@ def test_everything_of_the_same_network(tiny):
     assert str(begun.taken).endswith("; nothing starts anew")
     for name, value in model.state_dict().items():
         assert value.equal(source.state_dict()[name])
+
+
+def test_the_normalization_of_the_same_encoder(tiny):
+    """Its weights expect their own; another encoder, and values in the config, come first."""
+    model = partial(BiCoRSeg, 6, encoder="test_convnext", weights=None, dim=32)
+    tiny = replace(tiny, model=model)
+    shares = {"data.mean": IMAGENET_MEAN, "data.std": IMAGENET_STD}
+    saved(small(6), VAIHINGEN.classes, **shares, **{"model.encoder": "test_convnext"})
+    assert normalized_as(tiny, INIT).mean_and_std == (IMAGENET_MEAN, IMAGENET_STD)
+    other = replace(tiny, model=partial(model, encoder="test_nfnet"))
+    assert normalized_as(other, INIT) == other
+    given = replace(tiny, data=replace(tiny.data, mean=(0.1, 0.2, 0.3)))
+    assert normalized_as(given, INIT).mean_and_std == ((0.1, 0.2, 0.3), IMAGENET_STD)
 
 
 @pytest.mark.parametrize(

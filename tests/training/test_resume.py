@@ -16,7 +16,7 @@ from network.config import override
 from network.errors import InputError
 from network.evaluation.protocol import EXTENDED_KEY
 from network.models.checkpoint import SETTINGS_KEY
-from network.settings import Optim
+from network.settings import IMAGENET_MEAN, IMAGENET_STD, Optim
 from network.training.optim import build_optimizer
 from network.training.train import train, train_once
 
@@ -147,6 +147,29 @@ def test_settings_that_an_older_run_did_not_have(trained):
             train(override(longer, [change]), accelerator="cpu", resume="latest")
     run = train(longer, accelerator="cpu", resume="latest")
     assert load(run / "last.ckpt")["epoch"] == 1
+
+
+@pytest.mark.slow
+def test_a_run_keeps_its_normalization(tiny, monkeypatch, tmp_path):
+    """It goes on as one whose config gives the same values, also where the default is another."""
+    monkeypatch.chdir(tmp_path)
+    shares = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    given = replace(tiny, data=replace(tiny.data, **shares))
+    assert given.normalization != tiny.normalization
+    run = train(given, accelerator="cpu")
+    assert train_once(tiny, accelerator="cpu") == run  # it is the same run
+    shutil.copytree(run, "kept")
+    two = Optim(lr=tiny.optim.lr, epochs=2)
+    train(replace(given, optim=two), accelerator="cpu", resume="latest")
+    expected = load(run / "last.ckpt")
+    shutil.copytree("kept", run, dirs_exist_ok=True)
+    train(replace(tiny, optim=two), accelerator="cpu", resume="latest")
+    found = load(run / "last.ckpt")
+    assert found["epoch"] == 1
+    assert (found[SETTINGS_KEY], found["card"]) == (expected[SETTINGS_KEY], expected["card"])
+    assert found[SETTINGS_KEY]["data.mean"] == IMAGENET_MEAN
+    pairs = zip(found["state_dict"].values(), expected["state_dict"].values(), strict=True)
+    assert all(value.equal(other) for value, other in pairs)
 
 
 def logged_rates(experiment) -> dict[int, float]:

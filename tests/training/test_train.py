@@ -302,6 +302,9 @@ def test_no_gpu():
         check_devices("gpu", "1")
 
 
+_OTHER, _MEAN = "model.encoder=tf_efficientnet_b0.ap_in1k", "data.mean=(0.45,0.45,0.4)"
+
+
 @pytest.mark.parametrize("devices", ["1", "auto"])
 def test_devices_that_are_there(devices):
     check_devices("cpu", devices)
@@ -311,8 +314,10 @@ def test_devices_that_are_there(devices):
     ("words", "told"),
     [
         ([], ""),
-        (["model.encoder=tf_efficientnet_b0.ap_in1k"], "data.mean=(0.5,0.5,0.5) data.std=(0.5,"),
-        (["model.encoder=tf_efficientnet_b0.ap_in1k", "model.weights=None"], ""),
+        ([_OTHER], ""),
+        ([_OTHER, _MEAN], "data.mean=(0.5,0.5,0.5) data.std=(0.5,"),
+        ([_OTHER, _MEAN, "model.weights=None"], ""),
+        ([_MEAN], "convnext_base.fb_in1k was pretrained with data.mean=(0.485,0.456,0.406)"),
         (["model.encoder=convnext_base.none"], ""),
     ],
 )

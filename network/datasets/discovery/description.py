@@ -36,8 +36,9 @@ class Sizes:
         crop: side of the training crops in pixels.
         window: side of the windows of scenes in pixels; None if the images are no scenes.
         repeat: passes over the training images in an epoch.
-        mean: mean of each band, in the units of :class:`network.settings.Data`.
-        std: standard deviation of each band, in these units.
+        mean: mean of each band, in the units of :class:`network.settings.Data`; None for three
+            bands of 8 bits, which take that of the pretrained encoder.
+        std: standard deviation of each band, in these units; None as for ``mean``.
         val: the split that chooses the model; None if there are too few images.
         test: the split to test on.
     """
@@ -45,8 +46,8 @@ class Sizes:
     crop: int
     window: int | None
     repeat: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
     val: str | None = "val"
     test: str = "test"
 

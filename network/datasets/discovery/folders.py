@@ -17,7 +17,7 @@ from network.datasets.discovery.description import (
     grid_of,
     val_and_test,
 )
-from network.datasets.discovery.images import Images, measure, odd_values, rounded
+from network.datasets.discovery.images import Images, normalization, odd_values
 from network.datasets.discovery.layout import Layout, Pair, relative
 from network.datasets.discovery.splitting import draw_splits, parents_of
 from network.datasets.files import list_images
@@ -66,8 +66,7 @@ def describe_folders(
     pixels = sum(header.height * header.width for header in train)
     crop = crop_for(images.smallest)
     repeat = max(1, round(max(CROPS_AN_EPOCH, pixels / crop**2) / len(train)))
-    bands = measure(_files_of(layout, chosen["train"]), images.bands)
-    mean, std = rounded(bands, not images.is_measured, images.bits)
+    mean, std = normalization(images, _files_of(layout, chosen["train"]))
     notes += odd_values(list(images.headers))
     sizes = Sizes(crop, None, repeat, mean, std, **val_and_test(chosen))
     orientation = _orientation(layout, images, notes) if images.orientations else None

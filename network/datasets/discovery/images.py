@@ -223,6 +223,30 @@ def odd_values(paths: Sequence[Path]) -> list[str]:
     return found[:3]
 
 
+def normalization(
+    images: Images, paths: Sequence[Path]
+) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+    """Measure mean and deviation of each band, unless the pretrained encoder brings its own.
+
+    Its weights were trained on 8-bit RGB with these, so for such images they expect nothing else.
+
+    Args:
+        images: facts of the images.
+        paths: the images to measure.
+
+    Returns:
+        Both in the units of :class:`network.settings.Data`; None for three bands of 8 bits.
+
+    Raises:
+        InputError: a band has one value everywhere.
+    """
+    bands = measure(paths, images.bands)
+    if (images.bands, images.bits, images.values) == (3, 8, "unsigned"):
+        return None, None
+    mean, std = rounded(bands, not images.is_measured, images.bits)
+    return mean, std
+
+
 def rounded(bands: Sequence[Band], is_share: bool, bits: int) -> tuple[tuple[float, ...], ...]:
     """Round mean and standard deviation of each band to a few digits.
 

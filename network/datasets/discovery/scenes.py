@@ -18,7 +18,7 @@ from network.datasets.discovery.description import (
     grid_of,
     val_and_test,
 )
-from network.datasets.discovery.images import Images, measure, odd_values, rounded
+from network.datasets.discovery.images import Images, normalization, odd_values
 from network.datasets.discovery.layout import Layout, relative
 from network.datasets.discovery.splitting import in_blocks
 from network.datasets.on_earth.classes import IGNORE
@@ -141,9 +141,7 @@ def describe_scenes(
     crop = crop_for(images.smallest)
     window = max(crop, min(_WINDOW, images.smallest // 32 * 32))
     repeat = max(1, round(CROPS_AN_EPOCH / max(1.0, share * images.pixels / window**2)))
-    mean, std = rounded(
-        measure(list(images.headers), images.bands), not images.is_measured, images.bits
-    )
+    mean, std = normalization(images, list(images.headers))
     notes += odd_values(list(images.headers))
     sizes = Sizes(crop, window, repeat, mean, std, **val_and_test(splits))
     path, header = next(iter(images.headers.items()))

