@@ -1,4 +1,4 @@
-"""Windows of scenes: random ones for training, and those that cover all labels for validation."""
+"""Windows of scenes for training, and windows of scenes and other large images for validation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +21,7 @@ from network.rasters.memory import raster_in_memory
 from network.rasters.pixels import is_measured, network_values
 from network.rasters.source import Source
 from network.rasters.source_pool import SourcePool
+from network.settings import Data
 from network.writing import writing
 
 
@@ -170,20 +171,62 @@ def count_windows(samples: Sequence[Sample], window: int) -> int:
     return max(1, -(-pixels // window**2))
 
 
-def evaluation_windows(samples: Sequence[Sample], window: int) -> list[Sample]:
-    """List the windows that cover all labels of scenes; each pixel is in the core of one of them.
+def is_large(sample: Sample, info: DatasetInfo, data: Data) -> bool:
+    """Tell whether an image of a folder is seen in windows; see ``data.windows_above``.
 
     Args:
-        samples: the scenes, with labels.
-        window: largest side of a window in pixels, rounded to the stride of the encoders.
+        sample: the image, or a scene, for which this is never true.
+        info: description of the data set.
+        data: settings of the data.
+    """
+    height, width = sample.size
+    is_whole = info.patched or sample.scene is not None
+    return not is_whole and height * width > data.windows_above**2
+
+
+def in_windows(samples: Sequence[Sample], info: DatasetInfo, data: Data) -> list[Sample]:
+    """Replace scenes and large images by the windows that cover them.
+
+    Args:
+        samples: the images, with labels.
+        info: description of the data set.
+        data: settings of the data.
+    """
+    found: list[Sample] = []
+    for sample in samples:
+        found += (
+            evaluation_windows([sample], data.window) if is_large(sample, info, data) else [sample]
+        )
+    return found
+
+
+def fitting_window(window: int) -> tuple[int, int]:
+    """Find the side of the windows of an evaluation, and of the context around their cores.
+
+    Args:
+        window: largest side of a window in pixels.
+
+    Returns:
+        Side and halo in pixels, both multiples of the stride of the encoders.
     """
     side = max(STRIDE, window // STRIDE * STRIDE)
-    halo = min(128, side // 8 // STRIDE * STRIDE)
+    return side, min(128, side // 8 // STRIDE * STRIDE)
+
+
+def evaluation_windows(samples: Sequence[Sample], window: int) -> list[Sample]:
+    """List the windows that cover images; each pixel is in the core of one of them.
+
+    Windows of scenes in which no pixel has a label are left out.
+
+    Args:
+        samples: scenes with labels, or images of a folder.
+        window: largest side of a window in pixels, rounded to the stride of the encoders.
+    """
     return [
         replace(sample, part=part, size=_size(part.window))
         for sample in samples
-        for part in parts_of(*sample.size, side, halo)
-        if _is_labeled(sample, part)
+        for part in parts_of(*sample.size, *fitting_window(window))
+        if _may_be_labeled(sample, part)
     ]
 
 
@@ -223,8 +266,9 @@ def cut_window(sample: Sample, side: int, info: DatasetInfo, folder: Path) -> Sa
     )
 
 
-def _is_labeled(sample: Sample, part: Part) -> bool:
-    assert sample.scene is not None
+def _may_be_labeled(sample: Sample, part: Part) -> bool:
+    if sample.scene is None:
+        return True
     assert sample.scene.labels is not None
     rows, columns = (slice(side.start // CELL, -(-side.stop // CELL)) for side in part.core)
     return bool(sample.scene.labels.cells[rows, columns].any())

@@ -91,14 +91,12 @@ def read_header(path: Path) -> Header:
     """Read the header of a PNG, JPEG or TIFF file and check that the file is not truncated.
 
     Raises:
-        InputError: the file is no image or is truncated, or its pixels would not fit into memory.
+        InputError: the file is no image or is truncated.
     """
     driver = find_driver(path)
     check_structure(path, driver)
     with opened(path, driver) as file:
-        header = header_of(file, driver, find_orientation(path, driver))
-    check_memory(path, header)
-    return header
+        return header_of(file, driver, find_orientation(path, driver))
 
 
 def header_of(file: rasterio.DatasetReader, driver: str, orientation: int) -> Header:

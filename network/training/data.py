@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from network.config import Experiment
 from network.datasets.loaders import EpochSampler, WorkerOptions, evaluation_loader, make_loader
 from network.datasets.read_speed import advise_on_blocks
-from network.datasets.scene_windows import SceneWindows, count_windows, evaluation_windows
+from network.datasets.scene_windows import SceneWindows, count_windows, in_windows
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import (
     Labels,
@@ -71,8 +71,7 @@ class SegmentationData(pl.LightningDataModule):
         # Read now: checkpoints store this value, and hours later the file may have changed.
         self.ground_resolution = _ground_resolution(self.train_samples[0])
         self.val_samples = self._samples(info, data.val)[0] if data.val else []
-        if self.val_samples and self.val_samples[0].scene:
-            self.val_samples = evaluation_windows(self.val_samples, data.window)
+        self.val_samples = in_windows(self.val_samples, info, data)
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
             raise InputError(
