@@ -3,26 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from network.datasets.files import write_image
 from network.datasets.lazy import Lazy
 from network.datasets.on_earth.label_raster import CELL
 from network.datasets.rare import ClassDraw, draw_pixel
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.transforms import Pair, TrainTransform
-from network.datasets.windows import STRIDE, Part, Window, parts_of
-from network.rasters.memory import raster_in_memory
+from network.datasets.windows import STRIDE, Part, Window, around, parts_of
 from network.rasters.pixels import is_measured, network_values
-from network.rasters.source import Source
 from network.rasters.source_pool import SourcePool
 from network.settings import Data
-from network.writing import writing
 
 
 class SceneWindows(Dataset):
@@ -86,7 +81,7 @@ class SceneWindows(Dataset):
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         sample, middle, is_rare = self._draw_middle(rng)
         rows, columns = (
-            _around(place, self.window, length)
+            around(place, self.window, length)
             for place, length in zip(middle, sample.size, strict=True)
         )
         shape = rows.stop - rows.start, columns.stop - columns.start
@@ -194,9 +189,8 @@ def in_windows(samples: Sequence[Sample], info: DatasetInfo, data: Data) -> list
     """
     found: list[Sample] = []
     for sample in samples:
-        found += (
-            evaluation_windows([sample], data.window) if is_large(sample, info, data) else [sample]
-        )
+        is_cut = sample.scene is not None or is_large(sample, info, data)
+        found += evaluation_windows([sample], data.window) if is_cut else [sample]
     return found
 
 
@@ -230,42 +224,6 @@ def evaluation_windows(samples: Sequence[Sample], window: int) -> list[Sample]:
     ]
 
 
-def cut_window(sample: Sample, side: int, info: DatasetInfo, folder: Path) -> Sample:
-    """Cut a window with many labels out of a scene, and write it as an image with a mask.
-
-    Args:
-        sample: the scene, with labels.
-        side: side of the window in pixels.
-        info: description of the data set.
-        folder: folder of the two files.
-
-    Returns:
-        The window as a sample of its own.
-    """
-    assert sample.scene is not None
-    assert sample.scene.labels is not None
-    labeled = sample.scene.labels.cells.sum(axis=2)
-    cell = np.unravel_index(labeled.argmax(), labeled.shape)
-    rows, columns = (
-        _around(CELL * int(number) + CELL // 2, side, length)
-        for number, length in zip(cell, sample.size, strict=True)
-    )
-    kind, mask = next(iter(sample.masks.items()))
-    with Source(sample.image, sample.scene.bands) as source, Source(mask) as labels:
-        values, valid = source.read(rows, columns)
-        chosen, _ = labels.read(rows, columns)
-    image_file, mask_file = folder / f"{sample.name}.tif", folder / f"{sample.name}_labels.png"
-    with writing(image_file), raster_in_memory(values, valid) as memory:
-        image_file.write_bytes(memory.getbuffer())
-    write_image(mask_file, np.ascontiguousarray(chosen[..., 0]))
-    return Sample(
-        name=sample.name,
-        image=image_file,
-        size=_size((rows, columns)),
-        masks={kind: mask_file},
-    )
-
-
 def _may_be_labeled(sample: Sample, part: Part) -> bool:
     if sample.scene is None:
         return True
@@ -277,12 +235,6 @@ def _may_be_labeled(sample: Sample, part: Part) -> bool:
 def _size(window: Window) -> tuple[int, int]:
     rows, columns = window
     return rows.stop - rows.start, columns.stop - columns.start
-
-
-def _around(place: int, side: int, length: int) -> slice:
-    """Find the rows or columns of a window around a pixel, moved inside the image."""
-    start = max(0, min(place - side // 2, length - side))
-    return slice(start, min(length, start + side))
 
 
 def _moved(window: Window, corner: tuple[int, int]) -> Window:

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.config import Experiment
-from network.datasets.files import read_mask
 from network.datasets.lazy import Composition, Piece
 from network.datasets.loaders import EpochSampler, evaluation_loader, make_loader
 from network.datasets.on_earth.files import AreaFile
@@ -20,7 +19,6 @@ from network.datasets.read_speed import advise_on_blocks
 from network.datasets.scene_windows import (
     SceneWindows,
     count_windows,
-    cut_window,
     evaluation_windows,
 )
 from network.datasets.segmentation import find_samples
@@ -162,18 +160,6 @@ def test_windows_without_labels_are_not_validated(tmp_path):
     # Labels are counted in cells of 256 pixels.
     assert all(rows.start < 256 and columns.stop > 512 for rows, columns in cores)
     assert len(cores) < 2 * 4
-
-
-def test_a_window_for_figures(tmp_path):
-    info = make_scenes(tmp_path, {"a": (300, 700)})
-    (sample,) = find_samples(info, tmp_path, "train")
-    (tmp_path / "cut").mkdir()
-    cut = cut_window(sample, 128, info, tmp_path / "cut")
-    assert cut.size == (128, 128)
-    labels = read_mask(cut.masks["full"], info)
-    (item,) = evaluation_loader(info, [cut], 1)
-    np.testing.assert_array_equal(item["labels"]["full"][0], labels)
-    np.testing.assert_array_equal(item["image"][0, 0], 80 * (labels % 3) + 10)
 
 
 @settings(deadline=None, max_examples=40)
