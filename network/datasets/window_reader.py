@@ -95,9 +95,17 @@ class WindowReader:
         mask = self.mask_of(sample, path, window)
         if sample.scene is not None:  # its labels are drawn where it has data
             return mask
+        return ignore_invalid(mask, self.valid(sample, window), self.info)
+
+    def valid(self, sample: Readable, window: Window) -> np.ndarray | None:
+        """Read where a window of an image has data (h, w) bool; None if it has data everywhere.
+
+        Args:
+            sample: the image.
+            window: rows and columns.
+        """
         source = self._image(sample)
-        valid = source.read(*window)[1] if source.may_lack_data else None
-        return ignore_invalid(mask, valid, self.info)
+        return source.read(*window)[1] if source.may_lack_data else None
 
     def size(self, path: Path) -> tuple[int, int]:
         """Return height and width of a mask, after it is turned if the data set says so."""

@@ -177,7 +177,7 @@ def _record_in_parts(sample: Sample, path: Path, counter: Counter) -> ImageRecor
 
     def predicted(window: Window) -> np.ndarray:
         mask = own.mask(path, window)
-        _, valid = reader.image(sample, window)
+        valid = reader.valid(sample, window)
         return mask if valid is None else np.where(valid, mask, np.uint8(0))
 
     ignored = (predicted(window) == info.ignore_index for window in strips(sample.size))

@@ -106,6 +106,18 @@ def cut_prediction(
     """
     path, reader = prediction_of(sample, predictions), WindowReader(info.decoded)
     check_prediction(path, sample, reader)
+    cut_mask(path, window, reader, target)
+
+
+def cut_mask(path: Path, window: Window, reader: WindowReader, target: Path) -> None:
+    """Cut a window out of a mask, and write it as a mask of labels.
+
+    Args:
+        path: the mask.
+        window: rows and columns.
+        reader: reader of such masks.
+        target: the PNG to write.
+    """
     write_image(target, np.ascontiguousarray(reader.mask(path, window)))
 
 
