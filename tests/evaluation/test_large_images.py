@@ -1,5 +1,6 @@
 """Images that are predicted and counted in windows: masks and counts are those of whole images."""
 
+import re
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -11,18 +12,23 @@ import torch
 
 from network.config import Experiment, settings
 from network.datasets import segmentation
+from network.datasets.cut_windows import labeled_window
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import VAIHINGEN
 from network.datasets.schema import SPLITS, DatasetInfo, Folder, MaskFolder
 from network.errors import InputError
 from network.evaluation import evaluate as evaluation
-from network.evaluation import large_images
+from network.evaluation import large_images, shown_windows
 from network.evaluation.evaluate import evaluate
+from network.evaluation.figures import write_panel
 from network.evaluation.records import read_records
 from network.evaluation.results import read_result
 from network.evaluation.score_masks import score_masks
+from network.evaluation.shown_windows import shown_by_windows
 from network.losses.bicor import BiCoRLoss
 from network.models.checkpoint import SETTINGS_KEY
+from network.reporting import gallery
+from network.reporting.page import write_report
 from network.settings import Data
 from network.training.data import SegmentationData
 from tests.maps.local import Local
@@ -218,3 +224,62 @@ def test_a_mask_that_does_not_fit_into_memory(root, checkpoint, tmp_path, monkey
     monkeypatch.setattr(evaluation, "MASK_BYTES", 1e9)
     with pytest.raises(InputError, match=r"a\.tif: the mask of 300 x 420 pixels takes? "):
         run(root, checkpoint, tmp_path / "out")
+
+
+def test_figures_show_windows(root, checkpoint, windows, tmp_path, monkeypatch):
+    """The panel of a folder with large images; its smaller images are shown as a whole."""
+    experiment = make_experiment(root, windows_above=100)
+    samples = segmentation.find_samples(experiment.dataset, root, "test")
+    monkeypatch.setattr(shown_windows, "labeled_window", partial(labeled_window, side=64))
+    (tmp_path / "cut").mkdir()
+    shown = shown_by_windows(
+        samples, windows, experiment.dataset, experiment.data, tmp_path / "cut"
+    )
+    assert [sample.size for sample in shown.samples] == [(64, 64), SIZES["b"], (64, 64)]
+    for sample in shown.samples:
+        own = read_mask(shown.predictions / f"{sample.name}.png", shown.info)
+        assert own.shape == sample.size
+    write_panel(shown.samples, shown.predictions, shown.info, tmp_path / "panel.png", "windows")
+    whole_ones = shown_by_windows(
+        samples, windows, experiment.dataset, make_experiment(root).data, tmp_path / "cut"
+    )
+    assert whole_ones.samples == samples
+    (windows / "c.png").rename(tmp_path / "c.png")
+    (tmp_path / "other").mkdir()
+    try:
+        with pytest.raises(InputError, match=r"c\.png: no prediction of this image"):
+            shown_by_windows(
+                samples, windows, experiment.dataset, experiment.data, tmp_path / "other"
+            )
+    finally:
+        (tmp_path / "c.png").rename(windows / "c.png")
+
+
+def test_the_report_shows_windows(root, windows, tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "SIDE", 64)
+    experiment = make_experiment(root, windows_above=100)
+    write_report(experiment, windows, tmp_path / "report.html", images=9, device="cpu")
+    text = (tmp_path / "report.html").read_text()
+    groups = re.findall(r"<h3>(\w+ windows)</h3>", text)
+    assert groups == ["Worst windows", "Typical windows", "Best windows"]
+    names = re.findall(r"<figcaption>([^<]+) <b>mIoU ([\d.]+)</b> OA ([\d.]+)", text)
+    assert len(names) == 9
+    mious = [float(miou) for _, miou, _ in names]
+    assert mious[:3] == sorted(mious[:3])
+    assert mious[6:] == sorted(mious[6:], reverse=True)
+    assert max(mious[:3]) <= min(mious[3:6])
+    assert max(mious[3:6]) <= min(mious[6:])
+    info = experiment.dataset
+    for name, _, accuracy in names:  # the scores are those of the window
+        stem, row, column = re.fullmatch(r"(\w)(?:, row (\d+), column (\d+))?", name).groups()
+        window = tuple(
+            slice(0, None) if start is None else slice(int(start), int(start) + 64)
+            for start in (row, column)
+        )
+        truth = read_mask(root / f"full/{stem}.png", info)[window]
+        predicted = read_mask(windows / f"{stem}.png", info)[window]
+        counted = (truth < 6) & (predicted < 6)
+        expected = 100 * (truth == predicted)[counted].mean()
+        assert float(accuracy) == pytest.approx(expected, abs=0.006)
+    assert text.count('class="stage"') == 9
+    assert "All 3 images" in text
