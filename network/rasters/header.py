@@ -28,14 +28,17 @@ from network.rasters.whole import (
     read_tiff_tags,
 )
 
+CACHE_BYTES = 2**25
+"""Bytes of decoded blocks that GDAL keeps in memory."""
+
 OPTIONS: dict[str, str | int] = {
     # Do not list a large folder again for each of its files; GDAL still finds side files.
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
     # A warning of libjpeg means damage, since it makes up pixels that it cannot read.
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
-    # Bytes of decoded blocks that are kept: enough for a row of windows in a block of a map. GDAL's
+    # Enough for a row of windows in a block of a map. GDAL's
     # own default is 5 % of the machine's memory in each process.
-    "GDAL_CACHEMAX": 2**25,
+    "GDAL_CACHEMAX": CACHE_BYTES,
 }
 
 # Images without a place on Earth are normal here.

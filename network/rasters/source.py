@@ -121,6 +121,13 @@ class Source:
         return self._file.driver
 
     @property
+    def compression(self) -> str:
+        """Name of the compression of the stored pixels, such as ``"LZW"``; empty for none."""
+        if self.driver.startswith("JP2"):
+            return "JPEG 2000"
+        return self._file.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", "")
+
+    @property
     def color_table(self) -> dict[int, tuple[int, int, int]]:
         """Red, green and blue of each value of the first band; empty without a color table.
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from network.datasets.cut_windows import SIDE, cut_window, everything
-from network.datasets.scene_windows import is_large
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.datasets.window_reader import WindowReader
@@ -15,7 +14,7 @@ from network.datasets.windows import Window, covering_windows
 from network.errors import InputError
 from network.evaluation.records import Counts, ImageRecord
 from network.evaluation.scores import compute_scores
-from network.evaluation.shown_windows import check_prediction, cut_mask
+from network.evaluation.shown_windows import check_prediction, cut_mask, has_large
 from network.evaluation.stamp import Stamp
 from network.progress import progress_bar
 from network.settings import Data
@@ -167,7 +166,7 @@ def show_windows(
     samples = [sample for sample in pictured.samples.values() if sample.name in own]
     places = {}
     for sample in samples:
-        is_cut = sample.scene is not None or is_large(sample, info, data)
+        is_cut = has_large([sample], info, data) and max(sample.size) > SIDE
         windows = covering_windows(*sample.size, (SIDE, SIDE), (SIDE, SIDE))
         for window in windows if is_cut else [everything(sample)]:
             rows, columns = window
@@ -187,7 +186,7 @@ def show_windows(
             scored.append(scored_image(ImageRecord(name, counted), gallery.kind, info))
         most = max(one.pixels for one in scored)
         scored = [one for one in scored if one.pixels >= max(1, FEW * most)]
-    found = replace(_thirds(scored, gallery), are_windows=True)
+    found = replace(_thirds(scored, gallery), are_windows=places.keys() != own)
     cut, masks = {}, {}
     for number, name in enumerate(found.shown):
         sample, window = places[name]
