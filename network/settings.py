@@ -40,7 +40,11 @@ class Data:
             and ``sharpen`` are only for brightness, which has unsigned values of 8 or 16 bits.
         sharpen: probability that the image is sharpened.
         window: side in pixels of the windows in which scenes on Earth are trained and validated.
-            Each of them stands for an image: crops and mosaics are cut from it.
+            Each of them stands for an image: crops and mosaics are cut from it. Large images of a
+            folder are validated and tested in windows of this side too.
+        windows_above: side in pixels. An image of a folder that has more pixels than a square of
+            this side is validated and tested in windows, and others are seen as a whole. Patches
+            always are.
         rare_share: share of the training crops that are drawn by class, 0 to 1. For each of them a
             class is drawn, all with the same probability, then one of its pixels in all training
             images, and then a crop around this pixel, which may lie anywhere in it. The other crops
@@ -71,6 +75,7 @@ class Data:
     brighten: float = 0.0
     sharpen: float = 0.0
     window: int = 1024
+    windows_above: int = 6000
     rare_share: float = 0.0
     repeat: int = 1
     mean: tuple[float, ...] | None = None
@@ -80,7 +85,8 @@ class Data:
     workers: int = 4
 
     def __post_init__(self) -> None:
-        for key in ("crop", "window", "repeat", "batch_size", "val_batch_size"):
+        counts = ("crop", "window", "windows_above", "repeat", "batch_size", "val_batch_size")
+        for key in counts:
             require(getattr(self, key) >= 1, f"data.{key}", getattr(self, key), "at least 1")
         named = self.train_labels != ""
         require(named, "data.train_labels", self.train_labels, "the name of a folder, or None")

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
-import numpy as np
 import torch
 
 from network.benchmark.scenes import write_tiles
@@ -18,7 +17,7 @@ from network.datasets.files import read_image
 from network.datasets.preparation.patches import PatchSplit, split_tiles
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, SegmentationDataset, find_samples
-from network.datasets.transforms import Normalize, TrainTransform
+from network.datasets.transforms import Normalize, Pair, TrainTransform
 from network.errors import InputError
 
 SAMPLES = 48
@@ -73,7 +72,7 @@ class _Recorded(SegmentationDataset):
         super().__init__(samples, info, transform, seed)
         self.reads: list[int] = []
 
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, index: int) -> Pair:
         self.reads.append(index)
         return super()._read(index)
 

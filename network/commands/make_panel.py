@@ -5,12 +5,14 @@ For the arguments, see ``tools/make_panel.py``.
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
 from network.datasets.segmentation import find_samples
 from network.errors import InputError
 from network.evaluation.figures import write_panel
+from network.evaluation.shown_windows import shown_by_windows
 
 
 def main(description: str) -> None:
@@ -38,5 +40,8 @@ def run(args: argparse.Namespace) -> None:
     count = min(args.count, len(samples))
     spread = [samples[(2 * i + 1) * len(samples) // (2 * count)] for i in range(count)]
     title = f"{experiment.name}, {split}"
-    write_panel(spread, args.predictions, experiment.dataset, args.output, title)
+    info, data = experiment.dataset, experiment.data
+    with TemporaryDirectory() as folder:
+        shown = shown_by_windows(spread, args.predictions, info, data, Path(folder))
+        write_panel(shown.samples, shown.predictions, shown.info, args.output, title)
     print(args.output)

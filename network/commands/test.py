@@ -69,13 +69,10 @@ def _test(dataset: DatasetInfo | None, args: argparse.Namespace) -> None:
 
 
 def _test_scenes(experiment: Experiment, split: str, args: argparse.Namespace) -> None:
-    for flag, remedy in (
-        ("report", "look at the maps by tools/view_map.py"),
-        ("rgb", "leave it out, since maps have a color table"),
-    ):
-        if getattr(args, flag):
-            raise InputError(f"--{flag}", "is not for scenes on Earth", remedy)
-    evaluate_scenes(
+    if args.rgb:
+        remedy = "leave it out, since maps have a color table"
+        raise InputError("--rgb", "is not for scenes on Earth", remedy)
+    summaries = evaluate_scenes(
         experiment,
         checkpoint=chosen_checkpoint(experiment, args.checkpoint),
         output=args.output,
@@ -86,7 +83,10 @@ def _test_scenes(experiment: Experiment, split: str, args: argparse.Namespace) -
         overwrite=args.overwrite,
         boundary_tolerance=args.boundary_tolerance,
     )
-    print(f"maps and scores in {args.output}")
+    if args.report and not summaries:
+        print(f"maps in {args.output}; without labels there is nothing to report")
+        return
+    _end(experiment, args, f"maps and scores in {args.output}")
 
 
 def run_frames_test(description: str, name: str) -> None:

@@ -353,24 +353,27 @@ def mask_labels(
     *,
     unknown: str = "error",
     option: str | None = None,
+    where: str | None = None,
 ) -> np.ndarray:
     """Find the labels (h, w) uint8 of a decoded mask.
 
-    Arguments and errors are those of :func:`read_mask`; ``raster`` is the decoded file.
+    Arguments and errors are those of :func:`read_mask`; ``raster`` is the decoded file, or a window
+    of it that errors call ``where``.
     """
+    where = where or str(path)
     coding, is_lossy = info.mask_coding, raster.header.is_lossy
     has_colors = raster.values.shape[2] > 1 or (raster.table and coding.color_tables == "colors")
     if has_colors or (is_lossy and coding.tolerance):
-        return _labels_of_colors(path, raster, info, unknown, option)
+        return _labels_of_colors(path, raster, info, unknown, option, where)
     if is_lossy:
         raise lossy_mask(path)
     labels = raster.values[..., 0]
     if coding.values or coding.ignored_values:
-        labels = _labels_of_values(labels, raster.valid, info, str(path))
+        labels = _labels_of_values(labels, raster.valid, info, where)
     else:
         if raster.valid is not None:
             labels = np.where(raster.valid, labels, info.ignore_index)
-        check_labels(labels, info, str(path))
+        check_labels(labels, info, where)
     return _turned_mask(labels.astype(np.uint8), raster, info)
 
 
@@ -445,7 +448,12 @@ def read_mask_raster(path: Path, info: DatasetInfo) -> Raster:
 
 
 def _labels_of_colors(
-    path: Path, raster: Raster, info: DatasetInfo, unknown: str, option: str | None
+    path: Path,
+    raster: Raster,
+    info: DatasetInfo,
+    unknown: str,
+    option: str | None,
+    where: str | None = None,
 ) -> np.ndarray:
     if raster.values.shape[2] > 3:
         raise InputError(
@@ -456,7 +464,7 @@ def _labels_of_colors(
     if raster.header.is_lossy and unknown == "error" and not info.mask_coding.tolerance:
         raise lossy_mask(path, option)
     try:
-        labels = info.from_rgb(_rgb(path, raster), str(path), unknown=unknown)
+        labels = info.from_rgb(_rgb(path, raster), where or str(path), unknown=unknown)
     except InputError as error:
         if option is None:
             raise

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from network.datasets.lazy import Pixels
+from network.datasets.window_reader import strips
+
 
 class ClassDraw:
     """A draw of one of many parts of the data by the number of its pixels of one or all classes.
@@ -50,3 +53,29 @@ def draw_pixel(is_one: np.ndarray, rng: np.random.Generator) -> tuple[int, int] 
         return None
     row, column = divmod(int(places[rng.integers(len(places))]), is_one.shape[1])
     return row, column
+
+
+def draw_pixel_of(labels: Pixels, label: int, rng: np.random.Generator) -> tuple[int, int] | None:
+    """Draw the row and column of a pixel of a class, as :func:`draw_pixel` does.
+
+    Labels that are read when they are indexed are read strip by strip.
+
+    Args:
+        labels: (h, w) uint8.
+        label: the class.
+        rng: source of randomness.
+
+    Returns:
+        None if there is no such pixel.
+    """
+    height, width = labels.shape
+    parts = list(strips((height, width)))
+    ends = np.cumsum([np.count_nonzero(labels[part] == label) for part in parts])
+    if not ends[-1]:
+        return None
+    number = int(rng.integers(ends[-1]))
+    chosen = int(np.searchsorted(ends, number, side="right"))
+    places = np.flatnonzero(labels[parts[chosen]] == label)
+    rest = number - int(ends[chosen] - len(places))
+    row, column = divmod(int(places[rest]), width)
+    return parts[chosen][0].start + row, column

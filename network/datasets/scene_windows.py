@@ -1,27 +1,23 @@
-"""Windows of scenes: random ones for training, and those that cover all labels for validation."""
+"""Windows of scenes for training, and windows of scenes and other large images for validation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from network.datasets.files import write_image
 from network.datasets.lazy import Lazy
 from network.datasets.on_earth.label_raster import CELL
 from network.datasets.rare import ClassDraw, draw_pixel
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.transforms import Pair, TrainTransform
-from network.datasets.windows import STRIDE, Part, Window, parts_of
-from network.rasters.memory import raster_in_memory
+from network.datasets.windows import STRIDE, Part, Window, around, parts_of
 from network.rasters.pixels import is_measured, network_values
-from network.rasters.source import Source
 from network.rasters.source_pool import SourcePool
-from network.writing import writing
+from network.settings import Data
 
 
 class SceneWindows(Dataset):
@@ -85,7 +81,7 @@ class SceneWindows(Dataset):
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         sample, middle, is_rare = self._draw_middle(rng)
         rows, columns = (
-            _around(place, self.window, length)
+            around(place, self.window, length)
             for place, length in zip(middle, sample.size, strict=True)
         )
         shape = rows.stop - rows.start, columns.stop - columns.start
@@ -170,61 +166,67 @@ def count_windows(samples: Sequence[Sample], window: int) -> int:
     return max(1, -(-pixels // window**2))
 
 
-def evaluation_windows(samples: Sequence[Sample], window: int) -> list[Sample]:
-    """List the windows that cover all labels of scenes; each pixel is in the core of one of them.
+def is_large(sample: Sample, info: DatasetInfo, data: Data) -> bool:
+    """Tell whether an image of a folder is seen in windows; see ``data.windows_above``.
 
     Args:
-        samples: the scenes, with labels.
-        window: largest side of a window in pixels, rounded to the stride of the encoders.
+        sample: the image, or a scene, for which this is never true.
+        info: description of the data set.
+        data: settings of the data.
+    """
+    height, width = sample.size
+    is_whole = info.patched or sample.scene is not None
+    return not is_whole and height * width > data.windows_above**2
+
+
+def in_windows(samples: Sequence[Sample], info: DatasetInfo, data: Data) -> list[Sample]:
+    """Replace scenes and large images by the windows that cover them.
+
+    Args:
+        samples: the images, with labels.
+        info: description of the data set.
+        data: settings of the data.
+    """
+    found: list[Sample] = []
+    for sample in samples:
+        is_cut = sample.scene is not None or is_large(sample, info, data)
+        found += evaluation_windows([sample], data.window) if is_cut else [sample]
+    return found
+
+
+def fitting_window(window: int) -> tuple[int, int]:
+    """Find the side of the windows of an evaluation, and of the context around their cores.
+
+    Args:
+        window: largest side of a window in pixels.
+
+    Returns:
+        Side and halo in pixels, both multiples of the stride of the encoders.
     """
     side = max(STRIDE, window // STRIDE * STRIDE)
-    halo = min(128, side // 8 // STRIDE * STRIDE)
+    return side, min(128, side // 8 // STRIDE * STRIDE)
+
+
+def evaluation_windows(samples: Sequence[Sample], window: int) -> list[Sample]:
+    """List the windows that cover images; each pixel is in the core of one of them.
+
+    Windows of scenes in which no pixel has a label are left out.
+
+    Args:
+        samples: scenes with labels, or images of a folder.
+        window: largest side of a window in pixels, rounded to the stride of the encoders.
+    """
     return [
         replace(sample, part=part, size=_size(part.window))
         for sample in samples
-        for part in parts_of(*sample.size, side, halo)
-        if _is_labeled(sample, part)
+        for part in parts_of(*sample.size, *fitting_window(window))
+        if _may_be_labeled(sample, part)
     ]
 
 
-def cut_window(sample: Sample, side: int, info: DatasetInfo, folder: Path) -> Sample:
-    """Cut a window with many labels out of a scene, and write it as an image with a mask.
-
-    Args:
-        sample: the scene, with labels.
-        side: side of the window in pixels.
-        info: description of the data set.
-        folder: folder of the two files.
-
-    Returns:
-        The window as a sample of its own.
-    """
-    assert sample.scene is not None
-    assert sample.scene.labels is not None
-    labeled = sample.scene.labels.cells.sum(axis=2)
-    cell = np.unravel_index(labeled.argmax(), labeled.shape)
-    rows, columns = (
-        _around(CELL * int(number) + CELL // 2, side, length)
-        for number, length in zip(cell, sample.size, strict=True)
-    )
-    kind, mask = next(iter(sample.masks.items()))
-    with Source(sample.image, sample.scene.bands) as source, Source(mask) as labels:
-        values, valid = source.read(rows, columns)
-        chosen, _ = labels.read(rows, columns)
-    image_file, mask_file = folder / f"{sample.name}.tif", folder / f"{sample.name}_labels.png"
-    with writing(image_file), raster_in_memory(values, valid) as memory:
-        image_file.write_bytes(memory.getbuffer())
-    write_image(mask_file, np.ascontiguousarray(chosen[..., 0]))
-    return Sample(
-        name=sample.name,
-        image=image_file,
-        size=_size((rows, columns)),
-        masks={kind: mask_file},
-    )
-
-
-def _is_labeled(sample: Sample, part: Part) -> bool:
-    assert sample.scene is not None
+def _may_be_labeled(sample: Sample, part: Part) -> bool:
+    if sample.scene is None:
+        return True
     assert sample.scene.labels is not None
     rows, columns = (slice(side.start // CELL, -(-side.stop // CELL)) for side in part.core)
     return bool(sample.scene.labels.cells[rows, columns].any())
@@ -233,12 +235,6 @@ def _is_labeled(sample: Sample, part: Part) -> bool:
 def _size(window: Window) -> tuple[int, int]:
     rows, columns = window
     return rows.stop - rows.start, columns.stop - columns.start
-
-
-def _around(place: int, side: int, length: int) -> slice:
-    """Find the rows or columns of a window around a pixel, moved inside the image."""
-    start = max(0, min(place - side // 2, length - side))
-    return slice(start, min(length, start + side))
 
 
 def _moved(window: Window, corner: tuple[int, int]) -> Window:

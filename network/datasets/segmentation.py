@@ -1,9 +1,10 @@
 """Samples of a split, the checks of their masks, and the Dataset that reads them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,21 @@ from network.datasets.files import (
     read_valid_image,
     used_size,
 )
+from network.datasets.lazy import Lazy
 from network.datasets.on_earth.find import Scene, find_scenes
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.provenance import recorded_kind
-from network.datasets.rare import ClassDraw, draw_pixel
+from network.datasets.rare import ClassDraw, draw_pixel_of
 from network.datasets.schema import DatasetInfo, Folder
 from network.datasets.transforms import Pair, TrainTransform
-from network.datasets.windows import Part
+from network.datasets.window_reader import WindowReader, strips
+from network.datasets.windows import Part, Window
 from network.errors import InputError
 from network.progress import progress_bar
-from network.rasters.pixels import count_labels, network_values
-from network.rasters.source_pool import SourcePool
+from network.rasters.pixels import count_labels, is_measured, network_values
+
+READ_WHOLE = 2048**2
+"""Number of pixels of the largest images that are read as a whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +49,8 @@ class Sample:
         size: height and width in pixels.
         masks: mask files by label kind; empty if the labels are not public.
         scene: the scene that the image is; None for an image in a folder.
-        part: the window of a scene that is read, and its core, outside of which labels are ignored;
-            ``size`` is that of the window. None for the whole image.
+        part: the window that is read, and its core, outside of which labels are ignored; ``size``
+            is that of the window. None for the whole image.
     """
 
     name: str
@@ -215,11 +220,13 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
             line = f"{sample.name} {sample.size} {labels.digest}\n"
             return dict.fromkeys(sample.masks, (line, labels.pixels))
         for kind, path in sample.masks.items():
-            mask = read_mask(path, info)
-            # The shape counts too: the same bytes in rows of another length are another mask.
-            digest = hashlib.sha256(np.ascontiguousarray(mask).data)
-            line = f"{sample.name} {mask.shape} {digest.hexdigest()}\n"
-            found[kind] = line, count_labels(mask)[: info.num_classes]
+            digest, counts = hashlib.sha256(), np.zeros(256, np.int64)
+            for mask in _mask_strips(sample, path, info):
+                digest.update(np.ascontiguousarray(mask).data)
+                counts += count_labels(mask)
+            # The size counts too: the same bytes in rows of another length are another mask.
+            line = f"{sample.name} {sample.size} {digest.hexdigest()}\n"
+            found[kind] = line, counts[: info.num_classes]
         return found
 
     with ThreadPoolExecutor() as pool:
@@ -242,6 +249,22 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
     return Labels(digests, counts)
 
 
+def _mask_strips(sample: Sample, path: Path, info: DatasetInfo) -> Iterator[np.ndarray]:
+    """Read a mask, strip by strip if it is large."""
+    if not is_read_in_windows(sample):
+        yield read_mask(path, info)
+        return
+    reader = WindowReader(info)
+    for window in strips(sample.size):
+        yield reader.mask(path, window)
+
+
+def is_read_in_windows(sample: Sample) -> bool:
+    """Tell whether an image is so large that only those pixels are read that are needed."""
+    height, width = sample.size
+    return height * width > READ_WHOLE
+
+
 class SegmentationDataset(Dataset):
     """Dataset of images (bands, H, W) with their labels (H, W) uint8.
 
@@ -254,7 +277,7 @@ class SegmentationDataset(Dataset):
 
     For evaluation, an index is ``index``, or ``~index`` for the same image with all labels ignored.
     An item has ``image``, ``labels`` by label kind, ``valid`` (H, W) bool, true where the image has
-    data, and ``name``. Labels are ignored where the image has no data.
+    data, ``name`` and ``index``. Labels are ignored where the image has no data.
 
     Args:
         samples: the samples to read.
@@ -281,7 +304,7 @@ class SegmentationDataset(Dataset):
         self.samples, self.info, self.transform, self.seed = samples, info, transform, seed
         self.rare = rare
         self._draw = None if counts is None else ClassDraw(counts)
-        self._sources = SourcePool()
+        self._reader = WindowReader(info)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -309,15 +332,29 @@ class SegmentationDataset(Dataset):
         label = self._draw.draw_class(rng)
         image, labels = self._read(self._draw.draw_part(rng, label))
         # The image may have no data at all of these pixels.
-        focus = draw_pixel(labels == label, rng)
+        focus = draw_pixel_of(labels, label, rng)
         return None if focus is None else ((image, labels), focus)
 
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, index: int) -> Pair:
         sample = self.samples[index]
         mask = next(iter(sample.masks.values()))
+        if is_read_in_windows(sample):
+            return self._lazy(sample, mask)
         image, valid = read_valid_image(sample.image, self.info)
         labels = ignore_invalid(read_mask(mask, self.info), valid, self.info)
         return network_values(image, valid), labels
+
+    def _lazy(self, sample: Sample, mask: Path) -> Pair:
+        """Make image and labels of which only the windows are read that the augmentation uses."""
+
+        def read(window: Window) -> np.ndarray:
+            return network_values(*self._reader.image(sample, window))
+
+        dtype = np.dtype(np.float32 if is_measured(self.info.dtype) else self.info.dtype)
+        return (
+            Lazy((*sample.size, self.info.bands), dtype, read),
+            Lazy(sample.size, np.dtype(np.uint8), partial(self._reader.labels, sample, mask)),
+        )
 
     def _evaluation_item(self, index: int) -> dict:
         sample = self.samples[max(index, ~index)]
@@ -337,18 +374,18 @@ class SegmentationDataset(Dataset):
             if valid is None
             else torch.tensor(valid),
             "name": sample.name,
+            "index": max(index, ~index),
         }
 
     def _read_part(
         self, sample: Sample, part: Part
     ) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
-        """Read a window of a scene: image, valid pixels, and labels, which the halo lacks."""
-        assert sample.scene is not None
-        image, valid = self._sources.get(sample.image, sample.scene.bands).read(*part.window)
+        """Read a window: image, valid pixels, and labels, which the halo lacks."""
+        image, valid = self._reader.image(sample, part.window)
         masks = {}
         for kind, path in sample.masks.items():
             mask = np.full(image.shape[:2], self.info.ignore_index, np.uint8)
-            mask[part.inside] = self._sources.get(path).read(*part.core)[0][..., 0]
+            mask[part.inside] = self._reader.mask_of(sample, path, part.core)
             masks[kind] = mask
         return image, valid, masks
 

@@ -109,6 +109,22 @@ def starts(length: int, size: int, stride: int) -> list[int]:
     return [*range(0, last, stride), last]
 
 
+def around(place: int, side: int, length: int) -> slice:
+    """Find the rows or columns of a window around a pixel, moved to lie inside the image.
+
+    Args:
+        place: row or column of the pixel.
+        side: side of the window; it is smaller if the image is smaller.
+        length: height or width of the image.
+
+    Examples:
+        >>> around(50, side=20, length=100), around(97, side=20, length=100)
+        (slice(40, 60, None), slice(80, 100, None))
+    """
+    start = max(0, min(place - side // 2, length - side))
+    return slice(start, min(length, start + side))
+
+
 def separate_windows(height: int, width: int, side: int, *, keep_rest: bool) -> Iterator[Window]:
     """Yield square windows without overlap.
 

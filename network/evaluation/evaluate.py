@@ -15,10 +15,12 @@ from network.config import Experiment
 from network.datasets.files import write_mask
 from network.datasets.frames import find_frames
 from network.datasets.loaders import evaluation_loader
+from network.datasets.scene_windows import fitting_window, is_large
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.windows import padding_margin
 from network.errors import InputError
+from network.evaluation.large_images import predict_large
 from network.evaluation.output_folder import IMAGES_KEY, fingerprint, output_folder
 from network.evaluation.protocol import check_image_files
 from network.evaluation.records import (
@@ -47,6 +49,10 @@ BOUNDARY_TOLERANCE = 3
 """Largest distance of matched boundaries in pixels: 15 cm on the ground in Potsdam, 90 cm in
 LoveDA."""
 
+MASK_BYTES = 9
+"""Memory in bytes for each pixel of a mask that is written at once: labels, valid pixels, colors
+and the encoded file."""
+
 
 def evaluate(
     experiment: Experiment,
@@ -64,6 +70,9 @@ def evaluate(
     overwrite: bool = False,
 ) -> dict[str, Summary]:
     """Predict ``split`` into PNG masks in ``output``, and score them where there are labels.
+
+    Large images are predicted and counted in windows, see ``data.windows_above``; the protocol says
+    so. All others are predicted as a whole, or in patches.
 
     Masks are written during prediction. An interrupted evaluation goes on where it stopped;
     ``output`` gets its scores when all masks are there.
@@ -96,8 +105,10 @@ def evaluate(
     info, root = experiment.dataset, experiment.root
     experiment.check_normalization()
     target = find_device(device)
+    data = experiment.data
     samples = find_frames(frames, info) if frames else find_samples(info, root, split)
-    check_memory(samples, info)
+    large = [] if patch else [sample for sample in samples if is_large(sample, info, data)]
+    check_memory(samples, info, large)
     kinds = list(samples[0].masks)
     trained = load_network(experiment, checkpoint)
     experiment, training = trained.experiment, trained.training
@@ -119,11 +130,16 @@ def evaluate(
         if frames
         else distance_to_training(info, root, split, samples, training),
     )
+    side, halo = fitting_window(data.window)
     if patch:
         protocol = protocol.predicted_in(*patch)
+    elif large:
+        protocol = protocol.predicted_in(side, side, halo, images=len(large))
     record = {**protocol.to_json(), "rgb": rgb, IMAGES_KEY: _folder(frames or root)}
     if patch and not kinds:  # otherwise the tiling of the masks says it
         record["patch"] = patch
+    if large and not kinds:
+        record["patch"] = (side, side, halo)
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:
             predictor = Predictor.of(
@@ -136,7 +152,20 @@ def evaluate(
                 batch_size=batch_size,
             )
             counter = Counter(info, boundary_tolerance)
-            predict(predictor, todo, output, counter, rgb=rgb, workers=experiment.data.workers)
+            whole = [sample for sample in todo if sample not in large]
+            if whole:
+                predict(predictor, whole, output, counter, rgb=rgb, workers=data.workers)
+            for sample in (sample for sample in todo if sample in large):
+                counts = predict_large(
+                    predictor,
+                    sample,
+                    output / f"{sample.name}.png",
+                    counter,
+                    window=side,
+                    rgb=rgb,
+                    workers=0 if target.type == "cpu" else data.workers,
+                )
+                add_record(output, ImageRecord(sample.name, counts, fingerprint(sample.image)))
         found = read_records(output)
         records = [found[sample.name] for sample in samples]
         check_counts(output, records, kinds, info.num_classes)
@@ -231,29 +260,36 @@ def predict(
             progress.update(len(logits))
 
 
-def check_memory(samples: Sequence[Sample], info: DatasetInfo) -> None:
-    """Refuse images that are too large for the memory, which holds the scores of a whole image.
+def check_memory(samples: Sequence[Sample], info: DatasetInfo, large: Sequence[Sample]) -> None:
+    """Refuse images that are too large for the memory.
 
-    The need was measured on images of 2000 x 2000 to 8000 x 8000 pixels. It does not include the
-    network's own memory.
+    It holds the scores of an image that is predicted as a whole, but only the mask of an image that
+    is predicted in windows. The need was measured on images of 2000 x 2000 to 8000 x 8000 pixels.
+    It does not include the network's own memory.
 
     Args:
         samples: the images.
         info: description of the data set.
+        large: those that are predicted in windows.
 
     Raises:
         InputError: an image is too large.
     """
     bits = 32 if info.is_measured else info.bits  # in memory
-    a_pixel = 6 + 4 * info.num_classes + 3 * info.bands * bits // 8
-    largest = max(samples, key=lambda sample: sample.size[0] * sample.size[1])
-    height, width = largest.size
-    needed, free = height * width * a_pixel, psutil.virtual_memory().available
-    if needed > free:
+    scores = 6 + 4 * info.num_classes + 3 * info.bands * bits // 8
+
+    def needed(sample: Sample) -> int:
+        height, width = sample.size
+        return height * width * (MASK_BYTES if sample in large else scores)
+
+    largest, free = max(samples, key=needed), psutil.virtual_memory().available
+    if needed(largest) > free:
+        height, width = largest.size
+        what = "mask" if largest in large else "scores"
         raise InputError(
             largest.image,
-            f"the scores of {height} x {width} pixels take {needed / 1000000000.0:.0f} GB of "
-            f"memory, {free / 1000000000.0:.0f} GB are free",
+            f"the {what} of {height} x {width} pixels take {needed(largest) / 1e9:.0f} GB of "
+            f"memory, {free / 1e9:.0f} GB are free",
             "cut it into smaller images (gdal_retile.py -ps 8192 8192)",
         )
 

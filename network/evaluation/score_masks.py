@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,17 @@ from network.datasets.files import (
     read_valid_image,
 )
 from network.datasets.schema import DatasetInfo
-from network.datasets.segmentation import Sample, check_samples, find_samples
-from network.datasets.windows import padding_margin
+from network.datasets.segmentation import (
+    Sample,
+    check_samples,
+    find_samples,
+    is_read_in_windows,
+)
+from network.datasets.window_reader import WindowReader, strips
+from network.datasets.windows import Window, padding_margin
 from network.errors import InputError, nearest
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
+from network.evaluation.large_images import count_in_parts
 from network.evaluation.output_folder import check_no_test, write_scores
 from network.evaluation.protocol import PADDING_KEY, UNKNOWN
 from network.evaluation.records import Counter, ImageRecord
@@ -139,24 +147,14 @@ def _paired(samples: list[Sample], folder: Path) -> dict[str, Path]:
 
 def _record(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
     info = counter.info
+    if is_read_in_windows(sample) and not info.tiles:
+        return _record_in_parts(sample, path, counter)
     mask = read_own_mask(path, info)
-    if mask.shape != sample.size:
-        raise InputError(
-            path,
-            f"{mask.shape[0]} x {mask.shape[1]} pixels, its image {sample.image} has "
-            f"{sample.size[0]} x {sample.size[1]}",
-            "predict at full size",
-        )
+    _check_size(path, mask.shape, sample)
     image, valid = read_valid_image(sample.image, info)
     if valid is not None:  # pixels without data need no class, and do not count
         mask = np.where(valid, mask, np.uint8(0))
-    ignored = int((mask == info.ignore_index).sum())
-    if ignored:
-        raise InputError(
-            path,
-            f"{ignored} pixels have no class",
-            "leaving pixels out would be another protocol: predict a class for every pixel",
-        )
+    _check_ignored(path, int((mask == info.ignore_index).sum()))
     margin = padding_margin(image) if info.tiles else (0, 0)
     prediction = torch.from_numpy(mask).long()
     counts = {
@@ -169,3 +167,42 @@ def _record(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
         for kind, truth in sample.masks.items()
     }
     return ImageRecord(sample.name, counts)
+
+
+def _record_in_parts(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
+    """Count a large mask part by part; the counts are those of the whole mask."""
+    info = counter.info
+    reader, own = WindowReader(info), WindowReader(info.decoded)
+    _check_size(path, own.size(path), sample)
+
+    def predicted(window: Window) -> np.ndarray:
+        mask = own.mask(path, window)
+        valid = reader.valid(sample, window)
+        return mask if valid is None else np.where(valid, mask, np.uint8(0))
+
+    ignored = (predicted(window) == info.ignore_index for window in strips(sample.size))
+    _check_ignored(path, sum(int(np.count_nonzero(one)) for one in ignored))
+    counts = {
+        kind: count_in_parts(counter, sample.size, predicted, partial(reader.labels, sample, truth))
+        for kind, truth in sample.masks.items()
+    }
+    return ImageRecord(sample.name, counts)
+
+
+def _check_size(path: Path, size: tuple[int, ...], sample: Sample) -> None:
+    if size != sample.size:
+        raise InputError(
+            path,
+            f"{size[0]} x {size[1]} pixels, its image {sample.image} has "
+            f"{sample.size[0]} x {sample.size[1]}",
+            "predict at full size",
+        )
+
+
+def _check_ignored(path: Path, pixels: int) -> None:
+    if pixels:
+        raise InputError(
+            path,
+            f"{pixels} pixels have no class",
+            "leaving pixels out would be another protocol: predict a class for every pixel",
+        )

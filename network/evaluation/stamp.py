@@ -177,17 +177,22 @@ class Stamp:
         """Number of the records in words, such as ``"3 areas"`` or ``"1 image"``."""
         return f"{self.images} {self.records if self.images != 1 else self.records[:-1]}"
 
-    def predicted_in(self, height: int, width: int, halo: int | None = None) -> "Stamp":
+    def predicted_in(
+        self, height: int, width: int, halo: int | None = None, *, images: int | None = None
+    ) -> "Stamp":
         """Make the stamp of a test that predicts its images in patches, or in windows.
 
         Args:
             height: height of the patches in pixels.
             width: width of the patches in pixels.
             halo: context around the part of a window that is kept; None for patches.
+            images: number of images that are predicted so; by default all.
         """
         note = f", predicted in patches of {height} x {width}"
         if halo is not None:
             note = f", predicted in windows of {height} x {width} with a halo of {halo}"
+        if images is not None and images < self.images:
+            note += f" ({images} of {self.images} images)"
         masks = {kind: replace(m, tiling=m.tiling + note) for kind, m in self.masks.items()}
         return replace(self, masks=masks)
 

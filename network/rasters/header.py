@@ -28,14 +28,17 @@ from network.rasters.whole import (
     read_tiff_tags,
 )
 
+CACHE_BYTES = 2**25
+"""Bytes of decoded blocks that GDAL keeps in memory."""
+
 OPTIONS: dict[str, str | int] = {
     # Do not list a large folder again for each of its files; GDAL still finds side files.
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
     # A warning of libjpeg means damage, since it makes up pixels that it cannot read.
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
-    # Bytes of decoded blocks that are kept: enough for a row of windows in a block of a map. GDAL's
+    # Enough for a row of windows in a block of a map. GDAL's
     # own default is 5 % of the machine's memory in each process.
-    "GDAL_CACHEMAX": 2**25,
+    "GDAL_CACHEMAX": CACHE_BYTES,
 }
 
 # Images without a place on Earth are normal here.
@@ -91,14 +94,12 @@ def read_header(path: Path) -> Header:
     """Read the header of a PNG, JPEG or TIFF file and check that the file is not truncated.
 
     Raises:
-        InputError: the file is no image or is truncated, or its pixels would not fit into memory.
+        InputError: the file is no image or is truncated.
     """
     driver = find_driver(path)
     check_structure(path, driver)
     with opened(path, driver) as file:
-        header = header_of(file, driver, find_orientation(path, driver))
-    check_memory(path, header)
-    return header
+        return header_of(file, driver, find_orientation(path, driver))
 
 
 def header_of(file: rasterio.DatasetReader, driver: str, orientation: int) -> Header:

@@ -64,3 +64,31 @@ def raster_in_memory(
         )
         file.build_overviews(list(factors), Resampling.mode if is_labels else Resampling.average)
     return memory
+
+
+def blocks_in_memory(values: np.ndarray, side: int) -> MemoryFile:
+    """Store pixels as a GeoTIFF in memory, in square blocks that are compressed with ZSTD.
+
+    Args:
+        values: (h, w, bands).
+        side: side of the blocks in pixels, a multiple of 16.
+
+    Returns:
+        The raster, see :func:`raster_in_memory`.
+    """
+    height, width, bands = values.shape
+    memory = MemoryFile(ext=".tif")
+    with memory.open(
+        driver="GTiff",
+        height=height,
+        width=width,
+        count=bands,
+        dtype=values.dtype,
+        tiled=True,
+        blockxsize=side,
+        blockysize=side,
+        interleave="pixel",
+        compress="zstd",
+    ) as file:
+        file.write(values.transpose(2, 0, 1))
+    return memory

@@ -61,7 +61,7 @@ def read_raster(path: Path, bands: int | None = None) -> Raster:
             fit into memory.
     """
     driver = find_driver(path)
-    orientation = _check(path, driver)
+    orientation = check_once(path, driver)
     with opened(path, driver) as file:
         header = header_of(file, driver, orientation)
         check_memory(path, header)
@@ -74,8 +74,16 @@ def read_raster(path: Path, bands: int | None = None) -> Raster:
         return Raster(header, values, valid, file.nodata, table)
 
 
-def _check(path: Path, driver: str) -> int:
-    """Check all bytes of a file and return its orientation; an unchanged file is checked once."""
+def check_once(path: Path, driver: str) -> int:
+    """Check all bytes of a file and return its orientation; an unchanged file is checked once.
+
+    Args:
+        path: the file.
+        driver: GDAL's name of its format.
+
+    Raises:
+        InputError: the file is damaged, or ends too early.
+    """
     try:
         about = path.stat()
     except OSError as error:

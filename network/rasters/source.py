@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -16,7 +17,7 @@ from rasterio.windows import Window as RasterioWindow
 from network.errors import InputError
 from network.rasters.header import OPTIONS, Header, find_orientation, header_of
 from network.rasters.pixels import finite_pixels
-from network.rasters.reader import turned, validity
+from network.rasters.reader import Raster, turned, validity
 from network.rasters.whole import REMEDY, check_structure, find_driver
 from network.writing import file_hash
 
@@ -120,6 +121,13 @@ class Source:
         return self._file.driver
 
     @property
+    def compression(self) -> str:
+        """Name of the compression of the stored pixels, such as ``"LZW"``; empty for none."""
+        if self.driver.startswith("JP2"):
+            return "JPEG 2000"
+        return self._file.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", "")
+
+    @property
     def color_table(self) -> dict[int, tuple[int, int, int]]:
         """Red, green and blue of each value of the first band; empty without a color table.
 
@@ -187,6 +195,30 @@ class Source:
             values = turned(values, self._turn)
             valid = None if valid is None else turned(valid, self._turn)
         return values, valid
+
+    def read_raster(self, rows: slice, columns: slice) -> Raster:
+        """Read a window with all that is needed to understand its values.
+
+        Args:
+            rows: rows of the image.
+            columns: columns of the image.
+
+        Returns:
+            The window, as if it was a file of its own: turned already if the image is turned.
+
+        Raises:
+            InputError: the pixels cannot be decoded.
+        """
+        values, valid = self.read(rows, columns)
+        header = replace(
+            self.header,
+            height=values.shape[0],
+            width=values.shape[1],
+            orientation=1 if self.is_turned else self.header.orientation,
+        )
+        is_palette = header.color == "color-table"
+        table = self._file.colormap(1) if is_palette else None
+        return Raster(header, values, valid, self._file.nodata, table)
 
     def close(self) -> None:
         """Close the file."""

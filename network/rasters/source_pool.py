@@ -19,15 +19,16 @@ class SourcePool:
     """
 
     def __init__(self) -> None:
-        self._opened: OrderedDict[tuple[str, tuple[int, ...]], Source] = OrderedDict()
+        self._opened: OrderedDict[tuple[str, tuple[int, ...], bool], Source] = OrderedDict()
         self._process = os.getpid()
 
-    def get(self, path: str | Path, bands: Sequence[int] = ()) -> Source:
+    def get(self, path: str | Path, bands: Sequence[int] = (), *, turn: bool = False) -> Source:
         """Return an opened raster.
 
         Args:
             path: a file, or a path that GDAL understands.
             bands: numbers of the bands to read, from 1 on; by default all.
+            turn: whether to turn the image as its EXIF orientation says.
 
         Raises:
             InputError: see :class:`Source`.
@@ -35,11 +36,11 @@ class SourcePool:
         if self._process != os.getpid():
             # GDAL must not use a file that another process has opened before it was forked.
             self._opened, self._process = OrderedDict(), os.getpid()
-        key = str(path), tuple(bands)
+        key = str(path), tuple(bands), turn
         if key in self._opened:
             self._opened.move_to_end(key)
         else:
-            self._opened[key] = Source(path, bands or None)
+            self._opened[key] = Source(path, bands or None, turn=turn)
             if len(self._opened) > MOST:
                 self._opened.popitem(last=False)[1].close()
         return self._opened[key]

@@ -19,6 +19,9 @@ DRIVERS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 """GDAL's names of the formats, by the first bytes of a file."""
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
+_AT_ONCE = 2**22
+"""Number of bytes that are read at once."""
+
 # The largest possible ratio of compression by deflate.
 _DEFLATE_LIMIT = 1032
 
@@ -136,14 +139,18 @@ def read_part(path: Path, at: int, length: int) -> bytes:
 
 
 def _check_png_bytes(path: Path) -> None:
-    data = memoryview(path.read_bytes())
-    for kind, at, length in png_chunks(path):
-        # Readers may skip chunks whose names begin with a small letter.
-        if kind[0] & 0x20 and kind != b"tRNS":
-            continue
-        end = at + length
-        if data[end : end + 4] != zlib.crc32(data[at - 4 : end]).to_bytes(4):
-            raise _damaged(path)
+    with path.open("rb") as file:
+        for kind, at, length in png_chunks(path):
+            # Readers may skip chunks whose names begin with a small letter.
+            if kind[0] & 0x20 and kind != b"tRNS":
+                continue
+            file.seek(at)
+            found, rest = zlib.crc32(kind), length
+            # A chunk may be as large as the file.
+            while rest and (data := file.read(min(rest, _AT_ONCE))):
+                found, rest = zlib.crc32(data, found), rest - len(data)
+            if file.read(4) != found.to_bytes(4):
+                raise _damaged(path)
 
 
 # JPEG -------------------------------------------------------------------------------------------

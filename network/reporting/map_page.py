@@ -18,7 +18,8 @@ from network.evaluation.records import check_counts, read_records
 from network.evaluation.results import read_protocol
 from network.evaluation.stamp import MapTruth, Stamp
 from network.rasters.source import content_hash
-from network.reporting.page import SIDES, choose_images, page_context, write_page
+from network.reporting.gallery import choose_images
+from network.reporting.page import SIDES, page_context, write_page
 from network.reporting.pictures import Layers, error_colors
 
 _SAMPLED = 2 * SIDES[0]

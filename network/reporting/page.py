@@ -1,8 +1,8 @@
 """The report of a test: one HTML page that needs no other files."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,12 +19,20 @@ from network.evaluation.results import read_protocol
 from network.evaluation.scores import (
     MAIN,
     class_scores,
-    compute_scores,
     row_scores,
 )
+from network.evaluation.shown_windows import has_large
 from network.evaluation.stamp import Stamp
 from network.progress import progress_bar
 from network.reporting import charts
+from network.reporting.gallery import (
+    Gallery,
+    Pictured,
+    ScoredImage,
+    by_miou,
+    choose_images,
+    show_windows,
+)
 from network.reporting.pictures import Layers, draw_heatmaps, draw_layers
 from network.reporting.published import PUBLISHED
 from network.reporting.sections import kind_section, stated
@@ -37,23 +45,6 @@ MAX_BYTES = 15 * 10**6
 SIDES = (512, 384, 256, 192, 128)
 """Lengths of a picture's longer side in pixels; the report takes the largest length with which the
 page has fewer than ``MAX_BYTES``."""
-
-
-@dataclass(frozen=True)
-class ScoredImage:
-    """A row of the table of images.
-
-    Attributes:
-        name: name of the image.
-        miou: mIoU of the image; None if it has no labels.
-        oa: overall accuracy of the image; None if it has no labels.
-        pixels: number of labeled pixels.
-    """
-
-    name: str
-    miou: float | None
-    oa: float | None
-    pixels: int
 
 
 def write_report(
@@ -71,7 +62,8 @@ def write_report(
         experiment: the experiment.
         folder: output folder of the test script, or folder with the scores of other masks.
         output: the HTML file to write.
-        images: number of images to show; half are the worst, half the best.
+        images: number of images to show; half are the worst, half the best. Of scenes and other
+            large images, so many windows are shown.
         heatmaps: number of these images that also get class heatmaps, if the tested checkpoint
             still exists.
         device: name of the device for the heatmaps, see :func:`network.compute.find_device`.
@@ -85,65 +77,28 @@ def write_report(
     samples = {sample.name: sample for sample in _samples(experiment, protocol)}
     found = read_records(folder)
     _check_same_data(folder, protocol, samples, found)
-    records = [found[name] for name in samples]
+    records = [found[name] for name in samples if name in found]
     masks = _masks(folder, protocol, samples)
     gallery = choose_images(records, protocol, info, images)
-    heat, no_heat = _heatmaps(
-        experiment, protocol, samples, gallery.worst, gallery.best, heatmaps, device
-    )
-    context = page_context(protocol, info, records, gallery) | {
-        "published": _published(protocol),
-        "curves": _curve_charts(read_curves(Path(protocol.checkpoint))),
-        "heatmaps": heat,
-        "no_heatmaps": no_heat,
-    }
+    with TemporaryDirectory() as cut:
+        shown = Pictured(samples, masks, info)
+        if has_large(list(samples.values()), info, experiment.data):
+            gallery, shown = show_windows(gallery, shown, experiment.data, Path(cut))
+        heat, no_heat = _heatmaps(
+            experiment, protocol, shown.samples, gallery.worst, gallery.best, heatmaps, device
+        )
+        context = page_context(protocol, info, records, gallery) | {
+            "published": _published(protocol),
+            "curves": _curve_charts(read_curves(Path(protocol.checkpoint))),
+            "heatmaps": heat,
+            "no_heatmaps": no_heat,
+        }
 
-    def draw(name: str, side: int) -> Layers:
-        return draw_layers(samples[name], gallery.kind, masks.get(name), info, side)
+        def draw(name: str, side: int) -> Layers:
+            mask = shown.masks.get(name)
+            return draw_layers(shown.samples[name], gallery.kind, mask, shown.info, side)
 
-    write_page(output, context, gallery, draw)
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """The images that are shown on a page.
-
-    Attributes:
-        asked: number of images that were asked for.
-        kind: kind of the labels by which they are chosen; None if there are no labels.
-        scored: all images.
-        worst: the shown images with the lowest scores, worst first.
-        best: the shown images with the highest scores, best first.
-    """
-
-    asked: int
-    kind: str | None
-    scored: list[ScoredImage]
-    worst: list[ScoredImage]
-    best: list[ScoredImage]
-
-    @property
-    def shown(self) -> list[str]:
-        """Names of the shown images."""
-        return [image.name for image in (*self.worst, *self.best)]
-
-
-def choose_images(
-    records: Sequence[ImageRecord], protocol: Stamp, info: DatasetInfo, count: int
-) -> Gallery:
-    """Choose the images to show; half are the worst, half the best.
-
-    Args:
-        records: records of all images.
-        protocol: the protocol stamp.
-        info: description of the data set.
-        count: number of images to show.
-    """
-    kinds = protocol.label_kinds
-    # Full masks show more than eroded ones.
-    kind = next((k for k in ("full", *kinds) if k in kinds), None)
-    scored = [_scored_image(record, kind, info) for record in records]
-    return Gallery(count, kind, scored, *_selection(scored, count))
+        write_page(output, context, gallery, draw)
 
 
 def page_context(
@@ -157,7 +112,8 @@ def page_context(
         records: records of all images.
         gallery: the images to show.
     """
-    groups = {"Worst": gallery.worst, "Best": gallery.best}
+    shown = "windows" if gallery.are_windows else protocol.records
+    groups = {"Worst": gallery.worst, "Typical": gallery.typical, "Best": gallery.best}
     return {
         "protocol": protocol,
         "info": info,
@@ -169,8 +125,9 @@ def page_context(
         "stated": stated(protocol),
         "published": None,
         "curves": [],
-        "images": sorted(gallery.scored, key=_by_miou),
-        "groups": [(f"{how} {protocol.records}", of) for how, of in groups.items() if of],
+        "images": sorted(gallery.scored, key=by_miou),
+        "groups": [(f"{how} {shown}", of) for how, of in groups.items() if of],
+        "shown_unit": shown[:-1],
         "shown_kind": gallery.kind,
         "heatmaps": {},
         "no_heatmaps": "",
@@ -223,7 +180,10 @@ def _masks(folder: Path, protocol: Stamp, samples: dict[str, Sample]) -> dict[st
     """Find the predicted masks, by the names of their images."""
     if protocol.predictions is not None:
         return list_images(Path(protocol.predictions))
-    paths = {name: folder / f"{name}.png" for name in samples}
+    paths = {
+        name: folder / f"{name}.{'tif' if sample.scene else 'png'}"
+        for name, sample in samples.items()
+    }
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
@@ -258,7 +218,9 @@ def _check_same_config(folder: Path, protocol: Stamp, experiment: Experiment) ->
 def _check_same_data(
     folder: Path, protocol: Stamp, samples: dict[str, Sample], found: dict[str, ImageRecord]
 ) -> None:
-    missing = sorted(samples.keys() - found.keys())
+    # Scenes whose labels all lie where their map has no data have no counts.
+    needed = {name for name, sample in samples.items() if sample.scene is None}
+    missing = sorted(needed - found.keys())
     if missing:
         raise InputError(
             folder,
@@ -297,35 +259,6 @@ def _render(**context: object) -> str:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f}"  # noqa: RUF001
-
-
-def _scored_image(record: ImageRecord, kind: str | None, info: DatasetInfo) -> ScoredImage:
-    if kind is None:
-        return ScoredImage(record.name, None, None, 0)
-    counts = record.counts[kind]
-    matrix = counts.matrix + counts.padding_matrix
-    scores = compute_scores(matrix, info)
-    miou, oa = scores.overall["mIoU"], scores.overall["OA"]
-    return ScoredImage(record.name, miou, oa, int(matrix.sum()))
-
-
-def _by_miou(image: ScoredImage) -> tuple[bool, float, str]:
-    return image.miou is None, image.miou or 0, image.name
-
-
-def _selection(
-    scored: Sequence[ScoredImage], count: int
-) -> tuple[list[ScoredImage], list[ScoredImage]]:
-    """Choose the worst images, worst first, and the best images, best first.
-
-    If no image has a score, take the first ``count`` images and no best ones.
-    """
-    ranked = sorted((image for image in scored if image.miou is not None), key=_by_miou)
-    if not ranked:
-        return list(scored[:count]), []
-    count = min(count, len(ranked))
-    worst = ranked[: count - count // 2]
-    return worst, ranked[len(ranked) - count // 2 :][::-1]
 
 
 def _published(protocol: Stamp) -> dict | None:

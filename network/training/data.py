@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from network.config import Experiment
 from network.datasets.loaders import EpochSampler, WorkerOptions, evaluation_loader, make_loader
-from network.datasets.read_speed import advise_on_blocks
-from network.datasets.scene_windows import SceneWindows, count_windows, evaluation_windows
+from network.datasets.read_speed import advise_on_storage
+from network.datasets.scene_windows import SceneWindows, count_windows, in_windows
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import (
     Labels,
@@ -17,6 +17,7 @@ from network.datasets.segmentation import (
     SegmentationDataset,
     check_samples,
     find_samples,
+    is_read_in_windows,
 )
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError, warn
@@ -66,13 +67,12 @@ class SegmentationData(pl.LightningDataModule):
         self._pixels = next(iter(labels.pixels.values()))
         self._counts = next(iter(labels.counts.values()))
         self._check_labels()
-        if self._are_scenes:
-            advise_on_blocks(self.train_samples, data.crop)
+        read = [one for one in self.train_samples if one.scene or is_read_in_windows(one)]
+        advise_on_storage(read, data.crop)
         # Read now: checkpoints store this value, and hours later the file may have changed.
         self.ground_resolution = _ground_resolution(self.train_samples[0])
         self.val_samples = self._samples(info, data.val)[0] if data.val else []
-        if self.val_samples and self.val_samples[0].scene:
-            self.val_samples = evaluation_windows(self.val_samples, data.window)
+        self.val_samples = in_windows(self.val_samples, info, data)
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
             raise InputError(

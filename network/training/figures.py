@@ -10,18 +10,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from network.config import Experiment
-from network.datasets.scene_windows import cut_window
+from network.datasets.cut_windows import cut_window, everything, labeled_window
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
 from network.evaluation.evaluate import predict_samples
 from network.evaluation.figure_fonts import save_figure
 from network.evaluation.figures import write_panel
+from network.evaluation.shown_windows import has_large
 from network.points.labels import dense_counts
+from network.settings import Data
 from network.training.runs import read_curves
 
 CURVES, PANEL = "curves.png", "panel.png"
 IMAGES = 4
 PATCH = 1024
+_TRAINED_ON = "trained_on"
 
 
 def missing_figures(run: Path, logs: Path) -> list[Path]:
@@ -51,23 +55,46 @@ def write_training_figures(
         write_curves(curves, logs / CURVES, experiment.name)
     best = run / "best.ckpt"
     checkpoint = best if best.is_file() else run / "last.ckpt"
+    info = experiment.dataset
     samples, trained_on = _training_samples(experiment)
     with TemporaryDirectory() as folder, TemporaryDirectory() as cut:
-        samples = [
-            cut_window(sample, PATCH, experiment.dataset, Path(cut)) if sample.scene else sample
-            for sample in samples
-        ]
+        if has_large(samples, info, experiment.data):
+            samples, trained_on = _cut(samples, trained_on, info, experiment.data, Path(cut))
+            info = info.decoded
         # Without masks, the predictions are not scored.
         images = [replace(sample, masks={}) for sample in samples]
         predict_samples(experiment, checkpoint, images, Path(folder), device, PATCH)
         write_panel(
             samples,
             Path(folder),
-            experiment.dataset,
+            info,
             logs / PANEL,
             f"{experiment.name}, training images, {checkpoint.name}",
             trained_on,
         )
+
+
+def _cut(
+    samples: Sequence[Sample],
+    trained_on: Sequence[Path] | None,
+    info: DatasetInfo,
+    data: Data,
+    folder: Path,
+) -> tuple[list[Sample], list[Path] | None]:
+    """Cut windows out of large images and their masks; other images are copied as they are."""
+    cut, other_masks = [], []
+    masks: Sequence[Path | None] = trained_on or [None] * len(samples)
+    for sample, mask in zip(samples, masks, strict=True):
+        others = {} if mask is None else {_TRAINED_ON: mask}
+        # Where the network has seen labels, which may be a few points.
+        both = replace(sample, masks=others | sample.masks)
+        is_cut = has_large([sample], info, data)
+        window = labeled_window(both, info, PATCH) if is_cut else everything(sample)
+        small = cut_window(both, window, info, folder)
+        if mask is not None:
+            other_masks.append(small.masks.pop(_TRAINED_ON))
+        cut.append(small)
+    return cut, other_masks if trained_on else None
 
 
 def _training_samples(experiment: Experiment) -> tuple[list[Sample], list[Path] | None]:

@@ -12,15 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.config import Experiment
-from network.datasets.files import read_mask
 from network.datasets.lazy import Composition, Piece
 from network.datasets.loaders import EpochSampler, evaluation_loader, make_loader
 from network.datasets.on_earth.files import AreaFile
-from network.datasets.read_speed import advise_on_blocks
 from network.datasets.scene_windows import (
     SceneWindows,
     count_windows,
-    cut_window,
     evaluation_windows,
 )
 from network.datasets.segmentation import find_samples
@@ -164,18 +161,6 @@ def test_windows_without_labels_are_not_validated(tmp_path):
     assert len(cores) < 2 * 4
 
 
-def test_a_window_for_figures(tmp_path):
-    info = make_scenes(tmp_path, {"a": (300, 700)})
-    (sample,) = find_samples(info, tmp_path, "train")
-    (tmp_path / "cut").mkdir()
-    cut = cut_window(sample, 128, info, tmp_path / "cut")
-    assert cut.size == (128, 128)
-    labels = read_mask(cut.masks["full"], info)
-    (item,) = evaluation_loader(info, [cut], 1)
-    np.testing.assert_array_equal(item["labels"]["full"][0], labels)
-    np.testing.assert_array_equal(item["image"][0, 0], 80 * (labels % 3) + 10)
-
-
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_compositions(data):
@@ -200,29 +185,6 @@ def test_compositions(data):
     top, left = data.draw(st.tuples(st.integers(0, height - 1), st.integers(0, width - 1)))
     window = slice(top, height), slice(left, width)
     np.testing.assert_array_equal(whole[window], expected[window])
-
-
-def test_advice_on_slow_files(tmp_path, capfd):
-    """Rows of 3000 pixels: a window of 64 decodes 3000 x 64 pixels, not (64 + 511)^2."""
-    labels = blocks(0, 600, 9000)
-    for name, options in (("rows", {"blockysize": 1}), ("tiles", {"tiled": True})):
-        write_image(tmp_path / name / "a.tif", labels, **options)
-        write_features(
-            tmp_path / name / "a.gpkg", [box(slice(0, 90), slice(0, 90))], **{"class": ["road"]}
-        )
-        info = dataset(train={"images": ("a.tif",), "labels": (by_class("a.gpkg"),)})
-        samples = find_samples(info, tmp_path / name, "train")
-        capfd.readouterr()
-        advise_on_blocks(samples, 512)
-        told = capfd.readouterr().err
-        if name == "tiles":
-            assert told == ""
-        else:
-            assert (
-                "is stored in blocks of 1 x 9000 pixels, so reading a window of 512 x 512" in told
-            )
-            # 9000 x 512 pixels instead of 1023 x 600.
-            assert "1/8 of that: gdal_translate -of COG" in told
 
 
 def experiment_of(root: Path, workers: int = 0, held_out: tuple[int, int] = (96, 140)):

@@ -11,6 +11,8 @@ from network.evaluation.evaluate import evaluate
 from network.evaluation.records import read_records
 from network.evaluation.results import read_result
 from network.maps.evaluate import evaluate_scenes
+from network.reporting import gallery
+from network.reporting.page import write_report
 from network.training.train import train
 from tests.datasets.test_scene_windows import experiment_of
 
@@ -86,3 +88,23 @@ def test_areas_without_any_label(trained, tmp_path):
         == {}
     )
     assert (tmp_path / "out/b.tif").is_file()
+
+
+@pytest.mark.slow
+def test_the_report_of_scenes(trained, tmp_path, monkeypatch):
+    """Its pictures are windows of the scene and of its map; a small scene is one window."""
+    experiment, _ = trained
+    run(trained, tmp_path / "out")
+    for side, groups in ((64, ["Worst windows", "Typical windows", "Best windows"]), (256, [])):
+        monkeypatch.setattr(gallery, "SIDE", side)
+        page = tmp_path / f"{side}.html"
+        write_report(experiment, tmp_path / "out", page, images=6, device="cpu")
+        text = page.read_text()
+        assert [title for title in groups if f"<h3>{title}</h3>" in text] == groups
+        assert text.count('class="stage"') == (6 if groups else 1)
+        assert ("<figcaption>b, row " in text) == bool(groups)
+        assert '<table class="heat">' in text
+    (tmp_path / "out/b.tif").unlink()
+    with pytest.raises(InputError, match=r"b\.tif: no prediction of this image"):
+        write_report(experiment, tmp_path / "out", tmp_path / "none.html", device="cpu")
+    assert not (tmp_path / "none.html").exists()

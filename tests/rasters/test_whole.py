@@ -185,8 +185,9 @@ def test_more_pixels_than_memory(tmp_path):
         tiled=True, blockxsize=4096, blockysize=4096, SPARSE_OK="YES", BIGTIFF="YES",
     ):  # fmt: skip
         pass
+    assert read_header(path).height == 10**6  # images of any size can be read in windows
     with pytest.raises(InputError, match="1000000 x 1000000 pixels take 3000 GB of memory"):
-        read_header(path)
+        read_raster(path)
 
 
 @pytest.mark.parametrize("compress", ["zstd", "lzma", "lzw", "deflate", "packbits", None])

@@ -18,7 +18,7 @@ from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
-from network.reporting import page
+from network.reporting import gallery, page
 from network.reporting.charts import HEIGHT, TOP, line_chart
 from network.reporting.published import PUBLISHED
 from network.studies.padding import geometry_table
@@ -131,14 +131,14 @@ def test_confusion_matrix_has_all_pixels(finished, html):
 
 def test_worst_and_best_are_in_order():
     mious = [0.3, 0.1, None, 0.5, 0.2, 0.4]
-    scored = [page.ScoredImage(f"{miou}", miou, miou, 9) for miou in mious]
-    worst, best = page._selection(scored, 4)
+    scored = [gallery.ScoredImage(f"{miou}", miou, miou, 9) for miou in mious]
+    worst, best = gallery.selection(scored, 4)
     assert [image.name for image in worst] == ["0.1", "0.2"]
     assert [image.name for image in best] == ["0.5", "0.4"]
-    worst, best = page._selection(scored, 99)  # nothing twice, nothing without a score
+    worst, best = gallery.selection(scored, 99)  # nothing twice, nothing without a score
     assert [image.name for image in worst + best[::-1]] == ["0.1", "0.2", "0.3", "0.4", "0.5"]
-    unlabeled = [page.ScoredImage(str(n), None, None, 0) for n in range(3)]
-    assert page._selection(unlabeled, 2) == (unlabeled[:2], [])
+    unlabeled = [gallery.ScoredImage(str(n), None, None, 0) for n in range(3)]
+    assert gallery.selection(unlabeled, 2) == (unlabeled[:2], [])
 
 
 def test_the_page_has_them_in_order(html):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,12 +10,12 @@ from network.cluster import Workers
 from network.datasets.files import ignore_invalid, read_mask, read_valid_image
 from network.datasets.on_earth.label_raster import CELL
 from network.datasets.schema import DatasetInfo
-from network.datasets.segmentation import Sample
+from network.datasets.segmentation import Sample, is_read_in_windows
+from network.datasets.window_reader import WindowReader
 from network.datasets.windows import Window
 from network.datasets.workers import map_parallel
 from network.errors import InputError
 from network.rasters.source import Source
-from network.rasters.source_pool import SourcePool
 
 _AT_ONCE = 2**20
 """Values that are counted at once."""
@@ -69,8 +69,9 @@ def measure_bands(
     """Measure each band over the pixels of all images.
 
     Only pixels with a class count, or all pixels of an image without a mask. Pixels without data
-    never count: those of a no-data value, of a mask in the file or of an alpha band, and NaN. Large
-    scenes are read in windows; their pixels outside the areas of the split have no class.
+    never count: those of a no-data value, of a mask in the file or of an alpha band, and NaN.
+    Scenes and other large images are read in windows. Pixels of scenes outside the areas of the
+    split have no class.
 
     Args:
         samples: the images and their masks.
@@ -93,7 +94,7 @@ def measure_bands(
             "leave it out",
         )
     parts = [part for sample in samples for part in _parts(sample)]
-    measure = _Measurement(info, all_pixels)
+    measure = _Measurement(WindowReader(info), all_pixels)
     unit = "image" if len(parts) == len(samples) else "window"
     found = [bands for bands in map_parallel(measure, parts, workers=workers, unit=unit) if bands]
     if not found:
@@ -108,17 +109,22 @@ def measure_bands(
 
 @dataclass(frozen=True)
 class _Part:
-    """An image, or a window of a scene."""
+    """An image, or a window of a large one."""
 
     sample: Sample
     window: Window | None = None
 
 
 def _parts(sample: Sample) -> Iterator[_Part]:
-    """Cut a scene into windows that have labels; an image of a folder is one part."""
+    """Cut a scene into windows that have labels, and a large image into windows."""
     scene = sample.scene
     if scene is None:
-        yield _Part(sample)
+        if not is_read_in_windows(sample):
+            yield _Part(sample)
+            return
+        with Source(sample.image) as source:
+            block = source.block_size
+        yield from (_Part(sample, window) for window in _windows(sample.size, block))
         return
     # The counts of all cells need not be sent to a worker with each window.
     bare = replace(sample, scene=replace(scene, labels=None))
@@ -146,9 +152,12 @@ def _windows(size: tuple[int, int], block: tuple[int, int]) -> list[Window]:
 class _Measurement:
     """A function that measures the bands of one part; it runs in a worker."""
 
-    info: DatasetInfo
+    reader: WindowReader
     all_pixels: bool
-    sources: SourcePool = field(default_factory=SourcePool)
+
+    @property
+    def info(self) -> DatasetInfo:
+        return self.reader.info
 
     def __call__(self, part: _Part) -> list[Band]:
         image, valid = self._read(part)
@@ -170,10 +179,9 @@ class _Measurement:
             if mask and not self.all_pixels:
                 labels = read_mask(mask, self.info)
         else:
-            assert sample.scene is not None
-            image, valid = self.sources.get(sample.image, sample.scene.bands).read(*part.window)
-            if mask:
-                labels = self.sources.get(mask).read(*part.window)[0][..., 0]
+            image, valid = self.reader.image(sample, part.window)
+            if mask and not self.all_pixels:
+                labels = self.reader.mask_of(sample, mask, part.window)
         if labels is not None:
             valid = ignore_invalid(labels, valid, self.info) != ignored
         return image, valid

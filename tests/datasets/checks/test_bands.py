@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from network.commands.measure_bands import config_text
+from network.datasets import segmentation
+from network.datasets.checks import bands as checks
 from network.datasets.checks.bands import measure_bands
 from network.datasets.files import fitting_size, read_image, read_mask, read_photo, write_image
 from network.datasets.info import VAIHINGEN
@@ -515,3 +517,17 @@ experiment = Experiment(
     loss=partial(JointLoss, 255),
 )
 """
+
+
+def test_large_images_are_measured_in_windows(tmp_path, monkeypatch):
+    info = replace(VAIHINGEN, tiles=None, patched=False)
+    make_dataset(tmp_path, info, {"train": 2}, ((130, 200), (64, 64)))
+    samples = find_samples(info, tmp_path, "train")
+    found = [*measure_bands(samples, info), *measure_bands(samples, info, all_pixels=True)]
+    monkeypatch.setattr(segmentation, "READ_WHOLE", 100 * 100)
+    monkeypatch.setattr(checks, "_SIDE", 50)
+    windows = [*measure_bands(samples, info), *measure_bands(samples, info, all_pixels=True)]
+    for one, other in zip(found, windows, strict=True):
+        assert (one.count, one.low, one.high) == (other.count, other.low, other.high)
+        assert other.mean == pytest.approx(one.mean, rel=1e-12)
+        assert other.std == pytest.approx(one.std, rel=1e-12)
