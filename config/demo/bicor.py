@@ -30,5 +30,5 @@ experiment = Experiment(
     ),
     loss=partial(BiCoRLoss, DEMO.ignore_index, smoothing=0.05, aux=0.4, heatmap=0.1, fisher=0.1),
     data=Data(crop=160, scales=(0.75, 1.0, 1.25), mosaic=0.0, batch_size=8, workers=1),
-    optim=Optim(lr=1e-3, weight_decay=0.05, epochs=6, lookahead=False),
+    optim=Optim(lr=1e-3, weight_decay=0.05, epochs=5, lookahead=False),
 )

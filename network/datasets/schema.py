@@ -1,5 +1,6 @@
 """Description of a data set: its classes, colors, ignore label, folders, splits and views."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -162,6 +163,13 @@ class TileNames:
         return self.infrared_image or self.image if infrared else self.image
 
 
+def _has_tile(pattern: str) -> bool:
+    try:
+        return "tile" in re.compile(pattern).groupindex
+    except re.error:
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """The description of one data set.
@@ -262,9 +270,10 @@ class DatasetInfo:
             raise ValueError(
                 f"{self.name}: rgb_bands={self.rgb_bands} are not three of 0 to {self.bands - 1}"
             )
-        if self.patch_names and "(?P<tile>" not in self.patch_names:
+        if self.patch_names and not _has_tile(self.patch_names):
             raise ValueError(
-                f"{self.name}: patch_names={self.patch_names!r} has no group (?P<tile>...)"
+                f"{self.name}: patch_names={self.patch_names!r} is no regular expression with a "
+                "group (?P<tile>...)"
             )
         if self.tiles or self.patch_names:
             object.__setattr__(self, "patched", True)
