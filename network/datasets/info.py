@@ -2,8 +2,9 @@
 
 Sources: ISPRS 2D semantic labeling contest (Vaihingen, Potsdam), LoveDA (Wang et al., NeurIPS
 2021 Datasets and Benchmarks), UAVid (Lyu et al., ISPRS Journal 2020), the Grass and Cloud sets of
-KTDA as D2LS uses them, and a part of DroneDeploy's segmentation sample. The folder names are those
-of GeoSeg, since many published commands use them.
+KTDA as D2LS uses them, a part of DroneDeploy's segmentation sample, UUAD (satellite images of
+Mumbai) and "Semantic segmentation of aerial imagery" of Dubai (Humans in the Loop). The folder
+names are those of GeoSeg, since many published commands use them, or those of the archives.
 """
 
 from network.datasets.schema import (
@@ -23,6 +24,7 @@ __all__ = [
     "BUILDING",
     "CLOUD",
     "DRONE",
+    "DUBAI",
     "GRASS",
     "LOVEDA",
     "MAX_CLASSES",
@@ -30,6 +32,7 @@ __all__ = [
     "RGB",
     "SPLITS",
     "UAVID",
+    "UUAD",
     "VAIHINGEN",
     "D4Views",
     "DatasetInfo",
@@ -256,6 +259,55 @@ DRONE = DatasetInfo(
         split: (Folder(images=f"{split}/images", masks=(MaskFolder(folder=f"{split}/masks"),)),)
         for split in SPLITS
     },
+)
+
+UUAD = DatasetInfo(
+    name="uuad",
+    root="data/uuad",
+    classes=("unplanned urban", "built-up", "impervious", "vegetation", "barren", "water"),
+    palette=(
+        (250, 235, 185),
+        (200, 200, 200),
+        (100, 100, 150),
+        (80, 140, 50),
+        (200, 160, 40),
+        (40, 120, 240),
+    ),
+    ignore_index=255,
+    # Nine patches of each image of 598 x 598 pixels, which overlap.
+    patch_names="(?P<tile>.+)_[0-9]+",
+    splits={
+        split: (Folder(images=f"images/{split}", masks=(MaskFolder(folder=f"masks/{split}"),)),)
+        for split in SPLITS
+    },
+    image_counts={"train": 693, "val": 144, "test": 153},
+)
+
+
+def _dubai(*tiles: int) -> tuple[Folder, ...]:
+    return tuple(
+        Folder(
+            images=f"Tile {tile}/images",
+            masks=(MaskFolder(folder=f"Tile {tile}/masks"),),
+            prefix=f"tile{tile}_",
+        )
+        for tile in tiles
+    )
+
+
+DUBAI = DatasetInfo(
+    name="dubai",
+    root="data/dubai",
+    classes=("land", "water", "building", "vegetation", "road"),
+    # The colors in the masks; classes.json of the data set lists others.
+    palette=((132, 41, 246), (226, 169, 41), (60, 16, 152), (254, 221, 58), (110, 193, 228)),
+    ignore_index=255,
+    # The masks of two tiles have color tables, whose indices are no labels.
+    mask_coding=MaskCoding(ignored=((155, 155, 155),), color_tables="colors"),
+    # Nine parts of each tile.
+    patch_names="(?P<tile>tile[0-9]+)_.+",
+    splits={"train": _dubai(1, 3, 4, 5, 7), "val": _dubai(6), "test": _dubai(2, 8)},
+    image_counts={"train": 45, "val": 9, "test": 18},
 )
 
 BUILDING = DatasetInfo(

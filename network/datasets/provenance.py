@@ -261,14 +261,23 @@ def _parse(line: str) -> tuple[str, str]:
 _PATCH_NAME = re.compile(r"(.+?)_[012]_\d+(_[0-3])?")
 
 
-def tile_of_patch(name: str) -> str | None:
+def tile_of_patch(name: str, patch_names: str = "") -> str | None:
     """Find the name of the tile from which a patch was cut.
 
     Args:
         name: name of the patch without suffix.
+        patch_names: regular expression of such names, whose group ``tile`` is the tile; empty for
+            the names that the patch tools give.
 
     Returns:
         The name of the tile; None if ``name`` is not the name of a patch.
+
+    Examples:
+        >>> tile_of_patch("area1_0_12"), tile_of_patch("mumbai_3_7", r"(?P<tile>.+)_[0-9]+")
+        ('area1', 'mumbai_3')
     """
+    if patch_names:
+        match = re.fullmatch(patch_names, name)
+        return match["tile"] if match else None
     match = _PATCH_NAME.fullmatch(name)
     return match[1] if match else None

@@ -1,5 +1,6 @@
 """Description of a data set: its classes, colors, ignore label, folders, splits and views."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -162,6 +163,13 @@ class TileNames:
         return self.infrared_image or self.image if infrared else self.image
 
 
+def _has_tile(pattern: str) -> bool:
+    try:
+        return "tile" in re.compile(pattern).groupindex
+    except re.error:
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """The description of one data set.
@@ -188,6 +196,9 @@ class DatasetInfo:
         scored: labels that count in the mean scores; by default all classes.
         d4: views of the test-time augmentation called ``d4``.
         patched: whether the images are patches of larger ones.
+        patch_names: regular expression of the names of the patches, without endings and with the
+            prefixes of folders. Its group ``tile`` is the name of the larger image, as in
+            ``r"(?P<tile>.+)_[0-9]+"``. Empty for the names of the patch tools, ``TILE_0_N``.
         tiles: file names of the whole tiles, for data sets that are cut into padded patches.
         tile_splits: names of the whole tiles in each split of the literature.
         tile_sizes: height and width of the whole test tiles, in pixels.
@@ -216,6 +227,7 @@ class DatasetInfo:
     scored: tuple[int, ...] = ()
     d4: D4Views = D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
     patched: bool = False
+    patch_names: str = ""
     tiles: TileNames | None = None
     tile_splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tile_sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -258,7 +270,12 @@ class DatasetInfo:
             raise ValueError(
                 f"{self.name}: rgb_bands={self.rgb_bands} are not three of 0 to {self.bands - 1}"
             )
-        if self.tiles:
+        if self.patch_names and not _has_tile(self.patch_names):
+            raise ValueError(
+                f"{self.name}: patch_names={self.patch_names!r} is no regular expression with a "
+                "group (?P<tile>...)"
+            )
+        if self.tiles or self.patch_names:
             object.__setattr__(self, "patched", True)
         if not self.scored:
             object.__setattr__(self, "scored", tuple(range(len(self.classes))))

@@ -43,20 +43,24 @@ def overall_accuracy(matrices: np.ndarray) -> np.ndarray:
         return np.trace(matrices, axis1=1, axis2=2) / matrices.sum((1, 2))
 
 
-def units(names: Sequence[str], matrices: np.ndarray, is_cut: bool) -> np.ndarray:
+def units(
+    names: Sequence[str], matrices: np.ndarray, is_cut: bool, patch_names: str = ""
+) -> np.ndarray:
     """Pool the confusion matrices of images by the units that are drawn: images or whole tiles.
 
     Args:
         names: names of the images.
         matrices: (n, k, k), one for each image.
         is_cut: whether the images are patches; these are pooled by the tiles in their names.
+        patch_names: where these names say the tile, see
+            :func:`network.datasets.provenance.tile_of_patch`.
 
     Returns:
         (u, k, k), one for each unit that has labels.
     """
     by_unit: dict[str, np.ndarray] = {}
     for name, matrix in zip(names, matrices, strict=True):
-        unit = (is_cut and tile_of_patch(name)) or name
+        unit = (is_cut and tile_of_patch(name, patch_names)) or name
         by_unit[unit] = by_unit.get(unit, 0) + matrix
     # A unit without labels says nothing about the scores.
     found = [matrix for matrix in by_unit.values() if matrix.any()]

@@ -119,6 +119,8 @@ class Stamp:
         predictions: folder of the masks, if other code has predicted them.
         frames: folder of the frames, if they were predicted instead of the data set.
         on_earth: how a map was compared with truth on Earth; None for images of a split.
+        patch_names: where the names of patches say their tile, see :class:`DatasetInfo`; None for
+            the names of the patch tools.
         training_distance: smallest distance on Earth between the tested split and that of the
             training, in meters; 0 if they touch or overlap, None if it is not known.
     """
@@ -147,6 +149,7 @@ class Stamp:
     predictions: str | None = None
     frames: str | None = None
     on_earth: MapTruth | None = None
+    patch_names: str | None = None
     training_distance: float | None = None
 
     @property
@@ -235,7 +238,8 @@ class Stamp:
     def to_json(self) -> dict[str, Any]:
         """Convert to the form that the stamp has in result files."""
         facts = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("precision", "predictions", "frames", "on_earth", "training_distance"):
+        optional = ("precision", "predictions", "frames", "on_earth", "patch_names")
+        for name in (*optional, "training_distance"):
             if facts[name] is None:
                 del facts[name]
         if self.on_earth:
@@ -322,6 +326,7 @@ def make_stamp(
         precision=experiment.compute.precision,
         software=software_versions(),
         frames=frames,
+        patch_names=info.patch_names or None,
         training_distance=training_distance,
     )
 

@@ -77,7 +77,7 @@ def summarize(records: Sequence[ImageRecord], kind: str, info: DatasetInfo) -> S
 def _intervals(
     names: Sequence[str], matrices: np.ndarray, info: DatasetInfo
 ) -> dict[str, tuple[float, float]]:
-    units = bootstrap.units(names, matrices, is_cut=info.patched)
+    units = bootstrap.units(names, matrices, is_cut=info.patched, patch_names=info.patch_names)
     drawn = drawn_scores(info.scored)
     found = {key: bootstrap.interval(units, statistic) for key, statistic in drawn.items()}
     return {name: interval for name, interval in found.items() if interval is not None}

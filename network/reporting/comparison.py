@@ -326,7 +326,9 @@ def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:
                     f"other {kind} masks than in {first.folder}",
                     "test both on the same masks",
                 )
-            stacks[-1].append(bootstrap.units(names, matrices, is_cut=over == "tiles"))
+            patch_names = first.protocol.patch_names or ""
+            units = bootstrap.units(names, matrices, over == "tiles", patch_names)
+            stacks[-1].append(units)
     classes = first.protocol.classes
     scored = [classes.index(name) for name in first.protocol.classes_in_mean]
     drawn = drawn_scores(scored)

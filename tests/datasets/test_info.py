@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN
+from network.datasets.info import DUBAI, LOVEDA, POTSDAM, SPLITS, UUAD, VAIHINGEN
+from network.datasets.provenance import tile_of_patch
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 
@@ -19,6 +20,25 @@ INFOS = [VAIHINGEN, POTSDAM, LOVEDA]
 def test_facts(info: DatasetInfo):
     assert len(info.classes) == len(info.palette) == info.ignore_index
     assert all(label < info.num_classes for label in info.scored)
+
+
+@pytest.mark.parametrize(
+    ("info", "name", "tile"),
+    [
+        (VAIHINGEN, "top_mosaic_09cm_area1_0_12", "top_mosaic_09cm_area1"),
+        (UUAD, "jp22_1.0_8", "jp22_1.0"),
+        (DUBAI, "tile4_image_part_001", "tile4"),
+        (DUBAI, "image_part_001", None),
+    ],
+)
+def test_tiles_in_the_names_of_patches(info, name, tile):
+    assert info.patched
+    assert tile_of_patch(name, info.patch_names) == tile
+
+
+def test_splits_of_dubai_share_no_tile():
+    tiles = [folder.prefix for split in SPLITS for folder in DUBAI.folders(split)]
+    assert sorted(tiles) == [f"tile{number}_" for number in range(1, 9)]
 
 
 def test_published_palettes():
@@ -103,6 +123,8 @@ def test_nearest_color(seed):
         ({"palette": VAIHINGEN.palette[:5] + VAIHINGEN.palette[:1]}, "same color"),
         ({"ignore_index": 3}, "ignore_index=3;"),
         ({"ignore_index": 256}, "ignore_index=256;"),
+        ({"patch_names": "(.+)_[0-9]+"}, "is no regular expression with a group"),
+        ({"patch_names": "(?P<tile>["}, "is no regular expression with a group"),
     ],
 )
 def test_inconsistent_facts(change, words):

@@ -74,6 +74,13 @@ def test_runs_of_a_model_are_averaged():
     assert paired_difference(one_unit, one_unit, overall_accuracy) is None
 
 
+def test_patches_with_names_of_their_own():
+    names = ["north_1", "north_2", "south_1", "other"]
+    patches = np.stack([np.eye(2, dtype=int) * n for n in (1, 2, 4, 8)])
+    found = units(names, patches, is_cut=True, patch_names=r"(?P<tile>[a-z]+)_\d+")
+    assert found[:, 0, 0].tolist() == [3, 4, 8]
+
+
 def test_patches_are_drawn_by_tile():
     """Patches of a tile are one unit; what has no labels is none."""
     names = ["area1_0_0", "area1_0_1", "area2_0_0_3", "area10_1_0", "other", "area3_0_0"]

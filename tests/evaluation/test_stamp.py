@@ -53,7 +53,7 @@ def test_stamps_of_other_tests():
     old = Stamp.from_json({k: v for k, v in DOCUMENT.items() if k != "precision"})
     assert old.precision is None
     assert "precision" not in old.to_json()
-    for name in ("frames", "predictions"):
+    for name in ("frames", "predictions", "patch_names"):
         stamp = Stamp.from_json(DOCUMENT | {name: "a/folder"})
         assert list(stamp.to_json())[-1] == name
     assert "later" not in Stamp.from_json(DOCUMENT | {"later": 1}).to_json()
