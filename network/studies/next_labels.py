@@ -88,7 +88,12 @@ class Curve:
 
 
 def run_study(
-    base: Experiment, rounds: Rounds, ways: Sequence[str], seeds: Sequence[int], output: Path
+    base: Experiment,
+    rounds: Rounds,
+    ways: Sequence[str],
+    seeds: Sequence[int],
+    output: Path,
+    accelerator: str = "auto",
 ) -> list[Curve]:
     """Run the rounds of each way and seed; finished rounds are not repeated.
 
@@ -103,6 +108,7 @@ def run_study(
         ways: the ways to choose windows.
         seeds: the seeds, of windows and of trainings.
         output: folder of all files.
+        accelerator: see :func:`network.training.train.train`.
 
     Returns:
         The test scores of each way.
@@ -122,7 +128,7 @@ def run_study(
                 name = f"seed{seed}/{_FIRST if previous is None else way}/round{number}"
                 print(f"{way}, {name}: {rounds.windows(number)} windows")
                 previous = _Round(base, rounds, way, seed, number, output / name, previous)
-                found[number - 1] = previous.run(samples)
+                found[number - 1] = previous.run(samples, accelerator)
     return [Curve(way, found) for way, found in zip(ways, scores, strict=True)]
 
 
@@ -148,17 +154,18 @@ class _Round:
     folder: Path
     previous: "_Round | None"
 
-    def run(self, samples: Sequence[Sample]) -> float:
+    def run(self, samples: Sequence[Sample], accelerator: str = "auto") -> float:
         """Run the round unless it is finished; return the mIoU of the test.
 
         Args:
             samples: the training scenes with all of their labels.
+            accelerator: where to train.
         """
         test = self.folder / "test"
         if not (test / SCORES_FILE).is_file():
             if not (self.folder / _WINDOWS).is_file():
                 self._choose(samples)
-            checkpoint = self._trained()
+            checkpoint = self._trained(accelerator)
             evaluate_scenes(
                 self.experiment, checkpoint=checkpoint, output=test, split=self.base.data.test
             )
@@ -234,11 +241,11 @@ class _Round:
         """The checkpoint of the finished training."""
         return Path((self.folder / _CHECKPOINT).read_text(encoding="utf-8").strip())
 
-    def _trained(self) -> Path:
+    def _trained(self, accelerator: str) -> Path:
         """Train from the weights of the round before, unless that is done."""
         if not (self.folder / _CHECKPOINT).is_file():
             begin = self.previous.checkpoint if self.previous else None
-            run = train(self.experiment, init_from=begin, devices="1")
+            run = train(self.experiment, init_from=begin, devices="1", accelerator=accelerator)
             with replacing(self.folder / _CHECKPOINT) as partial:
                 partial.write_text(f"{run / 'last.ckpt'}\n", encoding="utf-8")
         return self.checkpoint
