@@ -33,7 +33,7 @@ _STEPS = (4, 2, 1)
 """Windows begin at multiples of their side divided by the first of these numbers with which a map
 has at most ``_MOST`` places for them."""
 
-_MOST = 2**24
+_MOST = 2**22
 
 _SIDE = 2048
 """Maps are read in parts of about this side, in pixels."""

@@ -41,9 +41,9 @@ def test_the_layer(flipped, image, tmp_path, blend):
     hole = np.zeros(found.shape, bool)
     hole[:200, :200] = True
     assert (found[hole] == 255).all()
-    # With flips, windows see other pixels at their borders, so the halo is not quite enough; and
-    # the mean of two windows is not that of the whole image.
-    assert np.abs(found - expected)[~hole].max() < (1 if blend == "crop" else 2)
+    # The halo is larger than what the network sees, so windows change nothing but the rounding. If
+    # they are blended, those near whose border a pixel lies count a little, too.
+    assert np.abs(found - expected)[~hole].max() < (0.51 if blend == "crop" else 2)
     assert expected[~hole].max() > 10
 
 

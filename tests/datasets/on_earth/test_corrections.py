@@ -2,8 +2,10 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -11,13 +13,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from network.config import Experiment
 from network.datasets.loaders import EpochSampler, make_loader
 from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.scene_windows import SceneWindows, count_windows, weights_digest
-from network.datasets.segmentation import find_samples
+from network.datasets.segmentation import check_samples, find_samples
 from network.datasets.transforms import TrainTransform
 from network.errors import InputError
+from network.losses.bicor import BiCoRLoss
+from network.models.bicor import BiCoRSeg
 from network.settings import Data
+from network.training.data import SegmentationData
 from tests.datasets.on_earth.scenes import (
     box,
     by_class,
@@ -212,10 +218,27 @@ def test_another_weight_draws_no_labels_again(tmp_path, truth):
     assert (read(sample.scene.labels.origins.path) == 1).sum() == 81
 
 
+def test_a_resumed_training_needs_the_same_weights(tmp_path, truth):
+    """Since the digest of its labels differs, as for other labels."""
+    write_corrections(tmp_path)
+    digests = []
+    for weight in (1, 1, 5, 6):
+        info = corrected(weight)
+        experiment = Experiment(
+            dataset=info,
+            model=partial(BiCoRSeg, 3, "test_convnext", weights=None, dim=32),
+            loss=partial(BiCoRLoss, 255),
+            data=replace(PLAIN, root=str(tmp_path), window=32, val=None, test="train"),
+        )
+        digests.append(SegmentationData(experiment).train_digests["full"])
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+    (sample,) = find_samples(corrected(), tmp_path, "train")
+    assert digests[0] == check_samples([sample], corrected(), "train").digests["full"]
+
+
 def test_a_layer_without_any_polygon(tmp_path, truth):
     """As the tool makes it for a start."""
-    import geopandas
-
     empty = geopandas.GeoDataFrame({"class": []}, geometry=[], crs="EPSG:32632")
     empty.to_file(tmp_path / "corrections.gpkg", geometry_type="Polygon")
     (sample,) = find_samples(corrected(5), tmp_path, "train")
