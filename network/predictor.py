@@ -29,7 +29,13 @@ from network.errors import InputError
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
 from network.rasters.pixels import finite_pixels, network_values
 from network.settings import Compute
-from network.tta import TTA_NAMES, build_views, mean_logits, patched_logits
+from network.tta import (
+    TTA_NAMES,
+    build_views,
+    logits_and_disagreement,
+    mean_logits,
+    patched_logits,
+)
 
 Result = TypeVar("Result")
 
@@ -305,6 +311,22 @@ class Predictor:
             )
         max_pixels = self.batch_size * images[0, 0].numel()
         return mean_logits(self._forward, self._to_network(images), self.views, max_pixels)
+
+    def logits_and_disagreement(self, images: Tensor) -> Tensor:
+        """Compute mean logits over the views, and how much the views disagree.
+
+        Args:
+            images: (b, bands, H, W) pixel values on the CPU, each predicted whole.
+
+        Returns:
+            (b, k + 1, H, W) on the device: the logits, and as the last channel the disagreement,
+            see :func:`network.tta.logits_and_disagreement`.
+        """
+        max_pixels = self.batch_size * images[0, 0].numel()
+        found = logits_and_disagreement(
+            self._forward, self._to_network(images), self.views, max_pixels
+        )
+        return torch.cat(found, dim=1)
 
     def compute(self, function: Callable[[Tensor], Result], images: Tensor) -> Result:
         """Call a function of normalized images, with the precision of this predictor.

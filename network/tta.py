@@ -1,5 +1,6 @@
 """Test-time augmentation, which averages the logits of several views of an image."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -90,16 +91,91 @@ def mean_logits(
     return _total(_by_scale(predict, image, views, max_pixels)) / len(views)
 
 
-def _by_scale(predict: Predict, image: Tensor, views: Views, max_pixels: int) -> Iterator[Tensor]:
+def logits_and_disagreement(
+    predict: Predict, image: Tensor, views: Views, max_pixels: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Compute the mean of the logits over all views, and how much the views disagree.
+
+    The disagreement is the mutual information of class and view: the entropy of the mean of the
+    views' probabilities, minus the mean of their entropies. It is divided by log(k), its largest
+    possible value for k classes. It is 0 if all views have the same probabilities, also if these
+    are uncertain, and 1 if each view is sure of another class. Each view is seen once.
+
+    Source: Houlsby et al., "Bayesian active learning for classification and preference learning",
+    2011, equation 2, with views in place of draws of the parameters.
+
+    Args:
+        predict: function from images to logits.
+        image: (b, bands, H, W)
+        views: the views.
+        max_pixels: see :func:`mean_logits`.
+
+    Returns:
+        The same logits (b, k, H, W) as those of :func:`mean_logits`, and the disagreement
+        (b, 1, H, W) from 0 to 1.
+    """
+    max_pixels = max_pixels or image[:, 0].numel()
+    tally = _Tally(image)
+    logits = _total(_by_scale(predict, image, views, max_pixels, tally)) / len(views)
+    return logits, tally.disagreement(len(views))
+
+
+class _Tally:
+    """Sums over views: of their probabilities, and of the entropies of these.
+
+    Args:
+        image: the images (b, bands, H, W).
+    """
+
+    def __init__(self, image: Tensor):
+        self._shape = image.shape
+        self._probabilities = self._entropies = torch.empty(0)
+
+    def watch(self, terms: Iterator[Tensor], first: int) -> Iterator[Tensor]:
+        """Add the logits of views (n, k, h, w), and yield them as they are.
+
+        Args:
+            terms: the logits of each view of n of the images.
+            first: number of the first of these images.
+        """
+        count, _, height, width = self._shape
+        for logits in terms:
+            if not len(self._probabilities):
+                self._probabilities = logits.new_zeros(count, logits.shape[1], height, width)
+                self._entropies = logits.new_zeros(count, 1, height, width)
+            probabilities = _resize(logits, (height, width)).softmax(dim=1)
+            own = slice(first, first + len(logits))
+            self._probabilities[own] += probabilities
+            self._entropies[own] += torch.special.entr(probabilities).sum(dim=1, keepdim=True)
+            yield logits
+
+    def disagreement(self, views: int) -> Tensor:
+        """Compute the disagreement (b, 1, H, W) of so many views."""
+        mean = self._probabilities / views
+        together = torch.special.entr(mean).sum(dim=1, keepdim=True)
+        # Where all views agree, rounding may make the difference slightly negative.
+        apart = (together - self._entropies / views).clamp(min=0)
+        return apart / math.log(mean.shape[1])
+
+
+def _by_scale(
+    predict: Predict,
+    image: Tensor,
+    views: Views,
+    max_pixels: int,
+    tally: _Tally | None = None,
+) -> Iterator[Tensor]:
     """Compute for each scale the sum of the logits of its views, at the size of ``image``."""
     height, width = image.shape[-2:]
     for scale in views.scales:
         resized = _resize(image, (round(height * scale), round(width * scale)))
         count = max(1, max_pixels // resized[0, 0].numel())
-        parts = [
-            _sum_over(views.symmetries, predict, images, max_pixels)
-            for images in resized.split(count)
-        ]
+        parts = []
+        for number, images in enumerate(resized.split(count)):
+            terms = _upright(views.symmetries, predict, images, max_pixels)
+            if tally:
+                terms = tally.watch(terms, number * count)
+            parts.append(_total(terms))
         yield _resize(torch.cat(parts), (height, width))
 
 
@@ -151,17 +227,10 @@ def patched_logits(
     return total.div_(rows_seen.to(total)[:, None]).div_(columns_seen.to(total))
 
 
-def _sum_over(
-    symmetries: ttach.Compose, predict: Predict, images: Tensor, max_pixels: int
-) -> Tensor:
-    """Compute the sum of the float32 logits of all symmetries, which are undone, (b, k, h, w)."""
-    return _total(_upright(symmetries, predict, images, max_pixels))
-
-
 def _upright(
     symmetries: ttach.Compose, predict: Predict, images: Tensor, max_pixels: int
 ) -> Iterator[Tensor]:
-    """Compute the terms of :func:`_sum_over` one by one."""
+    """Compute the float32 logits (b, k, h, w) of each symmetry, which is undone."""
     at_once = max(1, max_pixels // images[:, 0].numel())
     augmented = [(view, view.augment_image(images)) for view in symmetries]
     # A quarter turn swaps the sides of an image.

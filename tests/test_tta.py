@@ -1,12 +1,14 @@
 """Test-time augmentation: number of views, exactness of turning back, invariance."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.datasets.info import LOVEDA, POTSDAM, VAIHINGEN
-from network.tta import TTA_NAMES, build_views, mean_logits
+from network.tta import TTA_NAMES, build_views, logits_and_disagreement, mean_logits
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,51 @@ def test_mean_logits_by_hand(info, max_pixels):
     assert sum(sizes) == 2 * pixels * len(expected) // len(info.d4.scales)
     largest = max(round(24 * s) * round(20 * s) for s in info.d4.scales)
     assert max(sizes) <= max(max_pixels or 2 * 24 * 20, largest)
+
+
+@pytest.mark.parametrize("name", ["none", "lr", "dihedral", "d4"])
+@pytest.mark.parametrize("max_pixels", [None, 24 * 20])
+def test_disagreement_by_hand(name, max_pixels):
+    """The entropy of the mean minus the mean entropy, however the views are batched."""
+    weight = torch.randn(4, 3, 3, 3)
+    seen = []
+
+    def predict(image):
+        return torch.conv2d(image, weight, padding=1)
+
+    image, views = torch.randn(3, 3, 24, 20), build_views(name, VAIHINGEN)
+    for scale in views.scales:
+        size = round(24 * scale), round(20 * scale)
+        scaled = torch.nn.functional.interpolate(image, size=size, mode="bicubic")
+        for view in views.symmetries:
+            logits = view.deaugment_mask(predict(view.augment_image(scaled)))
+            logits = torch.nn.functional.interpolate(logits, size=(24, 20), mode="bicubic")
+            seen.append(logits.softmax(dim=1).double())
+
+    def entropy(p):
+        return -(p * p.log()).sum(dim=1, keepdim=True)
+
+    mean = sum(seen) / len(seen)
+    expected = (entropy(mean) - sum(map(entropy, seen)) / len(seen)) / math.log(4)
+    logits, found = logits_and_disagreement(predict, image, views, max_pixels)
+    assert logits.equal(mean_logits(predict, image, views, max_pixels))
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_disagreement_is_1_where_each_view_is_sure_of_another_class():
+    """And 0 where all are equally uncertain."""
+    image = torch.arange(4.0).view(1, 1, 2, 2)
+    views = build_views("lr", VAIHINGEN)
+
+    def predict(turned):
+        # The value at the top left differs from view to view.
+        label = turned[:, 0, 0, 0].long()
+        return 50 * torch.nn.functional.one_hot(label, 4)[..., None, None].expand(-1, -1, 2, 2)
+
+    _, apart = logits_and_disagreement(predict, image, views)
+    torch.testing.assert_close(apart, torch.ones(1, 1, 2, 2))
+    _, alike = logits_and_disagreement(lambda x: x.expand(-1, 5, -1, -1), image, views)
+    assert alike.abs().max() < 1e-6
 
 
 def test_symmetries_of_vaihingen_are_dihedral():

@@ -1,6 +1,7 @@
 """Windows of scenes for training, and windows of scenes and other large images for validation."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -24,9 +25,10 @@ class SceneWindows(Dataset):
     """Dataset of training crops from random windows of scenes.
 
     Windows are drawn where labels are: each labeled pixel is the middle of a window with the same
-    probability. An index is ``(epoch, index)``; the window and its augmentation depend only on
-    these and the seed, so neither the number of workers nor an interruption changes them. Only the
-    pixels of the crop are read from the files.
+    probability, times the weight of the file that its label is from. An index is ``(epoch,
+    index)``; the window and its augmentation depend only on these and the seed, so neither the
+    number of workers nor an interruption changes them. Only the pixels of the crop are read from
+    the files.
 
     An item has ``image`` (bands, H, W) and ``labels`` (H, W) uint8, as those of
     :class:`network.datasets.segmentation.SegmentationDataset`.
@@ -99,7 +101,7 @@ class SceneWindows(Dataset):
         label = None
         if self.rare and rng.random() < self.rare:
             label = self._cells.draw_class(rng)
-        number, row, column = self._cells.draw(rng, label)
+        number, origin, row, column = self._cells.draw(rng, label)
         sample = self.samples[number]
         rows, columns = (
             slice(CELL * cell, min(CELL * (cell + 1), length))
@@ -107,6 +109,8 @@ class SceneWindows(Dataset):
         )
         labels = self._labels(sample, (0, 0), (rows, columns))
         is_one = labels != self.info.ignore_index if label is None else labels == label
+        if origin is not None:
+            is_one &= self._origins(sample, (rows, columns)) == origin
         place = draw_pixel(is_one, rng)
         assert place is not None  # the cell has such pixels
         return sample, (rows.start + place[0], columns.start + place[1]), label is not None
@@ -120,35 +124,86 @@ class SceneWindows(Dataset):
         mask = next(iter(sample.masks.values()))
         return self._sources.get(mask).read(*_moved(window, corner))[0][..., 0]
 
+    def _origins(self, sample: Sample, window: Window) -> np.ndarray:
+        assert sample.scene is not None
+        assert sample.scene.labels is not None
+        assert sample.scene.labels.origins is not None
+        path = sample.scene.labels.origins.path
+        return self._sources.get(path).read(*window)[0][..., 0]
+
 
 class _Cells:
     """The cells of all scenes, from which one is drawn by its number of labeled pixels."""
 
     def __init__(self, samples: Sequence[Sample]):
-        counts, places = [], []
+        counts: dict[float, list[np.ndarray]] = {}
+        places: dict[float, list[np.ndarray]] = {}
         for number, sample in enumerate(samples):
-            assert sample.scene is not None
-            assert sample.scene.labels is not None
-            cells = sample.scene.labels.cells
-            rows, columns = np.nonzero(cells.any(axis=2))
-            counts.append(cells[rows, columns])
-            places.append(np.stack([np.full(len(rows), number), rows, columns], axis=1))
-        self._places = np.concatenate(places)
-        self._draw = ClassDraw(np.concatenate(counts))
+            for weight, origin, cells in _weighted_cells(sample):
+                rows, columns = np.nonzero(cells.any(axis=2))
+                if not len(rows):
+                    continue
+                same = np.full_like(rows, -1 if origin is None else origin)
+                place = np.stack([np.full_like(rows, number), same, rows, columns], axis=1)
+                places.setdefault(weight, []).append(place)
+                counts.setdefault(weight, []).append(cells[rows, columns])
+        self._weights = sorted(counts)
+        self._places = [np.concatenate(places[weight]) for weight in self._weights]
+        by_weight = [np.concatenate(counts[weight]) for weight in self._weights]
+        self._draws = [ClassDraw(each) for each in by_weight]
+        # Pixels of each class, (weights, k), as often as each of them is drawn.
+        totals = np.stack([each.sum(axis=0, dtype=np.int64) for each in by_weight])
+        self._shares = totals * np.array(self._weights)[:, None]
+        self._classes = np.flatnonzero(totals.any(axis=0))
 
     def draw_class(self, rng: np.random.Generator) -> int:
         """Draw a class, all with the same probability."""
-        return self._draw.draw_class(rng)
+        return int(rng.choice(self._classes))
 
-    def draw(self, rng: np.random.Generator, label: int | None) -> tuple[int, int, int]:
-        """Draw a cell: the number of its scene, its row and its column.
+    def draw(self, rng: np.random.Generator, label: int | None) -> tuple[int, int | None, int, int]:
+        """Draw a cell: the number of its scene, the origin of its labels, its row and its column.
 
         Args:
             rng: source of randomness.
             label: the class whose pixels are counted; None for all.
         """
-        number, row, column = self._places[self._draw.draw_part(rng, label)].tolist()
-        return number, row, column
+        chosen = 0
+        if len(self._weights) > 1:
+            shares = self._shares.sum(axis=1) if label is None else self._shares[:, label]
+            chosen = int(rng.choice(len(shares), p=shares / shares.sum()))
+        place = self._places[chosen][self._draws[chosen].draw_part(rng, label)]
+        number, origin, row, column = place.tolist()
+        return number, None if origin < 0 else origin, row, column
+
+
+def _weighted_cells(sample: Sample) -> Iterator[tuple[float, int | None, np.ndarray]]:
+    """Yield weights, origins, and their pixels of each class in each cell, (rows, columns, k).
+
+    The origin is None if all labels of the scene have the same weight.
+    """
+    assert sample.scene is not None
+    assert sample.scene.labels is not None
+    labels = sample.scene.labels
+    if labels.origins is None:
+        yield 1.0, None, labels.cells
+        return
+    for origin, weight in enumerate(labels.origins.weights):
+        yield weight, origin, labels.origins.cells[origin]
+
+
+def weights_digest(samples: Sequence[Sample]) -> str | None:
+    """Compute a digest of the weights of all labels; None if all of them have the same.
+
+    Args:
+        samples: the scenes, with labels.
+    """
+    digest, is_weighted = hashlib.sha256(), False
+    for sample in samples:
+        for weight, origin, cells in _weighted_cells(sample):
+            is_weighted |= origin is not None
+            digest.update(f"{sample.name} {weight} {cells.shape}".encode())
+            digest.update(np.ascontiguousarray(cells).data)
+    return digest.hexdigest() if is_weighted else None
 
 
 def count_windows(samples: Sequence[Sample], window: int) -> int:

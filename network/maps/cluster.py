@@ -20,6 +20,7 @@ from network.config import load_experiment
 from network.errors import InputError
 from network.maps.context import check_context
 from network.maps.inputs import check_polygon_file
+from network.maps.layers import check_layers
 from network.maps.options import MapOptions
 from network.maps.plan import Plan
 from network.maps.records import MapRecords
@@ -100,6 +101,7 @@ def predict_on_cluster(
         options = replace(options, polygons=replace(options.polygons, file=file))
     predictor, identity = model.load(options.batch_size, device="cpu")
     check_context(options.context, predictor)
+    check_layers(options.layers, len(predictor.views))
     means = Means(predictor.info, identity, options)
     del predictor
     folder = tasks[0].output.parent

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from network.errors import InputError
+
 NO_DATA = 255
 """Value of all layers where the image has no data."""
 
@@ -26,14 +28,15 @@ class Layer:
         is_share: whether values are shares from 0 to 1, stored as 0 to 250.
         per_class: whether there is one band for each class.
         compute: turns logits (k, h, w) and, for shares, probabilities (k, h, w) into values
-            (bands, h, w), uint8 for labels and float32 from 0 to 1 for shares.
+            (bands, h, w), uint8 for labels and float32 from 0 to 1 for shares. None if the
+            predictor gives the values with the logits.
     """
 
     name: str
     description: str
     is_share: bool
     per_class: bool
-    compute: Callable[[Tensor, Tensor], Tensor]
+    compute: Callable[[Tensor, Tensor], Tensor] | None
 
     def bands(self, classes: int) -> int:
         """Number of bands."""
@@ -80,23 +83,54 @@ ENTROPY = Layer(
     per_class=False,
     compute=_entropy,
 )
-LAYERS = {layer.name: layer for layer in (LABELS, CONFIDENCE, PROBABILITIES, ENTROPY)}
+DISAGREEMENT = Layer(
+    "disagreement",
+    "how much the views of test-time augmentation disagree, from 0 to 1",
+    is_share=True,
+    per_class=False,
+    compute=None,
+)
+LAYERS = {layer.name: layer for layer in (LABELS, CONFIDENCE, PROBABILITIES, ENTROPY, DISAGREEMENT)}
 
 
-def compute_layers(logits: Tensor, layers: Sequence[Layer]) -> dict[str, np.ndarray]:
+def check_layers(layers: Sequence[Layer], views: int) -> None:
+    """Raise an :class:`InputError` if layers need more views than there are.
+
+    Args:
+        layers: the layers.
+        views: number of views of the test-time augmentation, 1 without one.
+    """
+    if DISAGREEMENT in layers and views < 2:
+        raise InputError(
+            "disagreement=True",
+            "compares the views of a test-time augmentation, and there is only one view",
+            "use tta=lr or tta=dihedral",
+        )
+
+
+def channels(classes: int, layers: Sequence[Layer]) -> int:
+    """Count the channels that a predictor gives for these layers.
+
+    They are the logits of the classes. If the disagreement is one of the layers, it comes last.
+    """
+    return classes + (DISAGREEMENT in layers)
+
+
+def compute_layers(scores: Tensor, layers: Sequence[Layer]) -> dict[str, np.ndarray]:
     """Compute the stored values of layers.
 
     Args:
-        logits: (k, h, w) of one core.
+        scores: (c, h, w) of one core, the logits of the k classes and what :func:`channels` says.
         layers: the layers.
 
     Returns:
         For each layer by name (bands, h, w) uint8.
     """
+    logits = scores[:-1] if DISAGREEMENT in layers else scores
     shares = logits.float().softmax(dim=0) if any(layer.is_share for layer in layers) else logits
     found = {}
     for layer in layers:
-        values = layer.compute(logits, shares)
+        values = layer.compute(logits, shares) if layer.compute else scores[-1:].float()
         if layer.is_share:
             values = (values * STEPS).round_().to(torch.uint8)
         found[layer.name] = values.cpu().numpy()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from network.datasets.windows import Part, counted_from
-from network.maps.layers import NO_DATA, Layer, compute_layers
+from network.maps.layers import NO_DATA, Layer, channels, compute_layers
 from network.maps.plan import Block, fade
 from network.rasters.pixels import network_values
 from network.rasters.source import Source
@@ -22,10 +22,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Segment = Callable[[Tensor, Sequence[Part]], Tensor]
-"""A function from windows (b, bands, h, w), as they are stored, and their parts to logits."""
+"""A function from windows (b, bands, h, w), as they are stored, and their parts to scores
+(b, c, h, w), whose channels :func:`network.maps.layers.channels` describes."""
 
 ROWS = 256
-"""Number of rows whose blended logits are turned into layers at once."""
+"""Number of rows whose blended scores are turned into layers at once."""
 
 AHEAD = 2
 """Number of batches that are read while the network works."""
@@ -98,7 +99,7 @@ def predict_blocks(
     """Predict blocks and hand each to ``write``, in a separate thread.
 
     Args:
-        segment: gives the logits of windows (b, k, h, w).
+        segment: gives the scores of windows (b, c, h, w).
         classes: number of classes, k.
         source: the opened image.
         blocks: the blocks.
@@ -126,10 +127,10 @@ def predict_blocks(
     def merge(batch: _Batch, images: Tensor, canvas: "_Cropped | _Blended") -> None:
         start = perf_counter()
         try:
-            logits = segment(images, batch.parts)
-            _wait_for(logits.device)
+            found = segment(images, batch.parts)
+            _wait_for(found.device)
             middle = perf_counter()
-            for part, valid, scores in zip(batch.parts, batch.valid, logits, strict=True):
+            for part, valid, scores in zip(batch.parts, batch.valid, found, strict=True):
                 canvas.add(part, valid, scores)
         except Exception as error:
             raise BlockFailed(batch.block, error) from error
@@ -239,17 +240,17 @@ class _Cropped:
             for layer in layers
         }
 
-    def add(self, part: Part, valid: np.ndarray | None, logits: Tensor) -> None:
+    def add(self, part: Part, valid: np.ndarray | None, scores: Tensor) -> None:
         """Add a window.
 
         Args:
             part: the window and its core.
             valid: (h, w) bool, valid pixels of the core; None if all are.
-            logits: (k, h, w) of the window.
+            scores: (c, h, w) of the window.
         """
         rows, columns = part.inside
         place = _in_block(part, self._block)
-        for name, core in compute_layers(logits[:, rows, columns], self._layers).items():
+        for name, core in compute_layers(scores[:, rows, columns], self._layers).items():
             if valid is not None:
                 core[:, ~valid] = NO_DATA
             self._values[name][:, *place] = core
@@ -260,7 +261,7 @@ class _Cropped:
 
 
 class _Blended:
-    """The layers of a block, each pixel from the weighted logits of all windows that see it.
+    """The layers of a block, each pixel from the weighted scores of all windows that see it.
 
     Args:
         block: the block.
@@ -273,10 +274,11 @@ class _Blended:
         self._sums = self._weights = torch.empty(0)
         self._valid = np.zeros(block.shape, bool)
 
-    def add(self, part: Part, valid: np.ndarray | None, logits: Tensor) -> None:
+    def add(self, part: Part, valid: np.ndarray | None, scores: Tensor) -> None:
         """Add a window; see :class:`_Cropped`."""
         if not len(self._sums):
-            self._sums = logits.new_zeros(self._classes, *self._block.shape, dtype=torch.float32)
+            count = channels(self._classes, self._layers)
+            self._sums = scores.new_zeros(count, *self._block.shape, dtype=torch.float32)
             self._weights = torch.zeros_like(self._sums[0])
         plan, place = self._block.plan, _in_block(part, self._block)
         down, across = (
@@ -286,7 +288,7 @@ class _Blended:
             )
         )
         weights = down[:, None] * across
-        self._sums[:, *place] += weights * logits[:, *part.inside]
+        self._sums[:, *place] += weights * scores[:, *part.inside]
         self._weights[place] += weights
         self._valid[place] = True if valid is None else valid
 

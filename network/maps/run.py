@@ -12,6 +12,7 @@ from network.differences import changes_predictions, training_settings
 from network.errors import InputError, warn
 from network.maps.context import check_context
 from network.maps.inputs import check_polygon_file, find_outputs
+from network.maps.layers import check_layers
 from network.maps.options import MapOptions
 from network.maps.plan import Plan
 from network.maps.records import FAILED_FILE, MapRecords
@@ -129,6 +130,7 @@ def predict_maps(
         SomeFailed: some of several images, or some blocks, could not be predicted.
     """
     check_context(options.context, predictor)
+    check_layers(options.layers, len(predictor.views))
     if options.polygons and options.polygons.file:
         check_polygon_file(options.polygons.file, len(tasks))
     folder = tasks[0].output.parent

@@ -21,7 +21,7 @@ from network.errors import InputError
 from network.maps.context import in_context
 from network.maps.finish import Format, finish_map, finish_polygons
 from network.maps.job import Job
-from network.maps.layers import LABELS
+from network.maps.layers import DISAGREEMENT, LABELS
 from network.maps.options import MapOptions, PolygonOptions
 from network.maps.plan import Block, Plan
 from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
@@ -203,6 +203,8 @@ class MapWork:
             InputError: the disk refuses to write.
         """
         self.job.begin()
+        if DISAGREEMENT in self._means.options.layers:
+            return lambda images, parts: predictor.logits_and_disagreement(images)
         if self._means.options.context == "window":
             return lambda images, parts: predictor.logits(images)
         return in_context(predictor, self._source, self.plan, self.job.parts)

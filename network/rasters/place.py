@@ -113,10 +113,12 @@ class Ground:
     Attributes:
         meters: length of one column, from the left to the right.
         north: direction of north, in degrees clockwise from the top of the raster.
+        down: length of one row, from the top to the bottom, in meters.
     """
 
     meters: float
     north: float
+    down: float
 
 
 def ground_at_middle(place: Place | None, height: int, width: int) -> Ground | None:
@@ -154,7 +156,8 @@ def ground_at_middle(place: Place | None, height: int, width: int) -> Ground | N
     if not np.isfinite(steps).all() or meters <= 0 or np.linalg.det(steps) == 0:
         return None
     toward_columns, toward_rows = np.linalg.solve(steps, [0, 1])
-    return Ground(meters, math.degrees(math.atan2(toward_columns, -toward_rows)))
+    turned = math.degrees(math.atan2(toward_columns, -toward_rows))
+    return Ground(meters, turned, float(np.hypot(*steps[:, 1])))
 
 
 def length_text(meters: float) -> str:

@@ -1,5 +1,6 @@
 """The images of a training: functions and classes to find, check and load them."""
 
+import hashlib
 from typing import Self
 
 import pytorch_lightning as pl
@@ -9,7 +10,12 @@ from torch.utils.data import DataLoader, Dataset
 from network.config import Experiment
 from network.datasets.loaders import EpochSampler, WorkerOptions, evaluation_loader, make_loader
 from network.datasets.read_speed import advise_on_storage
-from network.datasets.scene_windows import SceneWindows, count_windows, in_windows
+from network.datasets.scene_windows import (
+    SceneWindows,
+    count_windows,
+    in_windows,
+    weights_digest,
+)
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import (
     Labels,
@@ -64,6 +70,13 @@ class SegmentationData(pl.LightningDataModule):
         self.train_samples, labels = self._samples(trained, data.train)
         self._are_scenes = self.train_samples[0].scene is not None
         self.train_digests = labels.digests
+        weights = weights_digest(self.train_samples) if self._are_scenes else None
+        if weights:
+            # Other weights are other training data.
+            self.train_digests = {
+                kind: hashlib.sha256(f"{digest} {weights}".encode()).hexdigest()
+                for kind, digest in labels.digests.items()
+            }
         self._pixels = next(iter(labels.pixels.values()))
         self._counts = next(iter(labels.counts.values()))
         self._check_labels()

@@ -7,6 +7,7 @@ import torch
 from rasterio.transform import from_origin
 from torch import nn
 
+from network.maps.layers import DISAGREEMENT, LABELS, LAYERS
 from network.maps.options import MapOptions
 from network.maps.run import predict_maps
 from network.maps.work import Task
@@ -15,6 +16,8 @@ from network.predictor import Predictor
 
 IDENTITY = {"checkpoint_sha256": "0123", "tta": "none", "precision": "32-true"}
 SMALL = MapOptions(window=96, halo=32)
+OF_ONE_VIEW = tuple(layer for layer in LAYERS.values() if layer not in (LABELS, DISAGREEMENT))
+"""All layers of a map without test-time augmentation."""
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(500_000, 5_400_000, 0.1, 0.1)}
 
 

@@ -11,12 +11,11 @@ from PIL import Image
 from network.datasets.files import write_image, write_mask
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
-from network.maps.layers import LAYERS
 from network.maps.read import read_image, read_map
-from tests.maps.local import PLACE, SMALL, predict, random_image
+from tests.maps.local import OF_ONE_VIEW, PLACE, SMALL, predict, random_image
 from tests.scenes import write_bands
 
-ALL = replace(SMALL, layers=tuple(LAYERS.values())[1:])
+ALL = replace(SMALL, layers=OF_ONE_VIEW)
 TABLE = {0: (1, 2, 3, 255), 1: (9, 8, 7, 255), 5: (0, 255, 0, 255)}
 
 

@@ -19,14 +19,24 @@ from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.maps import work
 from network.maps.inputs import find_inputs
-from network.maps.layers import CONFIDENCE, ENTROPY, LAYERS, PROBABILITIES
+from network.maps.layers import CONFIDENCE, ENTROPY, PROBABILITIES
 from network.maps.options import MapOptions
 from network.maps.plan import Plan
 from network.maps.run import SomeFailed
 from network.predictor import Predictor
 from network.rasters.pixels import network_values
 from network.rasters.source import UnreadableImage
-from tests.maps.local import PLACE, SMALL, Local, contents, heights, predict, random_image, whole
+from tests.maps.local import (
+    OF_ONE_VIEW,
+    PLACE,
+    SMALL,
+    Local,
+    contents,
+    heights,
+    predict,
+    random_image,
+    whole,
+)
 from tests.scenes import write_bands
 
 pytestmark = pytest.mark.slow
@@ -46,13 +56,13 @@ def test_windows_give_the_labels_of_the_whole_image(
     pixels = random_image(*size)
     write_image(folder / "a.png", pixels)
     p = predictor.predict(pixels, probabilities=True).probabilities
-    options = replace(SMALL, batch_size=batch, rgb=False, layers=tuple(LAYERS.values())[1:])
+    options = replace(SMALL, batch_size=batch, rgb=False, layers=OF_ONE_VIEW)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(work, "_plan", lambda s, o: work.Plan(*s.size, o.window, o.halo, cores))
         predict(predictor, folder / "a.png", out=folder / "out", options=options)
     labels = read_mask(folder / "out/a.png", VAIHINGEN)
     np.testing.assert_array_equal(labels, whole(predictor, pixels))
-    found = {name: read_layer(folder / f"out/a_{name}.tif") for name in LAYERS if name}
+    found = {layer.name: read_layer(folder / f"out/a_{layer.name}.tif") for layer in OF_ONE_VIEW}
     np.testing.assert_allclose(found["probabilities"], p, atol=0.5 / 250 + 1e-6)
     np.testing.assert_allclose(found["confidence"][0], p.max(axis=0), atol=0.5 / 250 + 1e-6)
     entropy = -(p * np.log(np.maximum(p, 1e-30))).sum(axis=0) / np.log(6)

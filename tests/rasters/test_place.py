@@ -65,6 +65,8 @@ def test_ground_at_middle(name):
     geod = pyproj.Geod(ellps="WGS84")
     middle, right = (to_degrees.transform(*(transform @ at)) for at in ((250, 150), (290, 150)))
     assert ground.meters == pytest.approx(geod.inv(*middle, *right)[2] / 40, rel=1e-5)
+    below = to_degrees.transform(*(transform @ (250, 190)))
+    assert ground.down == pytest.approx(geod.inv(*middle, *below)[2] / 40, rel=1e-5)
     longitude, latitude, _ = geod.fwd(*middle, 0, 20 * ground.meters)
     x, y = to_degrees.transform(longitude, latitude, direction="INVERSE")
     column, row = ~transform @ (x, y)

@@ -1,5 +1,6 @@
 """Descriptions of files that say which class, or which area, is where on Earth."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,9 @@ class LabelFile:
             file counts.
         all_touched: whether a polygon gets all pixels that it touches, instead of those whose
             center lies in it.
+        weight: how many times as often as a pixel of weight 1 a labeled pixel of this file is the
+            middle of a training window; above 0. Pixels count in the file whose label they have.
+        optional: whether the file may be missing, such as corrections that nobody has drawn yet.
         option: name of the user's setting for ``values``, for errors.
     """
 
@@ -33,9 +37,13 @@ class LabelFile:
     background: str | None = None
     order: tuple[str, ...] = ()
     all_touched: bool = False
+    weight: float = 1.0
+    optional: bool = False
     option: str = "values"
 
     def __post_init__(self) -> None:
+        if not 0 < self.weight < math.inf:
+            raise ValueError(f"weight={self.weight:g}, expected a number above 0")
         object.__setattr__(self, "path", Path(self.path))
 
 

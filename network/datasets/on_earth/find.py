@@ -89,9 +89,13 @@ def list_files(root: Path, scenes: Scenes) -> SceneFiles:
     if not images:
         raise InputError(root, f"leave_out={scenes.leave_out} leaves out all images")
     groups = tuple(
-        tuple(replace(file, path=path) for path in _matches(root, file.path))
+        tuple(replace(file, path=path) for path in _label_files(root, file))
         for file in scenes.labels
     )
+    if scenes.labels and not any(groups):
+        raise InputError(
+            root / scenes.labels[0].path, "no such file; all files of labels are missing"
+        )
     areas = scenes.areas and replace(scenes.areas, path=root / scenes.areas.path)
     if areas is not None:
         check_areas(areas)
@@ -154,7 +158,12 @@ def find_scene(
         if files.labels:
             own = [_of_image(image, group) for group in files.labels]
             plan = LabelPlan(
-                image=source, info=info, labels=own, areas=files.areas, border=scenes.border
+                image=source,
+                info=info,
+                labels=own,
+                weights=tuple(file.weight for file in scenes.labels),
+                areas=files.areas,
+                border=scenes.border,
             )
             folder = _cache_folder(root)
             labels = find_label_raster(plan, folder) or draw_label_raster(plan, folder)
@@ -195,6 +204,16 @@ def _matches(root: Path, pattern: str | Path) -> list[Path]:
     if not found:
         raise InputError(path, "matches no file")
     return found
+
+
+def _label_files(root: Path, file: LabelFile) -> list[Path]:
+    """List the files of a description of labels; none if it is optional and nothing is there."""
+    try:
+        return _matches(root, file.path)
+    except InputError:
+        if file.optional and not is_remote(str(file.path)):
+            return []
+        raise
 
 
 def _of_image(image: Path, files: Sequence[LabelFile]) -> list[LabelFile]:

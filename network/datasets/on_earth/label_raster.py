@@ -9,6 +9,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +51,26 @@ _VERSION = 1
 """Number of this way to draw labels; files of another one are drawn again."""
 
 
+_NOWHERE = 255
+"""Number of the file of pixels without a label."""
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Which of several descriptions of label files the label of each pixel is from.
+
+    Attributes:
+        path: the GeoTIFF, uint8, with the number of the description, from 0 on.
+        cells: number of pixels of each description and class in each cell, (n, rows, columns, k)
+            uint32.
+        weights: weight of each description, see :class:`LabelFile`.
+    """
+
+    path: Path
+    cells: np.ndarray
+    weights: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class LabelRaster:
     """The labels of a scene as a file.
@@ -58,11 +79,13 @@ class LabelRaster:
         path: the GeoTIFF, uint8, with the ignore label where nothing counts.
         cells: number of pixels of each class in each cell, (rows, columns, k) uint32.
         digest: SHA-256 of the labels.
+        origins: where each label is from; None if all labels have the same weight.
     """
 
     path: Path
     cells: np.ndarray
     digest: str
+    origins: Origins | None = None
 
     @property
     def pixels(self) -> np.ndarray:
@@ -77,7 +100,9 @@ class LabelPlan:
     Attributes:
         image: the opened image.
         info: the classes.
-        labels: the files of labels, of which those that lie elsewhere are left out.
+        labels: the files of labels, a group for each description; those that lie elsewhere are left
+            out.
+        weights: weight of each group; empty if all have the same.
         areas: the areas outside of which nothing counts; None to count all.
         border: width of the ignored band at each side of the border between classes, in pixels.
     """
@@ -85,8 +110,14 @@ class LabelPlan:
     image: Source
     info: DatasetInfo
     labels: Sequence[Sequence[LabelFile]]
+    weights: tuple[float, ...] = ()
     areas: AreaFile | None = None
     border: int = 0
+
+    @property
+    def has_origins(self) -> bool:
+        """Whether training must know which group the label of a pixel is from."""
+        return len(set(self.weights)) > 1
 
     @property
     def grid(self) -> EarthGrid:
@@ -109,12 +140,15 @@ class LabelPlan:
             "ignored": self.info.mask_coding.ignored,
             "ignore_index": self.info.ignore_index,
         }
+        if self.has_origins:
+            # The weights themselves are not drawn, so another weight needs no other drawing.
+            facts["origins"] = [number for number, group in enumerate(self.labels) for _ in group]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _facts(file: LabelFile | AreaFile) -> dict:
-    facts = asdict(file)
-    del facts["path"]
+    left_out = ("path", "weight", "optional")
+    facts = {name: value for name, value in asdict(file).items() if name not in left_out}
     return {**facts, "file": file_version(file.path)}
 
 
@@ -128,11 +162,13 @@ def find_label_raster(plan: LabelPlan, folder: Path) -> LabelRaster | None:
     Returns:
         None if they have not been drawn, or if a file is damaged.
     """
-    raster, counts = _files(plan, folder)
+    rasters, counts = _files(plan, folder)
     try:
         with np.load(counts, allow_pickle=False) as stored:
-            found = LabelRaster(raster, stored["cells"], str(stored["digest"]))
-        check_structure(raster, "GTiff")
+            by_group = stored["origins"] if plan.has_origins else stored["cells"][None]
+            found = _label_raster(plan, rasters, by_group, str(stored["digest"]))
+        for raster in rasters:
+            check_structure(raster, "GTiff")
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, InputError):
         return None
     return found
@@ -152,19 +188,20 @@ def draw_label_raster(plan: LabelPlan, folder: Path) -> LabelRaster | None:
         InputError: a file of labels or areas cannot be read or does not fit, or the disk refuses to
             write.
     """
-    raster, counts = _files(plan, folder)
+    rasters, counts = _files(plan, folder)
     grid = plan.grid
     areas = None
     if plan.areas is not None:
-        areas = _draw_areas(plan.areas, grid)
+        areas = draw_areas(plan.areas, grid)
         if areas is None:
             return None
     opened = list(_opened(plan, grid))
     try:
         if not any(group for group, _ in opened) and all(fill is None for _, fill in opened):
             return None
-        with replacing(raster) as partial:
-            cells, digest = _write(raster, partial, _Drawing(plan, grid, opened, areas))
+        with ExitStack() as stack:
+            partials = [stack.enter_context(replacing(raster)) for raster in rasters]
+            by_group, digest = _write(rasters, partials, _Drawing(plan, grid, opened, areas))
             for group, _ in opened:
                 for labels, _ in group:
                     labels.check()
@@ -173,18 +210,52 @@ def draw_label_raster(plan: LabelPlan, folder: Path) -> LabelRaster | None:
             for labels, _ in group:
                 labels.close()
     with replacing(counts) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, cells=cells, digest=digest)
-    return LabelRaster(raster, cells, digest)
+        if plan.has_origins:
+            np.savez_compressed(file, digest=digest, origins=by_group)
+        else:
+            np.savez_compressed(file, digest=digest, cells=by_group[0])
+    return _label_raster(plan, rasters, by_group, digest)
 
 
-def _files(plan: LabelPlan, folder: Path) -> tuple[Path, Path]:
-    """Name the two files of a scene; the counts are written last, so they say that both exist."""
+def _files(plan: LabelPlan, folder: Path) -> tuple[list[Path], Path]:
+    """Name the rasters of a scene, the labels first, and the file of counts.
+
+    The counts are written last, so they say that all exist.
+    """
     stem = f"{Path(plan.image.path).stem[:100]}-{plan.key}"
-    return folder / f"{stem}.tif", folder / f"{stem}.npz"
+    rasters = [folder / f"{stem}.tif"]
+    if plan.has_origins:
+        rasters.append(folder / f"{stem}-origins.tif")
+    return rasters, folder / f"{stem}.npz"
 
 
-def _draw_areas(areas: AreaFile, grid: EarthGrid) -> "Painting | None":
-    """Find the areas that touch a grid; None if none does."""
+def _label_raster(
+    plan: LabelPlan, rasters: Sequence[Path], by_group: np.ndarray, digest: str
+) -> LabelRaster:
+    """Describe what was drawn.
+
+    Args:
+        plan: what it depends on.
+        rasters: the files of :func:`_files`.
+        by_group: number of pixels of each group and class in each cell, (n, rows, columns, k). Of
+            labels without origins, all are one group.
+        digest: SHA-256 of the labels.
+    """
+    cells = by_group.sum(axis=0, dtype=np.uint32)
+    origins = Origins(rasters[1], by_group, plan.weights) if plan.has_origins else None
+    return LabelRaster(rasters[0], cells, digest, origins)
+
+
+def draw_areas(areas: AreaFile, grid: EarthGrid) -> "Painting | None":
+    """Find the areas that touch a grid, and draw them as 1; None if none does.
+
+    Args:
+        areas: the file.
+        grid: the grid.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     require_extra("vectors", "areas of interest")
     from network.rasters import shapes, vectors
 
@@ -253,8 +324,8 @@ class _Drawing:
         self.plan, self.grid = plan, grid
         self._groups, self._areas = groups, areas
 
-    def strips(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield rows and their labels (h, w), from the top to the bottom."""
+    def strips(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield rows, their labels (h, w), and the groups of these, from the top to the bottom."""
         height, width, border = self.grid.height, self.grid.width, self.plan.border
         name = Path(self.plan.image.path).name
         with progress_bar(
@@ -263,20 +334,23 @@ class _Drawing:
             for top in range(0, height, _STRIP):
                 rows = slice(top, min(top + _STRIP, height))
                 around = slice(max(0, top - border), min(height, rows.stop + border))
-                labels = self._labels(around, slice(0, width))
+                labels, groups = self._labels(around, slice(0, width))
                 if border:
                     labels = without_borders(labels, border, self.plan.info.ignore_index)
-                    labels = labels[rows.start - around.start : rows.stop - around.start]
+                    inner = slice(rows.start - around.start, rows.stop - around.start)
+                    labels, groups = labels[inner], groups[inner]
                 self._ignore(labels, rows)
-                yield rows, labels
+                groups[labels == self.plan.info.ignore_index] = _NOWHERE
+                yield rows, labels, groups
                 bar.update(labels.size)
 
-    def _labels(self, rows: slice, columns: slice) -> np.ndarray:
-        """Draw the labels of all files."""
+    def _labels(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Draw the labels of all files, and the number of the group that each is from."""
         ignore = self.plan.info.ignore_index
         shape = rows.stop - rows.start, columns.stop - columns.start
         labels = np.full(shape, ignore, np.uint8)
-        for group, fill in self._groups:
+        groups = np.full(shape, _NOWHERE, np.uint8)
+        for number, (group, fill) in enumerate(self._groups):
             own = np.full(shape, UNKNOWN, np.uint8)
             for file, is_image in group:
                 drawn = file.read(rows, columns)
@@ -287,8 +361,8 @@ class _Drawing:
             if fill is not None:
                 own[own == UNKNOWN] = fill
             is_there = own != UNKNOWN
-            labels[is_there] = own[is_there]
-        return labels
+            labels[is_there], groups[is_there] = own[is_there], number
+        return labels, groups
 
     def _ignore(self, labels: np.ndarray, rows: slice) -> None:
         """Ignore pixels outside the areas, and those where the image has no data."""
@@ -330,10 +404,18 @@ def without_borders(labels: np.ndarray, width: int, ignore_index: int) -> np.nda
     return np.where(smallest < largest, np.uint8(ignore_index), labels)
 
 
-def _write(path: Path, partial: Path, drawing: _Drawing) -> tuple[np.ndarray, str]:
-    """Write the strips, and count the pixels of each class in each cell."""
-    grid, k = drawing.grid, drawing.plan.info.num_classes
-    shape = -(-grid.height // CELL), -(-grid.width // CELL), k
+def _write(
+    paths: Sequence[Path], partials: Sequence[Path], drawing: _Drawing
+) -> tuple[np.ndarray, str]:
+    """Write the labels, and their groups if there is a second file.
+
+    Returns:
+        Number of pixels of each group and class in each cell, (n, rows, columns, k), with one group
+        for all if the groups are not written; and the SHA-256 of the labels.
+    """
+    grid, info, plan = drawing.grid, drawing.plan.info, drawing.plan
+    numbers = range(len(plan.labels)) if plan.has_origins else range(1)
+    shape = len(numbers), -(-grid.height // CELL), -(-grid.width // CELL), info.num_classes
     cells, digest = np.zeros(shape, np.uint32), hashlib.sha256()
     options = {
         "driver": "GTiff",
@@ -343,7 +425,6 @@ def _write(path: Path, partial: Path, drawing: _Drawing) -> tuple[np.ndarray, st
         "dtype": "uint8",
         "crs": grid.crs,
         "transform": grid.transform,
-        "nodata": drawing.plan.info.ignore_index,
         "tiled": True,
         "blockxsize": _STRIP,
         "blockysize": _STRIP,
@@ -352,17 +433,29 @@ def _write(path: Path, partial: Path, drawing: _Drawing) -> tuple[np.ndarray, st
         "bigtiff": "if_safer",
     }
     try:
-        with rasterio.Env(**OPTIONS), rasterio.open(partial, "w", **options) as file:
-            for rows, labels in drawing.strips():
+        with ExitStack() as stack:
+            stack.enter_context(rasterio.Env(**OPTIONS))
+            files = [
+                stack.enter_context(rasterio.open(partial, "w", nodata=nodata, **options))
+                for partial, nodata in zip(partials, (info.ignore_index, _NOWHERE), strict=False)
+            ]
+            for rows, labels, groups in drawing.strips():
                 window = RasterioWindow.from_slices(rows, slice(0, grid.width))
-                file.write(labels, 1, window=window)
+                for file, values in zip(files, (labels, groups), strict=False):
+                    file.write(values, 1, window=window)
                 digest.update(labels.tobytes())
-                for start in range(0, len(labels), CELL):
-                    cells[(rows.start + start) // CELL] = _count(labels[start : start + CELL], k)
+                for number in numbers:
+                    own = labels
+                    if plan.has_origins:
+                        own = np.where(groups == number, labels, np.uint8(info.ignore_index))
+                    for start in range(0, len(own), CELL):
+                        row = (rows.start + start) // CELL
+                        cells[number, row] = _count(own[start : start + CELL], info.num_classes)
         # GDAL tells nobody of an error when it closes the file.
-        check_structure(partial, "GTiff")
+        for partial in partials:
+            check_structure(partial, "GTiff")
     except (RasterioError, CPLE_BaseError, SystemError) as error:
-        raise unwritable(path, error) from error
+        raise unwritable(paths[0], error) from error
     return cells, digest.hexdigest()
 
 
