@@ -2,7 +2,8 @@
 
 Run      python tools/make_demo_data.py --georeferenced --size 512 512 --scenes-train 6 \\
              --scenes-val 1 --scenes-test 4 --seed 5 --output data/next_labels
-         python tools/label_study.py -c config/demo/next_labels.py --size 23.27
+         python tools/label_study.py -c config/demo/next_labels.py --size 23.27 --rounds 4 \\
+             --head-start 3
 Source   the scenes of config/demo/scenes.py
 Expects  see docs/second_visit.md
 """
