@@ -163,7 +163,8 @@ class TileNames:
         return self.infrared_image or self.image if infrared else self.image
 
 
-def _has_tile(pattern: str) -> bool:
+def has_tile(pattern: str) -> bool:
+    """Tell whether a text is a regular expression with a group ``tile``, as of ``patch_names``."""
     try:
         return "tile" in re.compile(pattern).groupindex
     except re.error:
@@ -270,7 +271,7 @@ class DatasetInfo:
             raise ValueError(
                 f"{self.name}: rgb_bands={self.rgb_bands} are not three of 0 to {self.bands - 1}"
             )
-        if self.patch_names and not _has_tile(self.patch_names):
+        if self.patch_names and not has_tile(self.patch_names):
             raise ValueError(
                 f"{self.name}: patch_names={self.patch_names!r} is no regular expression with a "
                 "group (?P<tile>...)"

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from network.config import Experiment, settings
+from network.datasets.schema import has_tile
 from network.datasets.segmentation import Sample
 from network.evaluation.json_forms import checked
 from network.evaluation.protocol import (
@@ -261,6 +262,10 @@ class Stamp:
         stamp = checked(cls, document, where)
         if not isinstance(stamp.settings.get("name"), str):
             raise ValueError(f"{where and f'{where}.'}settings.name: Field required")
+        if stamp.patch_names is not None and not has_tile(stamp.patch_names):
+            raise ValueError(
+                f"{where and f'{where}.'}patch_names: no regular expression with a group 'tile'"
+            )
         # In the files, only these words tell whether images were cut.
         masks = {
             kind: replace(masks, is_cut=masks.tiling.startswith("patches"))

@@ -126,3 +126,10 @@ def test_no_stamp():
     for document in (None, [], 3, "stamp"):
         with pytest.raises(ValueError, match=r"^Input should be an object"):
             Stamp.from_json(document)
+
+
+@pytest.mark.parametrize("names", ["(", "[0-9]+", 5])
+def test_names_of_patches_that_tell_no_tile(names):
+    assert Stamp.from_json(DOCUMENT | {"patch_names": "(?P<tile>.+)_[0-9]+"}).patch_names
+    with pytest.raises(ValueError, match="patch_names"):
+        Stamp.from_json(DOCUMENT | {"patch_names": names})
