@@ -285,11 +285,11 @@ def check_memory(samples: Sequence[Sample], info: DatasetInfo, large: Sequence[S
     largest, free = max(samples, key=needed), psutil.virtual_memory().available
     if needed(largest) > free:
         height, width = largest.size
-        what = "mask" if largest in large else "scores"
+        what = "the mask takes" if largest in large else "the scores take"
         raise InputError(
             largest.image,
-            f"the {what} of {height} x {width} pixels take {needed(largest) / 1e9:.0f} GB of "
-            f"memory, {free / 1e9:.0f} GB are free",
+            f"{height} x {width} pixels, of which {what} {needed(largest) / 1e9:.0f} GB of memory, "
+            f"{free / 1e9:.0f} GB are free",
             "cut it into smaller images (gdal_retile.py -ps 8192 8192)",
         )
 

@@ -222,7 +222,7 @@ def test_validation_in_windows_has_the_counts_of_whole_images(root):
 
 def test_a_mask_that_does_not_fit_into_memory(root, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "MASK_BYTES", 1e9)
-    with pytest.raises(InputError, match=r"a\.tif: the mask of 300 x 420 pixels takes? "):
+    with pytest.raises(InputError, match=r"a\.tif: 300 x 420 pixels, of which the mask takes "):
         run(root, checkpoint, tmp_path / "out")
 
 
