@@ -54,7 +54,7 @@ def test_stamps_of_other_tests():
     assert old.precision is None
     assert "precision" not in old.to_json()
     for name in ("frames", "predictions", "patch_names"):
-        stamp = Stamp.from_json(DOCUMENT | {name: "a/folder"})
+        stamp = Stamp.from_json(DOCUMENT | {name: "(?P<tile>a)/folder"})
         assert list(stamp.to_json())[-1] == name
     assert "later" not in Stamp.from_json(DOCUMENT | {"later": 1}).to_json()
 
