@@ -224,6 +224,9 @@ def _dataset(found: Description, splits: Code) -> Call:
         arguments += [("values", info.values)] if info.values != "unsigned" else []
     if info.exif_orientation:
         arguments.append(("exif_orientation", info.exif_orientation))
+    if info.patch_names:
+        arguments.append(("patch_names", info.patch_names))
+        comments["patch_names"] = "Intervals of scores are over the larger images, tiles."
     return Call("DatasetInfo", arguments, comments)
 
 

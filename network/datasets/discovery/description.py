@@ -84,6 +84,7 @@ def dataset_info(
     proposal: Proposal,
     splits: Mapping[str, tuple],
     orientation: str | None = None,
+    patch_names: str = "",
 ) -> DatasetInfo:
     """Make the description of a data set for its config.
 
@@ -94,6 +95,7 @@ def dataset_info(
         proposal: the classes.
         splits: folders or scenes of each split.
         orientation: how images with an EXIF orientation are read; None if there are none.
+        patch_names: where names of images say the larger image that they are a part of.
     """
     return DatasetInfo(
         name=name,
@@ -107,6 +109,7 @@ def dataset_info(
         bits=images.bits,
         values=images.values,
         exif_orientation=orientation,
+        patch_names=patch_names,
     )
 
 

@@ -19,7 +19,7 @@ from network.datasets.discovery.description import (
 )
 from network.datasets.discovery.images import Images, normalization, odd_values
 from network.datasets.discovery.layout import Layout, Pair, relative
-from network.datasets.discovery.splitting import draw_splits, parents_of
+from network.datasets.discovery.splitting import draw_splits, parents_of, tile_pattern
 from network.datasets.files import list_images
 from network.datasets.schema import SPLITS, Folder, MaskFolder
 from network.errors import listed
@@ -73,7 +73,15 @@ def describe_folders(
     grids = [grid_of(path, header) for path, header in images.headers.items()]
     resolution = grids[0].resolution if grids[0] else None
     return Description(
-        info=dataset_info(name, layout, images, proposal, splits, orientation),
+        info=dataset_info(
+            name,
+            layout,
+            images,
+            proposal,
+            splits,
+            orientation,
+            _patch_names(layout, chosen, prefixes),
+        ),
         images=images,
         proposal=proposal,
         sizes=sizes,
@@ -81,6 +89,24 @@ def describe_folders(
         resolution=resolution,
         notes=notes,
     )
+
+
+def _patch_names(layout: Layout, chosen: Mapping[str, "Keys"], prefixes: Sequence[str]) -> str:
+    """Find out which part of the images' names is that of the larger image that they are cut from.
+
+    So the intervals of the scores come from whole larger images, as the splits do. If parts of one
+    image were in two splits, the names mean something else.
+    """
+    names = {
+        split: [prefixes[number] + name for number, name in keys] for split, keys in chosen.items()
+    }
+    pattern = tile_pattern([name for own in names.values() for name in own])
+    folders = {re.sub("[0-9]+", "[0-9]+", re.escape(prefix[:-1])) for prefix in prefixes}
+    if not layout.splits and all(prefixes) and len(prefixes) >= len(SPLITS):
+        pattern = f"(?P<tile>{'|'.join(sorted(folders))})_.+"
+    tiles = [set(parents_of(own, pattern)) for own in names.values()]
+    is_apart = sum(map(len, tiles)) == len(set().union(*tiles))
+    return pattern if is_apart else ""
 
 
 Keys = list[tuple[int, str]]

@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-_PART = re.compile(r"(.+?)[ _-]\d+([ _-]\d+)?")
-"""The name of a part of a larger image, which ends in its number, or in its row and column."""
+_PARTS = (
+    "(?P<tile>.+)[ _-][0-9]+",
+    "(?P<tile>.+?)[ _-][0-9]+([ _-][0-9]+)?",
+)
+"""Names of parts of a larger image, which end in a number, or in a row and a column."""
 
 _SHARE = 0.15
 """Share of the pixels that test, and also val, get at least."""
@@ -16,14 +19,32 @@ _LEAST = 3
 """Fewest units that can be drawn for three splits."""
 
 
-def parents_of(names: Sequence[str]) -> dict[str, list[str]]:
-    """Group names of images by the larger image that they may be parts of.
+def tile_pattern(names: Sequence[str]) -> str:
+    """Find out which part of the names is that of the larger image that they may be parts of.
 
     Names that differ only in a number at the end are parts of one image. If there would be too few
-    such images, or if most have one part, every image counts by itself.
+    such images, or if all have one part, every image counts by itself.
 
     Args:
         names: names of the images.
+
+    Returns:
+        A regular expression with a group ``tile``, as :class:`DatasetInfo` has it; empty if every
+        image counts by itself.
+    """
+    for pattern in _PARTS:
+        tiles = {_tile_of(name, pattern) for name in names}
+        if _LEAST <= len(tiles) < len(names):
+            return pattern
+    return ""
+
+
+def parents_of(names: Sequence[str], pattern: str | None = None) -> dict[str, list[str]]:
+    """Group names of images by the larger image that they may be parts of.
+
+    Args:
+        names: names of the images.
+        pattern: where the names say the larger image; by default as :func:`tile_pattern` finds.
 
     Returns:
         The names of each parent.
@@ -34,22 +55,16 @@ def parents_of(names: Sequence[str]) -> dict[str, list[str]]:
         >>> parents_of(["img_1", "img_2"])
         {'img_1': ['img_1'], 'img_2': ['img_2']}
     """
-    for short in (_without_number, _without_numbers):
-        found: dict[str, list[str]] = {}
-        for name in names:
-            found.setdefault(short(name), []).append(name)
-        if len(found) >= _LEAST and len(names) > len(found):
-            return found
-    return {name: [name] for name in names}
+    pattern = tile_pattern(names) if pattern is None else pattern
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(_tile_of(name, pattern), []).append(name)
+    return found
 
 
-def _without_number(name: str) -> str:
-    return re.sub(r"(?<=.)[ _-]\d+$", "", name)
-
-
-def _without_numbers(name: str) -> str:
-    match = _PART.fullmatch(name)
-    return match[1] if match else name
+def _tile_of(name: str, pattern: str) -> str:
+    match = re.fullmatch(pattern, name)
+    return match["tile"] if match else name
 
 
 def draw_splits(

@@ -10,6 +10,7 @@ from PIL import Image
 
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import Folder, MaskCoding
+from network.datasets.provenance import tile_of_patch
 from network.errors import InputError
 from network.rasters.source import Source
 from tests.datasets.discovery.found import (
@@ -74,6 +75,7 @@ def test_parts_of_one_tile_stay_together(tmp_path):
     (train,), (val,) = experiment.dataset.splits["train"], experiment.dataset.splits["val"]
     assert all(pattern.endswith("_*") for pattern in val.only)
     assert set(val.only) < set(train.leave_out)
+    assert tile_of_patch("area3_1", experiment.dataset.patch_names) == "area3"
     # A file that comes later is one to train on.
     assert train.has("area9_0")
     palette = {tuple(color) for color in COLORS.tolist()}
@@ -101,11 +103,25 @@ def test_one_folder_a_tile(tmp_path):
     splits = samples_of(experiment)
     names = sorted(one.name for own in splits.values() for one in own)
     assert names == [f"Tile_{tile}_part_{part}" for tile in range(1, 6) for part in (1, 2)]
+    assert {tile_of_patch(name, info.patch_names) for name in names} == {
+        f"Tile_{tile}" for tile in range(1, 6)
+    }
     for own in splits.values():
         for sample in own:
             expected = labels_of(int(sample.name[-1]) - 1)
             labels = read_mask(sample.masks["full"], info)
             np.testing.assert_array_equal(np.array(info.palette)[labels], COLORS[expected])
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_names_of_larger_images_in_folders_of_splits(tmp_path, is_shared):
+    """If parts of one image were in two splits, the names mean something else."""
+    for number, split in enumerate(("train", "val", "test")):
+        areas = [0, 1] if is_shared else [2 * number, 2 * number + 1]
+        names = [f"area{area}_{number}{part}" for area in areas for part in range(2)]
+        write_pairs(tmp_path / split / "images", tmp_path / split / "masks", names)
+    info = experiment_of(found_in(tmp_path), tmp_path / "config").dataset
+    assert bool(info.patch_names) == info.patched == (not is_shared)
 
 
 def test_a_folder_of_train_alone(tmp_path):
