@@ -21,6 +21,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from docs.command_lines import main_of, parser_of
+from network.commands import make_demo_data
 from network.config import load_experiment
 from network.errors import InputError
 from tests.docs.markdown import Block, commands, inline_commands, split_page
@@ -31,6 +32,11 @@ OTHERS = {"source", "cd", "export", "until", "sha256sum", "apt-get", "jupyter"}
 """Commands of the system."""
 DATA = ("config/demo/bicor.py", "config/drone/bicor.py", "config/fields/bicor.py")
 """Configs for which there are tiny images, so that commands with them can run."""
+TOWN = [
+    *("--georeferenced", "--output", "data/town", "--size", "384", "512"),
+    *("--scenes-train", "2", "--scenes-val", "0", "--scenes-test", "0", "--seed", "3"),
+]
+"""Small scenes on Earth for the story of docs/own_data.md, with all classes in each split."""
 
 
 class Problem(Exception):
@@ -181,6 +187,7 @@ def main(names: list[str]) -> dict[str, list[str]]:
         experiment = load_experiment(config)
         counts = {"train": 8, "val": 2, "test": 2}
         make_dataset(experiment.root, experiment.dataset, counts, ((96, 96),))
+    make_demo_data.run(make_demo_data.make_parser("").parse_args(TOWN))
     problems: dict[str, list[str]] = {name: [] for name in names}
     for name, (prose, blocks) in pages.items():
         inline = [(line, partial_check(words)) for line, words in inline_commands(prose)]
