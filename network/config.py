@@ -133,12 +133,17 @@ class Experiment:
         return data.mean or mean, data.std or std
 
     def _of_encoder(self) -> "Normalization":
-        """Find mean and deviation that the encoder expects; ImageNet's if that is not known."""
+        """Find mean and deviation that pretrained weights of the encoder expect.
+
+        They are ImageNet's if this is not known, or if there are no such weights.
+        """
         # Not above: the networks come with torch and timm, which settings alone do not need.
         from network.models.pretrained import pretrained_normalization
 
-        name = arguments(self.model).get("encoder")
-        found = pretrained_normalization(name) if isinstance(name, str) else None
+        given = arguments(self.model)
+        name, weights, found = given.get("encoder"), given.get("weights"), None
+        if isinstance(name, str) and weights is not None:
+            found = pretrained_normalization(name)
         return found or (IMAGENET_MEAN, IMAGENET_STD)
 
     def check_normalization(self) -> None:

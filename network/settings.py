@@ -53,7 +53,8 @@ class Data:
             sets.
         mean: mean of each band. For unsigned values of 8 or 16 bits it is a share of the largest
             value (255 or 65535); for others it is in pixel values. With None, images of three bands
-            of 8 bits get the mean that the encoder was pretrained with; others need values.
+            of 8 bits get the mean that the encoder was pretrained with, or ImageNet's if it starts
+            from scratch; others need values.
         std: standard deviation of each band, in the same units; None as for ``mean``.
         batch_size: images in a training step, on each device.
         val_batch_size: images in a validation step, on each device.

@@ -266,8 +266,11 @@ def test_units_of_the_normalization(config):
 )
 def test_normalization_of_the_encoder(config, encoder, mean, std):
     """It is the default, and a setting like others; values in the config come first."""
-    experiment = load_experiment(config, [f"model.encoder={encoder}"])
+    words = [f"model.encoder={encoder}", "model.weights=imagenet"]
+    experiment = load_experiment(config, words)
     assert experiment.mean_and_std == (mean, std)
+    scratch = override(experiment, ["model.weights=None"])
+    assert scratch.mean_and_std == (IMAGENET_MEAN, IMAGENET_STD)
     assert experiment.normalization[0] == tuple(255 * value for value in mean)
     found = settings(experiment)
     assert (found["data.mean"], found["data.std"]) == (mean, std)

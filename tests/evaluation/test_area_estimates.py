@@ -68,11 +68,7 @@ def by_hand(counts, pixels):
             sum(weights[i] * counts[i][j] / n[i] for i in range(k)),
             math.sqrt(
                 sum(
-                    (
-                        weights[i] * (weights[i] * counts[i][j] / n[i])
-                        - (weights[i] * counts[i][j] / n[i]) ** 2
-                    )
-                    / (n[i] - 1)
+                    weights[i] ** 2 * counts[i][j] / n[i] * (1 - counts[i][j] / n[i]) / (n[i] - 1)
                     for i in range(k)
                 )
             ),
