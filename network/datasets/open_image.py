@@ -16,7 +16,8 @@ def open_image(image: str | Path, info: DatasetInfo, bands: Sequence[int] | None
     Args:
         image: a file, or a path that GDAL understands.
         info: description of the training images.
-        bands: numbers of the bands to read, from 1 on; by default all.
+        bands: numbers of the bands to read, from 1 on; by default all. An alpha band is one of them
+            if the training images have as many bands as this image.
 
     Raises:
         UnreadableImage: the image cannot be opened, or has other bands or values.
@@ -25,6 +26,9 @@ def open_image(image: str | Path, info: DatasetInfo, bands: Sequence[int] | None
         source = Source(image, bands, turn=info.exif_orientation == "shown")
         try:
             header = source.header
+            if bands is None and header.has_alpha and header.bands == info.bands:
+                source.close()
+                source = Source(image, range(1, info.bands + 1), turn=source.is_turned)
             used = header if bands is None else replace(header, bands=len(bands), has_alpha=False)
             other = source.dtypes - {info.dtype}
             if other:
