@@ -211,13 +211,14 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
         # Older folders do not store the digest.
         defaults["masks"] = masks
         found = {key: default for key, default in defaults.items() if key in own} | found
-        for key in own.keys() | found.keys():
-            if own.get(key) != found.get(key):
-                raise InputError(
-                    output,
-                    f"holds another ablation ({key} {found.get(key)}, not {own.get(key)})",
-                    "choose another output, or remove this one",
-                )
+        others = [key for key in (own | found) if own.get(key) != found.get(key)]
+        if others:
+            told = " and ".join(f"{key} {found.get(key)}, not {own.get(key)}" for key in others)
+            raise InputError(
+                output,
+                f"holds another ablation ({told})",
+                "choose another output, or remove this one",
+            )
         return
     if not is_unused(output):
         raise InputError(output, "holds other files", "choose another output")

@@ -6,6 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
@@ -26,19 +29,31 @@ class Peers(Callback):
     """
 
     def __init__(self) -> None:
-        self.terminate = signal.getsignal(signal.SIGTERM)
+        self.handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+        self.processes: list[subprocess.Popen] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         launcher = trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher) and launcher.procs:
-            processes = list(launcher.procs)
+            self.processes = list(launcher.procs)
             launcher.procs.clear()  # so that Lightning's own thread no longer watches them
-            launcher.procs = processes
-            threading.Thread(target=_watch, args=(processes,), daemon=True).start()
+            launcher.procs = self.processes
+            threading.Thread(target=_watch, args=(self.processes,), daemon=True).start()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if callable(self.terminate):  # Lightning has just replaced this handler
-            signal.signal(signal.SIGTERM, self.terminate)
+        for number, handler in self.handlers.items():
+            if callable(handler):  # Lightning has just replaced the handler of SIGTERM
+                signal.signal(number, partial(self._interrupt, handler))
+
+    def _interrupt(self, handler: Callable[[int, Any], Any], number: int, frame: Any) -> None:
+        """Pass a signal on to the other processes, then do what ``handler`` does.
+
+        Only a terminal sends Ctrl-C to all processes. One that gets no signal of its own would
+        report that this one is lost, as if it had been killed.
+        """
+        for process in self.processes:
+            process.send_signal(number)
+        handler(number, frame)
 
 
 def _watch(processes: list[subprocess.Popen]) -> None:
