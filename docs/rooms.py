@@ -16,8 +16,8 @@ FLOORS = (
     ("evaluation",),
     ("maps", "training"),
     ("reporting", "serving", "buildings"),
-    ("studies",),
     ("benchmark",),
+    ("studies",),
     ("commands",),
 )
 """From the ground up. A room imports rooms that stand before it, and none in its own line."""

@@ -1,5 +1,6 @@
 """Train and test every variant of an ablation over several seeds; make a table and a figure.
 
+python tools/ablate.py methods -c config/uuad/bicor.py --seeds 1 2 3 data.root=PATH
 python tools/ablate.py components -c config/vaihingen/bicor.py --seeds 1 2 3
 python tools/ablate.py layers -c config/loveda/bicor.py --seeds 1 2 3 --devices 0 1 2 3 --split val
 python tools/ablate.py points -c config/drone/resnet18_points.py data.root=PATH

@@ -27,6 +27,7 @@ from network.studies.ablation import (
     claim_folder,
     collect,
     is_done,
+    measure_costs,
     prepare_labels,
     result_folder,
     run_variant,
@@ -79,11 +80,12 @@ def run(args: argparse.Namespace) -> None:
         print(f"{len(todo)} of {len(runs)} runs to do in {output}")
         run_all(args, output, todo)
         comparisons = collect(output, table, args.seeds)
-        text = to_markdown(table, comparisons, info.name)
+        costs = measure_costs(base, table, args.table) if table.has_costs else None
+        text = to_markdown(table, comparisons, info.name, costs)
         print(text)
         with replacing(output / "table.md") as partial:
             partial.write_text(text, encoding="utf-8")
-        write_figure(table, comparisons[0], output / "figure.png")
+        write_figure(table, comparisons[0], output / "figure.png", costs)
         print(output / "table.md")
         print(output / "figure.png")
 

@@ -1,14 +1,17 @@
 """Functions to build the variants of an ablation, run them, and collect their results."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
+from torch import nn
 
+from network.benchmark.complexity import benchmark_models
 from network.config import Experiment, default_settings, override, settings
 from network.datasets.info import VAIHINGEN
 from network.datasets.segmentation import find_samples
@@ -17,29 +20,63 @@ from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.evaluation.figure_fonts import save_figure
 from network.evaluation.results import SCORES_FILE, read_result
-from network.evaluation.scores import MAIN
+from network.evaluation.scores import MAIN, overall_scores
+from network.factories import parameters
 from network.losses.bicor import BiCoRLoss
 from network.losses.d2ls import D2LSLoss
+from network.losses.joint import JointLoss
 from network.maps.evaluate import evaluate_scenes
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
+from network.models.smp import SMPSegmenter
+from network.models.unetformer import UNetFormer
 from network.points.labels import is_drawn_by, make_point_labels, masks_digest
-from network.reporting.comparison import Comparison, Model, check_runs_of_one_model, compare
-from network.reporting.comparison_tables import caption
+from network.reporting.comparison import (
+    Comparison,
+    Model,
+    check_runs_of_one_model,
+    compare,
+    paired_differences,
+)
+from network.reporting.comparison_tables import caption, difference_lines
 from network.reporting.published import PUBLISHED
 from network.studies.ablation_tables import PIXELS, TABLES, Table, Variant
 from network.training.train import train_once
 from network.writing import is_unused, read_json, replacing
 
-NETWORKS = {"bicor": (BiCoRSeg, BiCoRLoss), "d2ls": (D2LS, D2LSLoss)}
+NETWORKS: dict[str, tuple[type[nn.Module], Callable[..., nn.Module]]] = {
+    "bicor": (BiCoRSeg, BiCoRLoss),
+    "d2ls": (D2LS, D2LSLoss),
+    "unetformer": (UNetFormer, JointLoss),
+    "smp": (SMPSegmenter, JointLoss),
+}
 
 ABLATION_FILE = "ablation.json"
 
-# Settings of the base config's model and loss that all variants share.
+# Settings of the base config's model and loss that all variants share, as far as they have them.
 _SHARED = (
     *("model.encoder", "model.weights", "model.drop_path", "model.dim", "model.bands"),
     *("model.checkpoint_encoder", "model.checkpoint_decoder", "loss.smoothing"),
 )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a forward pass of a network costs, with one image.
+
+    Attributes:
+        parameters: number of parameters, in millions.
+        gmacs: multiply-accumulates, in billions.
+        milliseconds: median time.
+        side: height and width of the image, in pixels.
+        device: what computed, ``"cpu"`` or ``"cuda"``.
+    """
+
+    parameters: float
+    gmacs: float
+    milliseconds: float
+    side: int
+    device: str
 
 
 def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int) -> Experiment:
@@ -76,12 +113,13 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
             "lacks model.encoder, model.dim or loss.smoothing, which this ablation needs",
             "give a config of BiCoR-Seg or D2LS",
         )
+    network, loss = NETWORKS[variant.network]
+    known = {"model": parameters(network), "loss": parameters(loss)}
     shared: dict[str, dict] = {"model": {}, "loss": {}}
     for key in _SHARED:
         section, _, name = key.partition(".")
-        if key in of_base:
+        if key in of_base and name in known[section]:
             shared[section][name] = of_base[key]
-    network, loss = NETWORKS[variant.network]
     info = base.dataset
     if variant.network == "d2ls":
         shared["model"]["layers"] = 2 if info.name == VAIHINGEN.name else 3
@@ -251,15 +289,41 @@ def collect(output: Path, table: Table, seeds: Sequence[int]) -> list[Comparison
     return [compare(models, kind, mixed=True) for kind in models[0].runs[0].scores]
 
 
-def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) -> str:
+def measure_costs(base: Experiment, table: Table, table_name: str) -> list[Cost]:
+    """Measure what a forward pass of each variant costs, with one image of the crops' size.
+
+    Args:
+        base: experiment of the base config.
+        table: the table.
+        table_name: key of the table.
+    """
+    experiments = [variant_experiment(base, table_name, v, seed=0) for v in table.variants]
+    side = -(-base.data.crop // 32) * 32
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = benchmark_models(experiments, size=side, repeats=5, device=device)
+    return [
+        Cost(row["params M"], row["GMACs"], 1000 / row["images/s"], side, device.type)
+        for row in rows
+    ]
+
+
+def to_markdown(
+    table: Table,
+    comparisons: Sequence[Comparison],
+    data_set: str,
+    costs: Sequence[Cost] | None = None,
+) -> str:
     """Write mean and deviation over the seeds of each variant as Markdown.
 
-    If split and masks are those of the published rows, the published mIoU is given too.
+    Below it stands the difference of each variant from the first one, by a paired bootstrap over
+    the test images. If split and masks are those of the published rows, the published mIoU is given
+    too.
 
     Args:
         table: the table.
         comparisons: comparisons for each kind of labels.
         data_set: name of the data set.
+        costs: cost of each variant, which gets columns of its own.
     """
     is_published = any(variant.published for variant in table.variants)
     note = (
@@ -270,25 +334,38 @@ def to_markdown(table: Table, comparisons: Sequence[Comparison], data_set: str) 
     for comparison in comparisons:
         protocol, stated = comparison.models[0].runs[0].protocol, PUBLISHED.get(data_set)
         is_same = stated and (stated.split, stated.kind) == (protocol.split, comparison.kind)
-        shown = [n for n, column in enumerate(comparison.columns) if column in MAIN]
-        headings = [comparison.columns[n] for n in shown]
+        known = overall_scores()
+        shown = [n for n, c in enumerate(comparison.columns) if table.has_costs or c in MAIN]
+        headings = [known[comparison.columns[n]].heading for n in shown]
         headings += ["published mIoU"] if is_published else []
+        headings += ["parameters, M", "GMACs", "ms"] if costs else []
         rows = [
             f"| variant | runs | {' | '.join(headings)} |",
             "| --- | ---: |" + " ---: |" * len(headings),
         ]
-        for variant, model, cells in zip(
-            table.variants, comparison.models, comparison.cells, strict=True
+        for number, (variant, model, cells) in enumerate(
+            zip(table.variants, comparison.models, comparison.cells, strict=True)
         ):
             published = variant.published.get(data_set) if is_same else None
             texts = [_text(cells[n].mean, cells[n].std) for n in shown]
             if is_published:
                 texts.append("-" if published is None else f"{published:.2f}")
+            if costs:
+                cost = costs[number]
+                texts += [f"{cost.parameters:.1f}", f"{cost.gmacs:.2f}", f"{cost.milliseconds:.0f}"]
             rows.append(f"| {variant.name} | {len(model.runs)} | {' | '.join(texts)} |")
         # The rows differ in this on purpose, so the caption must not warn of it.
         varied = {"trained on"} if table.has_points else set()
         kept = {k: v for k, v in comparison.differences.items() if k not in varied}
         parts += [caption(replace(comparison, differences=kept)), "\n".join(rows)]
+        if len(comparison.models) > 1:
+            found = paired_differences(comparison.models, comparison.kind)
+            parts.append("\n".join(f"- {line}" for line in difference_lines(found)))
+    if costs:
+        parts.append(
+            f"Costs of a forward pass with one image of {costs[0].side} x {costs[0].side} pixels, "
+            f"{torch.get_num_threads()} threads of the {costs[0].device.upper()}; median of 5."
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -339,18 +416,51 @@ def _text(mean: float | None, std: float | None) -> str:
     return f"{100 * mean:.2f}" + ("" if std is None else f" ± {100 * std:.2f}")
 
 
-def write_figure(table: Table, comparison: Comparison, path: Path) -> None:
+def _write_costs_figure(
+    table: Table, comparison: Comparison, costs: Sequence[Cost], path: Path
+) -> None:
+    """Draw the mIoU of each variant, with its deviation over the runs, against its GMACs."""
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    axis = figure.subplots()
+    column = comparison.columns.index("mIoU")
+    for variant, cells, cost in zip(table.variants, comparison.cells, costs, strict=True):
+        cell = cells[column]
+        if cell.mean is None:
+            continue
+        mean = 100 * cell.mean
+        axis.errorbar(cost.gmacs, mean, 100 * (cell.std or 0), fmt="o", ms=6, capsize=4)
+        axis.annotate(
+            variant.name, (cost.gmacs, mean), (6, 5), textcoords="offset points", fontsize=8
+        )
+    side = costs[0].side
+    axis.margins(x=0.15)
+    axis.set(
+        xlabel=f"GMACs of a forward pass, {side} x {side} pixels",
+        ylabel="mIoU, percent",
+        title=table.title,
+    )
+    axis.grid(alpha=0.3)
+    save_figure(figure, path)
+
+
+def write_figure(
+    table: Table, comparison: Comparison, path: Path, costs: Sequence[Cost] | None = None
+) -> None:
     """Draw the mIoU of each run as a point, with mean and deviation of each variant as a bar.
 
-    A table of point labels gets lines instead.
+    A table of point labels gets lines instead, and one with costs mIoU against cost.
 
     Args:
         table: the table.
         comparison: the comparison for one kind of labels.
         path: the PNG file to write.
+        costs: cost of each variant.
     """
     if table.has_points:
         _write_points_figure(table, comparison, path)
+        return
+    if costs:
+        _write_costs_figure(table, comparison, costs, path)
         return
     figure = Figure(figsize=(1.6 + 1.3 * len(table.variants), 4.2), layout="constrained")
     axis = figure.subplots()

@@ -47,10 +47,13 @@ class Table:
     Attributes:
         title: title of the table, which names what its rows vary.
         variants: the rows.
+        has_costs: whether the table also gives the cost of each variant, and the figure draws
+            accuracy against cost.
     """
 
     title: str
     variants: tuple[Variant, ...]
+    has_costs: bool = False
 
     @property
     def is_of_base(self) -> bool:
@@ -96,7 +99,27 @@ def _point_budgets() -> tuple[Variant, ...]:
     return tuple(variants)
 
 
+def _library(name: str, architecture: str) -> Variant:
+    return Variant(name, "smp", (f"model.architecture={architecture}",))
+
+
 TABLES = {
+    # Each decoder has the width of its own paper or library, but that of BiCoR-Seg and D2LS is
+    # the config's.
+    "methods": Table(
+        "Methods with the same encoder, data and optimizer",
+        (
+            Variant("BiCoR-Seg", "bicor"),
+            Variant("D2LS", "d2ls"),
+            Variant("UNetFormer", "unetformer", ("model.dim=64",)),
+            _library("U-Net", "unet"),
+            _library("DeepLabV3+", "deeplabv3plus"),
+            _library("FPN", "fpn"),
+            _library("UPerNet", "upernet"),
+            _library("SegFormer decoder", "segformer"),
+        ),
+        has_costs=True,
+    ),
     # No row has the auxiliary output, which the paper's text does not mention.
     "components": Table(
         "BiCoR-Seg, table 4: components",
