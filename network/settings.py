@@ -121,6 +121,14 @@ class Optim:
         epochs: number of passes over the training set.
         accumulate: number of batches whose gradients are added up for one step.
         lookahead: whether to wrap AdamW in Lookahead (k = 5, alpha = 0.5).
+        warmup: number of steps at the beginning in which the rates rise linearly from 0 to those of
+            the schedule.
+        clip: largest norm of the gradient of all parameters; a larger one is scaled down. With 0
+            there is no limit.
+        ema: decay of the exponential moving average of the weights, 0 to below 1, for example
+            0.999. If it is above 0, the average is validated and saved as the weights of the
+            network. After t steps the decay is at most (1 + t) / (10 + t), so that a short training
+            forgets its first weights too.
     """
 
     lr: float = 8e-5
@@ -131,6 +139,9 @@ class Optim:
     epochs: int = 30
     accumulate: int = 1
     lookahead: bool = True
+    warmup: int = 0
+    clip: float = 0.0
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         require(self.lr > 0, "optim.lr", self.lr, "above 0")
@@ -141,6 +152,9 @@ class Optim:
         require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
         require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")
         require(self.accumulate >= 1, "optim.accumulate", self.accumulate, "at least 1")
+        require(self.warmup >= 0, "optim.warmup", self.warmup, "a number of steps, at least 0")
+        require(0 <= self.clip < math.inf, "optim.clip", self.clip, "at least 0")
+        require(0 <= self.ema < 1, "optim.ema", self.ema, "at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

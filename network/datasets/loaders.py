@@ -1,7 +1,9 @@
 """Data loaders with a resumable order for training, and batches of one size for evaluation."""
 
 import random
+import sys
 from collections.abc import Iterator, Sequence
+from types import TracebackType
 from typing import TypedDict, Unpack
 
 import cv2
@@ -131,5 +133,21 @@ def make_loader(
         sampler=sampler,
         batch_sampler=batch_sampler,
         drop_last=drop_last,
+        worker_init_fn=prepare_worker,
         **workers,
     )
+
+
+def prepare_worker(*_: object) -> None:
+    """Let a worker say nothing when the main process ends in the middle of a transfer.
+
+    A thread of Python's own (``multiprocessing.resource_sharer``) hands the memory of tensors over.
+    It would print the traceback of a connection that is broken.
+    """
+    report = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, EOFError | ConnectionError):
+            report(kind, error, trace)
+
+    sys.excepthook = hook

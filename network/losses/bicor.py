@@ -33,6 +33,8 @@ class BiCoRLoss(JointLoss):
             :class:`JointLoss`. The heatmaps have none, since they only have to rank the pixels of
             each class; nor has the Fisher loss, in which all classes count the same.
         max_ratio: largest ratio of two weights, see :class:`JointLoss`.
+        hard_share: share of the pixels that count in the main and auxiliary cross-entropy, see
+            :class:`JointLoss`.
     """
 
     def __init__(
@@ -46,8 +48,9 @@ class BiCoRLoss(JointLoss):
         fisher_pairwise: bool = False,
         weights: Weights = None,
         max_ratio: float | None = 10.0,
+        hard_share: float = 1.0,
     ):
-        super().__init__(ignore_index, smoothing, aux, weights, max_ratio)
+        super().__init__(ignore_index, smoothing, aux, weights, max_ratio, hard_share)
         self.heatmap, self.fisher = heatmap, fisher
         self.fisher_last, self.fisher_pairwise = fisher_last, fisher_pairwise
 

@@ -24,6 +24,8 @@ class D2LSLoss(JointLoss):
         weights: weights of the classes in both cross-entropies, see :class:`JointLoss`. The dynamic
             dictionary's term has none, since all classes count the same in it.
         max_ratio: largest ratio of two weights, see :class:`JointLoss`.
+        hard_share: share of the pixels that count in the main and auxiliary cross-entropy, see
+            :class:`JointLoss`.
     """
 
     def __init__(
@@ -34,8 +36,9 @@ class D2LSLoss(JointLoss):
         contrastive: float = 1.0,
         weights: Weights = None,
         max_ratio: float | None = 10.0,
+        hard_share: float = 1.0,
     ):
-        super().__init__(ignore_index, smoothing, aux, weights, max_ratio)
+        super().__init__(ignore_index, smoothing, aux, weights, max_ratio, hard_share)
         self.contrastive = contrastive
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from network.losses.pixel import cross_entropy, cross_entropy_and_dice
 from network.losses.weights import WeightedLoss, Weights
 from network.models.output import SegOutput
+from network.settings import require
 
 
 class JointLoss(WeightedLoss):
@@ -24,9 +25,11 @@ class JointLoss(WeightedLoss):
             pixels is 1. Dice has no weights, see :func:`cross_entropy_and_dice`.
         max_ratio: largest ratio of two weights of a rule, at least 1; None for no limit. With
             weights that differ by hundreds, rare classes are found almost everywhere.
+        hard_share: share of the valid pixels that count in both cross-entropies, above 0 to 1:
+            those with the largest loss. See :func:`cross_entropy`.
 
     Raises:
-        InputError: ``weights`` or ``max_ratio`` is out of range.
+        InputError: ``weights``, ``max_ratio`` or ``hard_share`` is out of range.
     """
 
     def __init__(
@@ -36,8 +39,11 @@ class JointLoss(WeightedLoss):
         aux: float = 0.4,
         weights: Weights = None,
         max_ratio: float | None = 10.0,
+        hard_share: float = 1.0,
     ):
         super().__init__(weights, max_ratio)
+        require(0 < hard_share <= 1, "loss.hard_share", hard_share, "above 0 and at most 1")
+        self.hard_share = hard_share
         self.ignore_index, self.smoothing, self.aux = ignore_index, smoothing, aux
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:
@@ -51,7 +57,7 @@ class JointLoss(WeightedLoss):
                 left out.
             labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
         """
-        options = (labels, self.ignore_index, self.smoothing, self.class_weights)
+        options = (labels, self.ignore_index, self.smoothing, self.class_weights, self.hard_share)
         ce, dice = cross_entropy_and_dice(output.logits, *options)
         parts = {"ce": ce, "dice": dice}
         if output.aux_logits is not None:

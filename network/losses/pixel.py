@@ -3,6 +3,8 @@
 If no pixel is valid, both are zero and still connected to the graph.
 """
 
+import math
+
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
@@ -18,6 +20,7 @@ def cross_entropy(
     ignore_index: int,
     smoothing: float = 0.0,
     weights: Tensor | None = None,
+    hard_share: float = 1.0,
 ) -> Tensor:
     """Compute the cross-entropy with label smoothing, as the mean over the valid pixels.
 
@@ -36,6 +39,8 @@ def cross_entropy(
         ignore_index: label of the pixels that do not count.
         smoothing: share of the target that all classes get in equal parts, 0 to below 1.
         weights: (k,) weights of the classes; None if all are 1.
+        hard_share: share of the valid pixels that count, above 0 to 1: those with the largest
+            weighted cross-entropy (online hard example mining; Shrivastava et al., CVPR 2016).
 
     Examples:
         >>> logits = torch.zeros(1, 2, 1, 2)  # both classes are equally probable
@@ -48,11 +53,32 @@ def cross_entropy(
         labels,
         ignore_index=ignore_index,
         label_smoothing=smoothing,
-        reduction="sum" if weights is None else "none",
+        reduction="sum" if weights is None and hard_share == 1 else "none",
     )
     if weights is not None:
-        total = (weights.to(total)[labels.where(valid, 0)] * total).sum()
-    return total / valid.sum().clamp(min=1)
+        total = weights.to(total)[labels.where(valid, 0)] * total
+    if hard_share < 1:
+        return mean_of_hardest(total, valid, hard_share)
+    return total.sum() / valid.sum().clamp(min=1)
+
+
+def mean_of_hardest(losses: Tensor, valid: Tensor, share: float) -> Tensor:
+    """Compute the mean of the largest losses of valid pixels.
+
+    Args:
+        losses: (b, H, W)
+        valid: (b, H, W) bool, the pixels that count.
+        share: share of the valid pixels of the batch that are kept, above 0 to 1; rounded up to
+            whole pixels.
+
+    Examples:
+        >>> losses = torch.tensor([[[4.0, 1.0, 9.0, 2.0]]])
+        >>> mean_of_hardest(losses, torch.tensor([[[True, True, False, True]]]), share=0.5)
+        tensor(3.)
+    """
+    found = losses[valid]
+    kept = found.topk(math.ceil(share * len(found)), sorted=False).values
+    return kept.sum() / max(len(kept), 1)
 
 
 def cross_entropy_and_dice(
@@ -61,6 +87,7 @@ def cross_entropy_and_dice(
     ignore_index: int,
     smoothing: float = 0.0,
     weights: Tensor | None = None,
+    hard_share: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Compute :func:`cross_entropy` and the soft Dice loss.
 
@@ -75,6 +102,7 @@ def cross_entropy_and_dice(
         smoothing: label smoothing of the cross-entropy.
         weights: (k,) weights of the classes in the cross-entropy; None if all are 1. Dice has none:
             in its mean over the classes, a rare class counts as much as a frequent one already.
+        hard_share: see :func:`cross_entropy`. Dice counts all pixels.
     """
     k = logits.shape[1]
     log_p = at_least_float32(logits).log_softmax(dim=1)
@@ -84,8 +112,12 @@ def cross_entropy_and_dice(
 
     own = valid if weights is None else valid * weights.to(log_p)[index[:, 0]]
     true_log_p = log_p.gather(1, index)[:, 0] * own
-    uniform = (log_p.mean(dim=1) * own).sum()
-    ce = -((1 - smoothing) * true_log_p.sum() + smoothing * uniform) / count
+    uniform = log_p.mean(dim=1) * own
+    if hard_share < 1:
+        losses = -((1 - smoothing) * true_log_p + smoothing * uniform)
+        ce = mean_of_hardest(losses, valid, hard_share)
+    else:
+        ce = -((1 - smoothing) * true_log_p.sum() + smoothing * uniform.sum()) / count
 
     p = log_p.exp() * valid[:, None]
     truth = labels[:, None] == torch.arange(k, device=labels.device).view(1, k, 1, 1)

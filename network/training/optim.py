@@ -1,5 +1,7 @@
 """The optimizer AdamW, optionally in Lookahead, and the schedule of the learning rate."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import cos, pi
 from typing import Any
 
@@ -83,6 +85,24 @@ def _encoder_parameters(network: nn.Module, rate: float) -> set[nn.Parameter]:
             f"optim.encoder_lr={rate}", "this network has no encoder", "give optim.encoder_lr=None"
         )
     return set(encoder.parameters())
+
+
+@contextmanager
+def scaled_rates(groups: Sequence[dict[str, Any]], factor: float) -> Iterator[None]:
+    """Multiply the learning rates of an optimizer's groups in this block, as for a warm-up.
+
+    Args:
+        groups: the groups; afterwards they have their rates again, from which the schedule goes on.
+        factor: the factor.
+    """
+    rates = [group["lr"] for group in groups]
+    for group in groups:
+        group["lr"] *= factor
+    try:
+        yield
+    finally:
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
 
 
 def cosine_rate(rate: float, optim: Optim, epoch: int) -> float:

@@ -1,13 +1,15 @@
 """The Lightning task of a training, with model, loss, and the metrics of each epoch."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from network.card import CARD_KEY, make_card
@@ -18,11 +20,12 @@ from network.errors import InputError
 from network.evaluation.metrics import ConfusionMatrix
 from network.evaluation.protocol import PROCESSES_KEY, training_settings
 from network.evaluation.scores import MAIN, Scores, compute_scores
-from network.models.checkpoint import SETTINGS_KEY
+from network.models.checkpoint import SETTINGS_KEY, TASK_PREFIX
 from network.models.output import SegOutput
+from network.training.averaging import WeightAverage
 from network.training.data import SegmentationData
 from network.training.loss_watch import LossWatch
-from network.training.optim import build_optimizer
+from network.training.optim import build_optimizer, scaled_rates
 
 
 def seed_batch(task: pl.LightningModule, seed: int, batch_index: int) -> None:
@@ -77,6 +80,7 @@ class SegmentationTask(pl.LightningModule):
         self.watch = LossWatch()
         self.train_parts = _no_means()  # means of the loss and its parts
         self.logged = _no_means()
+        self.average: WeightAverage | None = None
 
     def configure_optimizers(self) -> tuple[list, list]:
         optimizer, scheduler = build_optimizer(self.model, self.experiment.optim)
@@ -88,6 +92,36 @@ class SegmentationTask(pl.LightningModule):
         processes = {PROCESSES_KEY: self.trainer.world_size}
         checkpoint[SETTINGS_KEY] = known | processes | self.history
         checkpoint[CARD_KEY] = make_card(self.experiment, data.ground_resolution).to_plain()
+        if self.average:
+            self.average.save(checkpoint, TASK_PREFIX)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        if self.average:
+            self.average.load(checkpoint, TASK_PREFIX)
+
+    def setup(self, stage: str) -> None:
+        """Begin the average of the weights, before a checkpoint is loaded."""
+        if self.experiment.optim.ema:
+            self.average = WeightAverage(self.model, self.experiment.optim.ema)
+
+    def on_fit_start(self) -> None:
+        if self.average:
+            self.average.move(self.device)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        step, warmup = self.trainer.global_step + 1, self.experiment.optim.warmup
+        with scaled_rates(optimizer.param_groups, min(1, step / warmup) if warmup else 1):
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.average:
+            self.average.update(self.model, self.trainer.global_step)
 
     def on_train_epoch_start(self) -> None:
         self._log_shared({"lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
@@ -134,6 +168,8 @@ class SegmentationTask(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         self.watch.check()
+        if self.average:
+            self.average.swap(self.model)
 
     def on_train_epoch_end(self) -> None:
         self.watch.check()
@@ -159,6 +195,8 @@ class SegmentationTask(pl.LightningModule):
         scores = self._log_scores("val", self.val_matrix)
         per_class = zip(scores.classes, scores.by_class["IoU"], strict=True)
         self._log_shared({f"val/IoU/{name}": iou for name, iou in per_class})
+        if self.average:  # before checkpoints are saved
+            self.average.swap(self.model)
 
     def _check_validation(self, loss: Tensor) -> None:
         """Raise an :class:`InputError` if the loss is not finite, before a checkpoint is saved."""

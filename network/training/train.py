@@ -121,6 +121,7 @@ def train(
         "precision": experiment.compute.precision,
         "max_epochs": experiment.optim.epochs,
         "accumulate_grad_batches": experiment.optim.accumulate,
+        "gradient_clip_val": experiment.optim.clip or None,
         "fast_dev_run": fast_dev_run,
         "log_every_n_steps": 1,
         "limit_val_batches": None if monitor else 0,

@@ -1,15 +1,19 @@
 """Order of the images: a permutation in each epoch, shared by the processes without overlap."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from network.datasets.info import VAIHINGEN
 from network.datasets.loaders import EpochSampler, SizeBatchSampler, evaluation_loader
 from network.datasets.segmentation import Sample, find_samples
+from tests.conftest import ROOT
 from tests.scenes import make_dataset
 
 
@@ -68,3 +72,28 @@ def test_workers_do_not_wait_for_threads_of_the_parent(tmp_path):
     for batch in loader:
         cv2.resize(batch["image"][0].permute(1, 2, 0).numpy(), (32, 32))
     assert len(loader) == 3
+
+
+SHARE = """
+import os, socket, sys, time
+from multiprocessing import resource_sharer
+from network.datasets.loaders import prepare_worker
+
+if sys.argv[1] == "prepared":
+    prepare_worker()
+address = resource_sharer.DupFd(os.open(os.devnull, os.O_RDONLY))._id[0]
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(address)
+connection.close()  # as a main process that ends in the middle of a transfer
+time.sleep(0.5)
+"""
+
+
+@pytest.mark.parametrize("state", ["prepared", "bare"])
+def test_a_worker_is_silent_when_the_main_process_ends(state):
+    """Python's thread that hands tensors over prints a traceback otherwise."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SHARE, state], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ended.returncode == 0
+    assert ("Traceback" in ended.stderr) == (state == "bare")

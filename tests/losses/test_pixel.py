@@ -1,5 +1,7 @@
 """Cross-entropy and Dice against golden values, libraries and hand computation."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as nnf
@@ -93,3 +95,30 @@ def test_half_precision_logits():
         cross_entropy(logits.bfloat16(), labels, 255),
         cross_entropy(logits.bfloat16().float(), labels, 255),
     )
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    k=st.integers(2, 5),
+    ignored=st.floats(0, 1),
+    share=st.floats(0.01, 0.99),
+    smoothing=st.sampled_from([0.0, 0.1]),
+    is_weighted=st.booleans(),
+)
+def test_hard_pixels(k, ignored, share, smoothing, is_weighted):
+    """The mean over the largest losses of single pixels, sorted by hand; zero without pixels."""
+    logits, labels = random_batch(k, ignored)
+    weights = torch.rand(k) + 0.5 if is_weighted else None
+    single = nnf.cross_entropy(
+        logits, labels, ignore_index=255, label_smoothing=smoothing, reduction="none"
+    )
+    valid = labels != 255
+    if weights is not None:
+        single = single * weights[labels.where(valid, 0)]
+    found = sorted(single[valid].tolist(), reverse=True)
+    kept = found[: math.ceil(share * len(found))]
+    expected = sum(kept) / max(len(kept), 1)
+    options = (labels, 255, smoothing, weights, share)
+    for ce in (cross_entropy(logits, *options), cross_entropy_and_dice(logits, *options)[0]):
+        assert ce.item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
+        ce.backward(retain_graph=True)  # also without any pixel

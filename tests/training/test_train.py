@@ -32,7 +32,8 @@ from tests.scenes import make_dataset
 pytestmark = pytest.mark.slow
 
 
-RARE = ["data.rare_share=0.5", "loss.weights=sqrt_inverse"]
+RARE = ["data.rare_share=0.5", "loss.weights=sqrt_inverse", "loss.hard_share=0.5"]
+RECIPE = ["optim.ema=0.9", "optim.warmup=3", "optim.clip=0.1"]
 
 
 def small_model(weights: str | None = None) -> BiCoRSeg:
@@ -146,7 +147,7 @@ def test_resuming_with_another_number_of_processes(experiment):
         train(longer, accelerator="cpu", resume="latest")
 
 
-@pytest.mark.parametrize(("workers", "changes"), [(0, []), (2, RARE)])
+@pytest.mark.parametrize(("workers", "changes"), [(0, []), (2, RARE + RECIPE)])
 def test_resuming_equals_an_uninterrupted_run(experiment, monkeypatch, workers, changes):
     """Weights, to the last bit: order, augmentation, stochastic depth, Lookahead, schedule."""
     experiment = override(experiment, [f"data.workers={workers}", *changes])
@@ -161,6 +162,47 @@ def test_resuming_equals_an_uninterrupted_run(experiment, monkeypatch, workers, 
     assert different == []
     logs = sorted(p.name for p in Path("lightning_logs/tiny/bicor").iterdir())
     assert logs == ["version_0", "version_1", "version_1_resumed_1"]
+
+
+def test_the_average_is_validated_and_saved_and_changes_no_training(experiment):
+    experiment = override(experiment, ["optim.epochs=2"])
+    plain = weights(train(experiment, accelerator="cpu"), "last.ckpt")
+    run = train(override(experiment, ["optim.ema=0.9"]), accelerator="cpu")
+    last = torch.load(run / "last.ckpt", weights_only=True)
+    trained = {f"model.{name}": value for name, value in last["training_state"].items()}
+    assert [n for n, value in trained.items() if not value.equal(plain[n])] == []
+    assert "training_state" not in torch.load(run / "best.ckpt", weights_only=True)
+
+    task = SegmentationTask(experiment)
+    task.load_state_dict(last["state_dict"])
+    assert not all(value.equal(plain[n]) for n, value in task.state_dict().items())
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    (found,) = trainer.validate(task, SegmentationData(experiment), verbose=False)
+    logged = [row for row in rows(Path(f"lightning_logs/tiny/bicor/{run.name}")) if row["val/loss"]]
+    assert float(logged[-1]["val/loss"]) == pytest.approx(found["val/loss"], rel=1e-5)
+
+    # A longer run needs the weights that are trained.
+    del last["training_state"]
+    torch.save(last, run / "last.ckpt")
+    longer = override(experiment, ["optim.ema=0.9", "optim.epochs=3"])
+    with pytest.raises(InputError, match="has no complete training_state"):
+        train(longer, accelerator="cpu", resume="latest")
+
+
+def test_warmup(experiment):
+    """At the beginning of an endless warm-up the rate is almost 0."""
+    pl.seed_everything(experiment.seed, verbose=False)
+    first = dict(SegmentationTask(experiment).model.named_parameters())
+    slow = override(experiment, ["optim.epochs=1", "optim.warmup=1000000000"])
+    run = train(slow, accelerator="cpu")
+    moved = weights(run, "last.ckpt")
+    for name, value in first.items():
+        torch.testing.assert_close(moved[f"model.{name}"], value.detach(), rtol=0, atol=1e-8)
+    logged = rows(Path(f"lightning_logs/tiny/bicor/{run.name}"))
+    (rate,) = [float(row["lr"]) for row in logged if row["lr"]]
+    assert rate == pytest.approx(1e-3)  # of the schedule
 
 
 def test_class_weights(experiment, capsys):
