@@ -49,6 +49,9 @@ class Data:
             class is drawn, all with the same probability, then one of its pixels in all training
             images, and then a crop around this pixel, which may lie anywhere in it. The other crops
             are of each image in turn.
+        paste: probability that a training crop gets the pixels of a rare class from another crop,
+            at the same place (copy-paste, Ghiasi et al., CVPR 2021). Rare is a class with fewer
+            pixels than all classes have on average; they are drawn with the same probability.
         repeat: number of passes over the training images in one epoch; more than 1 helps small
             sets.
         mean: mean of each band. For unsigned values of 8 or 16 bits it is a share of the largest
@@ -78,6 +81,7 @@ class Data:
     window: int = 1024
     windows_above: int = 6000
     rare_share: float = 0.0
+    paste: float = 0.0
     repeat: int = 1
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -91,7 +95,7 @@ class Data:
             require(getattr(self, key) >= 1, f"data.{key}", getattr(self, key), "at least 1")
         named = self.train_labels != ""
         require(named, "data.train_labels", self.train_labels, "the name of a folder, or None")
-        for key in ("mosaic", "rotate", "flip", "brighten", "sharpen", "rare_share"):
+        for key in ("mosaic", "rotate", "flip", "brighten", "sharpen", "rare_share", "paste"):
             value = getattr(self, key)
             require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")
         scales_fit = bool(self.scales) and min(self.scales) > 0

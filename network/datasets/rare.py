@@ -5,6 +5,9 @@ import numpy as np
 from network.datasets.lazy import Pixels
 from network.datasets.window_reader import strips
 
+Crop = tuple[np.ndarray, np.ndarray]
+"""Image (h, w, bands) and labels (h, w)."""
+
 
 class ClassDraw:
     """A draw of one of many parts of the data by the number of its pixels of one or all classes.
@@ -79,3 +82,32 @@ def draw_pixel_of(labels: Pixels, label: int, rng: np.random.Generator) -> tuple
     rest = number - int(ends[chosen] - len(places))
     row, column = divmod(int(places[rest]), width)
     return parts[chosen][0].start + row, column
+
+
+def rare_classes(pixels: np.ndarray) -> list[int]:
+    """List the classes that have pixels, but fewer than all classes have on average.
+
+    Args:
+        pixels: number of pixels of each class, (k,).
+
+    Examples:
+        >>> rare_classes(np.array([900, 0, 80, 20]))
+        [2, 3]
+    """
+    return np.flatnonzero((pixels > 0) & (pixels < pixels.mean())).tolist()
+
+
+def paste_class(onto: Crop, source: Crop, label: int) -> Crop:
+    """Replace the pixels and labels of a crop where another one shows a class.
+
+    Args:
+        onto: image (h, w, bands) and labels (h, w).
+        source: the other crop, of the same size.
+        label: the class.
+    """
+    (image, labels), (other_image, other_labels) = onto, source
+    is_pasted = other_labels == label
+    return (
+        np.where(is_pasted[..., None], other_image, image),
+        np.where(is_pasted, other_labels, labels),
+    )

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from network.datasets.lazy import Lazy
 from network.datasets.on_earth.label_raster import CELL
-from network.datasets.rare import ClassDraw, draw_pixel
+from network.datasets.rare import ClassDraw, draw_pixel, paste_class, rare_classes
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.transforms import Pair, TrainTransform
@@ -42,6 +42,8 @@ class SceneWindows(Dataset):
         rare: share of the windows whose middle is a pixel of a rare class, from 0 to 1. Each of
             these windows first draws a class, with equal probabilities for all classes. Its crop
             holds this pixel.
+        paste: probability that a crop gets the pixels of a rare class from another crop, see
+            :class:`network.settings.Data`.
     """
 
     def __init__(
@@ -52,10 +54,12 @@ class SceneWindows(Dataset):
         window: int,
         seed: int = 0,
         rare: float = 0.0,
+        paste: float = 0.0,
     ):
         self.samples, self.info, self.transform = samples, info, transform
-        self.window, self.seed, self.rare = window, seed, rare
+        self.window, self.seed, self.rare, self.paste = window, seed, rare, paste
         self._cells = _Cells(samples)
+        self._rare_classes = rare_classes(self._cells.pixels)
         self._sources = SourcePool()
 
     def __len__(self) -> int:
@@ -65,23 +69,38 @@ class SceneWindows(Dataset):
     def __getitem__(self, item: tuple[int, int]) -> dict:
         epoch, index = item
         rng = np.random.default_rng([self.seed, epoch, index])
-        pair, focus = self._draw_window(epoch, index)
+        pair, focus = self._window_of(epoch, index)
 
         def read(number: int) -> Pair:
-            return pair if number == index else self._draw_window(epoch, number)[0]
+            return pair if number == index else self._window_of(epoch, number)[0]
 
-        image, labels = self.transform(read, index, len(self), rng, focus)
-        return {"image": to_tensor(image), "labels": torch.from_numpy(labels)}
+        crop = self.transform(read, index, len(self), rng, focus)
+        rng = np.random.default_rng([self.seed, epoch, index, 2])
+        if self._rare_classes and rng.random() < self.paste:
+            label = int(rng.choice(self._rare_classes))
+            other, focus = self._draw_window(rng, label)
+            source = self.transform(lambda _: other, 0, 1, rng, focus)
+            crop = paste_class(crop, source, label)
+        return {"image": to_tensor(crop[0]), "labels": torch.from_numpy(crop[1])}
 
-    def _draw_window(self, epoch: int, index: int) -> tuple[Pair, tuple[int, int] | None]:
+    def _window_of(self, epoch: int, index: int) -> tuple[Pair, tuple[int, int] | None]:
+        """Draw the window of an index, see :meth:`_draw_window`."""
+        return self._draw_window(np.random.default_rng([self.seed, epoch, index, 1]))
+
+    def _draw_window(
+        self, rng: np.random.Generator, label: int | None = None
+    ) -> tuple[Pair, tuple[int, int] | None]:
         """Draw a window.
+
+        Args:
+            rng: source of randomness.
+            label: class of the pixel in its middle; with None, any class, or a rare one.
 
         Returns:
             Its image and labels, of which only the used parts are read; and row and column of its
             middle if a rare class was drawn, otherwise None.
         """
-        rng = np.random.default_rng([self.seed, epoch, index, 1])
-        sample, middle, is_rare = self._draw_middle(rng)
+        sample, middle, is_rare = self._draw_middle(rng, label)
         rows, columns = (
             around(place, self.window, length)
             for place, length in zip(middle, sample.size, strict=True)
@@ -96,10 +115,11 @@ class SceneWindows(Dataset):
         )
         return pair, (middle[0] - corner[0], middle[1] - corner[1]) if is_rare else None
 
-    def _draw_middle(self, rng: np.random.Generator) -> tuple[Sample, tuple[int, int], bool]:
+    def _draw_middle(
+        self, rng: np.random.Generator, label: int | None
+    ) -> tuple[Sample, tuple[int, int], bool]:
         """Draw the pixel in the middle of a window; also tell whether its class was drawn first."""
-        label = None
-        if self.rare and rng.random() < self.rare:
+        if label is None and self.rare and rng.random() < self.rare:
             label = self._cells.draw_class(rng)
         number, origin, row, column = self._cells.draw(rng, label)
         sample = self.samples[number]
@@ -133,7 +153,11 @@ class SceneWindows(Dataset):
 
 
 class _Cells:
-    """The cells of all scenes, from which one is drawn by its number of labeled pixels."""
+    """The cells of all scenes, from which one is drawn by its number of labeled pixels.
+
+    Attributes:
+        pixels: number of labeled pixels of each class, (k,).
+    """
 
     def __init__(self, samples: Sequence[Sample]):
         counts: dict[float, list[np.ndarray]] = {}
@@ -155,6 +179,7 @@ class _Cells:
         totals = np.stack([each.sum(axis=0, dtype=np.int64) for each in by_weight])
         self._shares = totals * np.array(self._weights)[:, None]
         self._classes = np.flatnonzero(totals.any(axis=0))
+        self.pixels = totals.sum(axis=0)
 
     def draw_class(self, rng: np.random.Generator) -> int:
         """Draw a class, all with the same probability."""

@@ -26,7 +26,7 @@ from network.datasets.lazy import Lazy
 from network.datasets.on_earth.find import Scene, find_scenes
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.provenance import recorded_kind
-from network.datasets.rare import ClassDraw, draw_pixel_of
+from network.datasets.rare import ClassDraw, Crop, draw_pixel_of, paste_class, rare_classes
 from network.datasets.schema import DatasetInfo, Folder
 from network.datasets.transforms import Pair, TrainTransform
 from network.datasets.window_reader import WindowReader, strips
@@ -288,8 +288,10 @@ class SegmentationDataset(Dataset):
             them first draws a class, with equal probabilities for all classes that have pixels, and
             then one of its pixels in all images; so it is from an image with many of them rather
             than from one with few.
-        counts: number of pixels of each class in each sample, (samples, k); needed if ``rare`` is
-            above 0.
+        counts: number of pixels of each class in each sample, (samples, k); needed if ``rare`` or
+            ``paste`` is above 0.
+        paste: probability that a training crop gets the pixels of a rare class from another crop,
+            see :class:`network.settings.Data`.
     """
 
     def __init__(
@@ -300,10 +302,12 @@ class SegmentationDataset(Dataset):
         seed: int = 0,
         rare: float = 0.0,
         counts: np.ndarray | None = None,
+        paste: float = 0.0,
     ):
         self.samples, self.info, self.transform, self.seed = samples, info, transform, seed
-        self.rare = rare
+        self.rare, self.paste = rare, paste
         self._draw = None if counts is None else ClassDraw(counts)
+        self._rare_classes = [] if counts is None else rare_classes(counts.sum(axis=0))
         self._reader = WindowReader(info)
 
     def __len__(self) -> int:
@@ -323,13 +327,32 @@ class SegmentationDataset(Dataset):
         else:
             pair, focus = chosen
             image, labels = self.transform(lambda _: pair, 0, 1, rng, focus)
-        return {"image": to_tensor(image), "labels": torch.from_numpy(labels)}
+        crop = self._pasted((image, labels), np.random.default_rng([self.seed, epoch, index, 2]))
+        return {"image": to_tensor(crop[0]), "labels": torch.from_numpy(crop[1])}
+
+    def _pasted(self, crop: Crop, rng: np.random.Generator) -> Crop:
+        """Paste the pixels of a rare class onto a crop, with the probability ``paste``."""
+        if not self._rare_classes or rng.random() >= self.paste:
+            return crop
+        label = int(rng.choice(self._rare_classes))
+        found = self._image_of(label, rng)
+        if found is None:
+            return crop
+        pair, focus = found
+        assert self.transform is not None
+        return paste_class(crop, self.transform(lambda _: pair, 0, 1, rng, focus), label)
 
     def _rare_item(self, rng: np.random.Generator) -> tuple[Pair, tuple[int, int]] | None:
         """Draw an image by its class, and a pixel of the class; None for an item as usual."""
         if self._draw is None or rng.random() >= self.rare:
             return None
-        label = self._draw.draw_class(rng)
+        return self._image_of(self._draw.draw_class(rng), rng)
+
+    def _image_of(
+        self, label: int, rng: np.random.Generator
+    ) -> tuple[Pair, tuple[int, int]] | None:
+        """Draw an image with pixels of a class, and one of these pixels."""
+        assert self._draw is not None
         image, labels = self._read(self._draw.draw_part(rng, label))
         # The image may have no data at all of these pixels.
         focus = draw_pixel_of(labels, label, rng)

@@ -95,13 +95,15 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
     """
     run_name = f"ablation/{table}/{base.dataset.name}/{variant.slug}/seed{seed}"
     if variant.network is None:
-        if "loss.counted" not in settings(base):
+        of_points = variant.points is not None or variant.has_full_masks
+        if of_points and "loss.counted" not in settings(base):
             raise InputError(
                 base.config,
                 "its loss is not PartialCrossEntropy, which points need",
                 "give a config such as config/drone/resnet18_points.py",
             )
-        words = [*variant.overrides, f"data.train_labels={variant.labels}"]
+        words = list(variant.overrides)
+        words += [f"data.train_labels={variant.labels}"] if of_points else []
         experiment = override(replace(base, name=run_name, seed=seed), words)
         if variant.points:
             _check_budget(experiment)

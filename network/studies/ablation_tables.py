@@ -20,7 +20,8 @@ class Variant:
         network: a key of ``NETWORKS``; None takes model and loss of the base config.
         overrides: overrides of its model and loss.
         published: published mIoU in percent, by data set.
-        points: rule of the points that it is trained on; None for whole masks.
+        points: rule of the points that it is trained on; None for the labels of the base config.
+        has_full_masks: whether it is trained on full masks, whatever the base config says.
     """
 
     name: str
@@ -28,10 +29,11 @@ class Variant:
     overrides: tuple[str, ...] = ()
     published: Mapping[str, float] = field(default_factory=dict)
     points: PointRule | None = None
+    has_full_masks: bool = False
 
     @property
     def labels(self) -> str | None:
-        """Name of the folder of its points, beside that of the masks; None for whole masks."""
+        """Name of the folder of its points, beside that of the masks; None without points."""
         return f"study_{self.points.mode}_{self.points.share:.4g}" if self.points else None
 
     @property
@@ -69,7 +71,7 @@ class Table:
     def own_keys(self) -> set[str]:
         """Settings that the variants decide themselves, in a table with the base's model."""
         given = {word.partition("=")[0] for v in self.variants for word in v.overrides}
-        return given | {"data.train_labels"}
+        return given | ({"data.train_labels"} if self.has_points else set())
 
 
 def _components(name: str, heatmap: float, fisher: float, published: float) -> Variant:
@@ -95,7 +97,7 @@ def _point_budgets() -> tuple[Variant, ...]:
         for count in (10, 50, 200, 1000, 5000):
             rule = PointRule(share=100 * count / PIXELS)
             variants.append(Variant(f"{count} points{suffix}", None, override, points=rule))
-        variants.append(Variant(f"full masks{suffix}", None, override))
+        variants.append(Variant(f"full masks{suffix}", None, override, has_full_masks=True))
     return tuple(variants)
 
 
@@ -119,6 +121,18 @@ TABLES = {
             _library("SegFormer decoder", "segformer"),
         ),
         has_costs=True,
+    ),
+    "recipe": Table(
+        "Settings of the training, one by one",
+        (
+            Variant("as in the config", None),
+            Variant("moving average", None, ("optim.ema=0.99",)),
+            Variant("warm-up and clipping", None, ("optim.warmup=50", "optim.clip=1.0")),
+            Variant("class weights", None, ("loss.weights=sqrt_inverse",)),
+            Variant("hard pixels", None, ("loss.hard_share=0.25",)),
+            Variant("rare crops", None, ("data.rare_share=0.5",)),
+            Variant("copy-paste", None, ("data.paste=0.5",)),
+        ),
     ),
     # No row has the auxiliary output, which the paper's text does not mention.
     "components": Table(

@@ -156,13 +156,13 @@ class SegmentationData(pl.LightningDataModule):
         info, seed = experiment.dataset, experiment.seed
         is_sparse = POINTS in self.train_samples[0].masks
         transform = TrainTransform(data, info.ignore_index, sparse=is_sparse)
-        samples, rare = self.train_samples, data.rare_share
+        samples, rare, paste = self.train_samples, data.rare_share, data.paste
         dataset: Dataset
         if self._are_scenes:
-            dataset = SceneWindows(samples, info, transform, data.window, seed, rare)
+            dataset = SceneWindows(samples, info, transform, data.window, seed, rare, paste)
         else:
-            counts = self._counts if rare else None
-            dataset = SegmentationDataset(samples, info, transform, seed, rare, counts)
+            counts = self._counts if rare or paste else None
+            dataset = SegmentationDataset(samples, info, transform, seed, rare, counts, paste)
         sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
         if self.trainer:
             # Workers begin to read before Lightning sets the epoch of a resumed sampler.

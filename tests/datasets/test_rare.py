@@ -13,7 +13,7 @@ from scipy.stats import chisquare
 from network.datasets.files import write_image
 from network.datasets.info import VAIHINGEN
 from network.datasets.loaders import EpochSampler, make_loader
-from network.datasets.rare import ClassDraw, draw_pixel
+from network.datasets.rare import ClassDraw, draw_pixel, paste_class
 from network.datasets.segmentation import (
     SegmentationDataset,
     check_samples,
@@ -185,3 +185,29 @@ def test_counts_of_labels(height, width, seed):
         (count_labels(labels.T), labels),
     ):
         np.testing.assert_array_equal(found, np.bincount(expected.ravel(), minlength=256))
+
+
+def test_pasted_by_hand():
+    image, other = np.full((2, 2, 3), 7, np.uint8), np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    labels = np.array([[0, 1], [255, 0]], np.uint8)
+    crop = paste_class((image, labels), (other, np.array([[0, 2], [2, 255]], np.uint8)), 2)
+    assert crop[1].tolist() == [[0, 2], [2, 0]]
+    assert crop[0].tolist() == [[[7] * 3, [3, 4, 5]], [[6, 7, 8], [7] * 3]]
+
+
+def test_copy_paste_adds_the_rare_class_alone(root):
+    """Every crop has its pixels with the image of them; all other pixels are those without it."""
+    plain, pasted = items_of(root, PLAIN, 0.0), items_of(root, PLAIN, 0.0)
+    pasted.paste = 1.0
+    for index in range(12):
+        before, after = plain[0, index], pasted[0, index]
+        is_rare = after["labels"] == RARE
+        assert is_rare.any()
+        assert (after["image"][:, is_rare] == 40 * RARE + 10).all()
+        kept = ~is_rare
+        assert after["labels"][kept].equal(before["labels"][kept])
+        assert after["image"][:, kept].equal(before["image"][:, kept])
+    pasted.paste = 0.5
+    shares = [(pasted[0, index]["labels"] == RARE).any().item() for index in range(300)]
+    has_own = np.mean([(plain[0, index]["labels"] == RARE).any().item() for index in range(300)])
+    assert abs(np.mean(shares) - (0.5 + 0.5 * has_own)) < 0.1

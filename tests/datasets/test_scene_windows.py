@@ -127,6 +127,10 @@ def test_rare_classes(tmp_path):
     crops = [windows[epoch, n] for epoch in range(20) for n in range(len(windows))]
     assert 0.25 < np.mean([(crop["labels"] == 1).any() for crop in crops]) < 0.42
     assert all(fits(crop).all() for crop in crops)
+    # Pasted from other windows; the image goes with the labels.
+    windows = scene_windows(tmp_path, info, replace(PLAIN, crop=32), 32, paste=1.0)
+    crops = [windows[0, n] for n in range(30)]
+    assert all((crop["labels"] == 1).any() and fits(crop).all() for crop in crops)
 
 
 @settings(deadline=None, max_examples=20)

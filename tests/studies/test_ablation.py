@@ -42,7 +42,7 @@ ALL = [(name, variant) for name, table in TABLES.items() for variant in table.va
 @pytest.mark.parametrize(("table", "variant"), ALL, ids=[f"{t}-{v.slug}" for t, v in ALL])
 def test_every_variant_builds(table, variant):
     """With the base's encoder and data, under a name and a seed of its own."""
-    config = POINTS_CONFIG if TABLES[table].is_of_base else CONFIG
+    config = POINTS_CONFIG if TABLES[table].has_points else CONFIG
     base = load_experiment(config, ["model.encoder=test_convnext", "model.weights=None"])
     experiment = variant_experiment(base, table, variant, 7)
     chosen = settings(experiment)
@@ -218,7 +218,7 @@ def points(tmp_path, monkeypatch):
     variants = (
         Variant("few", None, override, points=PointRule(share=1.0)),
         Variant("more", None, override, points=PointRule(share=10.0)),
-        Variant("full masks", None, override),
+        Variant("full masks", None, override, has_full_masks=True),
     )
     return load_experiment(POINTS_CONFIG, words), Table("Points", variants)
 
@@ -258,6 +258,19 @@ def test_a_budget_is_one(points, word):
     base, table = points
     with pytest.raises(InputError, match=rf"{word} would use other labels .* give {word[:9]}"):
         variant_experiment(override(base, [word]), "points", table.variants[0], 1)
+
+
+def test_a_recipe_keeps_model_loss_and_labels():
+    """Each row changes its own settings alone."""
+    base = load_experiment(ROOT / "config/uuad/bicor.py", ["data.train_labels=corrected"])
+    plain, *others = TABLES["recipe"].variants
+    known = settings(variant_experiment(base, "recipe", plain, 1))
+    of_run = {"seed": 1, "name": known["name"]}
+    assert known == settings(base) | of_run
+    for variant in others:
+        found = settings(variant_experiment(base, "recipe", variant, 1))
+        changed = {key for key, value in found.items() if value != known[key]} - {"name"}
+        assert changed == {word.partition("=")[0] for word in variant.overrides}
 
 
 def test_what_the_base_decides(points, tmp_path):
