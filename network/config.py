@@ -26,6 +26,7 @@ from network.settings import (
     PRECISIONS,
     Compute,
     Data,
+    Log,
     Optim,
     require,
     shortened,
@@ -45,6 +46,7 @@ __all__ = [
     "Compute",
     "Data",
     "Experiment",
+    "Log",
     "Optim",
     "check_settings",
     "default_settings",
@@ -72,6 +74,7 @@ class Experiment:
         data: settings of the images, their augmentation and their batches.
         optim: settings of the optimizer.
         compute: settings of precision, memory format and compilation.
+        log: settings of the trackers that follow the training.
         monitor: the logged value that chooses the best checkpoint. If it is a loss, the smallest
             value is the best; of any other score, the largest.
         seed: seed of the weights, the augmentation and the order of the images.
@@ -87,6 +90,7 @@ class Experiment:
     data: Data = field(default_factory=Data)
     optim: Optim = field(default_factory=Optim)
     compute: Compute = field(default_factory=Compute)
+    log: Log = field(default_factory=Log)
     monitor: str = "val/mIoU"
     seed: int = 42
     name: str = ""
@@ -206,7 +210,7 @@ class Experiment:
         return self.model(weights=None) if has_weights and not pretrained else self.model()
 
 
-_PLAIN = ("data", "optim", "compute")
+_PLAIN = ("data", "optim", "compute", "log")
 """Sections of plain values."""
 _FACTORIES = ("model", "loss")
 """Sections that are factories."""

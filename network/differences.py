@@ -24,7 +24,7 @@ _FREE = {
 
 def changes_training(key: str) -> bool:
     """Tell whether a resumed run depends on the setting ``key``."""
-    return key not in _FREE and not key.startswith("compute.")
+    return key not in _FREE and not key.startswith(("compute.", "log."))
 
 
 def defines_training(key: str) -> bool:

@@ -182,6 +182,35 @@ class Compute:
         require(self.precision in PRECISIONS, "compute.precision", self.precision, known)
 
 
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """Settings of the trackers that follow a training, beside ``metrics.csv``.
+
+    Args:
+        to: name of a tracker, or several with commas between them: ``"tensorboard"``, ``"wandb"``,
+            ``"mlflow"``. Each gets the settings, all logged values, and pictures. Its library is an
+            extra of the same name.
+        images: number of validation images whose predictions the trackers get after each epoch.
+    """
+
+    to: str | None = None
+    images: int = 4
+
+    def __post_init__(self) -> None:
+        for name in self.trackers:
+            known = f"one of {', '.join(TRACKERS)}" + nearest(name, TRACKERS)
+            require(name in TRACKERS, "log.to", name, known)
+        require(self.images >= 0, "log.images", self.images, "at least 0")
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Names of the trackers, each once."""
+        return tuple(dict.fromkeys(self.to.replace(" ", "").split(","))) if self.to else ()
+
+
 def require(condition: bool, key: str, value: object, expected: str) -> None:
     """Raise an :class:`InputError` that names a setting, unless a condition holds.
 

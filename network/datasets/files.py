@@ -299,15 +299,25 @@ def _rgb(path: Path, raster: Raster) -> np.ndarray:
 
 
 def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
-    """Read an image for display, as RGB (h, w, 3) uint8.
-
-    The data set's ``rgb_bands`` are shown. Bands of more than 8 bits are stretched between the
-    percentiles 2 and 98 of their valid pixels. Measurements are black where they have no data.
+    """Read an image for display, see :func:`to_photo`.
 
     Raises:
         InputError: the file cannot be decoded, or has other bands or values.
     """
-    image, valid = read_valid_image(path, info)
+    return to_photo(*read_valid_image(path, info), info)
+
+
+def to_photo(image: np.ndarray, valid: np.ndarray | None, info: DatasetInfo) -> np.ndarray:
+    """Turn an image into RGB (h, w, 3) uint8 for display.
+
+    The data set's ``rgb_bands`` are shown. Bands of more than 8 bits are stretched between the
+    percentiles 2 and 98 of their valid pixels. Measurements are black where they have no data.
+
+    Args:
+        image: (h, w, bands)
+        valid: (h, w) bool, true where the image has data; None if it has data everywhere.
+        info: description of the data set.
+    """
     shown = np.ascontiguousarray(image[..., list(info.rgb_bands)])
     if info.dtype == "uint8":
         return shown

@@ -17,7 +17,7 @@ from rasterio.windows import Window as RasterioWindow
 from network.errors import InputError
 from network.rasters.header import OPTIONS, Header, find_orientation, header_of
 from network.rasters.pixels import finite_pixels
-from network.rasters.reader import Raster, turned, validity
+from network.rasters.reader import Raster, check_once, turned, validity
 from network.rasters.whole import REMEDY, check_structure, find_driver
 from network.writing import file_hash
 
@@ -293,6 +293,8 @@ def is_remote(path: str) -> bool:
 def _look_at(path: str) -> tuple[str | None, int]:
     """Find GDAL's driver of a PNG, JPEG or TIFF file and its orientation, and check it is whole.
 
+    All bytes of a PNG are checked; of a JPEG or TIFF, only the structure.
+
     Other formats are left to GDAL: the driver is None, and the orientation is upright.
     """
     if is_remote(path):
@@ -303,6 +305,8 @@ def _look_at(path: str) -> tuple[str | None, int]:
     if file.is_dir() or file.suffix.lower() not in _CHECKED:
         return None, 1
     driver = find_driver(file)
+    if driver == "PNG":  # GDAL makes up the pixels that a PNG lacks, without an error
+        return driver, check_once(file, driver)
     check_structure(file, driver)
     return driver, find_orientation(file, driver)
 

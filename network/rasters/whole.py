@@ -93,6 +93,10 @@ def _damaged(path: Path) -> InputError:
 # PNG --------------------------------------------------------------------------------------------
 
 
+PNG_BANDS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Bands of a PNG by the kind of its color."""
+
+
 def png_chunks(path: Path) -> Iterator[tuple[bytes, int, int]]:
     """Yield kind, offset and length in bytes of each chunk's data.
 
@@ -122,8 +126,7 @@ def _check_png(path: Path) -> None:
     for kind, at, _ in png_chunks(path):
         if kind == b"IHDR":
             width, height, bits, color = struct.unpack(">IIBB", read_part(path, at, 10))
-            bands = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
-            if height * (width * bits * bands // 8) > _DEFLATE_LIMIT * size:
+            if height * (width * bits * PNG_BANDS[color] // 8) > _DEFLATE_LIMIT * size:
                 raise InputError(
                     path,
                     f"claims {height} x {width} pixels, more than its {size} bytes can hold",
@@ -139,25 +142,61 @@ def read_part(path: Path, at: int, length: int) -> bytes:
 
 
 def _check_png_bytes(path: Path) -> None:
+    """Check the checksum of each chunk, and that the pixels are as many as the header claims."""
+    pixels, expected = zlib.decompressobj(), 0
+    inflated = 0
     with path.open("rb") as file:
         for kind, at, length in png_chunks(path):
             # Readers may skip chunks whose names begin with a small letter.
             if kind[0] & 0x20 and kind != b"tRNS":
                 continue
+            if kind == b"IHDR":
+                expected = _png_bytes(*struct.unpack(">IIBBxxB", read_part(path, at, 13)))
             file.seek(at)
             found, rest = zlib.crc32(kind), length
             # A chunk may be as large as the file.
             while rest and (data := file.read(min(rest, _AT_ONCE))):
                 found, rest = zlib.crc32(data, found), rest - len(data)
+                while kind == b"IDAT" and data and not pixels.eof:
+                    try:
+                        inflated += len(pixels.decompress(data, _AT_ONCE))
+                    except zlib.error:
+                        raise _damaged(path) from None
+                    data = pixels.unconsumed_tail
             if file.read(4) != found.to_bytes(4):
                 raise _damaged(path)
+    if inflated < expected:
+        raise InputError(path, "truncated image", f"{REMEDY}")
+
+
+_ADAM7 = (
+    *((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4)),
+    *((2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)),
+)
+"""First row and column of each pass of an interlaced PNG, and the steps to the next ones."""
+
+
+def _png_bytes(width: int, height: int, bits: int, color: int, interlaced: int) -> int:
+    """Count the bytes of the filtered rows of a PNG, each of which begins with its filter."""
+    total = 0
+    for top, left, down, across in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        rows, columns = -(-(height - top) // down), -(-(width - left) // across)
+        if rows > 0 and columns > 0:
+            total += rows * (1 + -(-columns * bits * PNG_BANDS[color] // 8))
+    return total
 
 
 # JPEG -------------------------------------------------------------------------------------------
 
 
+_HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
+
+
 def _check_jpeg(path: Path) -> None:
-    """Check that the end mark comes after the start of the pixels; other bytes may follow it."""
+    """Check that the end mark comes after the start of the pixels; other bytes may follow it.
+
+    In files with Huffman codes, each block of 8 x 8 pixels takes a bit at least.
+    """
     data = path.read_bytes()
     at = 2
     while data[at] == 0xFF:
@@ -169,6 +208,14 @@ def _check_jpeg(path: Path) -> None:
             if data.find(b"\xff\xd9", at) < 0:
                 raise InputError(path, "truncated image", f"{REMEDY}")
             return
+        if marker in _HUFFMAN_FRAMES:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            if -(-height // 8) * -(-width // 8) > 8 * len(data):
+                raise InputError(
+                    path,
+                    f"claims {height} x {width} pixels, more than its {len(data)} bytes can hold",
+                    f"{REMEDY}",
+                )
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
     raise InputError(path, "not an image, or its header is damaged", f"{REMEDY}")
 

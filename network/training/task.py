@@ -131,7 +131,7 @@ class SegmentationTask(pl.LightningModule):
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         labels = batch["labels"].long()
-        output = self._predict(batch)
+        output = self.output_of(batch)
         parts = self.loss(output, labels)
         loss = sum(parts.values())
         step = (self.current_epoch, batch_index)
@@ -160,7 +160,8 @@ class SegmentationTask(pl.LightningModule):
         kept = "; the checkpoints of the epochs before are kept" if self.current_epoch else ""
         return lower + kept
 
-    def _predict(self, batch: dict) -> SegOutput:
+    def output_of(self, batch: dict) -> SegOutput:
+        """Compute the output of the network for the images of a batch."""
         images = batch["image"]
         output = self.model(arrange(self.normalize(images), self.experiment.compute))
         check_output(output, (len(images), self.experiment.dataset.num_classes, *images.shape[-2:]))
@@ -181,7 +182,7 @@ class SegmentationTask(pl.LightningModule):
 
     def validation_step(self, batch: dict, batch_index: int) -> None:
         labels = next(iter(batch["labels"].values())).long()
-        output = self._predict(batch)
+        output = self.output_of(batch)
         loss = sum(self.loss(output, labels).values())
         # Weighted by pixels, since small and empty images must not count like whole ones.
         self.val_loss.update(loss, (labels != self.experiment.dataset.ignore_index).sum())

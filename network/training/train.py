@@ -43,6 +43,7 @@ from network.training.runs import (
     runs,
 )
 from network.training.task import SegmentationTask
+from network.training.trackers import Tracked, make_trackers
 
 LATEST = "latest"
 STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
@@ -141,8 +142,11 @@ def train(
             options["plugins"].append(SLURMEnvironment(auto_requeue=False))
         options["callbacks"] = [Agreement(experiment, run, path), Peers(), *console_callbacks()]
         if not fast_dev_run:
-            options["logger"] = RunLog(LOGS_DIR / experiment.name / free_logs(experiment, run))
-            options["callbacks"] += _callbacks(experiment, run, monitor, options["logger"])
+            logs = LOGS_DIR / experiment.name / free_logs(experiment, run)
+            log, trackers = RunLog(logs), make_trackers(experiment, run, logs)
+            options["logger"] = [log, *trackers]
+            options["callbacks"] += _callbacks(experiment, run, monitor, log)
+            options["callbacks"] += [Tracked(experiment, trackers)] if trackers else []
         with quiet_lightning():
             return _train(experiment, run, options, resumed, init_from)
 

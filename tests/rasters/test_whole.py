@@ -15,6 +15,7 @@ from PIL import Image
 from network.errors import InputError
 from network.rasters.header import read_header
 from network.rasters.reader import read_raster
+from network.rasters.source import Source
 from tests.scenes import write_bands
 
 
@@ -119,16 +120,66 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def lying_png(side: int) -> bytes:
-    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    pixels = png_chunk(b"IDAT", zlib.compress(bytes(1000)))
+def make_png(side: int, rows: bytes, bands: int = 3, interlaced: bool = False) -> bytes:
+    """A PNG of 8 bits, whatever its header claims."""
+    color = {1: 0, 3: 2}[bands]
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, color, 0, 0, interlaced))
+    pixels = png_chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + header + pixels + png_chunk(b"IEND", b"")
+
+
+def read_window(path: Path) -> np.ndarray:
+    with Source(path) as source:
+        height, width = source.size
+        return source.read(slice(0, min(height, 64)), slice(0, min(width, 64)))[0]
+
+
+@pytest.mark.parametrize("read", [read_raster, read_window])
+def test_a_png_whose_pixels_end_too_early(tmp_path, read):
+    """GDAL makes up the missing rows without an error when it reads a window."""
+    path, rows = tmp_path / "image.png", bytes(64 * (1 + 3 * 64))
+    path.write_bytes(make_png(64, rows))
+    read(path)
+    for kept in (0, 1000, len(rows) - 1):
+        path = tmp_path / f"kept_{kept}.png"
+        path.write_bytes(make_png(64, rows[:kept]))
+        with pytest.raises(InputError, match=rf"kept_{kept}\.png: truncated image"):
+            read(path)
+
+
+PASSES = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2))
+
+
+@pytest.mark.parametrize("side", [1, 3, 5, 8, 21])
+def test_interlaced_pngs(tmp_path, side):
+    """Their seven passes are read, and nothing less than all of them."""
+    image = np.random.default_rng(side).integers(0, 256, (side, side), np.uint8)
+    passes = [image[top::down, left::across] for top, down, left, across in PASSES]
+    passes.append(image[1::2])
+    rows = b"".join(b"\0" + row.tobytes() for part in passes if part.size for row in part)
+    path, short = tmp_path / "image.png", tmp_path / "short.png"
+    path.write_bytes(make_png(side, rows, bands=1, interlaced=True))
+    np.testing.assert_array_equal(read_raster(path).values[..., 0], image)
+    short.write_bytes(make_png(side, rows[:-1], bands=1, interlaced=True))
+    with pytest.raises(InputError, match="truncated image"):
+        read_raster(short)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "LA", "RGB", "RGBA"])
+def test_pngs_of_every_color_are_whole(tmp_path, mode):
+    """Also where a row ends in the middle of a byte."""
+    image = Image.new("I;16" if mode == "I;16" else "L", (13, 7))
+    image = image if mode == "I;16" else image.convert(mode)
+    image.save(tmp_path / "image.png", bits=4) if mode == "P" else image.save(
+        tmp_path / "image.png"
+    )
+    assert read_raster(tmp_path / "image.png").values.shape[:2] == (7, 13)
 
 
 @pytest.mark.parametrize("side", [30_000, 100_000, 2**31 - 1])
 def test_a_png_that_claims_more_than_it_has(tmp_path, side):
     path = tmp_path / "image.png"
-    path.write_bytes(lying_png(side))
+    path.write_bytes(make_png(side, bytes(1000)))
     for read in (read_header, read_raster):
         with pytest.raises(InputError, match=r"more than its .* bytes can hold"):
             read(path)
@@ -142,8 +193,9 @@ def test_a_jpeg_that_claims_more_than_it_has(tmp_path, side):
     at = content.index(b"\xff\xc0") + 5
     content[at : at + 4] = struct.pack(">HH", side, side)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"image\.jpg: "):
-        read_raster(path)
+    for read in (read_header, read_raster, read_window):
+        with pytest.raises(InputError, match=r"image\.jpg: claims .* bytes can hold"):
+            read(path)
 
 
 def with_tag(path: Path, tag: int, value: int) -> None:
