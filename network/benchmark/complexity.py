@@ -12,6 +12,7 @@ from network.benchmark.model import gmacs
 from network.benchmark.timing import interleave, median, ratio
 from network.compute import arrange, autocast, prepare
 from network.config import Experiment, settings
+from network.models.adaptation import merge_lora
 
 
 def benchmark_models(
@@ -34,7 +35,7 @@ def benchmark_models(
     torch.manual_seed(0)
     rows, forwards = {}, {}
     for experiment in experiments:
-        model = experiment.build_model(pretrained=False).eval()
+        model = merge_lora(experiment.build_model(pretrained=False)).eval()
         bands = experiment.dataset.bands
         chosen = settings(experiment)
         name = f"{experiment.name} {_variant(chosen)}".strip()
