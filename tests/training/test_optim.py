@@ -118,7 +118,7 @@ def test_rate_of_an_encoder_that_there_is_not():
 
 
 def test_rates_fall_with_depth():
-    """By hand for two blocks: the last has half the rate, the embedding an eighth, on the cosine."""
+    """The last of four blocks has half the rate, and so on down to the embedding's 1 / 32."""
     network = BiCoRSeg(4, "test_vit3", None, dim=32, out_indices=(0, 1, 2, 3))
     optim = Optim(lr=1e-2, min_lr=1e-3, layer_decay=0.5, epochs=2, lookahead=False)
     optimizer, scheduler = build_optimizer(network, optim)
@@ -138,9 +138,8 @@ def test_rates_fall_with_depth():
             assert rate == pytest.approx(expected), name
         optimizer.step()
         scheduler.step()
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(
-        1e-2 * (1 + 0.1) / 2
-    )  # torch's schedule goes on; the decoder's group is the first, as the log expects
+    # The log shows the rate of the first group, which is the decoder's.
+    assert "encoder" not in names[optimizer.param_groups[0]["params"][0]]
 
 
 def test_depth_and_a_rate_of_the_encoder():
