@@ -39,20 +39,22 @@ def benchmark_models(
         bands = experiment.dataset.bands
         chosen = settings(experiment)
         name = f"{experiment.name} {_variant(chosen)}".strip()
-        rows[name] = {
+        encoder = chosen.get("model.encoder")
+        key = f"{name} {encoder}"
+        rows[key] = {
             "model": name,
-            "encoder": chosen.get("model.encoder"),
+            "encoder": encoder,
             "params M": sum(p.numel() for p in model.parameters()) / 1e6,
             "GMACs": gmacs(model, size, bands),
         }
         prepare(model.to(device), experiment.compute)
         image = arrange(torch.randn(1, bands, size, size, device=device), experiment.compute)
-        forwards[name] = partial(_forward, model, image, experiment)
+        forwards[key] = partial(_forward, model, image, experiment)
     times = interleave(forwards, repeats, device=device, label="forward")
     first = next(iter(rows))
-    for name, row in rows.items():
-        row["images/s"] = 1000 / median(times[name])
-        row["time / first"] = ratio(times, name, first)
+    for key, row in rows.items():
+        row["images/s"] = 1000 / median(times[key])
+        row["time / first"] = ratio(times, key, first)
     return list(rows.values())
 
 

@@ -122,7 +122,12 @@ class Encoder(nn.Module):
         return self
 
     def layer_numbers(self) -> dict[nn.Parameter, int]:
-        """Number the layers of the pretrained network, see :func:`adaptation.layer_numbers`."""
+        """Number the layers of the pretrained network from its input on, from 0 without a gap.
+
+        Returns:
+            The number of the layer of each parameter; those of the pyramid are left out. See
+            :func:`network.models.adaptation.layer_numbers`.
+        """
         numbers = adaptation.layer_numbers(self.name, self.body)
         return {p: numbers[parameter] for parameter, p in self.body.named_parameters()}
 
