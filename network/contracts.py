@@ -114,6 +114,20 @@ class DescribedNetwork(Network, Protocol):
 
 
 @runtime_checkable
+class LayeredEncoder(Protocol):
+    """An encoder whose layers can be trained at different rates."""
+
+    def layer_numbers(self) -> dict[nn.Parameter, int]:
+        """Number the layers of the pretrained network from its input on, from 0 without a gap.
+
+        Returns:
+            The number of the layer of each parameter. Parameters that are not pretrained are left
+            out.
+        """
+        ...
+
+
+@runtime_checkable
 class Loss(Protocol):
     """A torch module that compares the output of a network with labels."""
 

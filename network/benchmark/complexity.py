@@ -12,6 +12,7 @@ from network.benchmark.model import gmacs
 from network.benchmark.timing import interleave, median, ratio
 from network.compute import arrange, autocast, prepare
 from network.config import Experiment, settings
+from network.models.adaptation import merge_lora
 
 
 def benchmark_models(
@@ -34,24 +35,26 @@ def benchmark_models(
     torch.manual_seed(0)
     rows, forwards = {}, {}
     for experiment in experiments:
-        model = experiment.build_model(pretrained=False).eval()
+        model = merge_lora(experiment.build_model(pretrained=False)).eval()
         bands = experiment.dataset.bands
         chosen = settings(experiment)
         name = f"{experiment.name} {_variant(chosen)}".strip()
-        rows[name] = {
+        encoder = chosen.get("model.encoder")
+        key = f"{name} {encoder}"
+        rows[key] = {
             "model": name,
-            "encoder": chosen.get("model.encoder"),
+            "encoder": encoder,
             "params M": sum(p.numel() for p in model.parameters()) / 1e6,
             "GMACs": gmacs(model, size, bands),
         }
         prepare(model.to(device), experiment.compute)
         image = arrange(torch.randn(1, bands, size, size, device=device), experiment.compute)
-        forwards[name] = partial(_forward, model, image, experiment)
+        forwards[key] = partial(_forward, model, image, experiment)
     times = interleave(forwards, repeats, device=device, label="forward")
     first = next(iter(rows))
-    for name, row in rows.items():
-        row["images/s"] = 1000 / median(times[name])
-        row["time / first"] = ratio(times, name, first)
+    for key, row in rows.items():
+        row["images/s"] = 1000 / median(times[key])
+        row["time / first"] = ratio(times, key, first)
     return list(rows.values())
 
 

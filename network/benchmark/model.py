@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from operator import add
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from network.benchmark.memory import MB, LiveTensors, process_peak, saved_bytes
 from network.benchmark.naive_bicor import NaiveOrder
@@ -17,6 +18,7 @@ from network.benchmark.timing import interleave, median, ratio
 from network.compute import arrange, autocast, prepare
 from network.config import Experiment, settings
 from network.contracts import encoder_of
+from network.models.adaptation import merge_lora
 from network.models.output import SegOutput
 from network.models.segmenter import Segmenter
 
@@ -55,7 +57,7 @@ def benchmark_model(case: Case) -> dict:
     """
     torch.manual_seed(0)
     experiment, compute = case.experiment, case.experiment.compute
-    model = experiment.build_model(pretrained=False)
+    model = merge_lora(experiment.build_model(pretrained=False))
     encoder = encoder_of(model)
     chosen = settings(experiment)
     row = {
@@ -104,10 +106,20 @@ def gmacs(network: nn.Module, size: int = 512, bands: int = 3) -> float:
     """
     with (
         FakeTensorMode(allow_non_fake_inputs=True),  # only shapes, without computation
-        FlopCounterMode(display=False) as counter,
+        FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter,
     ):
         network(torch.zeros(1, bands, size, size))
     return counter.get_total_flops() / 2e9
+
+
+def _attention_flops(
+    query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any
+) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+# torch's counter knows the attention of GPUs only, and would count none on the CPU.
+_CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 def random_images(case: Case, count: int) -> Tensor:
@@ -210,7 +222,8 @@ def _train(network: nn.Module, image: Tensor, case: Case, loss: Callable | None 
     with autocast(case.experiment.compute, case.device):
         output = network(image)
         total = sum(loss(output).values()) if loss else _total(output)
-    total.backward()
+    if total.requires_grad:  # not of a frozen encoder alone
+        total.backward()
 
 
 def _total(output: SegOutput | list[Tensor]) -> Tensor:

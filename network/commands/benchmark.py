@@ -133,6 +133,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--channels-last", action="store_true")
     add("--compile", action="store_true")
     add("--each", action="store_true", help="a plain row, and one for every switch alone")
+    add(
+        "--encoders",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="in 'models', compare encoders in the config instead of all networks, a row each",
+    )
     add("--no-naive", action="store_true", help="leave out the naive order of computation")
     add("-t", "--tta", choices=TTA_NAMES, default="d4", help="views in 'testing' (default d4)")
     add("--repeats", type=int, help="rounds (default 16; patches 5, testing and models 6)")
@@ -221,12 +228,14 @@ def naive_order(model: torch.nn.Module) -> NaiveOrder | NaiveD2LSOrder | None:
 
 
 def models_rows(args: argparse.Namespace) -> list[dict]:
-    """Measure all networks, one row for each."""
+    """Measure all networks, or a network with several encoders, one row for each."""
     root = Path(__file__).resolve().parents[2]
     common = [f"compute.precision={name}" for name in args.precision[:1]]
     common += [f"compute.{key}=True" for key in ("channels_last", "compile") if getattr(args, key)]
+    encoders = [f"model.encoder={name}" for name in args.encoders]
+    chosen = product(args.config, encoders) if encoders else MODELS
     return benchmark_models(
-        [load_experiment(root / config, [own, *common, *args.overrides]) for config, own in MODELS],
+        [load_experiment(root / config, [own, *common, *args.overrides]) for config, own in chosen],
         size=args.size[0],
         repeats=args.repeats or 6,
         device=find_device(args.device),

@@ -7,7 +7,7 @@ softmax of the logits), this follows the code, whose parameter counts and cost m
 Notation: b batch, k classes, d channels, (h, w) a quarter of the image, s = h * w pixels.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from network.errors import InputError
 from network.models.aggregator import Aggregator
 from network.models.bicor_context import BiCoRContext
-from network.models.encoder import STRIDES, Encoder
+from network.models.encoder import STRIDES, AdaptationOptions, Encoder
 from network.models.head import UPSCALING, PixelShuffleHead
 from network.models.output import SegOutput
 from network.models.precision import at_least_float32
@@ -201,6 +201,8 @@ class BiCoRSeg(Segmenter):
             pass.
         checkpoint_decoder: the same for each HBIS layer and the head.
         bands: number of bands of each image.
+        adaptation: the settings ``out_indices``, ``freeze`` and ``lora`` of the encoder, see
+            :class:`Encoder`.
 
     Raises:
         InputError: a value is out of range, or see :class:`Encoder`.
@@ -223,6 +225,7 @@ class BiCoRSeg(Segmenter):
         checkpoint_encoder: bool = False,
         checkpoint_decoder: bool = False,
         bands: int = 3,
+        **adaptation: Unpack[AdaptationOptions],
     ):
         super().__init__(aux, checkpoint_decoder)
         check_setting("layers", layers, layers >= 1, "at least 1")
@@ -230,7 +233,7 @@ class BiCoRSeg(Segmenter):
         check_setting("tau", tau, tau > 0, "above 0")
         is_dim = dim > 0 and dim % UPSCALING**2 == 0
         check_setting("dim", dim, is_dim, f"a multiple of {UPSCALING**2}")
-        self.encoder = Encoder(encoder, weights, drop_path, checkpoint_encoder, bands)
+        self.encoder = Encoder(encoder, weights, drop_path, checkpoint_encoder, bands, **adaptation)
         self.aggregator = Aggregator(self.encoder.channels, dim)
         self.class_embeddings = nn.Parameter(torch.empty(num_classes, dim))
         nn.init.trunc_normal_(self.class_embeddings, std=0.02)

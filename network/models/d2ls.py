@@ -10,13 +10,14 @@ image, s = h * w pixels.
 
 import math
 from itertools import pairwise
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from network.models.aggregator import Aggregator
 from network.models.d2ls_context import D2LSContext, D2LSParts
-from network.models.encoder import Encoder
+from network.models.encoder import AdaptationOptions, Encoder
 from network.models.head import UPSCALING, PixelShuffleHead
 from network.models.output import SegOutput
 from network.models.segmenter import Segmenter, check_setting
@@ -276,6 +277,8 @@ class D2LS(Segmenter):
             pass.
         checkpoint_decoder: the same for each layer and the head.
         bands: number of bands of each image.
+        adaptation: the settings ``out_indices``, ``freeze`` and ``lora`` of the encoder, see
+            :class:`Encoder`.
 
     Raises:
         InputError: a value is out of range, or see :class:`Encoder`.
@@ -297,6 +300,7 @@ class D2LS(Segmenter):
         checkpoint_encoder: bool = False,
         checkpoint_decoder: bool = False,
         bands: int = 3,
+        **adaptation: Unpack[AdaptationOptions],
     ):
         super().__init__(aux and generator, checkpoint_decoder)
         check_setting("layers", layers, layers >= 1, "at least 1")
@@ -309,7 +313,7 @@ class D2LS(Segmenter):
         case = f"with model.embeddings={embeddings}"
         check_setting("generator", generator, generator or is_learned, f"True {case}")
         check_setting("aux", aux, is_learned or not aux, f"False {case}")
-        self.encoder = Encoder(encoder, weights, drop_path, checkpoint_encoder, bands)
+        self.encoder = Encoder(encoder, weights, drop_path, checkpoint_encoder, bands, **adaptation)
         self.aggregator = Aggregator(self.encoder.channels, dim)
         if is_learned:
             self.class_embeddings = nn.Parameter(torch.randn(num_classes, dim))

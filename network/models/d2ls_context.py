@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from network.models.encoder import STRIDES
 from network.models.output import SegOutput
-from network.models.segmenter import core_at, crop, pad
+from network.models.padding import crop, pad
+from network.models.segmenter import core_at
 
 FINE, COARSE = STRIDES[0], STRIDES[-1]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as nnf
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from network.errors import InputError
 from network.models.encoder import STRIDES
 from network.models.output import SegOutput
+from network.models.padding import crop, pad
 
 
 class Segmenter(nn.Module):
@@ -33,7 +33,7 @@ class Segmenter(nn.Module):
     compute_settings: ClassVar[frozenset[str]] = frozenset(
         {"weights", "checkpoint_encoder", "checkpoint_decoder"}
     )
-    training_settings: ClassVar[frozenset[str]] = compute_settings | {"drop_path", "aux"}
+    training_settings: ClassVar[frozenset[str]] = compute_settings | {"drop_path", "aux", "freeze"}
     encoder: nn.Module
 
     def __init__(self, has_aux: bool, checkpoint_decoder: bool = False):
@@ -89,18 +89,6 @@ def check_setting(name: str, value: object, is_right: bool, expected: str) -> No
     """
     if not is_right:
         raise InputError(f"model.{name}={value}", f"must be {expected}")
-
-
-def pad(image: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until both sides are multiples of ``multiple``."""
-    height, width = image.shape[-2:]
-    bottom, right = -height % multiple, -width % multiple
-    return nnf.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
-
-
-def crop(maps: Tensor, height: int, width: int) -> Tensor:
-    """Cut out the top left part of maps (..., H, W)."""
-    return maps[..., :height, :width]
 
 
 def core_at(inside: tuple[slice, slice], image: Tensor, stride: int) -> tuple[slice, slice]:

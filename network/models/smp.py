@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from network.errors import InputError, nearest
 from network.models.encoder import any_size_options, pretrained_tensors
 from network.models.output import SegOutput
-from network.models.segmenter import crop, pad
+from network.models.padding import crop, pad
 
 ARCHITECTURES = {
     "unet": smp.Unet,

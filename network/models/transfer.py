@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from network.errors import InputError, listed
+from network.models.adaptation import is_update, without_lora
 from network.models.checkpoint import check_finite, kind_of, weights_for
 
 SHOWN = 3
@@ -31,8 +32,8 @@ class Taken:
 
     @property
     def has_encoder(self) -> bool:
-        """Whether no tensor of the encoder starts anew."""
-        return not any("encoder" in name.split(".") for name in self.anew)
+        """Whether no tensor of the encoder starts anew, apart from new updates of LoRA."""
+        return not any("encoder" in name.split(".") for name in self.anew if not is_update(name))
 
     def __str__(self) -> str:
         count = len(self.whole) + len(self.by_class) + len(self.anew)
@@ -71,7 +72,7 @@ def take_weights(
         InputError: no tensor fits, or a fitting one is not finite.
     """
     expected = model.state_dict()
-    found = _aligned(weights_for(model, state, path), expected)
+    found = _aligned(_with_lora(weights_for(model, state, path), expected), expected)
     found = {n: v for n, v in found.items() if n in expected and kind_of(v) == kind_of(expected[n])}
     is_same = theirs is None or list(own) == list(theirs)
     theirs = theirs or ()
@@ -133,6 +134,12 @@ def _class_dim(
         and all(own.shape[d] == other.shape[d] for d in range(own.ndim) if d != dim)
     ]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _with_lora(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of a network without LoRA that a model with LoRA has under other names."""
+    renamed = {without_lora(name): name for name in expected if not is_update(name)}
+    return {renamed.get(name, name): value for name, value in state.items()}
 
 
 def _aligned(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

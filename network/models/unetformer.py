@@ -9,13 +9,16 @@ Notation: b batch, k classes, d channels of the decoder, (h, w) of a map, n head
 of a window.
 """
 
+from typing import Unpack
+
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from network.models.encoder import Encoder
+from network.models.encoder import AdaptationOptions, Encoder
 from network.models.output import SegOutput
-from network.models.segmenter import Segmenter, check_setting, crop, pad
+from network.models.padding import crop, pad
+from network.models.segmenter import Segmenter, check_setting
 
 WINDOW = 8
 HEADS = 8
@@ -159,6 +162,8 @@ class UNetFormer(Segmenter):
         aux: whether training also gives logits of the sum of the three blocks.
         drop_path: rate of stochastic depth of the encoder.
         bands: number of bands of each image.
+        adaptation: the settings ``out_indices``, ``freeze`` and ``lora`` of the encoder, see
+            :class:`Encoder`.
 
     Raises:
         InputError: ``dim`` is not a multiple of 16, or see :class:`Encoder`.
@@ -174,10 +179,13 @@ class UNetFormer(Segmenter):
         aux: bool = True,
         drop_path: float = 0.0,
         bands: int = 3,
+        **adaptation: Unpack[AdaptationOptions],
     ):
         super().__init__(aux)
         check_setting("dim", dim, dim > 0 and dim % 16 == 0, "a multiple of 16")
-        self.encoder = Encoder(encoder, weights, drop_path, bands=bands)
+        self.encoder = Encoder(
+            encoder, weights, drop_path, checkpoint=False, bands=bands, **adaptation
+        )
         shallow, *middle, deep = self.encoder.channels
         self.enter = _conv(deep, dim, 1)
         self.sums = nn.ModuleList(WeightedSum(channels, dim) for channels in middle[::-1])

@@ -72,6 +72,8 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
             # A run folder is never empty, because it holds the lock of its owner.
             warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
+            # Frozen parts of an encoder are in this mode on purpose.
+            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -159,7 +159,7 @@ def test_weights_for_the_same_bands(tmp_path):
     ("name", "words"),
     [
         ("convnext_bsae", "did you mean 'convnext_base'"),
-        ("vit_tiny_patch16_224", "strides"),
+        ("mixer_b16_224", "takes images of one size only"),
         ("resnet18.a1_in1", "did you mean 'resnet18.a1_in1k'"),
         ("none_at_all_xyz", "timm has no such model"),
     ],

@@ -77,3 +77,15 @@ def test_models(tmp_path):
     assert "baselines/loveda/upernet" in names
     assert rows[0]["time / first"] == 1
     assert all(row["params M"] > 0 and row["images/s"] > 0 for row in rows)
+
+
+def test_encoders(tmp_path):
+    """A network with a CNN and with a plain transformer."""
+    config = ["-c", str(ROOT / "config/uuad/bicor.py"), "--encoders", "test_resnet", "test_vit"]
+    few = ["--size", "64", "--repeats", "1", "--json", "rows.json"]
+    done = run("models", *config, *few, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row["encoder"] for row in rows] == ["test_resnet", "test_vit"]
+    # Six blocks, 4 x 4 patches and a class token; see test_cost_by_hand of the transformer.
+    assert rows[1]["GMACs"] > 6 * 10 * 17 * 64**2 / 1e9

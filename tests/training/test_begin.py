@@ -18,6 +18,7 @@ from network.evaluation.protocol import (
     INIT_KEY,
     TrainingRecord,
 )
+from network.models.adaptation import merge_lora
 from network.models.bicor import BiCoRSeg
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.d2ls import D2LS
@@ -223,3 +224,13 @@ def test_results_tell_it():
     assert TrainingRecord(training).trained_on("vaihingen") == words
     training["data.data_set"] = "potsdam"
     assert TrainingRecord(training).trained_on("vaihingen") == f"potsdam {words}"
+
+
+def test_lora_begins_with_a_network_without_it(tiny):
+    """Its encoder is taken whole, so no pretrained weights are needed; the updates are new."""
+    source = saved(BiCoRSeg(6, "test_vit", None, dim=32), VAIHINGEN.classes).state_dict()
+    model = partial(BiCoRSeg, 6, "test_vit", weights="imagenet", dim=32, lora=2)
+    network, begun = begin_with(replace(tiny, model=model), INIT)
+    assert len(begun.taken.whole) == len(source)
+    assert all("lora_" in name for name in begun.taken.anew)
+    assert all(value.equal(source[n]) for n, value in merge_lora(network).state_dict().items())

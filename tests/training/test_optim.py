@@ -6,6 +6,7 @@ from torch import nn
 from torch.optim import SGD
 
 from network.errors import InputError
+from network.models.bicor import BiCoRSeg
 from network.settings import Optim
 from network.training.optim import Lookahead, build_optimizer
 
@@ -114,3 +115,49 @@ def test_steps(lookahead):
 def test_rate_of_an_encoder_that_there_is_not():
     with pytest.raises(InputError, match=r"optim\.encoder_lr=0\.1: this network has no encoder"):
         build_optimizer(nn.Linear(1, 1), Optim(encoder_lr=0.1))
+
+
+def test_rates_fall_with_depth():
+    """The last of four blocks has half the rate, and so on down to the embedding's 1 / 32."""
+    network = BiCoRSeg(4, "test_vit3", None, dim=32, out_indices=(0, 1, 2, 3))
+    optim = Optim(lr=1e-2, min_lr=1e-3, layer_decay=0.5, epochs=2, lookahead=False)
+    optimizer, scheduler = build_optimizer(network, optim)
+    names = {p: name for name, p in network.named_parameters()}
+
+    def rates() -> dict[str, float]:
+        return {names[p]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+
+    assert rates().keys() == set(names.values())
+    for share in (1, (1 + 0.1) / 2, 0.1):  # begin, middle and end of the cosine
+        for name, rate in rates().items():
+            expected = 1e-2 * share
+            if name.startswith("encoder.body.model.blocks."):
+                expected *= 0.5 ** (4 - int(name.split(".")[4]))
+            elif name.startswith("encoder.body"):
+                expected *= 0.5**5
+            assert rate == pytest.approx(expected), name
+        optimizer.step()
+        scheduler.step()
+    # The log shows the rate of the first group, which is the decoder's.
+    assert "encoder" not in names[optimizer.param_groups[0]["params"][0]]
+
+
+def test_depth_and_a_rate_of_the_encoder():
+    """The new pyramid is no pretrained part; frozen parameters have no group."""
+    network = BiCoRSeg(4, "test_vit", None, dim=32)
+    optim = Optim(lr=1e-2, encoder_lr=1e-3, layer_decay=0.5, step=1, epochs=2)
+    optimizer, _ = build_optimizer(network, optim)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    assert rates == pytest.approx([1e-2, *(1e-3 * 0.5**n for n in range(1, 8))])
+    pyramid = next(network.encoder.pyramid.parameters())
+    assert any(p is pyramid for p in optimizer.param_groups[0]["params"])
+    frozen = BiCoRSeg(4, "test_vit", None, dim=32, freeze=True)
+    for chosen in (optim, Optim(), Optim(encoder_lr=1e-3)):
+        assert len(build_optimizer(frozen, chosen)[0].param_groups) == 1
+
+
+def test_depth_of_what_has_no_layers():
+    with pytest.raises(InputError, match=r"optim\.layer_decay=0\.9: this network has no encoder"):
+        build_optimizer(nn.Linear(1, 1), Optim(layer_decay=0.9))
+    with pytest.raises(InputError, match=r"optim\.layer_decay=1\.1: must be above 0 and at most"):
+        Optim(layer_decay=1.1)

@@ -19,7 +19,8 @@ from network.errors import InputError
 from network.evaluation.protocol import PROCESSES_KEY
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
-from network.models.checkpoint import SETTINGS_KEY
+from network.models.checkpoint import SETTINGS_KEY, load_weights
+from network.predictor import Predictor
 from network.settings import Data, Optim
 from network.training.data import SegmentationData
 from network.training.runs import LOGS_DIR, WEIGHTS_DIR, log_folders, reserved_run, resumed_run
@@ -150,7 +151,25 @@ def test_resuming_with_another_number_of_processes(experiment):
 @pytest.mark.parametrize(("workers", "changes"), [(0, []), (2, RARE + RECIPE)])
 def test_resuming_equals_an_uninterrupted_run(experiment, monkeypatch, workers, changes):
     """Weights, to the last bit: order, augmentation, stochastic depth, Lookahead, schedule."""
-    experiment = override(experiment, [f"data.workers={workers}", *changes])
+    resumes_equally(override(experiment, [f"data.workers={workers}", *changes]), monkeypatch)
+
+
+def test_resuming_lora_in_a_plain_transformer(experiment, monkeypatch):
+    """The same, with rates that fall with depth; a prediction merges what a checkpoint keeps."""
+    model = partial(BiCoRSeg, 6, "test_vit", None, dim=32, drop_path=0.3, lora=2)
+    optim = Optim(lr=1e-2, layer_decay=0.9, epochs=2)
+    run = resumes_equally(replace(experiment, model=model, optim=optim), monkeypatch)
+    network = model()
+    load_weights(network, run / "last.ckpt")
+    predictor = Predictor.load(run / "last.ckpt", device="cpu")  # reads the card only
+    assert not any("lora" in name for name in predictor.model.state_dict())
+    image = torch.randn(1, 3, 40, 72)
+    with torch.no_grad():
+        expected, found = network.eval()(image).logits, predictor.model(image).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def resumes_equally(experiment: Experiment, monkeypatch) -> Path:
     whole = weights(train(experiment, accelerator="cpu"), "last.ckpt")
     with monkeypatch.context() as patch:
         patch.setattr("pytorch_lightning.Trainer.__init__", _stop_after_one_epoch())
@@ -162,6 +181,7 @@ def test_resuming_equals_an_uninterrupted_run(experiment, monkeypatch, workers, 
     assert different == []
     logs = sorted(p.name for p in Path("lightning_logs/tiny/bicor").iterdir())
     assert logs == ["version_0", "version_1", "version_1_resumed_1"]
+    return run
 
 
 def test_the_average_is_validated_and_saved_and_changes_no_training(experiment):
