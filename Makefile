@@ -1,6 +1,7 @@
 # make env    create .venv with the project and its pinned requirements
 # make demo   make scenes, cut, train, test: fig_results/demo
 # make demo-data   make scenes and cut them, without a training
+# make demo-real DATA=PATH   train and test on UUAD, or on Dubai with SET=dubai: fig_results/uuad
 # make test   lint, types, and all tests but test-browser's; WORKERS=8 on a larger machine
 # make test-quick   lint and the tests that neither train nor run commands, for every save
 # make test-browser   the report and maps in a browser; needs Debian's package chromium
@@ -19,7 +20,15 @@ DEMO_CONFIG := config/demo/bicor.py
 DEMO_DATA := data/demo
 DEMO_RESULTS := fig_results/demo
 
-.PHONY: env demo demo-data test test-quick test-browser test-faults docs
+# Sets that anybody can download, and epochs for a quarter of an hour on two cores.
+SET := uuad
+EPOCHS_uuad := 6
+EPOCHS_dubai := 10
+EPOCHS ?= $(EPOCHS_$(SET))
+REAL_CONFIG := config/$(SET)/bicor.py
+REAL_RESULTS := fig_results/$(SET)
+
+.PHONY: env demo demo-data demo-real test test-quick test-browser test-faults docs
 
 env: .venv/installed
 
@@ -72,3 +81,14 @@ demo: demo-data
 	rm -rf $(DEMO_RESULTS)
 	$(RUN) test_vaihingen.py -c $(DEMO_CONFIG) -o $(DEMO_RESULTS) -t d4 --rgb --batch-size 3 --report
 	$(RUN) tools/make_panel.py -c $(DEMO_CONFIG) -i $(DEMO_RESULTS) -o $(DEMO_RESULTS)/figures/panel.png
+
+demo-real: env
+	@if [ ! -d "$(DATA)" ]; then \
+		echo "error: DATA=$(DATA): no such folder; give that of the data set, as docs/data.md says" >&2; \
+		exit 2; \
+	fi
+	$(BIN)/pip install -q -e '.[weights]'
+	$(RUN) train.py -c $(REAL_CONFIG) "data.root=$(DATA)" optim.epochs=$(EPOCHS)
+	$(RUN) test_custom.py -c $(REAL_CONFIG) -o $(REAL_RESULTS) -t d4 --rgb --report "data.root=$(DATA)"
+	$(RUN) tools/make_panel.py -c $(REAL_CONFIG) -i $(REAL_RESULTS) \
+		-o $(REAL_RESULTS)/figures/panel.png "data.root=$(DATA)"

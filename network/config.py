@@ -28,6 +28,7 @@ from network.settings import (
     Data,
     Log,
     Optim,
+    Teacher,
     require,
     shortened,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "Experiment",
     "Log",
     "Optim",
+    "Teacher",
     "check_settings",
     "default_settings",
     "describe",
@@ -73,6 +75,7 @@ class Experiment:
         loss: function or class that builds the loss, a :class:`network.contracts.Loss`.
         data: settings of the images, their augmentation and their batches.
         optim: settings of the optimizer.
+        teacher: settings of the self-training on unlabeled images.
         compute: settings of precision, memory format and compilation.
         log: settings of the trackers that follow the training.
         monitor: the logged value that chooses the best checkpoint. If it is a loss, the smallest
@@ -89,6 +92,7 @@ class Experiment:
     loss: Callable[..., "nn.Module"]
     data: Data = field(default_factory=Data)
     optim: Optim = field(default_factory=Optim)
+    teacher: Teacher = field(default_factory=Teacher)
     compute: Compute = field(default_factory=Compute)
     log: Log = field(default_factory=Log)
     monitor: str = "val/mIoU"
@@ -98,17 +102,39 @@ class Experiment:
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, "at least 0")
-        for key in ("train", "val", "test"):
+        for key in ("train", "val", "test", "unlabeled"):
             split = getattr(self.data, key)
             if split is not None and split not in self.dataset.splits:
                 raise InputError(
                     f"data.{key}={shortened(split)}",
                     f"{self.dataset.name} has no such split{nearest(split, self.dataset.splits)}",
                 )
+        self._check_teacher()
         if self.dataset.is_measured:
             self._check_colors()
         else:
             self._check_shares()
+
+    def _check_teacher(self) -> None:
+        """Raise an :class:`InputError` if a teacher lacks its weights or its images."""
+        if self.teacher.weight and not self.optim.ema:
+            raise InputError(
+                f"teacher.weight={self.teacher.weight}",
+                "the teacher is the moving average of the weights",
+                "give optim.ema, for example 0.99",
+            )
+        if self.teacher.weight and self.dataset.is_measured:
+            raise InputError(
+                f"teacher.weight={self.teacher.weight}",
+                f"{self.dataset.name} has measurements, whose brightness cannot be changed",
+                "give teacher.weight=0",
+            )
+        if bool(self.teacher.weight) != bool(self.data.unlabeled):
+            raise InputError(
+                f"teacher.weight={self.teacher.weight} and data.unlabeled={self.data.unlabeled}",
+                "self-training needs both",
+                "give a weight such as 1 and a split such as train, or neither",
+            )
 
     @property
     def root(self) -> Path:
@@ -210,7 +236,7 @@ class Experiment:
         return self.model(weights=None) if has_weights and not pretrained else self.model()
 
 
-_PLAIN = ("data", "optim", "compute", "log")
+_PLAIN = ("data", "optim", "teacher", "compute", "log")
 """Sections of plain values."""
 _FACTORIES = ("model", "loss")
 """Sections that are factories."""

@@ -27,6 +27,9 @@ class Data:
         label_share: share of the labeled pixels that keep their label, above 0 and at most 1. They
             are drawn again for each training crop, so all labels are needed. To save labeling work,
             use fixed points (``train_labels``).
+        image_share: share of the training images that are used, above 0 and at most 1. They are
+            drawn by the seed; patches of one image are drawn together.
+        unlabeled: split whose images are learned from without their labels, see :class:`Teacher`.
         root: folder of the data; by default the data set's own.
         crop: side of the training crops, in pixels.
         scales: factors by which training images are resized at random.
@@ -69,6 +72,8 @@ class Data:
     test: str = "test"
     train_labels: str | None = None
     label_share: float = 1.0
+    image_share: float = 1.0
+    unlabeled: str | None = None
     root: str | None = None
     crop: int = 512
     scales: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5)
@@ -106,7 +111,7 @@ class Data:
         std_fits = std is None or (bool(std) and all(0 < value < math.inf for value in std))
         require(std_fits, "data.std", std, "one number above 0 for each band")
         require(self.workers >= 0, "data.workers", self.workers, "at least 0")
-        for key in ("max_class_share", "label_share"):
+        for key in ("max_class_share", "label_share", "image_share"):
             share = getattr(self, key)
             require(0 < share <= 1, f"data.{key}", share, "above 0 and at most 1")
 
@@ -169,6 +174,31 @@ class Optim:
         require(self.warmup >= 0, "optim.warmup", self.warmup, "a number of steps, at least 0")
         require(0 <= self.clip < math.inf, "optim.clip", self.clip, "at least 0")
         require(0 <= self.ema < 1, "optim.ema", self.ema, "at least 0 and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """Settings of self-training, in which a teacher labels crops of unlabeled images.
+
+    The teacher is the moving average of the weights (``optim.ema``). It sees each crop as it is.
+    The network sees a strongly changed one and learns the labels of which the teacher is sure.
+
+    Args:
+        weight: weight of the loss on unlabeled crops. With 0 there is no teacher.
+        threshold: smallest probability of a label of which the teacher is sure, 0 to 1.
+        mix: probability that a rectangle of a changed crop comes from another one of the batch
+            (CutMix, Yun et al., ICCV 2019).
+    """
+
+    weight: float = 0.0
+    threshold: float = 0.95
+    mix: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight < math.inf, "teacher.weight", self.weight, "at least 0")
+        for key in ("threshold", "mix"):
+            value = getattr(self, key)
+            require(0 <= value <= 1, f"teacher.{key}", value, "0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

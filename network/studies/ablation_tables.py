@@ -105,6 +105,18 @@ def _library(name: str, architecture: str) -> Variant:
     return Variant(name, "smp", (f"model.architecture={architecture}",))
 
 
+def _with_teacher() -> tuple[Variant, ...]:
+    """Shares of labeled images without and with a teacher, all with the same number of steps."""
+    variants = []
+    for percent, repeat in ((10, 10), (25, 4), (100, 1)):
+        words = (f"data.image_share={percent / 100}", f"data.repeat={repeat}", "optim.ema=0.99")
+        name = f"{percent} % of the labels"
+        variants.append(Variant(name, None, words))
+        teacher = ("teacher.weight=1.0", "data.unlabeled=train")
+        variants.append(Variant(f"{name}, teacher", None, words + teacher))
+    return tuple(variants)
+
+
 TABLES = {
     # Each decoder has the width of its own paper or library, but that of BiCoR-Seg and D2LS is
     # the config's.
@@ -134,6 +146,7 @@ TABLES = {
             Variant("copy-paste", None, ("data.paste=0.5",)),
         ),
     ),
+    "teacher": Table("Self-training on the images without labels", _with_teacher()),
     # No row has the auxiliary output, which the paper's text does not mention.
     "components": Table(
         "BiCoR-Seg, table 4: components",

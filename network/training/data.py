@@ -1,6 +1,9 @@
 """The images of a training: functions and classes to find, check and load them."""
 
 import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Self
 
 import pytorch_lightning as pl
@@ -9,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from network.config import Experiment
 from network.datasets.loaders import EpochSampler, WorkerOptions, evaluation_loader, make_loader
+from network.datasets.provenance import tile_of_patch
 from network.datasets.read_speed import advise_on_storage
 from network.datasets.scene_windows import (
     SceneWindows,
@@ -26,6 +30,7 @@ from network.datasets.segmentation import (
     is_read_in_windows,
 )
 from network.datasets.transforms import TrainTransform
+from network.datasets.unlabeled import WithUnlabeled
 from network.errors import InputError, warn
 from network.points.labels import POINTS, dense_counts
 from network.rasters.header import read_header
@@ -44,6 +49,36 @@ def epochs_done(trainer: pl.Trainer) -> int:
     current = trainer.fit_loop.epoch_progress.current
     assert isinstance(current, _ProcessedTracker)
     return current.processed
+
+
+def drawn_share(
+    samples: Sequence[Sample], share: float, info: DatasetInfo, seed: int
+) -> list[Sample]:
+    """Draw a share of the images, at least one; patches of one image are drawn together.
+
+    Images are taken in a random order until they have the share of all pixels.
+
+    Args:
+        samples: the images.
+        share: the share, above 0 to 1.
+        info: description of the data set.
+        seed: seed of the order.
+    """
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        tile = info.patched and tile_of_patch(sample.name, info.patch_names)
+        groups.setdefault(tile or sample.name, []).append(sample)
+    order = sorted(groups)
+    random.Random(seed).shuffle(order)
+    wanted = share * sum(height * width for height, width in (s.size for s in samples))
+    chosen: set[str] = set()
+    for name in order:
+        if wanted <= 0:
+            break
+        own = groups[name]
+        chosen.update(sample.name for sample in own)
+        wanted -= sum(sample.size[0] * sample.size[1] for sample in own)
+    return [sample for sample in samples if sample.name in chosen]
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -67,7 +102,7 @@ class SegmentationData(pl.LightningDataModule):
         if data.train_labels:
             trained = info.relabeled(data.train, data.train_labels)
             self._check_folders(trained)
-        self.train_samples, labels = self._samples(trained, data.train)
+        self.train_samples, labels = self._samples(trained, data.train, data.image_share)
         self._are_scenes = self.train_samples[0].scene is not None
         self.train_digests = labels.digests
         weights = weights_digest(self.train_samples) if self._are_scenes else None
@@ -86,6 +121,7 @@ class SegmentationData(pl.LightningDataModule):
         self.ground_resolution = _ground_resolution(self.train_samples[0])
         self.val_samples = self._samples(info, data.val)[0] if data.val else []
         self.val_samples = in_windows(self.val_samples, info, data)
+        self.unlabeled = self._unlabeled_samples(data.unlabeled) if data.unlabeled else []
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
             raise InputError(
@@ -145,8 +181,23 @@ class SegmentationData(pl.LightningDataModule):
                 f"data.root={self.experiment.root}', then data.train_labels=NAME",
             )
 
-    def _samples(self, info: DatasetInfo, split: str) -> tuple[list[Sample], Labels]:
+    def _unlabeled_samples(self, split: str) -> list[Sample]:
+        """Find the images of a split whose masks are not opened, and need not be there."""
+        info = self.experiment.dataset
+        if info.scenes(split) or self._are_scenes:
+            raise InputError(
+                f"data.unlabeled={split}",
+                "self-training is for folders of images, not for scenes on Earth",
+                "cut the scenes into patches",
+            )
+        return find_samples(info.relabeled(split, None), self.experiment.root, split)
+
+    def _samples(
+        self, info: DatasetInfo, split: str, share: float = 1.0
+    ) -> tuple[list[Sample], Labels]:
         samples = find_samples(info, self.experiment.root, split)
+        if share < 1:
+            samples = drawn_share(samples, share, info, self.experiment.seed)
         if not samples[0].masks:
             raise InputError(f"{info.name} has no masks for the split '{split}'; use another split")
         return samples, check_samples(samples, info, split)
@@ -163,6 +214,11 @@ class SegmentationData(pl.LightningDataModule):
         else:
             counts = self._counts if rare or paste else None
             dataset = SegmentationDataset(samples, info, transform, seed, rare, counts, paste)
+        if self.unlabeled:
+            plain = TrainTransform(
+                replace(data, max_class_share=1.0, mosaic=0.0), info.ignore_index
+            )
+            dataset = WithUnlabeled(dataset, self.unlabeled, info, plain, seed)
         sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
         if self.trainer:
             # Workers begin to read before Lightning sets the epoch of a resumed sampler.

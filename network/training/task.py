@@ -26,6 +26,7 @@ from network.training.averaging import WeightAverage
 from network.training.data import SegmentationData
 from network.training.loss_watch import LossWatch
 from network.training.optim import build_optimizer, scaled_rates
+from network.training.teacher import mix, pseudo_labels, unlabeled_loss
 
 
 def seed_batch(task: pl.LightningModule, seed: int, batch_index: int) -> None:
@@ -133,6 +134,8 @@ class SegmentationTask(pl.LightningModule):
         labels = batch["labels"].long()
         output = self.output_of(batch)
         parts = self.loss(output, labels)
+        if self.experiment.teacher.weight:
+            parts |= self._unlabeled_parts(batch)
         loss = sum(parts.values())
         step = (self.current_epoch, batch_index)
         self.watch.look({"loss": loss, **parts}, partial(self._not_finite, *step))
@@ -143,6 +146,18 @@ class SegmentationTask(pl.LightningModule):
             self.train_parts[name].update(value.detach())
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss
+
+    def _unlabeled_parts(self, batch: dict) -> dict[str, Tensor]:
+        """Compute the weighted loss on the unlabeled crops of a batch, see the module teacher."""
+        teacher, ignore_index = self.experiment.teacher, self.experiment.dataset.ignore_index
+        assert self.average is not None
+        crops = arrange(self.normalize(batch["unlabeled"]), self.experiment.compute)
+        weights = self.average.average
+        labels = pseudo_labels(self.model, weights, crops, teacher.threshold, ignore_index)
+        labels = labels.masked_fill(~batch["known"], ignore_index)
+        images, labels = mix(batch["strong"], labels, teacher.mix)
+        logits = self.output_of({"image": images}).logits
+        return {"unlabeled": teacher.weight * unlabeled_loss(logits, labels, ignore_index)}
 
     def _not_finite(self, epoch: int, batch_index: int, told: str) -> str:
         """Make the text of the error for a step; epochs and steps count from 1."""

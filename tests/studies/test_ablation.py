@@ -52,7 +52,7 @@ def test_every_variant_builds(table, variant):
     assert chosen["optim.lr"] == base.optim.lr
     for word in variant.overrides:
         key, _, value = word.partition("=")
-        assert str(chosen[key]) == value
+        assert str(chosen[key]) == value, key
     assert experiment.loss().ignore_index == 6
     experiment.build_model()
 

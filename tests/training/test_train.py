@@ -35,6 +35,7 @@ pytestmark = pytest.mark.slow
 
 RARE = ["data.rare_share=0.5", "loss.weights=sqrt_inverse", "loss.hard_share=0.5"]
 RECIPE = ["optim.ema=0.9", "optim.warmup=3", "optim.clip=0.1"]
+TEACHER = ["data.unlabeled=test", "teacher.weight=0.5", "teacher.threshold=0.1"]
 
 
 def small_model(weights: str | None = None) -> BiCoRSeg:
@@ -148,10 +149,12 @@ def test_resuming_with_another_number_of_processes(experiment):
         train(longer, accelerator="cpu", resume="latest")
 
 
-@pytest.mark.parametrize(("workers", "changes"), [(0, []), (2, RARE + RECIPE)])
+@pytest.mark.parametrize(("workers", "changes"), [(0, []), (2, RARE + RECIPE + TEACHER)])
 def test_resuming_equals_an_uninterrupted_run(experiment, monkeypatch, workers, changes):
     """Weights, to the last bit: order, augmentation, stochastic depth, Lookahead, schedule."""
     resumes_equally(override(experiment, [f"data.workers={workers}", *changes]), monkeypatch)
+    logged = rows(Path("lightning_logs/tiny/bicor/version_0"))
+    assert ("train/unlabeled" in logged[0]) == (TEACHER[0] in changes)
 
 
 def test_resuming_lora_in_a_plain_transformer(experiment, monkeypatch):
