@@ -116,7 +116,7 @@ class SceneWindows(Dataset):
         return pair, (middle[0] - corner[0], middle[1] - corner[1]) if is_rare else None
 
     def _draw_middle(
-        self, rng: np.random.Generator, label: int | None
+        self, rng: np.random.Generator, label: int | None = None
     ) -> tuple[Sample, tuple[int, int], bool]:
         """Draw the pixel in the middle of a window; also tell whether its class was drawn first."""
         if label is None and self.rare and rng.random() < self.rare:
