@@ -48,10 +48,9 @@ def test_lora_by_hand():
     torch.testing.assert_close(layer(x), plain + x @ down.t() @ up.t())
 
 
-@pytest.mark.parametrize("name", [VIT, "test_vit3"])
-def test_merging_gives_equal_logits(name):
+def test_merging_gives_equal_logits():
     """After two steps, in which only the updates, the pyramid and the decoder are trained."""
-    network = BiCoRSeg(4, name, None, dim=32, lora=2)
+    network = BiCoRSeg(4, VIT, None, dim=32, lora=2)
     before = {n: v.clone() for n, v in network.encoder.body.state_dict().items()}
     step(network)
     step(network)
@@ -64,7 +63,7 @@ def test_merging_gives_equal_logits(name):
         assert merge_lora(network) is network
         found = network(image).logits
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    plain = BiCoRSeg(4, name, None, dim=32)
+    plain = BiCoRSeg(4, VIT, None, dim=32)
     assert network.state_dict().keys() == plain.state_dict().keys()
     assert merge_lora(plain).state_dict().keys() == plain.state_dict().keys()
 
@@ -108,7 +107,6 @@ def test_layers_of_a_plain_transformer(lora):
         ("swin_tiny_patch4_window7_224", 1 + 2 + 2 + 6 + 2),
         ("efficientnet_lite0", 1 + 16),
         ("mobilenetv4_conv_small", 18),
-        ("repvit_m0_9", 21),
     ],
 )
 def test_layers_of_others(name, count):

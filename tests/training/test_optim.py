@@ -8,7 +8,7 @@ from torch.optim import SGD
 from network.errors import InputError
 from network.models.bicor import BiCoRSeg
 from network.settings import Optim
-from network.training.optim import Lookahead, build_optimizer
+from network.training.optim import Lookahead, build_optimizer, extend_schedule
 
 
 def test_lookahead_by_hand():
@@ -154,6 +154,23 @@ def test_depth_and_a_rate_of_the_encoder():
     frozen = BiCoRSeg(4, "test_vit", None, dim=32, freeze=True)
     for chosen in (optim, Optim(), Optim(encoder_lr=1e-3)):
         assert len(build_optimizer(frozen, chosen)[0].param_groups) == 1
+
+
+def test_a_longer_schedule_with_depth():
+    """After an epoch, the rates are those of a run that was planned longer from the beginning."""
+    network = BiCoRSeg(4, "test_vit", None, dim=32)
+    short, long = (Optim(lr=1e-2, min_lr=1e-3, layer_decay=0.5, epochs=n) for n in (2, 5))
+    expected = build_optimizer(network, long)
+    optimizer, scheduler = build_optimizer(network, short)
+    for one in (expected, (optimizer, scheduler)):
+        one[0].step()
+        one[1].step()
+    states = {"optimizer_states": [optimizer.state_dict()]}
+    states["lr_schedulers"] = [scheduler.state_dict()]
+    extend_schedule(states, long)
+    rates = [group["lr"] for group in states["optimizer_states"][0]["param_groups"]]
+    assert rates == pytest.approx([group["lr"] for group in expected[0].param_groups])
+    assert states["lr_schedulers"][0]["_last_lr"] == rates
 
 
 def test_depth_of_what_has_no_layers():
