@@ -307,7 +307,17 @@ def read_photo(path: Path, info: DatasetInfo) -> np.ndarray:
     Raises:
         InputError: the file cannot be decoded, or has other bands or values.
     """
-    image, valid = read_valid_image(path, info)
+    return photo_of(*read_valid_image(path, info), info)
+
+
+def photo_of(image: np.ndarray, valid: np.ndarray | None, info: DatasetInfo) -> np.ndarray:
+    """Turn an image into RGB (h, w, 3) uint8 for display, see :func:`read_photo`.
+
+    Args:
+        image: (h, w, bands)
+        valid: (h, w) bool, true where it has data; None if it has data everywhere.
+        info: description of the data set.
+    """
     shown = np.ascontiguousarray(image[..., list(info.rgb_bands)])
     if info.dtype == "uint8":
         return shown
