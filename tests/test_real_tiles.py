@@ -107,7 +107,7 @@ FOUND = {
     "drone": ((23, 4, 5), "class_0"),
     "uuad": ((693, 144, 153), "Unplanned Urban Areas"),
     "dubai": ((45, 9, 18), "blueviolet"),
-    "vn_uav": ((26, 5, 5), "background"),
+    "vn_uav": ((36, 24, 24), "background"),
 }
 """Images in train, val and test, and the first class."""
 

@@ -138,7 +138,7 @@ def _imports(found: Description, is_scene: bool) -> str:
     names += ["MaskCoding"] if found.info.mask_coding != MaskCoding() and _coding(found) else []
     files = [*(["AreaFile"] if has_areas else []), *(["LabelFile"] if has_labels else [])]
     lines = ["from functools import partial"]
-    if found.strips is not None:
+    if found.division is not None:
         lines.append("from pathlib import Path")
     lines += [
         "",
@@ -315,7 +315,7 @@ def _scene_parts(found: Description) -> tuple[Any, str]:
     if first.areas is not None:
         path: Any = first.areas.path.as_posix()
         before = ""
-        if found.strips is not None:
+        if found.division is not None:
             path = Code("AREAS")
             before = f'AREAS = Path(__file__).resolve().with_name("{AREAS}")\n\n\n'
         areas = _call(

@@ -79,16 +79,16 @@ def run(args: argparse.Namespace) -> None:
         workers=chosen_workers(args),
     )
     areas, text = config.with_name(AREAS), config_text(found, config)
-    if found.strips is not None:
-        from network.datasets.discovery.strips import write_strips
+    if found.division is not None:
+        from network.datasets.on_earth.split import write_division
 
         if areas.exists() and not args.overwrite:
             raise InputError(areas, "exists", "give another output, or overwrite=True")
-        write_strips(areas, found.strips)
+        write_division(found.division, areas)
     with replacing(config) as partial:
         partial.write_text(text, encoding="utf-8")
     print_description(found)
-    print(f"{config}" + (f" and {areas}" if found.strips is not None else ""))
+    print(f"{config}" + (f" and {areas}" if found.division is not None else ""))
     print_next(found, config)
 
 

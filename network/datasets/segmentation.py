@@ -1,6 +1,7 @@
 """Samples of a split, the checks of their masks, and the Dataset that reads them."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -251,7 +252,7 @@ def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> L
 
 def _mask_strips(sample: Sample, path: Path, info: DatasetInfo) -> Iterator[np.ndarray]:
     """Read a mask, strip by strip if it is large."""
-    if not is_read_in_windows(sample):
+    if not is_read_in_windows(sample.size):
         yield read_mask(path, info)
         return
     reader = WindowReader(info)
@@ -259,10 +260,13 @@ def _mask_strips(sample: Sample, path: Path, info: DatasetInfo) -> Iterator[np.n
         yield reader.mask(path, window)
 
 
-def is_read_in_windows(sample: Sample) -> bool:
-    """Tell whether an image is so large that only those pixels are read that are needed."""
-    height, width = sample.size
-    return height * width > READ_WHOLE
+def is_read_in_windows(size: tuple[int, int]) -> bool:
+    """Tell whether an image is so large that only those pixels are read that are needed.
+
+    Args:
+        size: height and width of the image.
+    """
+    return math.prod(size) > READ_WHOLE
 
 
 class SegmentationDataset(Dataset):
@@ -361,7 +365,7 @@ class SegmentationDataset(Dataset):
     def _read(self, index: int) -> Pair:
         sample = self.samples[index]
         mask = next(iter(sample.masks.values()))
-        if is_read_in_windows(sample):
+        if is_read_in_windows(sample.size):
             return self._lazy(sample, mask)
         image, valid = read_valid_image(sample.image, self.info)
         labels = ignore_invalid(read_mask(mask, self.info), valid, self.info)

@@ -10,7 +10,7 @@ from network.datasets.files import ignore_invalid, mask_labels
 from network.datasets.on_earth.find import Scene
 from network.datasets.schema import DatasetInfo
 from network.datasets.windows import Window
-from network.rasters.reader import check_once
+from network.rasters.reader import Raster, check_once
 from network.rasters.source import Source
 from network.rasters.source_pool import SourcePool
 from network.rasters.whole import find_driver
@@ -67,10 +67,32 @@ class WindowReader:
         Raises:
             InputError: the file is damaged, or holds a label or a color that is no class.
         """
-        raster = self._file(path).read_raster(*window)
-        rows, columns = window
-        where = f"{path}, from row {rows.start} and column {columns.start} on"
-        return mask_labels(path, raster, self.info, where=where)
+        raster = self.mask_raster(path, window)
+        return mask_labels(path, raster, self.info, where=window_name(path, window))
+
+    def mask_raster(self, path: Path, window: Window) -> Raster:
+        """Decode a window of a mask in a folder, without a check of its labels.
+
+        Args:
+            path: the mask file.
+            window: rows and columns.
+
+        Raises:
+            InputError: the file is damaged, or its pixels cannot be decoded.
+        """
+        return self._file(path).read_raster(*window)
+
+    def image_raster(self, path: Path, window: Window) -> Raster:
+        """Decode a window of an image in a folder; pixels that are NaN count as valid here.
+
+        Args:
+            path: the image file.
+            window: rows and columns, after the image is turned if the data set says so.
+
+        Raises:
+            InputError: the file is damaged, or its pixels cannot be decoded.
+        """
+        return self._file(path, self._bands).read_raster(*window)
 
     def mask_of(self, sample: Readable, path: Path, window: Window) -> np.ndarray:
         """Read a window of the mask of an image, as labels (h, w) uint8.
@@ -114,11 +136,26 @@ class WindowReader:
     def _image(self, sample: Readable) -> Source:
         if sample.scene is not None:
             return self._sources.get(sample.image, sample.scene.bands)
-        return self._file(sample.image, tuple(range(1, self.info.bands + 1)))
+        return self._file(sample.image, self._bands)
+
+    @property
+    def _bands(self) -> tuple[int, ...]:
+        return tuple(range(1, self.info.bands + 1))
 
     def _file(self, path: Path, bands: tuple[int, ...] = ()) -> Source:
         check_once(path, find_driver(path))
         return self._sources.get(path, bands, turn=self.info.exif_orientation == "shown")
+
+
+def window_name(path: Path, window: Window) -> str:
+    """Name a window of a file for an error.
+
+    Args:
+        path: the file.
+        window: rows and columns.
+    """
+    rows, columns = window
+    return f"{path}, from row {rows.start} and column {columns.start} on"
 
 
 def strips(size: tuple[int, int], pixels: int = STRIP) -> Iterator[Window]:

@@ -147,7 +147,7 @@ def _paired(samples: list[Sample], folder: Path) -> dict[str, Path]:
 
 def _record(sample: Sample, path: Path, counter: Counter) -> ImageRecord:
     info = counter.info
-    if is_read_in_windows(sample) and not info.tiles:
+    if is_read_in_windows(sample.size) and not info.tiles:
         return _record_in_parts(sample, path, counter)
     mask = read_own_mask(path, info)
     _check_size(path, mask.shape, sample)

@@ -28,6 +28,10 @@ _TURNS = {
 }
 
 
+Table = dict[int, tuple[int, int, int, int]]
+"""Red, green, blue and alpha of each index of a color table."""
+
+
 @dataclass(frozen=True)
 class Raster:
     """A decoded file.
@@ -45,7 +49,7 @@ class Raster:
     values: np.ndarray
     valid: np.ndarray | None
     nodata: float | None = None
-    table: dict[int, tuple[int, int, int, int]] | None = None
+    table: Table | None = None
 
 
 def read_raster(path: Path, bands: int | None = None) -> Raster:

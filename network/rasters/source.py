@@ -176,6 +176,11 @@ class Source:
         Raises:
             InputError: the pixels cannot be decoded.
         """
+        values, valid = self._decode(rows, columns)
+        return values, finite_pixels(values, valid)
+
+    def _decode(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read values (h, w, bands), and the pixels (h, w) that the file calls valid."""
         stored = _stored(rows, columns, self._turn, (self.header.height, self.header.width))
         window = RasterioWindow.from_slices(*stored)
         try:
@@ -190,7 +195,6 @@ class Source:
                 f"{REMEDY}",
             ) from error
         values = values.transpose(1, 2, 0)
-        valid = finite_pixels(values, valid)
         if self._turn != 1:
             values = turned(values, self._turn)
             valid = None if valid is None else turned(valid, self._turn)
@@ -209,7 +213,7 @@ class Source:
         Raises:
             InputError: the pixels cannot be decoded.
         """
-        values, valid = self.read(rows, columns)
+        values, valid = self._decode(rows, columns)
         header = replace(
             self.header,
             height=values.shape[0],

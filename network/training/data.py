@@ -115,7 +115,7 @@ class SegmentationData(pl.LightningDataModule):
         self._pixels = next(iter(labels.pixels.values()))
         self._counts = next(iter(labels.counts.values()))
         self._check_labels()
-        read = [one for one in self.train_samples if one.scene or is_read_in_windows(one)]
+        read = [one for one in self.train_samples if one.scene or is_read_in_windows(one.size)]
         advise_on_storage(read, data.crop)
         # Read now: checkpoints store this value, and hours later the file may have changed.
         self.ground_resolution = _ground_resolution(self.train_samples[0])

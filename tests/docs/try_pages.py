@@ -28,7 +28,7 @@ from tests.docs.markdown import Block, commands, inline_commands, split_page
 from tests.scenes import make_dataset
 
 OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
-OTHERS = {"source", "cd", "export", "until", "sha256sum", "apt-get", "jupyter"}
+OTHERS = {"source", "cd", "export", "until", "sha256sum", "apt-get", "jupyter", "gdalbuildvrt"}
 """Commands of the system."""
 DATA = ("config/demo/bicor.py", "config/drone/bicor.py", "config/fields/bicor.py")
 """Configs for which there are tiny images, so that commands with them can run."""

@@ -90,7 +90,7 @@ def test_reflectance_of_four_bands(tmp_path):
         write_regions(tmp_path / f"data/river/labels/{n}.geojson", labels, place)
     out = write(tmp_path, "data/river")
     assert "4 bands of float32, 0.5 m a pixel" in out
-    assert "config/river/bicor.py and config/river/areas.geojson" in out
+    assert "config/river/bicor.py and config/river/areas.gpkg" in out
     experiment = load_experiment(tmp_path / "config/river/bicor.py")
     assert min(experiment.data.mean) > 0
     assert len(experiment.data.std) == 4

@@ -119,7 +119,7 @@ def _parts(sample: Sample) -> Iterator[_Part]:
     """Cut a scene into windows that have labels, and a large image into windows."""
     scene = sample.scene
     if scene is None:
-        if not is_read_in_windows(sample):
+        if not is_read_in_windows(sample.size):
             yield _Part(sample)
             return
         with Source(sample.image) as source:

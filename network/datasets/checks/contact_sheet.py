@@ -1,6 +1,6 @@
 """HTML page of a diagnosis with findings, classes and thumbnails, in one file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +8,12 @@ from jinja2 import Environment, FileSystemLoader
 
 from network.datasets.checks.doctor import Diagnosis
 from network.datasets.checks.findings import Examined
-from network.datasets.files import read_mask, read_photo
+from network.datasets.files import image_of, to_photo, read_mask, read_photo
 from network.datasets.schema import DatasetInfo
+from network.datasets.segmentation import is_read_in_windows
 from network.datasets.thumbnails import mask_uri, photo_uri
+from network.datasets.window_reader import WindowReader, strips
+from network.datasets.windows import Window
 from network.errors import InputError
 from network.rasters.display import display_of
 from network.rasters.shrink import Opened, shrink
@@ -74,7 +77,7 @@ def _card(diagnosis: Diagnosis, image: Examined) -> dict:
 def _photo(image: Examined, info: DatasetInfo) -> np.ndarray:
     """Read an image for display; of a scene, which may be large, a small copy."""
     if image.scenes is None:
-        return read_photo(image.image, info)
+        return _large_photo(image, info) if _is_large(image) else read_photo(image.image, info)
     view = view_of(image.image)
     used = image.scenes.bands or range(1, view.bands + 1)
     bands = tuple(used[band] for band in info.rgb_bands)
@@ -86,10 +89,42 @@ def _photo(image: Examined, info: DatasetInfo) -> np.ndarray:
 
 def _labels(path: Path, image: Examined, info: DatasetInfo) -> np.ndarray:
     if image.scenes is None:
-        return read_mask(path, info)
+        return _large_mask(path, image, info) if _is_large(image) else read_mask(path, info)
     with view_of(path, is_labels=True).opened() as file:
         values, valid = _small(file, (1,), image, is_labels=True)
     return np.where(valid, values[..., 0], info.ignore_index).astype(np.uint8)
+
+
+def _is_large(image: Examined) -> bool:
+    return image.size is not None and is_read_in_windows(image.size)
+
+
+def _large_photo(image: Examined, info: DatasetInfo) -> np.ndarray:
+    """Read a large image of a folder for display, as a few of its rows and columns."""
+    reader, parts, known = WindowReader(info), [], []
+    for window, rows, columns in _thinned(image):
+        part, valid = image_of(reader.image_raster(image.image, window), info)
+        shown = np.ones(part.shape[:2], bool) if valid is None else valid
+        parts.append(part[rows, columns].copy())  # a view would keep the whole strip in memory
+        known.append(shown[rows, columns].copy())
+    return to_photo(np.concatenate(parts), np.concatenate(known), info)
+
+
+def _large_mask(path: Path, image: Examined, info: DatasetInfo) -> np.ndarray:
+    """Read the labels of a large mask of a folder, as a few of its rows and columns."""
+    reader = WindowReader(info)
+    parts = [
+        reader.mask(path, window)[rows, columns].copy() for window, rows, columns in _thinned(image)
+    ]
+    return np.concatenate(parts)
+
+
+def _thinned(image: Examined) -> Iterator[tuple[Window, slice, slice]]:
+    """Cut a large image into strips, with the few rows and columns of each that are shown."""
+    assert image.size is not None
+    step = max(1, max(image.size) // (4 * THUMBNAIL))
+    for rows, columns in strips(image.size):
+        yield (rows, columns), slice(-rows.start % step, None, step), slice(None, None, step)
 
 
 def _small(

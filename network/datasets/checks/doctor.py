@@ -5,7 +5,6 @@ faults that they cannot see: images that two splits share, tiles in the wrong sp
 that contradict the classes, and classes without pixels.
 """
 
-import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,19 +16,9 @@ import numpy as np
 from network.cluster import Workers
 from network.datasets.checks.findings import Examined, Finding, finding_of
 from network.datasets.checks.ground import Distance, compare_ground
+from network.datasets.checks.images import Examination, Job
 from network.datasets.checks.scenes import examine_scenes
-from network.datasets.checks.values import value_faults
-from network.datasets.files import (
-    check_pair,
-    fitting_header,
-    ignore_invalid,
-    image_of,
-    list_used,
-    mask_labels,
-    read_image_raster,
-    read_mask_raster,
-    used_size,
-)
+from network.datasets.files import list_used
 from network.datasets.provenance import (
     CHECKSUMS_FILE,
     changed_files,
@@ -39,28 +28,6 @@ from network.datasets.provenance import (
 from network.datasets.schema import SPLITS, DatasetInfo, Folder
 from network.datasets.workers import map_parallel
 from network.errors import InputError
-from network.rasters.earth_grid import EarthGrid
-from network.rasters.header import Header
-from network.rasters.pixels import count_labels
-from network.rasters.reader import Raster, read_raster
-
-ALPHA_BETWEEN = 0.1
-"""Smallest share of half transparent pixels with which an alpha band looks like an image band."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One image to examine.
-
-    Args:
-        split: name of its split.
-        image: the image file.
-        masks: mask files by label kind.
-    """
-
-    split: str
-    image: Path
-    masks: dict[str, Path]
 
 
 @dataclass(frozen=True)
@@ -119,7 +86,7 @@ def examine(
         for folder in _folders(info, split)
         for job in _jobs(root, split, folder, findings)
     ]
-    images = map_parallel(_Examination(info), jobs, workers=workers, unit="image") if jobs else []
+    images = map_parallel(Examination(info), jobs, workers=workers, unit="image") if jobs else []
     images += examine_scenes(info, root, splits, findings, workers=workers)
     for image in images:
         findings += image.findings
@@ -174,101 +141,6 @@ def _jobs(root: Path, split: str, folder: Folder, findings: list[Finding]) -> li
         Job(split, path, {kind: paths[name] for kind, paths in masks.items() if name in paths})
         for name, path in images.items()
     ]
-
-
-@dataclass(frozen=True)
-class _Examination:
-    """A function that examines one image and its masks; it runs in a worker."""
-
-    info: DatasetInfo
-
-    def __call__(self, job: Job) -> Examined:
-        findings: list[Finding] = []
-        try:
-            header = fitting_header(job.image, self.info)
-            raster = read_image_raster(job.image, self.info)
-        except InputError as error:
-            return Examined(job.split, job.image, job.masks, (finding_of(error),))
-        image, valid = image_of(raster, self.info)
-        findings += self._alpha_findings(job.image, header)
-        findings += [Finding(str(job.image), *fault) for fault in value_faults(raster)]
-        no_data = 0 if valid is None else int(np.count_nonzero(~valid))
-        if no_data == image.shape[0] * image.shape[1]:
-            findings.append(Finding(str(job.image), "none of its pixels has data", "remove it"))
-        pixels: tuple[int, ...] = ()
-        size = used_size(header, self.info)
-        for path in job.masks.values():
-            try:
-                check_pair(job.image, path, header, self.info)
-                mask = read_mask_raster(path, self.info)
-                labels = mask_labels(path, mask, self.info)
-            except InputError as error:
-                findings.append(finding_of(error))
-                continue
-            findings += self._table_findings(path, mask, labels)
-            findings += self._nodata_findings(path, mask)
-            labels = ignore_invalid(labels, valid, self.info)
-            counts = count_labels(labels)
-            kept = (*counts[: self.info.num_classes], counts[self.info.ignore_index])
-            pixels = pixels or tuple(int(count) for count in kept)
-        content = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
-        facts = (tuple(findings), size, pixels, content, no_data, _grid_of(job.image, header))
-        return Examined(job.split, job.image, job.masks, *facts)
-
-    def _table_findings(self, path: Path, raster: Raster, labels: np.ndarray) -> list[Finding]:
-        """Find a color table that does not show labels in the colors of their classes."""
-        if raster.table is None or self.info.mask_coding.color_tables == "colors":
-            return []
-        by_value = {value: color[:3] for value, color in raster.table.items()}
-        table = {n: by_value[v] for n, v in enumerate(self.info.mask_values) if v in by_value}
-        used = [label for label in np.unique(labels).tolist() if label < self.info.num_classes]
-        other = [n for n in used if n in table and table[n] != self.info.palette[n]]
-        # A gray ramp says nothing about classes.
-        if not any(len(set(table[n])) > 1 for n in other):
-            return []
-        name, shown = self.info.classes[other[0]], table[other[0]]
-        problem = (
-            f"its color table shows label {other[0]} as {shown}, {self.info.name} has {name} as "
-            f"{self.info.palette[other[0]]}"
-        )
-        return [Finding(str(path), problem, "check that the labels mean the same")]
-
-    def _nodata_findings(self, path: Path, raster: Raster) -> list[Finding]:
-        """Find a no-data value that is a class, since some programs set 0 without being asked."""
-        value, is_index = raster.nodata, raster.values.shape[2] == 1
-        values = self.info.mask_values
-        if value is None or not is_index or value not in values:
-            return []
-        count, name = int((raster.values == value).sum()), self.info.classes[values.index(value)]
-        if not count:
-            return []
-        problem = f"calls label {value:g} ({name}) its no-data value, {count} pixels are ignored"
-        remedy = (
-            "if these pixels do belong to the class, remove the no-data value (gdal_edit.py "
-            "-unsetnodata)"
-        )
-        return [Finding(str(path), problem, remedy)]
-
-    def _alpha_findings(self, path: Path, header: Header) -> list[Finding]:
-        """Find an image band that a program has declared to be alpha."""
-        if not header.has_alpha or header.bands != self.info.bands + 1:
-            return []
-        alpha = read_raster(path, header.bands).values[..., -1]
-        opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else alpha.max()
-        between = float(((alpha > 0) & (alpha < opaque)).mean())
-        if between < ALPHA_BETWEEN:
-            return []
-        problem = f"its alpha band looks like an image ({between:.0%} of it is half transparent)"
-        remedy = f"if it is one, say bands={header.bands} in the config's DatasetInfo"
-        return [Finding(str(path), problem, remedy)]
-
-
-def _grid_of(path: Path, header: Header) -> EarthGrid | None:
-    """Find the pixels of an image on Earth; None if it does not say where each of them lies."""
-    try:
-        return EarthGrid.of(path, header.place, header.height, header.width)
-    except InputError:
-        return None
 
 
 def _checksum_findings(

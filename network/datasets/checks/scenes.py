@@ -9,12 +9,14 @@ import numpy as np
 
 from network.cluster import Workers
 from network.datasets.checks.findings import Examined, Finding, finding_of
+from network.datasets.checks.values import Values
 from network.datasets.on_earth.find import SceneFiles, find_scene, list_files
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.open_image import open_image
 from network.datasets.schema import DatasetInfo
 from network.datasets.workers import map_parallel
 from network.errors import InputError
+from network.rasters.pixels import finite_pixels
 
 _SIDE = 2048
 """Side of the windows in which pixels are read."""
@@ -137,15 +139,19 @@ class _Reading:
             with open_image(image, self.info, bands or None) as source:
                 height, width = source.size
                 digest, no_data = hashlib.sha256(f"{source.size}".encode()), 0
+                values = Values()
                 for top in range(0, height, _SIDE):
                     for left in range(0, width, _SIDE):
                         rows = slice(top, min(top + _SIDE, height))
                         columns = slice(left, min(left + _SIDE, width))
-                        values, valid = source.read(rows, columns)
-                        digest.update(values.tobytes())
+                        raster = source.read_raster(rows, columns)
+                        digest.update(raster.values.tobytes())
+                        values.add(raster)
+                        valid = finite_pixels(raster.values, raster.valid)
                         no_data += 0 if valid is None else int(np.count_nonzero(~valid))
         except InputError as error:
             return _Pixels((finding_of(error),))
-        empty = Finding(str(image), "none of its pixels has data", "remove it")
-        findings = (empty,) if no_data == height * width else ()
-        return _Pixels(findings, digest.hexdigest(), no_data)
+        findings = [Finding(str(image), *fault) for fault in values.faults()]
+        if no_data == height * width:
+            findings.append(Finding(str(image), "none of its pixels has data", "remove it"))
+        return _Pixels(tuple(findings), digest.hexdigest(), no_data)

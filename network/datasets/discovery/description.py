@@ -15,11 +15,11 @@ from network.rasters.earth_grid import EarthGrid
 from network.rasters.header import Header
 
 if TYPE_CHECKING:
-    import geopandas
+    from network.datasets.on_earth.split import Division
 
 IGNORE_INDEX = 255
 
-AREAS = "areas.geojson"
+AREAS = "areas.gpkg"
 """Name of the file of areas that is written beside the config."""
 
 CROPS_AN_EPOCH = 400
@@ -63,7 +63,7 @@ class Description:
         sizes: settings that fit.
         counts: number of images in each split.
         resolution: side of a pixel on the ground in meters; None if it is not known.
-        strips: areas that are written beside the config; None if none are needed.
+        division: areas that are written beside the config; None if none are needed.
         notes: what the user should know, a sentence each.
     """
 
@@ -73,7 +73,7 @@ class Description:
     sizes: Sizes
     counts: Mapping[str, int]
     resolution: float | None = None
-    strips: "geopandas.GeoDataFrame | None" = None
+    division: "Division | None" = None
     notes: list[str] = field(default_factory=list)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from network.datasets.checks.bands import Band
-from network.datasets.checks.doctor import ALPHA_BETWEEN
+from network.datasets.checks.images import ALPHA_BETWEEN
 from network.datasets.checks.values import value_faults
 from network.datasets.files import COLORS, IMAGE_SUFFIXES
 from network.datasets.schema import pixel_type

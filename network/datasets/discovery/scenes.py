@@ -1,8 +1,9 @@
 """The description of images on Earth that are read in windows; labels are polygons or rasters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rasterio.crs import CRS
@@ -20,15 +21,18 @@ from network.datasets.discovery.description import (
 )
 from network.datasets.discovery.images import Images, normalization, odd_values
 from network.datasets.discovery.layout import Layout, relative
-from network.datasets.discovery.splitting import in_blocks
+from network.datasets.discovery.splitting import in_blocks, touch
 from network.datasets.on_earth.classes import IGNORE
 from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.on_earth.scenes import Scenes
-from network.datasets.schema import SPLITS
+from network.datasets.schema import SPLITS, DatasetInfo
 from network.errors import InputError, listed
 from network.extras import require_extra
 from network.rasters.earth_grid import Bounds, EarthGrid, between
 from network.rasters.header import Header
+
+if TYPE_CHECKING:
+    from network.datasets.on_earth.split import Division
 
 _WINDOW = 1024
 
@@ -106,36 +110,33 @@ def describe_scenes(
         by_folder.setdefault(path.parent, []).append(path)
     patterns = tuple(p for own in by_folder.values() for p in file_patterns(own, layout.root))
     has_alpha_band = any(h.has_alpha for h in images.headers.values()) and not images.has_alpha
-    boxes = _boxes(layout, images, labels)
+    _check_place(layout, images, labels)
     every = Scenes(
         images=patterns,
         labels=labels,
         bands=tuple(range(1, images.bands + 1)) if has_alpha_band else (),
     )
-    strips, share = None, 0.7
+    orientation = "stored" if images.orientations else None
+    info = dataset_info(name, layout, images, proposal, {"train": (every,)}, orientation)
+    division, share = None, 0.7
     splits: dict[str, tuple[Scenes, ...]]
+    counts: Mapping[str, int]
     if areas is not None:
-        splits, share = _by_areas(every, layout, areas, notes), 0.7
+        splits = _by_areas(every, layout, areas, notes)
         counts = dict.fromkeys(splits, len(images.headers))
-    elif len(images.headers) >= _FEW:
-        chosen = in_blocks(_middles(layout, images))
-        held = chosen["val"] + chosen["test"]
-        splits = {"train": (replace(every, leave_out=tuple(held)),)}
-        splits |= {s: (replace(every, images=tuple(sorted(chosen[s]))),) for s in ("val", "test")}
-        counts = {split: len(names) for split, names in chosen.items()}
-        notes.append("the splits are whole images, in blocks from one side to the other")
     else:
-        require_extra("vectors", "areas of train, val and test")
-        from network.datasets.discovery.strips import GAP, strips_of
-
-        strips, share = strips_of(boxes), 0.6
-        file = AreaFile(path=Path(AREAS), attribute="split")
-        splits = {s: (replace(every, areas=replace(file, only=(s,))),) for s in SPLITS}
-        counts = dict.fromkeys(splits, len(images.headers))
-        notes.append(
-            f"too few images to share them out, so {AREAS} has strips of them from west to east, "
-            f"with gaps of {GAP:.0%}: draw better areas there in a GIS if you like"
-        )
+        whole = _whole_images(layout, images, notes)
+        if whole is None:
+            division, share, counts = _divided(info, layout.root, every, notes)
+            file = AreaFile(path=Path(AREAS), attribute="split")
+            splits = {s: (replace(every, areas=replace(file, only=(s,))),) for s in SPLITS}
+        else:
+            held = whole["val"] + whole["test"]
+            splits = {"train": (replace(every, leave_out=tuple(held)),)}
+            splits |= {
+                s: (replace(every, images=tuple(sorted(whole[s]))),) for s in ("val", "test")
+            }
+            counts = {split: len(names) for split, names in whole.items()}
     if images.orientations:
         notes.append("viewers turn some images by their EXIF orientation; it is not heeded here")
     crop = crop_for(images.smallest)
@@ -146,15 +147,14 @@ def describe_scenes(
     sizes = Sizes(crop, window, repeat, mean, std, **val_and_test(splits))
     path, header = next(iter(images.headers.items()))
     grid = grid_of(path, header)
-    orientation = "stored" if images.orientations else None
     return Description(
-        info=dataset_info(name, layout, images, proposal, splits, orientation),
+        info=replace(info, splits=splits),
         images=images,
         proposal=proposal,
         sizes=sizes,
         counts=counts,
         resolution=grid.resolution if grid else None,
-        strips=strips,
+        division=division,
         notes=notes,
     )
 
@@ -187,13 +187,51 @@ def _by_areas(
     }
 
 
-def _middles(layout: Layout, images: Images) -> dict[str, tuple[float, float]]:
-    """Find the middle of each image, in degrees or, if all have one system, in its units."""
-    found = {}
-    for path, header in images.headers.items():
-        left, bottom, right, top = _box(path, header)
-        found[relative(path, layout.root)] = ((left + right) / 2, (bottom + top) / 2)
-    return found
+def _whole_images(layout: Layout, images: Images, notes: list[str]) -> dict[str, list[str]] | None:
+    """Share out whole images; None if they are too few, or touch, and their ground is divided.
+
+    Touching images may be cut from one, so the borders of their splits would be seen by both.
+    """
+    boxes = {relative(path, layout.root): _box(path, h) for path, h in images.headers.items()}
+    if len(boxes) < _FEW:
+        require_extra("vectors", "areas of train, val and test")
+        notes.append("too few images to share them out, so their ground is divided")
+        return None
+    chosen = in_blocks(
+        {image: ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for image, box in boxes.items()}
+    )
+    if touch([[boxes[image] for image in own] for own in chosen.values()]):
+        try:
+            require_extra("vectors", "areas of train, val and test")
+        except InputError as error:
+            notes.append(f"images of two splits touch or overlap, and areas are better: {error}")
+        else:
+            notes.append("some images touch or overlap, so their ground is divided")
+            return None
+    notes.append("the splits are whole images, in blocks from one side to the other")
+    return chosen
+
+
+def _divided(
+    info: DatasetInfo, root: Path, every: Scenes, notes: list[str]
+) -> tuple["Division", float, dict[str, int]]:
+    """Divide the ground of all images.
+
+    Returns:
+        The division, the share of the pixels that are for training, and the number of images that
+        each split has ground of.
+    """
+    from network.datasets.discovery.ground import count_images, divide_ground
+
+    division, side, buffer = divide_ground(info, root, every)
+    notes.append(
+        f"{AREAS} has areas of the splits: blocks of {side:g} m, at least {buffer:g} m between two "
+        "splits (tools/split_scenes.py makes others)"
+    )
+    pixels = {part.name: part.counts.sum() for part in division.parts}
+    lost = sum(part.lost.sum() for part in division.parts)
+    share = float(pixels["train"] / (sum(pixels.values()) + lost))
+    return division, share, count_images(division)
 
 
 def _box(path: Path, header: Header) -> Bounds:
@@ -202,15 +240,10 @@ def _box(path: Path, header: Header) -> Bounds:
     return between(grid.crs, _DEGREES, grid.bounds, path)
 
 
-def _boxes(layout: Layout, images: Images, labels: Sequence[LabelFile]) -> list[Bounds]:
-    """Find the boxes of the images in degrees, as far as there are labels.
-
-    Raises:
-        InputError: the polygons lie elsewhere.
-    """
-    found = [_box(path, header) for path, header in images.headers.items()]
+def _check_place(layout: Layout, images: Images, labels: Sequence[LabelFile]) -> None:
+    """Raise an :class:`InputError` if polygons lie elsewhere than the images."""
     if layout.pairs or layout.rasters:
-        return found
+        return
     from network.rasters.vectors import bounds_of
 
     boxes = []
@@ -219,20 +252,17 @@ def _boxes(layout: Layout, images: Images, labels: Sequence[LabelFile]) -> list[
             bounds, crs = bounds_of(path, file.layer)
             if np.isfinite(bounds).all():  # it has features
                 boxes.append(between(crs, _DEGREES, bounds, path))
-    if not boxes:
-        return found
-    west, south, east, north = zip(*boxes, strict=True)
-    limits = min(west), min(south), max(east), max(north)
-    cut = [
-        (max(a[0], limits[0]), max(a[1], limits[1]), min(a[2], limits[2]), min(a[3], limits[3]))
-        for a in found
-    ]
-    touched = [box for box in cut if box[0] < box[2] and box[1] < box[3]]
-    if not touched:
-        raise InputError(
-            layout.polygons[0],
-            "no polygon touches an image",
-            "look at both in a GIS, and check their reference systems",
-        )
-    has_background = any(file.background is not None for file in labels)
-    return found if has_background else touched
+    if boxes:
+        west, south, east, north = zip(*boxes, strict=True)
+        limits = min(west), min(south), max(east), max(north)
+        found = (_box(path, header) for path, header in images.headers.items())
+        if not any(_overlap(box, limits) for box in found):
+            raise InputError(
+                layout.polygons[0],
+                "no polygon touches an image",
+                "look at both in a GIS, and check their reference systems",
+            )
+
+
+def _overlap(one: Bounds, other: Bounds) -> bool:
+    return all(one[n] < other[n + 2] and other[n] < one[n + 2] for n in (0, 1))

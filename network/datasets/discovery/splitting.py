@@ -145,3 +145,22 @@ def in_blocks(places: Mapping[str, tuple[float, float]]) -> dict[str, list[str]]
         "val": order[-2 * few : -few],
         "test": order[-few:],
     }
+
+
+def touch(boxes: Sequence[Sequence[tuple[float, float, float, float]]]) -> bool:
+    """Tell whether a box of one group touches a box of another group, or nearly so.
+
+    Args:
+        boxes: left, bottom, right and top of each box of each group. Boxes are near if their gap is
+            less than a hundredth of their size.
+    """
+    groups = [np.array(group) for group in boxes if len(group)]
+    for number, group in enumerate(groups):
+        for other in groups[number + 1 :]:
+            for box in group:
+                near = 0.01 * (box[2:] - box[:2])
+                reach = np.concatenate([box[:2] - near, box[2:] + near])
+                is_near = (other[:, :2] <= reach[2:]) & (other[:, 2:] >= reach[:2])
+                if is_near.all(axis=1).any():
+                    return True
+    return False

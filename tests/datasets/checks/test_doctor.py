@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 from PIL import Image
 from rasterio.transform import from_origin
 
+from network.datasets import segmentation
+from network.datasets.checks import contact_sheet, images
 from network.datasets.checks.contact_sheet import write_contact_sheet
 from network.datasets.checks.doctor import examine
 from network.datasets.files import read_image, read_mask, write_image
 from network.datasets.info import VAIHINGEN
 from network.datasets.provenance import Provenance, tile_of_patch, write_provenance
 from network.datasets.schema import DatasetInfo, Folder, MaskFolder
+from network.datasets.window_reader import strips
 from network.errors import InputError
 from tests.scenes import make_dataset, write_bands
 
@@ -395,3 +399,61 @@ def test_contact_sheet(root, tmp_path):
 def test_missing_folder(tmp_path):
     with pytest.raises(InputError, match=r"nowhere: no such folder; give data\.root=PATH"):
         examine(INFO, tmp_path / "nowhere")
+
+
+def in_strips(monkeypatch, rows: int = 7) -> None:
+    """Let the check take every image for a large one, and read it in strips of a few rows."""
+    monkeypatch.setattr(segmentation, "READ_WHOLE", 10)
+    monkeypatch.setattr(images, "strips", partial(strips, pixels=96 * rows))
+    monkeypatch.setattr(contact_sheet, "strips", partial(strips, pixels=96 * rows))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        truncate_image,
+        change_size,
+        wrong_label,
+        wrong_color,
+        fourth_band,
+        damage_pixels,
+        class_as_no_data,
+        other_color_table,
+        leak,
+    ],
+)
+def test_large_images_have_the_findings_of_small_ones(root, monkeypatch, fault):
+    """Only an unknown label or color is named with the strip that it is in."""
+    fault(root)
+    whole = examine(INFO, root)
+    in_strips(monkeypatch)
+    found = examine(INFO, root)
+    apart = ", from row 0 and column 0 on"
+    assert [str(one).replace(apart, "") for one in found.findings] == list(map(str, whole.findings))
+    for one, other in zip(found.images, whole.images, strict=True):
+        facts = [(e.size, e.pixels, e.content, e.no_data) for e in (one, other)]
+        assert facts[0] == facts[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "nodata"),
+    [(nan, None), (nan, -9999), (infinite, None), (constant, None), (undeclared, None)],
+)
+def test_large_measurements_have_the_findings_of_small_ones(heights, monkeypatch, change, nodata):
+    change_heights(heights, change, nodata)
+    whole = examine(HEIGHTS, heights)
+    assert len(whole.findings) == 1
+    in_strips(monkeypatch)
+    assert examine(HEIGHTS, heights) == whole
+
+
+def test_contact_sheet_of_large_images(root, tmp_path, monkeypatch):
+    in_strips(monkeypatch)
+    page = tmp_path / "page.html"
+    diagnosis = examine(INFO, root)
+    write_contact_sheet(diagnosis, ["train"], page)
+    in_strips(monkeypatch, rows=96)
+    whole = tmp_path / "whole.html"
+    write_contact_sheet(diagnosis, ["train"], whole)
+    assert page.read_text() == whole.read_text()
+    assert page.read_text().count("data:image/webp;base64,") == 2 * 4

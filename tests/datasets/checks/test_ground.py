@@ -212,6 +212,19 @@ def test_faults_of_scenes_are_told_once(root):
     assert "no such class" in finding.problem
 
 
+def test_values_of_scenes_that_mean_no_data(tmp_path):
+    """A tenth of the heights is a number that the file does not call its no-data value."""
+    heights = 100 + np.random.default_rng(0).random((100, 120, 1)).astype(np.float32)
+    heights[:10] = -9999
+    write_bands(tmp_path / "images/a.tif", heights, crs=UTM, transform=ORIGIN)
+    write_regions(tmp_path / "labels.gpkg", LABELS)
+    write_areas(tmp_path, (slice(0, 100), slice(0, 60)), (slice(0, 100), slice(70, 120)))
+    info = replace(in_areas(), bands=1, bits=32, values="float", rgb_bands=())
+    (finding,) = looked_at(info, tmp_path).findings  # told once, though two splits have the image
+    assert finding.where == str(tmp_path / "images/a.tif")
+    assert finding.problem.startswith("band 1 is -9999.0 in 10.00% of its pixels, all others are 1")
+
+
 def test_a_split_without_images(root):
     write_areas(root, (slice(0, 100), slice(0, 60)), (slice(500, 600), slice(0, 60)))
     findings = looked_at(in_areas(), root).findings

@@ -12,8 +12,8 @@ from network.config import Experiment, load_experiment
 from network.datasets.discovery.describe import describe
 from network.datasets.discovery.description import AREAS, Description
 from network.datasets.discovery.layout import find_layout
-from network.datasets.discovery.strips import write_strips
 from network.datasets.files import write_image
+from network.datasets.on_earth.split import write_division
 from network.datasets.segmentation import Labels, Sample, check_samples, find_samples
 from tests.conftest import ROOT
 
@@ -52,8 +52,8 @@ def experiment_of(found: Description, folder: Path) -> Experiment:
     config = folder / "bicor.py"
     folder.mkdir(parents=True, exist_ok=True)
     config.write_text(config_text(found, Path("config/bicor.py")), encoding="utf-8")
-    if found.strips is not None:
-        write_strips(folder / AREAS, found.strips)
+    if found.division is not None:
+        write_division(found.division, folder / AREAS)
     ruff = Path(sys.executable).with_name("ruff")
     options = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", str(config)]
     # The path of a folder may be long.

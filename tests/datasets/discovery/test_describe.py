@@ -1,12 +1,14 @@
 """Configs of data sets of many forms: they load, and every mask can be read by them."""
 
 import json
+from itertools import combinations
 
 import numpy as np
 import pytest
 import shapely
 from affine import Affine
 from PIL import Image
+from scipy import ndimage
 
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import Folder, MaskCoding
@@ -306,7 +308,7 @@ def write_scenes(root, count, *, side=64, apart=0, dtype=np.uint8):
 
 
 def test_a_file_of_polygons_for_each_scene(tmp_path):
-    for n, (labels, place) in enumerate(write_scenes(tmp_path, 10)):
+    for n, (labels, place) in enumerate(write_scenes(tmp_path, 10, apart=4)):
         own = np.where(labels == 1, labels, 255).astype(np.uint8)
         write_regions(tmp_path / f"houses/s{n}.geojson", own, place)
     found = found_in(tmp_path)
@@ -323,20 +325,49 @@ def test_a_file_of_polygons_for_each_scene(tmp_path):
     assert experiment.data.window == 64
 
 
-def test_few_scenes_are_cut_into_strips(tmp_path):
-    """Each place is in one split at most, and 5 % of the width lie between two of them."""
+def test_the_ground_of_few_scenes_is_divided(tmp_path):
+    """Each place is in one split at most, and the guard bands are as wide as the note says."""
     ((labels, place),) = write_scenes(tmp_path, 1, side=200, dtype=np.uint16)
     write_regions(tmp_path / "labels.gpkg", labels, place)
     found = found_in(tmp_path)
     experiment = experiment_of(found, tmp_path / "config")
     assert (experiment.dataset.bits, found.info.root) == (16, str(tmp_path))
+    # 100 m x 100 m are 64 blocks of 12.5 m x 12.5 m.
+    assert any("blocks of 12 m, at least 1.5 m between" in note for note in found.notes)
     samples = samples_of(experiment)
-    shown = {s: read_mask(own[0].masks["full"], experiment.dataset) for s, own in samples.items()}
-    widths = {split: np.flatnonzero((mask != 255).any(axis=0)) for split, mask in shown.items()}
-    assert [len(widths[s]) for s in ("train", "val", "test")] == pytest.approx([120, 30, 30], abs=3)
-    assert widths["val"][0] - widths["train"][-1] == pytest.approx(10, abs=3)
-    assert widths["test"][0] - widths["val"][-1] == pytest.approx(10, abs=3)
+    drawn = {s: read_mask(own[0].masks["full"], experiment.dataset) for s, own in samples.items()}
+    shares = {split: (mask != 255).mean() for split, mask in drawn.items()}
+    assert shares["train"] == pytest.approx(0.7 * 0.8, abs=0.1)  # the guard bands take the rest
+    assert shares["val"] == pytest.approx(0.15 * 0.85, abs=0.04)
+    assert shares["test"] == pytest.approx(0.15, abs=0.02)
+    for one, other in combinations(drawn.values(), 2):
+        assert not ((one != 255) & (other != 255)).any()
+        # From center to center of pixels of half a meter
+        apart = 0.5 * ndimage.distance_transform_edt(one == 255)[other != 255].min()
+        assert apart >= 1.5 + 0.5
     assert experiment.dataset.classes == tuple(one.name for one in found.proposal.classes)
+
+
+def test_the_ground_of_images_that_touch_is_divided(tmp_path):
+    """Tiles of one image would share the borders of their splits. Apart, they are shared out."""
+    for name, apart in (("touching", 0), ("apart", 4)):
+        for n, (labels, place) in enumerate(write_scenes(tmp_path / name, 6, apart=apart)):
+            write_regions(tmp_path / f"{name}/labels/s{n}.geojson", labels, place)
+    found = found_in(tmp_path / "touching")
+    assert "some images touch or overlap, so their ground is divided" in found.notes
+    experiment = experiment_of(found, tmp_path / "config")
+    assert found.counts == {split: len(own) for split, own in samples_of(experiment).items()}
+    assert found_in(tmp_path / "apart").counts == {"train": 4, "val": 1, "test": 1}
+
+
+def test_ground_that_cannot_be_divided(tmp_path):
+    """On two continents, where no plane is true enough."""
+    for n, crs in enumerate(("EPSG:32632", "EPSG:32756")):
+        place = {"crs": crs, "transform": ORIGIN}
+        write_bands(tmp_path / f"images/s{n}.tif", image_of(labels_of(n), n), **place)
+        write_bands(tmp_path / f"masks/s{n}.tif", labels_of(n)[..., None], **place)
+    with pytest.raises(InputError, match=r"too far apart.*; draw areas .* give areas=FILE"):
+        found_in(tmp_path)
 
 
 def test_areas_of_the_user(tmp_path):
@@ -391,7 +422,7 @@ def test_rasters_of_labels_with_other_names(tmp_path):
     for words in ([tmp_path], [tmp_path / "ortho.tif"]):
         given = () if words == [tmp_path] else (tmp_path / "truth/land_cover.tif",)
         found = found_in(*words, labels=given)
-        assert "by their places on Earth" in found.notes[-2]
+        assert any("by their places on Earth" in note for note in found.notes)
         experiment = experiment_of(found, tmp_path / "config")
         (train,) = samples_of(experiment)["train"]
         with Source(next(iter(train.masks.values()))) as source:
