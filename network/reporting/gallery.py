@@ -8,7 +8,7 @@ import numpy as np
 
 from network.datasets.cut_windows import SIDE, cut_window, everything
 from network.datasets.schema import DatasetInfo
-from network.datasets.segmentation import Sample
+from network.datasets.segmentation import Sample, evenly_spread
 from network.datasets.window_reader import WindowReader
 from network.datasets.windows import Window, covering_windows
 from network.errors import InputError
@@ -175,8 +175,7 @@ def show_windows(
     readers = WindowReader(info), WindowReader(info.decoded)
     scored = []
     if gallery.kind is None:  # nothing tells which are the best: some that are spread evenly
-        names, count = list(places), min(gallery.asked, len(places))
-        chosen = [names[(2 * i + 1) * len(names) // (2 * count)] for i in range(count)]
+        chosen = evenly_spread(list(places), gallery.asked)
         scored = [ScoredImage(name, None, None, 0) for name in chosen]
     else:
         for name in progress_bar(places, desc="Choosing windows", unit="window", leave=False):
