@@ -154,9 +154,6 @@ def _chosen(samples: Sequence[Sample], images: Sequence[str] | int) -> list[Samp
     by_name = {sample.name: sample for sample in samples}
     for name in images:
         if name not in by_name:
-            raise InputError(
-                f"images={name}",
-                f"the split has no such image{nearest(name, by_name)}",
-                f"give names such as {samples[0].name}, or a number",
-            )
+            problem = f"the split has no such image{nearest(name, by_name)}"
+            raise InputError(f"images={name}", problem, "give names of images, or a number")
     return [by_name[name] for name in dict.fromkeys(images)]

@@ -117,6 +117,7 @@ def pooled_shares(weights: np.ndarray, truth: np.ndarray) -> list[float | None]:
     counted = truth < len(weights)
     shares: list[float | None] = []
     for label, weight in enumerate(fine):
-        own, total = truth == label, weight[counted].sum()
-        shares.append(float(weight[own].sum() / total) if own.any() and total > 0 else None)
+        own, total = truth == label, weight[counted].sum(dtype=np.float64)
+        pooled = weight[own].sum(dtype=np.float64)
+        shares.append(float(pooled / total) if own.any() and total > 0 else None)
     return shares

@@ -115,7 +115,7 @@ def _marker(marker: str, color: Color | str, label: str) -> Line2D:
         marker=marker,
         markersize=7,
         markerfacecolor=color,
-        markeredgecolor="black",
+        markeredgecolor="0.5" if color == "none" else "black",
         markeredgewidth=0.6,
         label=label,
     )

@@ -24,6 +24,7 @@ from network.evaluation.shown_windows import has_large
 from network.evaluation.stamp import Stamp
 from network.progress import progress_bar
 from network.reporting import charts
+from network.reporting.explained import read_explained
 from network.reporting.gallery import (
     Gallery,
     Pictured,
@@ -91,6 +92,7 @@ def write_report(
             "curves": _curve_charts(read_curves(Path(protocol.checkpoint))),
             "heatmaps": heat,
             "no_heatmaps": no_heat,
+            "explained": read_explained(folder, protocol),
         }
 
         def draw(name: str, side: int) -> Layers:
@@ -130,6 +132,7 @@ def page_context(
         "shown_kind": gallery.kind,
         "heatmaps": {},
         "no_heatmaps": "",
+        "explained": None,
         "geometry": charts,
     }
 
