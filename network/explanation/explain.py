@@ -12,6 +12,7 @@ from network.contracts import ExplainingNetwork
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, evenly_spread
 from network.errors import InputError, nearest
+from network.evaluation.shown_windows import shown_kind
 from network.explanation.borders import BorderErrors
 from network.explanation.embeddings import (
     LayerEmbeddings,
@@ -104,8 +105,7 @@ def explain(
     if isinstance(trained.model, ExplainingNetwork):
         require_extra("explain", "t-SNE of class embeddings")
     predictor = Predictor.of(trained.experiment, trained.model, device=find_device(device))
-    # Full masks show more than eroded ones.
-    kind = next((k for k in ("full", *samples[0].masks) if k in samples[0].masks), None)
+    kind = shown_kind(samples[0].masks)
     errors = BorderErrors(info.num_classes, border)
     kept: dict[str, Look] = {}
     embeddings, present, are_windows = [], [], False

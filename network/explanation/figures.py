@@ -56,7 +56,7 @@ def write_heatmaps(look: Look, info: DatasetInfo, output: Path, title: str) -> N
     scale = ScalarMappable(cmap=matplotlib.colors.ListedColormap(colors))
     scale.set_clim(0, 1)
     bar = lower.colorbar(scale, ax=axes, fraction=0.02, pad=0.01, aspect=30)
-    bar.set_label("heatmap (softmax over the classes)", fontsize=8)
+    bar.set_label("softmax over the classes", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     save_figure(figure, output, _DPI)
 
@@ -101,14 +101,13 @@ def _figure(
     """Make a figure with a part for the images, if there is one, and a part for the classes."""
     height, width = look.photo.shape[:2]
     tall = min(2.5, max(0.4, height / width))
-    across = max(PANEL * info.num_classes + 0.9, 7.5)
-    columns = max(info.num_classes, 4)
-    own = (across - 0.9) / columns * tall + (0.05 if with_images else 0.28)
+    across = max(PANEL * info.num_classes + 0.9, 7.0)
+    own = (across - 0.9) / info.num_classes * tall + (0.05 if with_images else 0.28)
     lower = layers * own + (0.35 if with_images else 0.15)
-    upper = min(3.0 * tall, 3.0) + 0.75 if with_images else 0.0
+    upper = min(across / 3 - 0.1, 3.0) * min(tall, 1.0) + 0.75 if with_images else 0.0
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.01)
     figure = Figure(figsize=(across, upper + lower + 0.4), layout=layout)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=10)
     if not with_images:
         return figure, None, figure.add_subfigure(figure.add_gridspec(1, 1)[0])
     grid = figure.add_gridspec(2, 1, height_ratios=[upper, lower])

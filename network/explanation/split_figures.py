@@ -69,7 +69,7 @@ def write_embeddings(
         fontsize=9,
         frameon=False,
     )
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=10)
     save_figure(figure, output, _DPI)
 
 
@@ -137,8 +137,9 @@ def write_border_errors(errors: BorderErrors, info: DatasetInfo, output: Path, t
         near_of_all = 100 * errors.near.sum() / wrong.sum()
         accuracy = 100 * errors.right / pixels
     shares[np.diag_indices(k)] = np.nan
-    width = 2.2 + 0.62 * k
-    figure = Figure(figsize=(2 * width, 1.9 + 0.5 * k), layout="constrained")
+    # The titles need some width, even with few classes.
+    size = max(4.4 + 1.24 * k, 9.8), 1.9 + 0.5 * k
+    figure = Figure(figsize=size, layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_matrix(left, shares, info, "Reds", max(1.0, np.nanmax(shares, initial=0)))
     for label in range(k):
@@ -154,7 +155,7 @@ def write_border_errors(errors: BorderErrors, info: DatasetInfo, output: Path, t
     if wrong.any():
         total = f"{near_of_all:.0f} % of all wrong pixels lie within {errors.distance} pixels of a "
         total += "border with the class that they are taken for"
-    figure.suptitle(f"{title}\n{total}", fontsize=11)
+    figure.suptitle(f"{title}\n{total}", fontsize=10)
     save_figure(figure, output, _DPI)
 
 

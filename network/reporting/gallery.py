@@ -14,7 +14,7 @@ from network.datasets.windows import Window, covering_windows
 from network.errors import InputError
 from network.evaluation.records import Counts, ImageRecord
 from network.evaluation.scores import compute_scores
-from network.evaluation.shown_windows import check_prediction, cut_mask, has_large
+from network.evaluation.shown_windows import check_prediction, cut_mask, has_large, shown_kind
 from network.evaluation.stamp import Stamp
 from network.progress import progress_bar
 from network.settings import Data
@@ -79,9 +79,7 @@ def choose_images(
         info: description of the data set.
         count: number of images to show.
     """
-    kinds = protocol.label_kinds
-    # Full masks show more than eroded ones.
-    kind = next((k for k in ("full", *kinds) if k in kinds), None)
+    kind = shown_kind(protocol.label_kinds)
     scored = [scored_image(record, kind, info) for record in records]
     return Gallery(count, kind, scored, *selection(scored, count))
 
