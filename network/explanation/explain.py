@@ -8,7 +8,6 @@ import numpy as np
 
 from network.compute import find_device
 from network.config import Experiment
-from network.contracts import ExplainingNetwork
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, evenly_spread
 from network.errors import InputError, nearest
@@ -102,8 +101,6 @@ def explain(
     drawn, measured = _chosen(samples, images), evenly_spread(samples, count)
     info = experiment.dataset
     trained = load_network(experiment, checkpoint)
-    if isinstance(trained.model, ExplainingNetwork):
-        require_extra("explain", "t-SNE of class embeddings")
     predictor = Predictor.of(trained.experiment, trained.model, device=find_device(device))
     kind = shown_kind(samples[0].masks)
     errors = BorderErrors(info.num_classes, border)
@@ -114,6 +111,8 @@ def explain(
         progress_bar([*measured, *others], desc="Explaining", unit="image")
     ):
         look = look_at(predictor, sample, kind, info)
+        if look.embeddings and not number:  # before the work on all other images
+            require_extra("explain", "t-SNE of class embeddings")
         if sample in drawn:
             kept[sample.name] = look
         if number < len(measured):
