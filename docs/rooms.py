@@ -14,7 +14,7 @@ FLOORS = (
     ("differences", "card", "tta"),
     ("predictor",),
     ("evaluation",),
-    ("maps", "training"),
+    ("explanation", "maps", "training"),
     ("reporting", "serving", "buildings"),
     ("benchmark",),
     ("studies",),

@@ -8,6 +8,7 @@ from network.errors import InputError
 EXTRAS = {
     "vectors": ("geopandas", "pyarrow", "pyogrio", "pyproj", "shapely"),
     "cluster": ("dask", "distributed"),
+    "explain": ("sklearn",),
     "viewer": ("rio_tiler", "fastapi", "uvicorn"),
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),

@@ -28,6 +28,7 @@ from network.differences import (
 from network.errors import InputError
 from network.models.adaptation import merge_lora
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
+from network.models.output import SegOutput
 from network.rasters.pixels import finite_pixels, network_values
 from network.settings import Compute
 from network.tta import (
@@ -283,12 +284,28 @@ class Predictor:
         """
         if not isinstance(self.model, ExplainingNetwork):
             return []
+        return heatmaps_of(self.explain(image, valid=valid))
+
+    def explain(self, image: np.ndarray, *, valid: np.ndarray | None = None) -> SegOutput:
+        """Segment an image as a whole, without views, and tell how its logits come about.
+
+        Args:
+            image: (h, w, bands), see :meth:`predict`.
+            valid: (h, w) bool, see :meth:`predict`.
+
+        Returns:
+            The output of the network for a batch of this image, on the device. What the network
+            cannot tell is None.
+
+        Raises:
+            InputError: see :meth:`predict`.
+        """
         image = self._checked(image, valid)
-        image = network_values(image, finite_pixels(image, valid))
-        batch = self._to_network(to_tensor(image)[None])
-        with torch.inference_mode(), autocast(self.compute_settings, self.device):
-            layers = self.model.explain(arrange(batch, self.compute_settings)).heatmaps or []
-        return [layer[0].float().softmax(0).cpu().numpy() for layer in layers]
+        batch = to_tensor(network_values(image, finite_pixels(image, valid)))[None]
+        model = self.model
+        with torch.inference_mode():
+            explain = model.explain if isinstance(model, ExplainingNetwork) else model
+            return self.compute(explain, batch)
 
     def logits(self, images: Tensor) -> Tensor:
         """Compute mean logits over the views; larger images are predicted in patches.
@@ -373,6 +390,18 @@ class Predictor:
                 "valid", f"has the shape {valid.shape}", f"expected {image.shape[:2]}, as the image"
             )
         return image
+
+
+def heatmaps_of(output: SegOutput) -> list[np.ndarray]:
+    """Turn the heatmap logits of one image into the softmax over the classes.
+
+    Args:
+        output: output of :meth:`Predictor.explain`.
+
+    Returns:
+        For each layer (k, h', w') float32; empty for a network without heatmaps.
+    """
+    return [layer[0].float().softmax(0).cpu().numpy() for layer in output.heatmaps or []]
 
 
 @dataclass(frozen=True)

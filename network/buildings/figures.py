@@ -11,6 +11,7 @@ from network.buildings.seeds import UNSURE
 from network.buildings.work import Work, read_map
 from network.datasets.files import read_mask, read_rgb
 from network.datasets.info import BUILDING
+from network.datasets.segmentation import evenly_spread
 from network.evaluation.figure_fonts import save_figure
 
 IMAGES = 6
@@ -20,15 +21,13 @@ COLORS = {0: (40, 40, 40), 1: (255, 210, 60), UNSURE: (120, 140, 200)}
 
 def write_chain_panel(work: Work, output: Path) -> None:
     """Draw a few positive tiles with their maps, seeds, pseudo masks and, if known, the truth."""
-    tiles = work.positives
-    count = min(IMAGES, len(tiles))
-    shown = [tiles[(2 * i + 1) * len(tiles) // (2 * count)] for i in range(count)]
+    shown = evenly_spread(work.positives, IMAGES)
     has_truth = work.train_truth.is_dir()
     columns = ["image", "CAM", "expanded CAM", "seed", "refined map", "pseudo mask"]
     columns += ["truth"] if has_truth else []
-    size = 1.8 * len(columns), 1.8 * count + 0.9
+    size = 1.8 * len(columns), 1.8 * len(shown) + 0.9
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(count, len(columns), squeeze=False)
+    axes = figure.subplots(len(shown), len(columns), squeeze=False)
     for row, tile in zip(axes, shown, strict=True):
         folders = [work.seeds, work.pseudo, *([work.train_truth] if has_truth else [])]
         seed, *masks = (_colored(folder / f"{tile.name}.png") for folder in folders)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from network.cluster import Cluster, Workers
-from network.config import Experiment
+from network.config import Experiment, load_experiment
 from network.datasets.workers import available_cores
 from network.errors import InputError
+from network.evaluation.stamp import Stamp
 from network.settings import PRECISIONS
 from network.training.runs import find_checkpoint
 from network.tta import TTA_NAMES
@@ -102,6 +103,24 @@ def parse_with_overrides(
     args = parser.parse_intermixed_args([word for word in words if word not in overrides])
     args.overrides = overrides + args.overrides
     return args
+
+
+def tested_experiment(folder: Path, protocol: Stamp, overrides: Sequence[str]) -> Experiment:
+    """Load the experiment of a finished test, with the settings that it was tested with.
+
+    Args:
+        folder: folder of the test.
+        protocol: its protocol stamp.
+        overrides: ``key=value`` words of the command line, which count more.
+
+    Raises:
+        InputError: the config is gone, or does not know these settings any more.
+    """
+    recorded = [f"{key}={value}" for key, value in protocol.settings.items()]
+    try:
+        return load_experiment(protocol.config, [*recorded, *overrides])
+    except InputError as error:  # say where the settings come from, as the user did not type them
+        raise InputError(f"{folder}, with the settings it was tested with: {error}") from error
 
 
 def chosen_checkpoint(experiment: Experiment, given: Path | None) -> Path:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
-from network.datasets.segmentation import find_samples
+from network.datasets.segmentation import evenly_spread, find_samples
 from network.errors import InputError
 from network.evaluation.figures import write_panel
 from network.evaluation.shown_windows import shown_by_windows
@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> None:
     experiment = load_experiment(args.config, args.overrides)
     split = "val" if args.val else experiment.data.test
     samples = find_samples(experiment.dataset, experiment.root, split)
-    count = min(args.count, len(samples))
-    spread = [samples[(2 * i + 1) * len(samples) // (2 * count)] for i in range(count)]
+    spread = evenly_spread(samples, args.count)
     title = f"{experiment.name}, {split}"
     info, data = experiment.dataset, experiment.data
     with TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ For the arguments, see ``tools/make_report.py``.
 import argparse
 from pathlib import Path
 
-from network.commands.arguments import command_parser, execute
+from network.commands.arguments import command_parser, execute, tested_experiment
 from network.config import load_experiment
 from network.errors import InputError
 from network.evaluation.results import REPORT_FILE, read_protocol
@@ -44,13 +44,8 @@ def run(args: argparse.Namespace) -> None:
         write_map_report(args.folder, output, info, images=args.images)
         print(output)
         return
-    recorded = [f"{key}={value}" for key, value in protocol.settings.items()]
-    try:
-        experiment = load_experiment(protocol.config, [*recorded, *args.overrides])
-    except InputError as error:  # say where the settings come from, as the user did not type them
-        raise InputError(f"{args.folder}, with the settings it was tested with: {error}") from error
     write_report(
-        experiment,
+        tested_experiment(args.folder, protocol, args.overrides),
         args.folder,
         output,
         images=args.images,

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ from network.datasets.windows import Part, Window
 from network.errors import InputError
 from network.progress import progress_bar
 from network.rasters.pixels import count_labels, is_measured, network_values
+
+Item = TypeVar("Item")
 
 READ_WHOLE = 2048**2
 """Number of pixels of the largest images that are read as a whole."""
@@ -101,6 +104,21 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
                 "way",
             )
     return found
+
+
+def evenly_spread(items: Sequence[Item], count: int) -> list[Item]:
+    """Choose items at equal distances, such as images of a split.
+
+    Args:
+        items: the items.
+        count: number of items to choose; all if there are no more.
+
+    Examples:
+        >>> evenly_spread("abcdef", 3)
+        ['b', 'd', 'f']
+    """
+    count = min(count, len(items))
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
 def find_images(folder: Path, info: DatasetInfo) -> list[Sample]:

@@ -128,7 +128,7 @@ class BoundaryCounts:
             matched = np.zeros(self.num_classes, np.int64)
             counted = line[part.inside]
             for label in np.unique(counted[counted > 0]):
-                near = cv2.dilate((other == label).astype(np.uint8), _square(self.tolerance))
+                near = cv2.dilate((other == label).astype(np.uint8), square(self.tolerance))
                 matched[label - 1] = np.count_nonzero(near[part.inside][counted == label])
             result += [self._count(counted), matched]
         return result
@@ -185,12 +185,13 @@ def _is_near_other(coded: np.ndarray, distance: int) -> np.ndarray:
         coded: (h, w) labels + 1; 0 is no class.
         distance: distance in pixels.
     """
-    square = _square(distance)
+    kernel = square(distance)
     nothing = coded == 0
-    lowest = cv2.erode(np.where(nothing, 255, coded).astype(np.uint8), square)
-    highest = cv2.dilate(coded, square)
+    lowest = cv2.erode(np.where(nothing, 255, coded).astype(np.uint8), kernel)
+    highest = cv2.dilate(coded, kernel)
     return (lowest != highest) & ~nothing
 
 
-def _square(distance: int) -> np.ndarray:
+def square(distance: int) -> np.ndarray:
+    """Make the square kernel, (2d + 1, 2d + 1), that reaches a distance d to each side."""
     return np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)

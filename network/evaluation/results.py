@@ -13,6 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from network.config import Experiment
+from network.datasets.frames import find_frames
+from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
 from network.evaluation.figures import write_reliability
 from network.evaluation.json_forms import checked
@@ -77,6 +80,18 @@ def read_result(folder: Path) -> Result:
         for kind in scores:
             protocol.comparability(kind)
     return Result(folder, protocol, scores)
+
+
+def tested_samples(experiment: Experiment, protocol: Stamp) -> list[Sample]:
+    """Find the images of a test.
+
+    Args:
+        experiment: the experiment.
+        protocol: the protocol stamp of the test.
+    """
+    if protocol.frames is not None:
+        return find_frames(Path(protocol.frames), experiment.dataset)
+    return find_samples(experiment.dataset, experiment.root, protocol.split)
 
 
 def read_protocol(folder: Path) -> Stamp:

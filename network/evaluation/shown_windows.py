@@ -1,6 +1,6 @@
 """Windows of scenes and of other large images, with their predictions, as files for figures."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,18 @@ class Shown:
     samples: list[Sample]
     predictions: Path
     info: DatasetInfo
+
+
+def shown_kind(kinds: Collection[str]) -> str | None:
+    """Choose the kind of labels that figures show; full masks show more than eroded ones.
+
+    Args:
+        kinds: kinds of labels, see :class:`network.datasets.segmentation.Sample`.
+
+    Returns:
+        The kind; None if there are no labels.
+    """
+    return next((kind for kind in ("full", *kinds) if kind in kinds), None)
 
 
 def prediction_of(sample: Sample, predictions: Path) -> Path:

@@ -7,7 +7,7 @@ softmax of the logits), this follows the code, whose parameter counts and cost m
 Notation: b batch, k classes, d channels, (h, w) a quarter of the image, s = h * w pixels.
 """
 
-from typing import ClassVar, Unpack
+from typing import ClassVar, TypeGuard, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -139,9 +139,16 @@ class HBISLayer(nn.Module):
         Returns:
             (b, k, d)
         """
-        count = selected_pixels(score.shape[-1], self.topk_ratio)
         # With pooling first, only k vectors are projected instead of s.
-        return self.value(pooling_weights(score, count) @ features_n)
+        return self.value(self.pooling(score) @ features_n)
+
+    def pooling(self, score: Tensor) -> Tensor:
+        """Compute the weights (b, k, s) of the pixels that :meth:`pool` takes for each class.
+
+        Args:
+            score: heatmap logits (b, k, s).
+        """
+        return pooling_weights(score, selected_pixels(score.shape[-1], self.topk_ratio))
 
     def refine_classes(self, classes: Tensor, classes_n: Tensor, context: Tensor) -> Tensor:
         """Mix each class embedding with its context, channel by channel (F2CE).
@@ -173,7 +180,15 @@ class HBISLayer(nn.Module):
         return (probability @ shift).addcmul_(features, probability @ scale)
 
 
-_POOLING = HBISLayer.forward, HBISLayer.pool, HBISLayer.compare
+_POOLING = HBISLayer.forward, HBISLayer.compare, HBISLayer.pool, HBISLayer.pooling
+
+
+def _pools_as_hbis(layer: nn.Module) -> TypeGuard[HBISLayer]:
+    """Tell whether a layer pools the pixels of a class as :class:`HBISLayer` does."""
+    if not isinstance(layer, HBISLayer):
+        return False
+    own = type(layer)
+    return (own.forward, own.compare, own.pool, own.pooling) == _POOLING
 
 
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:
@@ -263,14 +278,19 @@ class BiCoRSeg(Segmenter):
 
         Args:
             stages: maps of the encoder, each (b, c_i, h_i, w_i).
-            details: whether to return heatmaps and class embeddings too, as in training.
+            details: whether to return heatmaps and class embeddings too, as in training, and the
+                pixels that the classes are refined from.
         """
         fused = self.aggregator(stages)  # (b, h, w, d)
         b, h, w, d = fused.shape
         classes = self.class_embeddings.repeat(b, 1, 1)  # (b, k, d)
         features = fused.reshape(b, h * w, d)
         heatmaps, class_embeddings = [], []
+        pooling: list[Tensor] = []
         for layer in self.layers:
+            if details and not self.training and _pools_as_hbis(layer):
+                weights = layer.pooling(layer.compare(classes, features)[0])
+                pooling.append(weights.unflatten(-1, (h, w)))
             classes, features, heatmap = self.run(layer, classes, features)
             heatmaps.append(heatmap.unflatten(-1, (h, w)))
             class_embeddings.append(classes)
@@ -278,7 +298,9 @@ class BiCoRSeg(Segmenter):
         if not (self.training or details):
             return SegOutput(logits)
         aux_logits = self._aux(fused) if self.training and self.has_aux else None
-        return SegOutput(logits, aux_logits, heatmaps, class_embeddings)
+        # With another layer between them, the places in the list would not be those of the layers.
+        pooling_of_all = pooling if len(pooling) == len(self.layers) else None
+        return SegOutput(logits, aux_logits, heatmaps, class_embeddings, pooling_of_all)
 
     def whole_image(self, height: int, width: int, share: float = 1.0) -> BiCoRContext:
         """Begin to compute the class embeddings of a large image window by window.
@@ -293,14 +315,13 @@ class BiCoRSeg(Segmenter):
         """
         layers = []
         for layer in self.layers:
-            own = layer if isinstance(layer, HBISLayer) else None
-            if own is None or (type(own).forward, type(own).pool, type(own).compare) != _POOLING:
+            if not _pools_as_hbis(layer):
                 raise InputError(
                     "context=image",
                     f"{type(layer).__name__} pools the pixels of a class in its own way",
                     "use context=window",
                 )
-            layers.append(own)
+            layers.append(layer)
         rows, columns = (-(-n // STRIDES[-1]) * STRIDES[-1] // STRIDES[0] for n in (height, width))
         pixels = round(share * rows * columns)
         return BiCoRContext(

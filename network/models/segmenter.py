@@ -56,10 +56,16 @@ class Segmenter(nn.Module):
             aux_logits=None if aux is None else crop(aux, height, width),
             heatmaps=output.heatmaps and [crop(h, *heatmap_size) for h in output.heatmaps],
             class_embeddings=output.class_embeddings,
+            pooling=output.pooling and [crop(w, *heatmap_size) for w in output.pooling],
         )
 
     def explain(self, image: Tensor) -> SegOutput:
-        """Segment as :meth:`forward` does, and give heatmaps and class embeddings too."""
+        """Segment as :meth:`forward` does, and tell how the logits come about.
+
+        Returns:
+            The output with heatmaps, class embeddings and the pixels that they are pooled from, as
+            far as the network has them.
+        """
         return self.forward(image, details=True)
 
     def decode(self, stages: list[Tensor], details: bool = False) -> SegOutput:

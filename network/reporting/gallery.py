@@ -8,13 +8,13 @@ import numpy as np
 
 from network.datasets.cut_windows import SIDE, cut_window, everything
 from network.datasets.schema import DatasetInfo
-from network.datasets.segmentation import Sample
+from network.datasets.segmentation import Sample, evenly_spread
 from network.datasets.window_reader import WindowReader
 from network.datasets.windows import Window, covering_windows
 from network.errors import InputError
 from network.evaluation.records import Counts, ImageRecord
 from network.evaluation.scores import compute_scores
-from network.evaluation.shown_windows import check_prediction, cut_mask, has_large
+from network.evaluation.shown_windows import check_prediction, cut_mask, has_large, shown_kind
 from network.evaluation.stamp import Stamp
 from network.progress import progress_bar
 from network.settings import Data
@@ -79,9 +79,7 @@ def choose_images(
         info: description of the data set.
         count: number of images to show.
     """
-    kinds = protocol.label_kinds
-    # Full masks show more than eroded ones.
-    kind = next((k for k in ("full", *kinds) if k in kinds), None)
+    kind = shown_kind(protocol.label_kinds)
     scored = [scored_image(record, kind, info) for record in records]
     return Gallery(count, kind, scored, *selection(scored, count))
 
@@ -175,8 +173,7 @@ def show_windows(
     readers = WindowReader(info), WindowReader(info.decoded)
     scored = []
     if gallery.kind is None:  # nothing tells which are the best: some that are spread evenly
-        names, count = list(places), min(gallery.asked, len(places))
-        chosen = [names[(2 * i + 1) * len(names) // (2 * count)] for i in range(count)]
+        chosen = evenly_spread(list(places), gallery.asked)
         scored = [ScoredImage(name, None, None, 0) for name in chosen]
     else:
         for name in progress_bar(places, desc="Choosing windows", unit="window", leave=False):

@@ -10,12 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from network.compute import find_device
 from network.config import Experiment
 from network.datasets.files import list_images
-from network.datasets.frames import find_frames
 from network.datasets.schema import DatasetInfo
-from network.datasets.segmentation import Sample, find_samples
+from network.datasets.segmentation import Sample
 from network.errors import InputError, listed, nearest
 from network.evaluation.records import ImageRecord, check_counts, read_records
-from network.evaluation.results import read_protocol
+from network.evaluation.results import read_protocol, tested_samples
 from network.evaluation.scores import (
     MAIN,
     class_scores,
@@ -25,6 +24,7 @@ from network.evaluation.shown_windows import has_large
 from network.evaluation.stamp import Stamp
 from network.progress import progress_bar
 from network.reporting import charts
+from network.reporting.explained import read_explained
 from network.reporting.gallery import (
     Gallery,
     Pictured,
@@ -74,7 +74,7 @@ def write_report(
     info = experiment.dataset
     protocol = read_protocol(folder)
     _check_same_config(folder, protocol, experiment)
-    samples = {sample.name: sample for sample in _samples(experiment, protocol)}
+    samples = {sample.name: sample for sample in tested_samples(experiment, protocol)}
     found = read_records(folder)
     _check_same_data(folder, protocol, samples, found)
     records = [found[name] for name in samples if name in found]
@@ -92,6 +92,7 @@ def write_report(
             "curves": _curve_charts(read_curves(Path(protocol.checkpoint))),
             "heatmaps": heat,
             "no_heatmaps": no_heat,
+            "explained": read_explained(folder, protocol),
         }
 
         def draw(name: str, side: int) -> Layers:
@@ -131,6 +132,7 @@ def page_context(
         "shown_kind": gallery.kind,
         "heatmaps": {},
         "no_heatmaps": "",
+        "explained": None,
         "geometry": charts,
     }
 
@@ -168,12 +170,6 @@ def write_page(
         )
     with replacing(output) as partial:
         partial.write_text(page, encoding="utf-8")
-
-
-def _samples(experiment: Experiment, protocol: Stamp) -> list[Sample]:
-    if protocol.frames is not None:
-        return find_frames(Path(protocol.frames), experiment.dataset)
-    return find_samples(experiment.dataset, experiment.root, protocol.split)
 
 
 def _masks(folder: Path, protocol: Stamp, samples: dict[str, Sample]) -> dict[str, Path]:

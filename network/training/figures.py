@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from network.config import Experiment
 from network.datasets.cut_windows import cut_window, everything, labeled_window
 from network.datasets.schema import DatasetInfo
-from network.datasets.segmentation import Sample, find_samples
+from network.datasets.segmentation import Sample, evenly_spread, find_samples
 from network.errors import InputError
 from network.evaluation.evaluate import predict_samples
 from network.evaluation.figure_fonts import save_figure
@@ -105,8 +105,9 @@ def _training_samples(experiment: Experiment) -> tuple[list[Sample], list[Path] 
     """
     info, data, root = experiment.dataset, experiment.data, experiment.root
     if not data.train_labels:
-        return _spread(find_samples(info, root, data.train)), None
-    sparse = _spread(find_samples(info.relabeled(data.train, data.train_labels), root, data.train))
+        return evenly_spread(find_samples(info, root, data.train), IMAGES), None
+    labeled = info.relabeled(data.train, data.train_labels)
+    sparse = evenly_spread(find_samples(labeled, root, data.train), IMAGES)
     trained_on = [next(iter(sample.masks.values())) for sample in sparse]
     try:
         dense_counts(sorted({path.parent for path in trained_on}))
@@ -114,11 +115,6 @@ def _training_samples(experiment: Experiment) -> tuple[list[Sample], list[Path] 
     except InputError:  # they come from elsewhere, or the dense masks are gone
         return [replace(sample, masks={}) for sample in sparse], trained_on
     return [dense[sample.name] for sample in sparse], trained_on
-
-
-def _spread(samples: Sequence[Sample]) -> list[Sample]:
-    count = min(IMAGES, len(samples))
-    return [samples[(2 * i + 1) * len(samples) // (2 * count)] for i in range(count)]
 
 
 def write_curves(

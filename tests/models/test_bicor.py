@@ -107,7 +107,7 @@ def test_cheap_order_equals_naive_order(ratios):
 
 
 def _flatten(output) -> list[torch.Tensor]:
-    logits, aux_logits, heatmaps, class_embeddings = output
+    logits, aux_logits, heatmaps, class_embeddings, _ = output
     return [logits, aux_logits, *heatmaps, *class_embeddings]
 
 
@@ -241,7 +241,7 @@ def test_any_size(small_model, height, width):
 def test_output_contract(small_model):
     """In evaluation logits alone; in training everything, and the auxiliary branch is a switch."""
     image = torch.randn(2, 3, 64, 64)
-    assert small_model(image)[1:] == (None, None, None)
+    assert small_model(image)[1:] == (None, None, None, None)
     model = copy.deepcopy(small_model).train()
     output = model(image)
     assert output.aux_logits.shape == output.logits.shape == (2, 3, 64, 64)

@@ -116,7 +116,7 @@ def test_shapes(layers, num_classes):
     assert output.logits.shape == output.aux_logits.shape == (2, num_classes, 96, 160)
     assert [tuple(c.shape) for c in output.class_embeddings] == [(2, num_classes, 32)]
     assert output.heatmaps is None
-    assert model.eval()(torch.randn(1, 3, 70, 33))[1:] == (None, None, None)
+    assert model.eval()(torch.randn(1, 3, 70, 33))[1:] == (None, None, None, None)
     assert model(torch.randn(1, 3, 70, 33)).logits.shape == (1, num_classes, 70, 33)
 
 

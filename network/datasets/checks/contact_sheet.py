@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from network.datasets.checks.doctor import Diagnosis
 from network.datasets.checks.findings import Examined
-from network.datasets.files import image_of, to_photo, read_mask, read_photo
+from network.datasets.files import image_of, read_mask, read_photo, to_photo
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import is_read_in_windows
 from network.datasets.thumbnails import mask_uri, photo_uri

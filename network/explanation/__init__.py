@@ -1,0 +1,1 @@
+"""Looks inside a trained network: heatmaps, pooled pixels, class embeddings, errors at borders."""
