@@ -14,7 +14,7 @@ FLOORS = (
     ("differences", "card", "tta"),
     ("predictor",),
     ("evaluation",),
-    ("maps", "training"),
+    ("maps", "training", "export"),
     ("reporting", "serving", "buildings"),
     ("benchmark",),
     ("studies",),

@@ -1,0 +1,115 @@
+"""The export of a trained network into one file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from network.datasets.transforms import Normalize
+from network.errors import InputError
+from network.export.formats import FORMATS, INPUT, Format
+from network.export.options import STRIDE, ExportOptions
+from network.export.parity import compare
+from network.export.program import Exported, not_exported, trace
+from network.export.record import ExportRecord, Parity, TensorFact
+from network.export.samples import find_sample_images
+from network.export.source import Source
+from network.progress import progress_bar
+
+
+def export(source: Source, path: str | Path, format: str, options: ExportOptions) -> Parity:
+    """Export a network, and check that the file computes the same.
+
+    The file is written only if the check succeeds.
+
+    Args:
+        source: the network, see :func:`network.export.source.load_source`.
+        path: the file to write, with the ending of its format.
+        format: ``"onnx"``, ``"openvino"`` or ``"torch"``.
+        options: input and output of the file.
+
+    Returns:
+        The result of the check.
+
+    Raises:
+        InputError: a library is missing, the network cannot be exported so, the file computes
+            something else, or it cannot be written.
+    """
+    path, form = Path(path), find_format(format)
+    form.check(format)
+    if path.suffix != form.ending:
+        raise InputError(
+            path, f"format={format} has the ending {form.ending}", "choose such a name"
+        )
+    options.check(source.card.info)
+    images = find_sample_images(source)
+    output = "probabilities" if options.softmax else "logits"
+    normalize = Normalize(source.card.mean, source.card.std) if options.normalize else None
+    module = Exported(source.network, normalize, options.softmax).eval()
+    name = type(source.network).__name__
+    with progress_bar(total=3, desc="tracing", unit="step") as bar:
+        program = trace(module, source.card.bands, options, name)
+        bar.update()
+        bar.set_description(f"converting to {format}")
+        try:
+            model = form.convert(program, output)
+        except InputError:
+            raise
+        except Exception as error:  # of many kinds, for operators that the format lacks
+            raise not_exported(name, options, error) from error
+        bar.update()
+        bar.set_description(f"comparing by {form.package}")
+        with form.replacing(path) as partial:
+            record = _record(source, format, options)
+            form.save(model, record, partial)
+            parity = compare(form.open(partial), form.runtime, source, options, images)
+            if not parity.largest_difference <= parity.tolerance:
+                raise InputError(
+                    path,
+                    f"is not written: {parity}, more than {parity.tolerance:g} is an error",
+                    "try another format",
+                )
+            form.save(model, replace(record, parity=parity), partial)
+        bar.update()
+    return parity
+
+
+def find_format(name: str) -> Format:
+    """Find a format by its name.
+
+    Raises:
+        InputError: there is no such format.
+    """
+    if name not in FORMATS:
+        raise InputError(f"format={name}", f"must be one of {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _record(source: Source, format: str, options: ExportOptions) -> ExportRecord:
+    card, sides = source.card, options.size or (None, None)
+    given = TensorFact(
+        name=INPUT,
+        dtype="uint8" if options.uint8 else "float32",
+        shape=(options.batch, card.bands, *sides),
+        holds="pixel values" if options.normalize else "normalized values",
+    )
+    output = "probabilities" if options.softmax else "logits"
+    found = TensorFact(
+        name=output,
+        dtype="float32",
+        shape=(options.batch, len(card.classes), *sides),
+        holds=output,
+    )
+    return ExportRecord(
+        format=format,
+        input=given,
+        output=found,
+        multiple_of=1 if options.size else STRIDE,
+        card=card.to_plain(),
+        checkpoint=source.path.name,
+        checkpoint_sha256=source.sha256,
+        # The folder of the data belongs to one machine.
+        training={key: value for key, value in source.training.items() if key != "data.root"},
+        torch=torch.__version__,
+        parity=None,
+    )
