@@ -100,7 +100,7 @@ def test_onnx_of_any_size_runs_by_onnxruntime_alone(bicor):
     ("format", "options", "model"),
     [
         ("onnx", {"size": SIZE, "batch": 3}, partial(D2LS, 6, "test_vit", dim=32, lora=2)),
-        ("onnx", {"size": SIZE, "batch": 1}, partial(UNetFormer, 6, "test_resnet")),
+        ("torch", {"size": SIZE, "batch": 1}, partial(UNetFormer, 6, "test_resnet")),
         ("torch", {}, partial(SMPSegmenter, 6, "unet", "test_efficientnet")),
         ("torch", {"size": SIZE, "batch": 1}, partial(D2LS, 6, "test_convnext", dim=32)),
         ("torch", {"size": SIZE}, partial(BiCoRSeg, 6, "test_resnet", dim=32, layers=1)),
@@ -130,6 +130,17 @@ def test_torch_programs_carry_the_facts(bicor):
     assert facts["checkpoint_sha256"] == source.sha256
     assert facts["multiple_of"] == 1
     assert program.module()(torch.zeros(1, 3, *SIZE)).shape == (1, 6, *SIZE)
+
+
+@pytest.mark.slow
+def test_openvino(bicor):
+    openvino = pytest.importorskip("openvino")
+    path = bicor.with_name("net.xml")
+    parity = export(load_source(bicor), path, "openvino", ExportOptions(size=SIZE, batch=1))
+    assert is_close(parity)
+    model = openvino.Core().read_model(path)
+    assert json.loads(model.get_rt_info([KEY]).value)["parity"]["runtime"] == parity.runtime
+    assert sorted(file.name for file in path.parent.glob("*net.*")) == ["net.bin", "net.xml"]
 
 
 def test_a_file_that_computes_something_else_is_not_left(bicor, monkeypatch):
