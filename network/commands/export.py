@@ -8,6 +8,7 @@ from pathlib import Path
 
 from network.commands.arguments import command_parser, execute
 from network.errors import InputError
+from network.export.deepness import deepness_options, deepness_properties
 from network.export.formats import FORMATS
 from network.export.options import ExportOptions
 from network.export.source import find_in_run, load_source
@@ -32,27 +33,48 @@ def main(description: str) -> None:
     add("--normalize", action="store_true", help="the file normalizes the pixel values")
     add("--softmax", action="store_true", help="the output is probabilities, not logits")
     add("--uint8", action="store_true", help="the input has 8 bits a value, not float32")
+    add("--deepness", action="store_true", help="ONNX for Deepness in QGIS, and for GeoDeep")
+    add("--resolution", type=float, metavar="METERS", help="a pixel on the ground, for --deepness")
     add("-c", "--config", type=Path, help="config of the training, if the checkpoint needs one")
     execute(parser, run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command with its parsed arguments."""
-    size = _size(args.size)
-    options = ExportOptions(
-        size=size,
-        batch=_batch(args.batch, 1 if size else None),
-        normalize=args.normalize,
-        softmax=args.softmax,
-        uint8=args.uint8,
-    )
+    options = _options(args)
     form = find_format(args.format)
     form.check(args.format)
     checkpoint = find_in_run(args.run)
     output = args.output or checkpoint.with_suffix(form.ending)
     source = load_source(checkpoint, args.config, args.overrides)
-    parity = export(source, output, args.format, options)
+    properties = {}
+    if args.deepness:
+        assert options.size is not None  # one for Deepness always has one
+        properties = deepness_properties(source.card, options.size[0], args.resolution)
+    parity = export(source, output, args.format, options, properties)
     print(f"{output}: {parity}")
+
+
+def _options(args: argparse.Namespace) -> ExportOptions:
+    size = _size(args.size)
+    if not args.deepness:
+        if args.resolution is not None:
+            problem = "is for Deepness alone"
+            raise InputError(f"resolution={args.resolution:g}", problem, "give --deepness too")
+        return ExportOptions(
+            size=size,
+            batch=_batch(args.batch, 1 if size else None),
+            normalize=args.normalize,
+            softmax=args.softmax,
+            uint8=args.uint8,
+        )
+    # --normalize and --softmax are included.
+    for name, is_given in (("batch", args.batch is not None), ("uint8", args.uint8)):
+        if is_given:
+            raise InputError(f"--{name}", "contradicts --deepness", "leave one of the two out")
+    if args.format != "onnx":
+        raise InputError("--deepness", "reads ONNX files only", "leave --format out")
+    return deepness_options(size)
 
 
 def _size(sides: list[int] | None) -> tuple[int, int] | None:

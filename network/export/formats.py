@@ -21,6 +21,9 @@ from network.writing import replacing
 OPSET = 18
 """Version of the ONNX operators."""
 
+IR_VERSION = 8
+"""Version of the file format, which came with these operators. Older programs refuse newer ones."""
+
 _MOST_BYTES = 2**31 - 2**24
 """Bytes that the weights of an ONNX file may have; all of it may have 2 GB."""
 
@@ -135,6 +138,7 @@ class OnnxFormat(Format):
         )
         assert converted is not None  # without dynamo, torch returns nothing
         model = converted.model_proto
+        model.ir_version = IR_VERSION
         # Shapes between the operators are long formulas of the sides. All programs infer them.
         del model.graph.value_info[:]
         for value in (*model.graph.input, *model.graph.output):
@@ -147,7 +151,7 @@ class OnnxFormat(Format):
         from onnx.helper import set_model_props
 
         model.producer_name = "bicor-seg"
-        set_model_props(model, {KEY: record.to_json()})
+        set_model_props(model, {KEY: record.to_json(), **record.properties})
         path.write_bytes(model.SerializeToString())
 
     def open(self, path: Path) -> Run:

@@ -14,6 +14,9 @@ SMALLEST = 64
 LARGEST = 1024 * STRIDE
 """The largest side of images of any size, in pixels."""
 
+LARGEST_VALUE = 255
+"""The largest value of 8 bits, by which ``unit`` divides."""
+
 MOST = 1024
 """The largest batch, if it may have any number of images."""
 
@@ -29,9 +32,11 @@ class ExportOptions:
         normalize: whether the file normalizes the images. Otherwise whoever runs the file does.
         softmax: whether the output is the probabilities of the classes. Otherwise it is the logits.
         uint8: whether the input has 8 bits a value, as in image files. Otherwise it is float32.
+        unit: whether the input is pixel values of 8 bits divided by 255, as some programs give
+            them.
 
     Raises:
-        InputError: a value is out of range, or ``uint8`` is given without ``normalize``.
+        InputError: a value is out of range, or options contradict each other.
     """
 
     size: tuple[int, int] | None = None
@@ -39,6 +44,7 @@ class ExportOptions:
     normalize: bool = False
     softmax: bool = False
     uint8: bool = False
+    unit: bool = False
 
     def __post_init__(self) -> None:
         if self.size and min(self.size) < STRIDE:
@@ -52,12 +58,15 @@ class ExportOptions:
                 "the values of normalized images are no whole numbers",
                 "add normalize=True",
             )
+        if self.unit and (self.uint8 or not self.normalize):
+            problem = "the file scales the values back and normalizes them, in float32"
+            raise InputError("unit=True", problem, "give normalize=True and uint8=False")
 
     def check(self, info: DatasetInfo) -> None:
         """Raise an :class:`InputError` if the images of a data set do not fit the input."""
-        if self.uint8 and info.dtype != "uint8":
+        if (self.uint8 or self.unit) and info.dtype != "uint8":
             raise InputError(
-                "uint8=True",
+                "uint8=True" if self.uint8 else "unit=True",
                 f"the network was trained on images of {info.name}, whose values are {info.dtype}",
                 "leave it out",
             )

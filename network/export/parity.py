@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from network.datasets.transforms import Normalize
-from network.export.options import ExportOptions
+from network.export.options import LARGEST_VALUE, ExportOptions
 from network.export.record import Parity
 from network.export.samples import Images
 from network.export.source import Source
@@ -39,6 +39,8 @@ def compare(
             if options.softmax:
                 expected = expected.softmax(dim=1)
         given = values if options.normalize else normalize(values)
+        if options.unit:
+            given = given / LARGEST_VALUE
         found = run(given.numpy().astype(np.uint8 if options.uint8 else np.float32))
         theirs = expected.numpy()
         # As numbers: NaN is no small difference.

@@ -30,11 +30,19 @@ class Exported(nn.Module):
         network: a :class:`network.contracts.Network` in the mode of prediction.
         normalization: mean and standard deviation of each band; None if the input is normalized.
         softmax: whether the output is probabilities instead of logits.
+        scale: factor that turns the input into the values that are normalized.
     """
 
-    def __init__(self, network: nn.Module, normalization: Normalize | None, softmax: bool):
+    def __init__(
+        self,
+        network: nn.Module,
+        normalization: Normalize | None,
+        softmax: bool,
+        scale: float = 1.0,
+    ):
         super().__init__()
         self.network, self.normalization, self.softmax = network, normalization, softmax
+        self.scale = scale
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute logits or probabilities (b, k, H, W).
@@ -42,6 +50,8 @@ class Exported(nn.Module):
         Args:
             image: (b, bands, H, W) float32, or uint8 if the network normalizes it.
         """
+        if self.scale != 1:
+            image = image * self.scale
         if self.normalization is not None:
             image = self.normalization(image)
         logits = self.network(image).logits

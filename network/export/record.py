@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 KEY = "bicor_seg"
@@ -20,8 +20,8 @@ class TensorFact:
         name: its name in the file.
         dtype: ``"float32"`` or ``"uint8"``.
         shape: batch, bands or classes, height, width; None where any number is allowed.
-        holds: what it holds: ``"pixel values"``, ``"normalized values"``, ``"logits"`` or
-            ``"probabilities"``.
+        holds: what it holds: ``"pixel values"``, ``"pixel values divided by 255"``,
+            ``"normalized values"``, ``"logits"`` or ``"probabilities"``.
     """
 
     name: str
@@ -77,6 +77,7 @@ class ExportRecord:
         training: settings of the training and its protocol, as in the checkpoint; empty if it has
             none.
         torch: version of torch that traced the network.
+        properties: entries of the metadata of an ONNX file for other programs.
         parity: comparison with the network in torch; None before it is done.
         version: version of this form.
     """
@@ -90,6 +91,7 @@ class ExportRecord:
     checkpoint_sha256: str
     training: dict[str, Any]
     torch: str
+    properties: dict[str, str] = field(default_factory=dict)
     parity: Parity | None = None
     version: int = VERSION
 

@@ -41,19 +41,20 @@ def find_sample_images(source: Source) -> Images:
     """
     info, root = source.data_set, source.root
     missing = "the splits of its data set are unknown"
+    errors: list[str] = []
     if info is not None and root is not None:
-        missing = f"no images of {info.name} in {root}"
         for split in (*SPLITS[1:], SPLITS[0]):
             if split not in info.splits:
                 continue
             try:
                 samples = find_samples(info, root, split)
-            except InputError:
+            except InputError as error:
+                errors.append(f"{error.where}: {error.problem}")
                 continue
             samples = samples[:: -(-len(samples) // _MOST)]
             words = f"parts of images of {info.name}, {split}"
             return Images(words, True, _Crops(info, samples))
-    return Images(f"noise, since {missing}", False, _Noise(source))
+    return Images(f"noise, since {(errors or [missing])[0]}", False, _Noise(source))
 
 
 class _Crops:

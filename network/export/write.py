@@ -1,5 +1,6 @@
 """The export of a trained network into one file."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from network.datasets.transforms import Normalize
 from network.errors import InputError
 from network.export.formats import FORMATS, INPUT, Format
-from network.export.options import STRIDE, ExportOptions
+from network.export.options import LARGEST_VALUE, STRIDE, ExportOptions
 from network.export.parity import compare
 from network.export.program import Exported, not_exported, trace
 from network.export.record import ExportRecord, Parity, TensorFact
@@ -17,7 +18,13 @@ from network.export.source import Source
 from network.progress import progress_bar
 
 
-def export(source: Source, path: str | Path, format: str, options: ExportOptions) -> Parity:
+def export(
+    source: Source,
+    path: str | Path,
+    format: str,
+    options: ExportOptions,
+    properties: Mapping[str, str] | None = None,
+) -> Parity:
     """Export a network, and check that the file computes the same.
 
     The file is written only if the check succeeds.
@@ -27,6 +34,7 @@ def export(source: Source, path: str | Path, format: str, options: ExportOptions
         path: the file to write, with the ending of its format.
         format: ``"onnx"``, ``"openvino"`` or ``"torch"``.
         options: input and output of the file.
+        properties: further entries of the metadata of an ONNX file, for other programs.
 
     Returns:
         The result of the check.
@@ -45,7 +53,8 @@ def export(source: Source, path: str | Path, format: str, options: ExportOptions
     images = find_sample_images(source)
     output = "probabilities" if options.softmax else "logits"
     normalize = Normalize(source.card.mean, source.card.std) if options.normalize else None
-    module = Exported(source.network, normalize, options.softmax).eval()
+    scale = LARGEST_VALUE if options.unit else 1.0
+    module = Exported(source.network, normalize, options.softmax, scale).eval()
     name = type(source.network).__name__
     with progress_bar(total=3, desc="tracing", unit="step") as bar:
         program = trace(module, source.card.bands, options, name)
@@ -60,7 +69,7 @@ def export(source: Source, path: str | Path, format: str, options: ExportOptions
         bar.update()
         bar.set_description(f"comparing by {form.package}")
         with form.replacing(path) as partial:
-            record = _record(source, format, options)
+            record = _record(source, format, options, dict(properties or {}))
             form.save(model, record, partial)
             parity = compare(form.open(partial), form.runtime, source, options, images)
             if not parity.largest_difference <= parity.tolerance:
@@ -85,13 +94,15 @@ def find_format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _record(source: Source, format: str, options: ExportOptions) -> ExportRecord:
+def _record(
+    source: Source, format: str, options: ExportOptions, properties: dict[str, str]
+) -> ExportRecord:
     card, sides = source.card, options.size or (None, None)
     given = TensorFact(
         name=INPUT,
         dtype="uint8" if options.uint8 else "float32",
         shape=(options.batch, card.bands, *sides),
-        holds="pixel values" if options.normalize else "normalized values",
+        holds=_values(options),
     )
     output = "probabilities" if options.softmax else "logits"
     found = TensorFact(
@@ -111,5 +122,11 @@ def _record(source: Source, format: str, options: ExportOptions) -> ExportRecord
         # The folder of the data belongs to one machine.
         training={key: value for key, value in source.training.items() if key != "data.root"},
         torch=torch.__version__,
-        parity=None,
+        properties=properties,
     )
+
+
+def _values(options: ExportOptions) -> str:
+    if options.unit:
+        return "pixel values divided by 255"
+    return "pixel values" if options.normalize else "normalized values"

@@ -184,6 +184,7 @@ def test_networks_that_cannot_be_traced(bicor):
         ({"size": (31, 64)}, r"size=31 64: must be at least 32"),
         ({"batch": 0}, r"batch=0: must be from 1"),
         ({"uint8": True}, r"uint8=True: .*add normalize=True"),
+        ({"unit": True}, r"unit=True: .*give normalize=True and uint8=False"),
     ],
 )
 def test_wrong_options(values, message):
