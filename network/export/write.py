@@ -1,6 +1,7 @@
 """The export of a trained network into one file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,18 +61,15 @@ def export(
         program = trace(module, source.card.bands, options, name)
         bar.update()
         bar.set_description(f"converting to {format}")
-        try:
+        with _explained(name, options):
             model = form.convert(program, output)
-        except InputError:
-            raise
-        except Exception as error:  # of many kinds, for operators that the format lacks
-            raise not_exported(name, options, error) from error
         bar.update()
         bar.set_description(f"comparing by {form.package}")
         with form.replacing(path) as partial:
             record = _record(source, format, options, dict(properties or {}))
             form.save(model, record, partial)
-            parity = compare(form.open(partial), form.runtime, source, options, images)
+            with _explained(name, options):
+                parity = compare(form.open(partial), form.runtime, source, options, images)
             if not parity.largest_difference <= parity.tolerance:
                 raise InputError(
                     path,
@@ -81,6 +79,17 @@ def export(
             form.save(model, replace(record, parity=parity), partial)
         bar.update()
     return parity
+
+
+@contextmanager
+def _explained(name: str, options: ExportOptions) -> Iterator[None]:
+    """Turn what a library says of an operator that it lacks or cannot run into one line."""
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:  # each library has its own kinds
+        raise not_exported(name, options, error) from error
 
 
 def find_format(name: str) -> Format:

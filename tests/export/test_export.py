@@ -135,12 +135,12 @@ def test_torch_programs_carry_the_facts(bicor):
 @pytest.mark.slow
 def test_openvino(bicor):
     openvino = pytest.importorskip("openvino")
-    path = bicor.with_name("net.xml")
+    path = bicor.with_name("vino.xml")
     parity = export(load_source(bicor), path, "openvino", ExportOptions(size=SIZE, batch=1))
     assert is_close(parity)
     model = openvino.Core().read_model(path)
     assert json.loads(model.get_rt_info([KEY]).value)["parity"]["runtime"] == parity.runtime
-    assert sorted(file.name for file in path.parent.glob("*net.*")) == ["net.bin", "net.xml"]
+    assert sorted(file.name for file in path.parent.glob("*vino.*")) == ["vino.bin", "vino.xml"]
 
 
 def test_a_file_that_computes_something_else_is_not_left(bicor, monkeypatch):
@@ -154,6 +154,14 @@ def test_a_file_that_computes_something_else_is_not_left(bicor, monkeypatch):
     older = folder / "wrong.pt2"
     older.write_text("older")
     with pytest.raises(InputError, match=r"is not written: .* differ by at most 0\.0002"):
+        export(load_source(bicor), older, "torch", ExportOptions(size=(32, 32), batch=1))
+
+    class Failing(TorchFormat):
+        def open(self, path):
+            raise RuntimeError("no such operator")
+
+    monkeypatch.setitem(FORMATS, "torch", Failing())
+    with pytest.raises(InputError, match=r"BiCoRSeg: cannot be exported \(RuntimeError: no such"):
         export(load_source(bicor), older, "torch", ExportOptions(size=(32, 32), batch=1))
     assert older.read_text() == "older"
     assert not list(folder.glob(".*"))
