@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from network.models.tconv import TransposedConvNet
+from network.models.unetformer import UNetFormer
 from tests import commands
 from tests.export.test_export import checkpoint
 
@@ -17,7 +17,7 @@ TOOL = "tools/export.py"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    checkpoint(folder, partial(TransposedConvNet, 6, "test_resnet", weights=None))
+    checkpoint(folder, partial(UNetFormer, 6, "test_resnet", weights=None))
     return folder
 
 
