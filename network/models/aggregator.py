@@ -69,7 +69,8 @@ def _project(
         bias: (d,), added to the result.
     """
     pixels = stage.permute(0, 2, 3, 1)  # (b, h_i, w_i, c_i)
-    if pixels[..., 0].numel() > pixels.shape[-1]:
+    # A program for other runtimes keeps the product as a constant, whatever the size of its images.
+    if torch.compiler.is_exporting() or pixels[..., 0].numel() > pixels.shape[-1]:
         weight = fuse @ projection.weight  # (d, c_i), cheaper than a map of d channels
         return nnf.linear(pixels, weight, bias)
     features = nnf.linear(nnf.linear(pixels, projection.weight), fuse)

@@ -36,7 +36,9 @@ def selected_pixels(pixels: int, ratio: float) -> int:
         >>> selected_pixels(16384, 0.02), selected_pixels(1024, 0.02), selected_pixels(36, 0.02)
         (328, 64, 36)
     """
-    return min(pixels, max(MIN_SELECTED, round(ratio * pixels)))
+    # torch's minimum and maximum, since an exported program has symbols instead of numbers.
+    count = torch.sym_max(MIN_SELECTED, round(ratio * pixels))
+    return torch.sym_min(pixels, count)
 
 
 def pooling_weights(score: Tensor, count: int) -> Tensor:
@@ -53,7 +55,8 @@ def pooling_weights(score: Tensor, count: int) -> Tensor:
         (b, k, s)
     """
     heatmap = score.detach().sigmoid()
-    if count < heatmap.shape[-1]:
+    # An exported program has no branches by the size of its images, so it always selects.
+    if torch.compiler.is_exporting() or count < heatmap.shape[-1]:
         top = heatmap.topk(count, sorted=False)
         selected = torch.zeros_like(heatmap).scatter(-1, top.indices, top.values)
     else:

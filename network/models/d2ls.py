@@ -127,7 +127,7 @@ class FourierPosition(nn.Module):
             ((torch.arange(count, device=device) + 0.5) / count)[part]
             for count, part in ((width, columns), (height, rows))
         )
-        size = len(y), len(x)
+        size = y.shape[0], x.shape[0]  # not len(), which is a constant in an exported program
         centers = torch.stack([x.expand(size), y[:, None].expand(size)], dim=-1)
         # In half precision, neighbors would have the same position.
         with torch.autocast(device.type, enabled=False):
@@ -337,7 +337,7 @@ class D2LS(Segmenter):
             details: whether to return class embeddings too, as in training.
         """
         fused = self.aggregator(stages)  # (b, h, w, d)
-        static = self.class_embeddings.expand(len(fused), -1, -1)  # (b, k, d)
+        static = self.class_embeddings.expand(fused.shape[0], -1, -1)  # (b, k, d)
         dictionary = self.generator(self.class_embeddings, stages[-1]) if self.generator else None
         logits = self._segment(fused, static if dictionary is None else dictionary)
         if not (self.training or details):

@@ -1,0 +1,96 @@
+"""Export a trained network for other programs.
+
+For the arguments, see ``tools/export.py``.
+"""
+
+import argparse
+from pathlib import Path
+
+from network.commands.arguments import command_parser, execute
+from network.errors import InputError
+from network.export.deepness import deepness_options, deepness_properties
+from network.export.formats import FORMATS
+from network.export.options import ExportOptions
+from network.export.source import find_in_run, load_source
+from network.export.write import export, find_format
+
+
+def main(description: str) -> None:
+    """Parse the command line and export a network."""
+    parser = command_parser(description)
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN_OR_CKPT", help="a checkpoint, or the folder of a run")
+    add("--format", choices=FORMATS, default="onnx", help="kind of the file (default %(default)s)")
+    add("-o", "--output", type=Path, help="the file (default: beside the checkpoint)")
+    add(
+        "--size",
+        type=int,
+        nargs="+",
+        metavar="PIXELS",
+        help="height and width, or one number for both (default: any multiples of 32)",
+    )
+    add("--batch", help="images at once, or any (default: 1 with --size, else any)")
+    add("--normalize", action="store_true", help="the file normalizes the pixel values")
+    add("--softmax", action="store_true", help="the output is probabilities, not logits")
+    add("--uint8", action="store_true", help="the input has 8 bits a value, not float32")
+    add("--deepness", action="store_true", help="ONNX for Deepness in QGIS, and for GeoDeep")
+    add("--resolution", type=float, metavar="METERS", help="a pixel on the ground, for --deepness")
+    add("-c", "--config", type=Path, help="config of the training, if the checkpoint needs one")
+    execute(parser, run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command with its parsed arguments."""
+    options = _options(args)
+    form = find_format(args.format)
+    form.check(args.format)
+    checkpoint = find_in_run(args.run)
+    output = args.output or checkpoint.with_suffix(form.ending)
+    source = load_source(checkpoint, args.config, args.overrides)
+    properties = {}
+    if args.deepness:
+        assert options.size is not None  # one for Deepness always has one
+        properties = deepness_properties(source.card, options.size[0], args.resolution)
+    parity = export(source, output, args.format, options, properties)
+    print(f"{output}: {parity}")
+
+
+def _options(args: argparse.Namespace) -> ExportOptions:
+    size = _size(args.size)
+    if not args.deepness:
+        if args.resolution is not None:
+            problem = "is for Deepness alone"
+            raise InputError(f"resolution={args.resolution:g}", problem, "give --deepness too")
+        return ExportOptions(
+            size=size,
+            batch=_batch(args.batch, 1 if size else None),
+            normalize=args.normalize,
+            softmax=args.softmax,
+            uint8=args.uint8,
+        )
+    # --normalize and --softmax are included.
+    for name, is_given in (("batch", args.batch is not None), ("uint8", args.uint8)):
+        if is_given:
+            raise InputError(f"--{name}", "contradicts --deepness", "leave one of the two out")
+    if args.format != "onnx":
+        raise InputError("--deepness", "reads ONNX files only", "leave --format out")
+    return deepness_options(size)
+
+
+def _size(sides: list[int] | None) -> tuple[int, int] | None:
+    if sides is None:
+        return None
+    if len(sides) > 2:
+        words = " ".join(map(str, sides))
+        raise InputError(f"--size {words}", "must be a height and a width, or one number for both")
+    return sides[0], sides[-1]
+
+
+def _batch(text: str | None, default: int | None) -> int | None:
+    if text is None:
+        return default
+    if text == "any":
+        return None
+    if not text.isdecimal():
+        raise InputError(f"--batch {text}", "must be a number of images, or any")
+    return int(text)

@@ -1,0 +1,224 @@
+"""The formats of exported files: how each is written, carries its facts and is run."""
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+
+from network.errors import InputError
+from network.export.parity import Run
+from network.export.record import KEY, ExportRecord
+from network.extras import require_extra
+from network.writing import replacing
+
+OPSET = 18
+"""Version of the ONNX operators."""
+
+IR_VERSION = 8
+"""Version of the file format, which came with these operators. Older programs refuse newer ones."""
+
+_MOST_BYTES = 2**31 - 2**24
+"""Bytes that the weights of an ONNX file may have; all of it may have 2 GB."""
+
+INPUT = "image"
+_NAMES = "batch", None, "height", "width"
+
+
+class Format(ABC):
+    """A format of exported files.
+
+    The methods are called in the order :meth:`check`, :meth:`convert`, :meth:`save`, :meth:`open`.
+    """
+
+    ending: ClassVar[str]
+    """Ending of the files."""
+    extra: ClassVar[str | None]
+    """The extra of the project that the format needs."""
+    package: ClassVar[str]
+    """The package that runs the files."""
+
+    def check(self, name: str) -> None:
+        """Raise an :class:`InputError` if a library is missing."""
+        if self.extra:
+            require_extra(self.extra, f"format={name}")
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of the program that runs the files."""
+        return f"{self.package} {version(self.package)}"
+
+    @abstractmethod
+    def convert(self, program: ExportedProgram, output: str) -> Any:
+        """Convert a traced program into the format, in memory.
+
+        Args:
+            program: the program.
+            output: name of its output.
+        """
+
+    @abstractmethod
+    def save(self, model: Any, record: ExportRecord, path: Path) -> None:
+        """Write a model and its facts.
+
+        Args:
+            model: what :meth:`convert` has made.
+            record: the facts.
+            path: the file.
+        """
+
+    @abstractmethod
+    def open(self, path: Path) -> Run:
+        """Open a file with its own program."""
+
+    @contextmanager
+    def replacing(self, path: Path) -> Iterator[Path]:
+        """Yield a temporary path, whose files get their names if the block succeeds."""
+        with replacing(path) as partial:
+            yield partial
+
+
+class TorchFormat(Format):
+    """A program of ``torch.export``, in a file that only torch reads."""
+
+    ending, extra, package = ".pt2", None, "torch"
+
+    def convert(self, program: ExportedProgram, output: str) -> ExportedProgram:
+        return program
+
+    def save(self, model: ExportedProgram, record: ExportRecord, path: Path) -> None:
+        with path.open("wb") as file:
+            torch.export.save(model, file, extra_files={f"{KEY}.json": record.to_json()})
+
+    def open(self, path: Path) -> Run:
+        with path.open("rb") as file:
+            module = torch.export.load(io.BytesIO(file.read())).module()
+
+        def run(images: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return module(torch.from_numpy(images)).numpy()
+
+        return run
+
+
+class OnnxFormat(Format):
+    """A file of ONNX, which many programs run."""
+
+    ending, extra, package = ".onnx", "export", "onnxruntime"
+
+    def convert(self, program: ExportedProgram, output: str) -> Any:
+        weights = (*program.state_dict.values(), *program.constants.values())
+        total = sum(w.numel() * w.element_size() for w in weights if isinstance(w, torch.Tensor))
+        if total > _MOST_BYTES:
+            raise InputError(
+                "format=onnx",
+                f"the weights have {total / 1e9:.1f} GB, and an ONNX file holds 2 GB",
+                "give format=torch",
+            )
+        from onnxscript import opset18
+
+        def rounded(value: Any, digits: None = None) -> Any:
+            """Round half to even, as Python does, which torch does not translate."""
+            return opset18.Cast(opset18.Round(value), to=7)  # int64
+
+        converted = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[output],
+            custom_translation_table={round: rounded},
+            verbose=False,
+        )
+        assert converted is not None  # without dynamo, torch returns nothing
+        model = converted.model_proto
+        model.ir_version = IR_VERSION
+        # Shapes between the operators are long formulas of the sides. All programs infer them.
+        del model.graph.value_info[:]
+        for value in (*model.graph.input, *model.graph.output):
+            for side, name in zip(value.type.tensor_type.shape.dim, _NAMES, strict=True):
+                if side.dim_param and name:
+                    side.dim_param = name
+        return model
+
+    def save(self, model: Any, record: ExportRecord, path: Path) -> None:
+        from onnx.helper import set_model_props
+
+        model.producer_name = "bicor-seg"
+        set_model_props(model, {KEY: record.to_json(), **record.properties})
+        path.write_bytes(model.SerializeToString())
+
+    def open(self, path: Path) -> Run:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return lambda images: session.run(None, {INPUT: images})[0]
+
+
+class OpenVinoFormat(OnnxFormat):
+    """An ``.xml`` file with the operators and a ``.bin`` file with the weights, for OpenVINO."""
+
+    ending, extra, package = ".xml", "openvino", "openvino"
+
+    def check(self, name: str) -> None:
+        super().check(name)
+        require_extra("export", f"format={name}", ("onnx", "onnxscript"))
+
+    def convert(self, program: ExportedProgram, output: str) -> Any:
+        import openvino
+
+        model = super().convert(program, output)
+        return openvino.Core().read_model(io.BytesIO(model.SerializeToString()))
+
+    def save(self, model: Any, record: ExportRecord, path: Path) -> None:
+        import openvino
+
+        model.set_rt_info(record.to_json(), [KEY])
+        named = path.with_name(f"{path.name}.xml")  # OpenVINO wants this ending
+        try:
+            openvino.serialize(model, named, _weights(path))
+            named.replace(path)
+        finally:
+            named.unlink(missing_ok=True)
+
+    def open(self, path: Path) -> Run:
+        import openvino
+
+        # Some processors would otherwise compute in 16 bits.
+        exact = {"INFERENCE_PRECISION_HINT": "f32"}
+        core = openvino.Core()
+        model = core.read_model(path.read_bytes(), _weights(path).read_bytes())
+        compiled = core.compile_model(model, "CPU", exact)
+        return lambda images: compiled(images)[0]
+
+    @contextmanager
+    def replacing(self, path: Path) -> Iterator[Path]:
+        # The weights are there before the file that needs them.
+        weights = path.with_suffix(".bin")
+        with replacing(path) as partial, replacing(weights) as partial_weights:
+            try:
+                yield partial
+                _weights(partial).replace(partial_weights)
+            finally:
+                _weights(partial).unlink(missing_ok=True)
+
+
+def _weights(path: Path) -> Path:
+    """The file of the weights beside a temporary ``.xml`` file."""
+    return path.with_name(f"{path.name}.bin")
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": OnnxFormat(),
+    "openvino": OpenVinoFormat(),
+    "torch": TorchFormat(),
+}
+"""The formats by their names."""

@@ -1,0 +1,61 @@
+"""Comparison of an exported file with the network that it was made from."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from network.datasets.transforms import Normalize
+from network.export.options import LARGEST_VALUE, ExportOptions
+from network.export.record import Parity
+from network.export.samples import Images
+from network.export.source import Source
+
+TOLERANCE = 1e-4
+"""Largest accepted difference of logits or probabilities, all in float32."""
+
+Run = Callable[[np.ndarray], np.ndarray]
+"""Runs a file: from images (b, bands, H, W) to its output (b, k, H, W) float32."""
+
+
+def compare(
+    run: Run, runtime: str, source: Source, options: ExportOptions, images: Images
+) -> Parity:
+    """Compare the outputs of a file with those of the predictor.
+
+    Args:
+        run: runs the file.
+        runtime: name and version of the program that does.
+        source: the network.
+        options: input and output of the file.
+        images: images to compare on.
+    """
+    normalize = Normalize(source.card.mean, source.card.std)
+    largest, equal, pixels = 0.0, 0, 0
+    for shape in options.shapes:
+        values = images.draw(*shape)
+        with torch.inference_mode():
+            expected = source.predictor.logits(values)
+            if options.softmax:
+                expected = expected.softmax(dim=1)
+        given = values if options.normalize else normalize(values)
+        if options.unit:
+            given = given / LARGEST_VALUE
+        found = run(given.numpy().astype(np.uint8 if options.uint8 else np.float32))
+        theirs = expected.numpy()
+        # As numbers: NaN is no small difference.
+        difference = float(np.abs(found - theirs).max())
+        largest = difference if np.isnan(difference) else max(largest, difference)
+        equal += int((found.argmax(axis=1) == theirs.argmax(axis=1)).sum())
+        pixels += theirs[:, 0].size
+        if np.isnan(largest):
+            break
+    return Parity(
+        images=images.words,
+        are_real=images.are_real,
+        shapes=options.shapes,
+        largest_difference=largest,
+        equal_labels=equal / pixels,
+        tolerance=TOLERANCE,
+        runtime=runtime,
+    )

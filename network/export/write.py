@@ -1,0 +1,141 @@
+"""The export of a trained network into one file."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from network.datasets.transforms import Normalize
+from network.errors import InputError
+from network.export.formats import FORMATS, INPUT, Format
+from network.export.options import LARGEST_VALUE, STRIDE, ExportOptions
+from network.export.parity import compare
+from network.export.program import Exported, not_exported, trace
+from network.export.record import ExportRecord, Parity, TensorFact
+from network.export.samples import find_sample_images
+from network.export.source import Source
+from network.progress import progress_bar
+
+
+def export(
+    source: Source,
+    path: str | Path,
+    format: str,
+    options: ExportOptions,
+    properties: Mapping[str, str] | None = None,
+) -> Parity:
+    """Export a network, and check that the file computes the same.
+
+    The file is written only if the check succeeds.
+
+    Args:
+        source: the network, see :func:`network.export.source.load_source`.
+        path: the file to write, with the ending of its format.
+        format: ``"onnx"``, ``"openvino"`` or ``"torch"``.
+        options: input and output of the file.
+        properties: further entries of the metadata of an ONNX file, for other programs.
+
+    Returns:
+        The result of the check.
+
+    Raises:
+        InputError: a library is missing, the network cannot be exported so, the file computes
+            something else, or it cannot be written.
+    """
+    path, form = Path(path), find_format(format)
+    form.check(format)
+    if path.suffix != form.ending:
+        raise InputError(
+            path, f"format={format} has the ending {form.ending}", "choose such a name"
+        )
+    options.check(source.card.info)
+    images = find_sample_images(source)
+    output = "probabilities" if options.softmax else "logits"
+    normalize = Normalize(source.card.mean, source.card.std) if options.normalize else None
+    scale = LARGEST_VALUE if options.unit else 1.0
+    module = Exported(source.network, normalize, options.softmax, scale).eval()
+    name = type(source.network).__name__
+    with progress_bar(total=3, desc="tracing", unit="step") as bar:
+        program = trace(module, source.card.bands, options, name)
+        bar.update()
+        bar.set_description(f"converting to {format}")
+        with _explained(name, options):
+            model = form.convert(program, output)
+        bar.update()
+        bar.set_description(f"comparing by {form.package}")
+        with form.replacing(path) as partial:
+            record = _record(source, format, options, dict(properties or {}))
+            form.save(model, record, partial)
+            with _explained(name, options):
+                parity = compare(form.open(partial), form.runtime, source, options, images)
+            if not parity.largest_difference <= parity.tolerance:
+                raise InputError(
+                    path,
+                    f"is not written: {parity}, more than {parity.tolerance:g} is an error",
+                    "try another format",
+                )
+            form.save(model, replace(record, parity=parity), partial)
+        bar.update()
+    return parity
+
+
+@contextmanager
+def _explained(name: str, options: ExportOptions) -> Iterator[None]:
+    """Turn what a library says of an operator that it lacks or cannot run into one line."""
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:  # each library has its own kinds
+        raise not_exported(name, options, error) from error
+
+
+def find_format(name: str) -> Format:
+    """Find a format by its name.
+
+    Raises:
+        InputError: there is no such format.
+    """
+    if name not in FORMATS:
+        raise InputError(f"format={name}", f"must be one of {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _record(
+    source: Source, format: str, options: ExportOptions, properties: dict[str, str]
+) -> ExportRecord:
+    card, sides = source.card, options.size or (None, None)
+    given = TensorFact(
+        name=INPUT,
+        dtype="uint8" if options.uint8 else "float32",
+        shape=(options.batch, card.bands, *sides),
+        holds=_values(options),
+    )
+    output = "probabilities" if options.softmax else "logits"
+    found = TensorFact(
+        name=output,
+        dtype="float32",
+        shape=(options.batch, len(card.classes), *sides),
+        holds=output,
+    )
+    return ExportRecord(
+        format=format,
+        input=given,
+        output=found,
+        multiple_of=1 if options.size else STRIDE,
+        card=card.to_plain(),
+        checkpoint=source.path.name,
+        checkpoint_sha256=source.sha256,
+        # The folder of the data belongs to one machine.
+        training={key: value for key, value in source.training.items() if key != "data.root"},
+        torch=torch.__version__,
+        properties=properties,
+    )
+
+
+def _values(options: ExportOptions) -> str:
+    if options.unit:
+        return "pixel values divided by 255"
+    return "pixel values" if options.normalize else "normalized values"
