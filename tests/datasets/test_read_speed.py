@@ -53,7 +53,7 @@ def stored(folder: Path, form: str) -> Path:
             file.write(picture().transpose(2, 0, 1))
     else:
         options = {
-            "lzma": {**tiles, "compress": "lzma"},
+            "lzma": {**tiles, "blockxsize": 512, "blockysize": 512, "compress": "lzma"},
             "one block": {**tiles, "blockxsize": 1008, "blockysize": 1008, "compress": "deflate"},
             "zstd": {**tiles, "compress": "zstd"},
             "plain": tiles,
