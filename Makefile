@@ -22,7 +22,7 @@ DEMO_RESULTS := fig_results/demo
 
 # Sets that anybody can download, and epochs for a quarter of an hour on two cores.
 SET := uuad
-EPOCHS_uuad := 6
+EPOCHS_uuad := 5
 EPOCHS_dubai := 10
 EPOCHS ?= $(EPOCHS_$(SET))
 REAL_CONFIG := config/$(SET)/bicor.py
@@ -89,6 +89,6 @@ demo-real: env
 	fi
 	$(BIN)/pip install -q -e '.[weights]'
 	$(RUN) train.py -c $(REAL_CONFIG) "data.root=$(DATA)" optim.epochs=$(EPOCHS)
-	$(RUN) test_custom.py -c $(REAL_CONFIG) -o $(REAL_RESULTS) -t d4 --rgb --report "data.root=$(DATA)"
+	$(RUN) test_custom.py -c $(REAL_CONFIG) -o $(REAL_RESULTS) -t dihedral --rgb --report "data.root=$(DATA)"
 	$(RUN) tools/make_panel.py -c $(REAL_CONFIG) -i $(REAL_RESULTS) \
 		-o $(REAL_RESULTS)/figures/panel.png "data.root=$(DATA)"
