@@ -58,7 +58,7 @@ def main(description: str) -> None:
 
 @dataclass(frozen=True)
 class _Run:
-    """What the first argument of the command line stands for."""
+    """The test, the run or the checkpoint that the first argument of the command line names."""
 
     experiment: Experiment
     checkpoint: Path

@@ -31,7 +31,7 @@ IMAGES, COUNT, BORDER = 2, 100, 5
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What is found inside a network.
+    """The findings of a look inside a network, from which figures and tables are made.
 
     Attributes:
         name: name of the experiment.

@@ -17,7 +17,7 @@ from network.predictor import Predictor, heatmaps_of
 
 @dataclass(frozen=True)
 class Look:
-    """What a network makes of an image, or of a window of a large image.
+    """The prediction of a network for an image, or for a window of a large one, layer by layer.
 
     Notation: k classes, d channels of a class embedding, (h, w) the size of what is shown.
 

@@ -24,6 +24,9 @@ RECORD, EMBEDDINGS, CONFUSION = "explanation.json", "embeddings.png", "confusion
 HEATMAPS, POOLED = "heatmaps_", "pooled_"
 """Beginnings of the names of the figures of an image."""
 
+_TABLES = (".csv", ".json")
+"""Endings of the tables beside a figure."""
+
 _OURS = (f"{HEATMAPS}*.png", f"{POOLED}*.png", "embeddings.*", "confusion.*", RECORD, ".*")
 
 
@@ -111,10 +114,8 @@ def write_explanation(found: Findings, output: Path) -> Explanation:
     record = _record(found)
     on = f"{record.name}, {record.data_set} {record.split}"
     with owned(output):
-        for path in output.glob("*"):
-            # The record is written last, so a folder without it was not finished.
-            if not path.name.startswith("."):
-                path.unlink()
+        # The record is written last, so a folder without it was not finished.
+        (output / RECORD).unlink(missing_ok=True)
         for look in found.looks:
             where = f"{on}, {look.name}{', a window' if look.is_window else ''}"
             if look.heatmaps:
@@ -129,6 +130,11 @@ def write_explanation(found: Findings, output: Path) -> Explanation:
             title = f"Confusion between neighbors, {record.over}: {on}"
             write_border_errors(found.errors, found.info, output / CONFUSION, title)
             _write_table(output / "confusion.csv", found.errors.rows(found.info.classes))
+        kept = {RECORD, *record.figures}
+        kept |= {f"{Path(name).stem}{ending}" for name in record.figures for ending in _TABLES}
+        for path in output.glob("*"):  # of an older look
+            if path.name not in kept and not path.name.startswith("."):
+                path.unlink()
         _write_json(output / RECORD, asdict(record))
     return record
 

@@ -1,4 +1,4 @@
-"""What a caller chooses about an exported file."""
+"""The options of an export: size and type of the input, and kind of the output."""
 
 from dataclasses import dataclass
 

@@ -24,7 +24,7 @@ MOST = 8
 
 @dataclass(frozen=True)
 class Explained:
-    """What the page shows of a look inside the network.
+    """The part of a report that shows a look inside the network.
 
     Attributes:
         record: the record of the look; None if it is of another checkpoint.

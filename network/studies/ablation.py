@@ -62,7 +62,7 @@ _SHARED = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What a forward pass of a network costs, with one image.
+    """The cost of a forward pass of a network with one image.
 
     Attributes:
         parameters: number of parameters, in millions.

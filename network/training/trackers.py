@@ -16,8 +16,8 @@ from torch.utils.data import default_collate
 from network.config import Experiment, settings
 from network.datasets.files import to_photo
 from network.datasets.schema import DatasetInfo
-from network.datasets.segmentation import SegmentationDataset
-from network.errors import InputError
+from network.datasets.segmentation import SegmentationDataset, evenly_spread
+from network.errors import InputError, warn
 from network.extras import require_extra
 from network.training.data import SegmentationData
 from network.training.processes import raise_together
@@ -27,8 +27,61 @@ SIDE = 512
 """Largest height and width of a picture for a tracker, in pixels."""
 
 
-def make_trackers(experiment: Experiment, run: Path, logs: Path) -> list[Logger]:
-    """Make Lightning's loggers for the trackers of ``log.to``; they open nothing yet.
+class Tracker(Logger):
+    """One of Lightning's loggers, without which a training goes on if it can no longer be used.
+
+    A server may stop, and a disk may be full. This is told once, and nothing more is sent.
+
+    Args:
+        kind: name of the tracker, a key of ``log.to``.
+        logger: the logger.
+    """
+
+    def __init__(self, kind: str, logger: Logger):
+        super().__init__()
+        self.kind, self.logger, self.is_lost = kind, logger, False
+
+    @property
+    def name(self) -> str:
+        return self.kind
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
+        """Send the settings, when a training begins; an error is raised."""
+        self.logger.log_hyperparams(params)
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Send values by name."""
+        self._try(self.logger.log_metrics, metrics, step)
+
+    def log_picture(self, name: str, picture: np.ndarray, epoch: int) -> None:
+        """Send a picture (h, w, 3) RGB uint8 under a name that is the same in all epochs."""
+        self._try(_SENDERS[self.kind], self.logger, name, picture, epoch)
+
+    def save(self) -> None:
+        """Write what has not been written yet."""
+        self._try(self.logger.save)
+
+    def finalize(self, status: str) -> None:
+        """End the run; ``status`` is ``"success"`` or the kind of failure."""
+        self._try(self.logger.finalize, status)
+
+    def _try(self, call: Callable[..., Any], *args: Any) -> None:
+        if self.is_lost:
+            return
+        try:
+            call(*args)
+        except Exception as error:  # each library has errors of its own
+            self.is_lost = True
+            reason = _reason(error)
+            warn(f"log.to={self.kind}: no longer used ({reason}); the training goes on without it")
+
+
+def make_trackers(experiment: Experiment, run: Path, logs: Path) -> list[Tracker]:
+    """Make the trackers of ``log.to``; they open nothing yet.
 
     TensorBoard writes into the folder of the logs. Weights & Biases and MLflow go by variables of
     their own, such as ``WANDB_MODE`` and ``MLFLOW_TRACKING_URI``.
@@ -45,7 +98,7 @@ def make_trackers(experiment: Experiment, run: Path, logs: Path) -> list[Logger]
     for name in experiment.log.trackers:
         require_extra(name, f"log.to={name}")
         try:
-            trackers.append(_MAKERS[name](experiment, run, logs))
+            trackers.append(Tracker(name, _MAKERS[name](experiment, run, logs)))
         except Exception as error:
             raise _unusable(name, error) from error
     return trackers
@@ -55,8 +108,11 @@ def _unusable(name: str, error: Exception) -> InputError:
     """Make the error for a tracker; each library raises other ones."""
     if isinstance(error, InputError):
         return error
-    reason = next(iter(str(error).splitlines()), type(error).__name__)
-    return InputError(f"log.to={name}", f"cannot be used ({reason})", "give log.to=None")
+    return InputError(f"log.to={name}", f"cannot be used ({_reason(error)})", "give log.to=None")
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _tensorboard(experiment: Experiment, run: Path, logs: Path) -> Logger:
@@ -102,29 +158,30 @@ class Tracked(Callback):
         trackers: the trackers.
     """
 
-    def __init__(self, experiment: Experiment, trackers: Sequence[Logger]):
+    def __init__(self, experiment: Experiment, trackers: Sequence[Tracker]):
         self.experiment, self.trackers = experiment, trackers
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         failure = None
-        for name, tracker in zip(self.experiment.log.trackers, self.trackers, strict=True):
+        for tracker in self.trackers:
             try:
                 tracker.log_hyperparams(settings(self.experiment))
             except Exception as error:
-                failure = failure or _unusable(name, error)
+                failure = failure or _unusable(tracker.kind, error)
         raise_together(failure)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
         info, samples = self.experiment.dataset, SegmentationData.of(trainer).val_samples
-        dataset, count = SegmentationDataset(samples, info), len(samples)
-        shown = min(self.experiment.log.images, count)
-        for number in range(shown):
-            item = dataset[(2 * number + 1) * count // (2 * shown)]
+        dataset = SegmentationDataset(evenly_spread(samples, self.experiment.log.images), info)
+        for number in range(len(dataset)):
+            item = dataset[number]
             picture = picture_of(cast(SegmentationTask, pl_module), item, info)
+            # Windows of one image have the same name.
+            name = f"val/{number + 1}_{item['name']}"
             for tracker in self.trackers:
-                _send(tracker, f"val/{item['name']}", picture, trainer.current_epoch)
+                tracker.log_picture(name, picture, trainer.current_epoch)
 
 
 @torch.no_grad()
@@ -152,13 +209,21 @@ def picture_of(task: SegmentationTask, item: dict[str, Any], info: DatasetInfo) 
     return np.concatenate(small, axis=1)
 
 
-def _send(tracker: Any, name: str, picture: np.ndarray, epoch: int) -> None:
-    """Give a tracker a picture; each library has its own call."""
-    kind = type(tracker).__name__
-    if kind == "TensorBoardLogger":
-        tracker.experiment.add_image(name, picture, epoch, dataformats="HWC")
-    elif kind == "WandbLogger":
-        tracker.log_image(name, [picture], step=None)
-    else:
-        file = f"{name}/{epoch:04}.png"
-        tracker.experiment.log_image(tracker.run_id, picture, artifact_file=file)
+def _to_tensorboard(logger: Any, name: str, picture: np.ndarray, epoch: int) -> None:
+    logger.experiment.add_image(name, picture, epoch, dataformats="HWC")
+
+
+def _to_wandb(logger: Any, name: str, picture: np.ndarray, _epoch: int) -> None:
+    logger.log_image(name, [picture])
+
+
+def _to_mlflow(logger: Any, name: str, picture: np.ndarray, epoch: int) -> None:
+    file = f"{name}/{epoch:04}.png"
+    logger.experiment.log_image(logger.run_id, picture, artifact_file=file)
+
+
+_SENDERS: dict[str, Callable[[Any, str, np.ndarray, int], None]] = {
+    "tensorboard": _to_tensorboard,
+    "wandb": _to_wandb,
+    "mlflow": _to_mlflow,
+}

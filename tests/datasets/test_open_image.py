@@ -13,7 +13,7 @@ from tests.scenes import write_bands
 
 @pytest.mark.parametrize("bands", [3, 4])
 def test_an_alpha_band_or_a_fourth_band(tmp_path, bands):
-    """What the last band of four is depends on how many bands the training images have."""
+    """The last of four bands is alpha if the training images have three bands."""
     info = replace(VAIHINGEN, bands=bands)
     pixels = np.random.default_rng(0).integers(0, 3, (20, 30, 4), dtype=np.uint8)
     write_bands(tmp_path / "a.tif", pixels, photometric="RGB", alpha="yes")

@@ -36,7 +36,7 @@ def test_by_hand(errors):
     np.testing.assert_array_equal(errors.far, [[0, 2, 0], [0, 0, 0], [1, 0, 0]])
     np.testing.assert_array_equal(errors.right, [9, 11, 8])
     np.testing.assert_array_equal(errors.pixels, [12, 12, 9])
-    # Of class 2, row 4 is near both others where it touches them, corners included.
+    # In row 4, four pixels of class 2 touch class 0 and four touch class 1, corners included.
     np.testing.assert_array_equal(errors.reach, [[0, 4, 3], [4, 0, 3], [4, 4, 0]])
 
 

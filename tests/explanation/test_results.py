@@ -31,7 +31,7 @@ NETWORKS = {
 
 
 def look_inside(folder: Path, network: str, info=VAIHINGEN, **options) -> Findings:
-    """Of random weights, on four tiny images."""
+    """Look inside a network with random weights, on four tiny images."""
     root = make_dataset(folder / "data", info, {"test": 4 // len(info.splits["test"])})
     experiment = Experiment(
         dataset=info,

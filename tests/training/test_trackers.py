@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pytorch_lightning.loggers import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from network.config import Experiment, Log, override
@@ -17,6 +18,7 @@ from network.errors import InputError
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 from network.settings import Data, Optim
+from network.training import trackers
 from network.training.data import SegmentationData
 from network.training.task import SegmentationTask
 from network.training.trackers import picture_of
@@ -51,8 +53,34 @@ def test_tensorboard_gets_what_the_csv_gets_and_pictures(experiment):
     assert [s.value for s in scalars] == pytest.approx([float(row["val/mIoU"]) for row in rows])
     assert {"lr", "train/loss", "train/fisher", "val/loss"} <= set(found.Tags()["scalars"])
     names = [sample.name for sample in SegmentationData(experiment).val_samples]
-    assert found.Tags()["images"] == [f"val/{name}" for name in (names[0], names[2])]
-    assert [image.step for image in found.Images(f"val/{names[0]}")] == [0, 1]
+    assert found.Tags()["images"] == [f"val/1_{names[0]}", f"val/2_{names[2]}"]
+    assert [image.step for image in found.Images(f"val/1_{names[0]}")] == [0, 1]
+
+
+class Breaking(Logger):
+    """A logger whose server stops after the first values."""
+
+    name, version, calls = "breaking", "", 0
+
+    def log_hyperparams(self, *_):
+        pass
+
+    def log_metrics(self, *_):
+        self.calls += 1
+        if self.calls > 1:
+            raise ConnectionError("the server has stopped")
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_without_a_tracker_that_is_lost(experiment, monkeypatch, capfd):
+    logger = Breaking()
+    monkeypatch.setitem(trackers._MAKERS, "mlflow", lambda *_: logger)
+    monkeypatch.setattr("network.extras.find_spec", lambda name: name)
+    run = train(override(experiment, ["log.to=mlflow", "log.images=0"]), accelerator="cpu")
+    assert (run / "last.ckpt").is_file()
+    told = capfd.readouterr().err
+    assert told.count("warning: log.to=mlflow: no longer used (the server has stopped)") == 1
+    assert logger.calls == 2
 
 
 def test_a_picture_shows_image_truth_and_prediction(experiment):
