@@ -12,7 +12,9 @@ from tests.conftest import ROOT
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["network.models.encoder", "network.training.train"])
+@pytest.mark.parametrize(
+    "module", ["network.models.encoder", "network.training.train", "network.export.program"]
+)
 def test_rooms_that_need_it_import_in_a_fresh_process(module):
     code = f"import {module}, timm, torchvision, torchmetrics, pytorch_lightning"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

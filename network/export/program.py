@@ -3,6 +3,8 @@
 from typing import Any
 
 import torch
+from timm.layers import Conv2dSame
+from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 from timm.models import swin_transformer, swin_transformer_v2
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -14,13 +16,14 @@ from network.models import unetformer
 
 _EXAMPLE = 2, 128, 160  # different numbers, and none is 1, so that torch takes none as a constant
 
-_WINDOWS = (
+_PADDED_BY_SIZE = (
     swin_transformer.WindowAttention,
     swin_transformer_v2.WindowAttention,
     unetformer.WindowAttention,
+    *(AvgPool2dSame, Conv2dSame, MaxPool2dSame),  # of TensorFlow, as in tf_efficientnet_lite0
 )
-"""Modules that pad their maps to whole windows. With sides as symbols, torch takes minutes to trace
-the padding, and then the program refuses some sizes."""
+"""Modules whose padding depends on the size of their maps. With sides as symbols, torch takes many
+minutes to trace the padding, and then the program refuses some sizes."""
 
 
 class Exported(nn.Module):
@@ -70,10 +73,10 @@ def trace(module: Exported, bands: int, options: ExportOptions, name: str) -> Ex
     Raises:
         InputError: torch cannot trace the network, for images of any size or at all.
     """
-    if options.size is None and any(isinstance(m, _WINDOWS) for m in module.modules()):
+    if options.size is None and any(isinstance(m, _PADDED_BY_SIZE) for m in module.modules()):
         raise InputError(
             name,
-            "cannot be exported for images of any size, since the padding of its attention windows "
+            "cannot be exported for images of any size, since the padding of some of its layers "
             "depends on the size",
             "give size=512",
         )

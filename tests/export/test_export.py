@@ -184,7 +184,11 @@ def test_networks_that_cannot_be_traced(bicor):
         export(source, "x.pt2", "torch", ExportOptions(size=(32, 32), batch=1))
     with pytest.raises(InputError, match=r"any number of images .*give batch=1"):
         export(source, "x.pt2", "torch", ExportOptions(size=(32, 32)))
-    with pytest.raises(InputError, match=r"any size, since .* windows .*give size=512"):
+    with pytest.raises(InputError, match=r"any size, since .* padding .*give size=512"):
+        export(source, "x.pt2", "torch", ExportOptions())
+    # The padding of encoders from TensorFlow depends on the size too.
+    source.predictor.model = BiCoRSeg(6, "tf_efficientnet_lite0", weights=None, dim=32).eval()
+    with pytest.raises(InputError, match=r"any size, since .* padding .*give size=512"):
         export(source, "x.pt2", "torch", ExportOptions())
     assert not Path("x.pt2").exists()
 
