@@ -20,7 +20,7 @@ from rasterio.transform import from_origin
 from network.commands.view_map import main
 from network.datasets.files import write_image
 from network.errors import InputError
-from network.serving.app import HEADERS
+from network.serving.web import HEADERS
 from tests.commands import Command, error_of, succeed
 from tests.conftest import ROOT
 from tests.scenes import write_bands
@@ -264,7 +264,7 @@ def test_a_library_is_missing(scene, tmp_path, monkeypatch):
 
 
 def test_only_this_room_imports_the_libraries_of_the_page():
-    name = "(fastapi|starlette|uvicorn|rio_tiler)"
+    name = "(fastapi|starlette|uvicorn|rio_tiler|prometheus_client)"
     for path in (ROOT / "network").rglob("*.py"):
         if path.parent.name != "serving":
             code = path.read_text()
