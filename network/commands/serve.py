@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from network.commands.arguments import add_compute_flags, command_parser, compute_overrides, execute
+from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.extras import EXTRAS, require_extra
 from network.maps.read import read_image, read_map
@@ -19,6 +20,7 @@ from network.tta import TTA_NAMES
 from network.writing import file_hash
 
 if TYPE_CHECKING:
+    from network.serving.earth_tiles import EarthTiles
     from network.serving.viewer import MapViewer
 
 PORT = 8000
@@ -42,7 +44,11 @@ def main(description: str) -> None:
         help=f"file of the token that requests must send (default: ${TOKEN_VARIABLE}, or none)",
     )
     add("--map", type=Path, metavar="COG", help="also show this map of predict.py at /map/")
-    add("--image", type=Path, help="the image of the map")
+    add(
+        "--image",
+        type=Path,
+        help="the image of the map; without a map, tiles of this image are predicted on demand",
+    )
     for name, kind, unit in (
         ("max-megabytes", float, "largest body of a request"),
         ("max-megapixels", float, "largest image"),
@@ -81,8 +87,10 @@ def run(args: argparse.Namespace) -> None:
         }
         viewer = open_map(args)
         service = Service(predictor, facts, limits)
+        os.environ["TQDM_DISABLE"] = "1"  # a log needs no bar for each image
         try:
-            app = make_service_app(service, token=token, viewer=viewer)
+            tiles = open_tiles(args, viewer, service.info, service.folder)
+            app = make_service_app(service, token=token, viewer=viewer, tiles=tiles)
             print(f"{args.checkpoint}: {address_of(opened)} (Ctrl-C ends it)", flush=True)
             serve_and_drain(app, opened, service.drain)
         finally:
@@ -151,8 +159,19 @@ def open_map(args: argparse.Namespace) -> "MapViewer | None":
     from network.serving.viewer import MapViewer
 
     if args.map is None:
-        if args.image is not None:
-            raise InputError(f"image={args.image}", "is shown with its map", "give map=COG too")
         return None
     map_ = read_map(args.map)
     return MapViewer(map_, read_image(args.image, map_) if args.image else None)
+
+
+def open_tiles(
+    args: argparse.Namespace, viewer: "MapViewer | None", info: DatasetInfo, folder: Path
+) -> "EarthTiles | None":
+    """Open what tiles are drawn from: the map, else the image; None if there is neither."""
+    from network.serving.earth_tiles import EarthTiles, ImageLabels, MapLabels
+
+    if viewer is not None:
+        place = viewer.map.labels.place
+        is_known = place is not None and place.transform is not None and place.crs is not None
+        return EarthTiles(MapLabels(viewer.map)) if is_known else None
+    return EarthTiles(ImageLabels(args.image, info, folder)) if args.image else None

@@ -26,6 +26,7 @@ from network.maps.options import MapOptions, PolygonOptions
 from network.maps.work import MapWork, Means, Task, plan_of
 from network.predictor import Predictor
 from network.rasters.header import Header
+from network.rasters.place import ground_at_middle
 from network.rasters.reader import forget_checked
 from network.rasters.source import Source
 from network.serving.batches import Ticket
@@ -64,6 +65,21 @@ class Wish:
     simplify: float = 0.0
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What goes back.
+
+    Attributes:
+        content: the body.
+        pixels: number of pixels of the image.
+        headers: further headers.
+    """
+
+    content: bytes
+    pixels: int
+    headers: dict[str, str]
+
+
 class Answerer:
     """Turns received images into answers; several threads may use it at the same time.
 
@@ -76,7 +92,7 @@ class Answerer:
     def __init__(self, info: DatasetInfo, identity: dict[str, Any], limits: Limits):
         self.info, self._identity, self._limits = info, identity, limits
 
-    def answer(self, path: Path, wish: Wish, ticket: Ticket) -> tuple[bytes, int]:
+    def answer(self, path: Path, wish: Wish, ticket: Ticket) -> Answer:
         """Predict a received image.
 
         Args:
@@ -85,7 +101,8 @@ class Answerer:
             ticket: gives access to the network.
 
         Returns:
-            The content of the answer, and the number of pixels of the image.
+            The answer. Its header ``Pixel-Area`` has the area on the ground of a pixel in the
+            middle of the image, in square meters, if the image says where it lies.
 
         Raises:
             Refusal: the image cannot be predicted, or not in the wanted way.
@@ -96,7 +113,9 @@ class Answerer:
             path, header = check_image(path, self._limits)
             content = self._way(wish.media_type)(path, header, wish, ticket)
         forget_checked()
-        return content, header.height * header.width
+        ground = ground_at_middle(header.place, header.height, header.width)
+        headers = {} if ground is None else {"Pixel-Area": f"{ground.meters * ground.down:.9g}"}
+        return Answer(content, header.height * header.width, headers)
 
     def _way(self, media_type: str) -> Callable[[Path, Header, Wish, Ticket], bytes]:
         ways = {

@@ -23,6 +23,9 @@ HOST = "127.0.0.1"
 HEAD_SECONDS = 10.0
 """Time in which the headers of a request must have arrived."""
 
+SEND_SECONDS = 30
+"""Time in which the last answers must be sent after the service was stopped."""
+
 CONNECTIONS = 500
 """Largest number of open connections; most systems allow a process 1024 files."""
 
@@ -88,7 +91,11 @@ def serve_and_drain(app: FastAPI, opened: socket.socket, drain: Callable[[], Non
         drain: called after the signal; returns when all accepted requests are answered. Meanwhile
             the application is asked further.
     """
-    options = {"http": _TimedProtocol, "limit_concurrency": CONNECTIONS}
+    options = {
+        "http": _TimedProtocol,
+        "limit_concurrency": CONNECTIONS,
+        "timeout_graceful_shutdown": SEND_SECONDS,
+    }
     with _running(app, opened, **options) as running:
         try:
             running.result()
@@ -105,9 +112,8 @@ def _running(app: FastAPI, opened: socket.socket, **options: Any) -> Iterator[Fu
             log_level="warning",
             access_log=False,
             lifespan="off",
-            timeout_graceful_shutdown=2,
             server_header=False,
-            **options,
+            **{"timeout_graceful_shutdown": 2, **options},
         )
     )
     # In a thread of its own, it leaves the signals to this one, in which run_command heeds them.

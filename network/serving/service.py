@@ -8,11 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
+from network.memory import share_memory_among_threads
 from network.predictor import Predictor
 from network.serving.accept import choose
 from network.serving.answers import TYPES, Answerer, Wish
@@ -21,6 +22,8 @@ from network.serving.limits import Limits
 from network.serving.metrics import Metrics
 from network.serving.refusal import Refusal
 from network.serving.uploads import check_headers, discard, receive
+
+Result = TypeVar("Result")
 
 GONE = 499
 """Status in the metrics of a request whose sender went away; nobody gets it."""
@@ -45,15 +48,17 @@ class Service:
         limits: the limits.
         metrics: numbers about the service.
         is_draining: whether it accepts no new image.
+        folder: folder of its files, which are removed at the end.
     """
 
     def __init__(self, predictor: Predictor, facts: dict[str, str], limits: Limits):
         self.info, self.facts, self.limits = predictor.info, facts, limits
         self.is_draining = False
+        share_memory_among_threads()  # before there are any
         self.metrics = Metrics(lambda: self._accepted, facts)
         self._accepted = 0
         self._mean_seconds = 1.0
-        self._answered = threading.Condition()
+        self._changed = threading.Condition()
         identity = {name: facts[name] for name in ("checkpoint_sha256", "tta", "precision")}
         self._answerer = Answerer(predictor.info, identity, limits)
         self._batches = Batches(
@@ -63,10 +68,7 @@ class Service:
         self._workers = limits.batch + 2
         self._pool = ThreadPoolExecutor(self._workers, "image")
         self._folder = TemporaryDirectory(prefix="bicor-seg-")
-
-    def ticket(self) -> Ticket:
-        """Make a ticket for the work on one request."""
-        return Ticket(self._batches)
+        self.folder = Path(self._folder.name)
 
     async def predict(self, request: Request, wish: Callable[[str], Wish]) -> Response:
         """Answer a request that sends an image.
@@ -77,41 +79,50 @@ class Service:
 
         Raises:
             Refusal: the request is not answered as it wishes.
+            ClientDisconnect: the sender went away.
         """
         try:
-            kind = self._admit(request)
+            kind = choose(request.headers.get("accept", ""), TYPES)
+            if kind is None:
+                raise Refusal(406, f"None of the accepted types can be given; ask for {_listed()}.")
+            check_headers(request, self.limits)
+            place = self._take_place()
         except Refusal:
             await discard(request, self.limits)
             raise
-        self._accepted += 1
-        # The place is free again when the thread that works on the request has ended.
-        work: Future[tuple[bytes, int]] | None = None
-        folder = None
-        try:
-            folder = TemporaryDirectory(dir=self._folder.name)
-            path = await receive(request, Path(folder.name), self.limits)
-            ticket, start = self.ticket(), time.monotonic()
-            work = self._pool.submit(self._work, path, wish(kind), ticket)
-            work.add_done_callback(self._releasing(folder))
-            content, pixels = await self._result(request, work, ticket)
-        except ClientDisconnect:
-            return Response(status_code=GONE)
-        except Refusal:
-            if work is None:
+        with place:
+            folder = place.keep(TemporaryDirectory(dir=self.folder))
+            try:
+                path = await receive(request, Path(folder), self.limits)
+            except Refusal:
                 await discard(request, self.limits)
-            raise
-        finally:
-            if work is None:
-                self._release(folder)
-        self._mean_seconds += 0.1 * (time.monotonic() - start - self._mean_seconds)
-        self.metrics.predicted(pixels)
-        return Response(content, media_type=kind, headers=LINK)
+                raise
+            wanted = wish(kind)
+            found = await self._run(
+                request, place, lambda ticket: self._answerer.answer(path, wanted, ticket)
+            )
+        self.metrics.predicted(found.pixels)
+        return Response(found.content, media_type=kind, headers={**LINK, **found.headers})
+
+    async def run(self, request: Request, work: Callable[[Ticket], Result]) -> Result:
+        """Do work for a request in a thread, within the limits of the service.
+
+        Args:
+            request: the request, whose body is empty.
+            work: the work, which uses the network by a ticket.
+
+        Raises:
+            Refusal: the queue is full, or the work takes too long.
+            ClientDisconnect: the sender went away.
+        """
+        with self._take_place() as place:
+            return await self._run(request, place, work)
 
     def drain(self) -> None:
         """Accept no more images, and wait until all accepted ones are answered."""
         self.is_draining = True
-        with self._answered:
-            self._answered.wait_for(lambda: not self._accepted)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._accepted)
 
     def close(self) -> None:
         """End all threads and remove all files."""
@@ -125,37 +136,44 @@ class Service:
         seconds = self._mean_seconds * self._accepted / self._workers
         return {"Retry-After": str(min(60, max(1, math.ceil(seconds))))}
 
-    def _admit(self, request: Request) -> str:
-        """Check a request before its body is read; return the type of its answer."""
-        kind = choose(request.headers.get("accept", ""), TYPES)
-        if kind is None:
-            raise Refusal(406, f"None of the accepted types can be given; ask for {_listed()}.")
-        check_headers(request, self.limits)
+    def _take_place(self) -> "_Place":
+        """Accept a request, if there is a place in the queue."""
         if self.is_draining:
             raise Refusal(503, _STOPPED, {"Retry-After": "10"})
         if self._accepted >= self.limits.queue:
             raise Refusal(
                 429,
-                f"{self._accepted} images wait already; send this one again later.",
+                f"{self._accepted} requests wait already; send this one again later.",
                 self.retry_after(),
             )
-        return kind
+        self._count(1)
+        return _Place(lambda: self._count(-1))
 
-    def _work(self, path: Path, wish: Wish, ticket: Ticket) -> tuple[bytes, int]:
-        with ticket:
-            return self._answerer.answer(path, wish, ticket)
+    def _count(self, change: int) -> None:
+        with self._changed:
+            self._accepted += change
+            self._changed.notify_all()
 
-    async def _result(
-        self, request: Request, work: "Future[tuple[bytes, int]]", ticket: Ticket
-    ) -> tuple[bytes, int]:
-        """Wait for the result of the work, but no longer than allowed or than its sender waits."""
-        done = asyncio.wrap_future(work)
+    async def _run(
+        self, request: Request, place: "_Place", work: Callable[[Ticket], Result]
+    ) -> Result:
+        """Do work in a thread; wait no longer than allowed, or than the sender of the request."""
+        ticket, start = Ticket(self._batches), time.monotonic()
+
+        def with_ticket() -> Result:
+            with ticket:
+                return work(ticket)
+
+        future = self._pool.submit(with_ticket)
+        place.leave_to(future)
+        done = asyncio.wrap_future(future)
         gone = asyncio.create_task(_wait_for_disconnect(request))
         try:
             await asyncio.wait(
                 (done, gone), timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED
             )
             if done.done():
+                self._mean_seconds += 0.1 * (time.monotonic() - start - self._mean_seconds)
                 return done.result()
             if gone.done():
                 raise ClientDisconnect
@@ -170,24 +188,46 @@ class Service:
         finally:
             gone.cancel()
             if not done.done():
-                work.cancel()
-                ticket.cancel()
                 done.add_done_callback(_forget)
+                future.cancel()
+                ticket.cancel()
 
-    def _releasing(self, folder: "TemporaryDirectory[str]") -> Callable[[Any], None]:
-        loop = asyncio.get_running_loop()
 
-        def release(_: Any) -> None:
-            loop.call_soon_threadsafe(self._release, folder)
+class _Place:
+    """A place in the queue, with the folder of its image.
 
-        return release
+    It is free at the end of the block, or when the thread that works on the request has ended: a
+    thread cannot be stopped, and what it uses must not be promised to others.
 
-    def _release(self, folder: "TemporaryDirectory[str] | None") -> None:
-        if folder is not None:
-            folder.cleanup()
-        with self._answered:
-            self._accepted -= 1
-            self._answered.notify_all()
+    Args:
+        free: called once, when the place is free.
+    """
+
+    def __init__(self, free: Callable[[], None]):
+        self._free, self._is_left = free, False
+        self._folder: TemporaryDirectory[str] | None = None
+
+    def keep(self, folder: "TemporaryDirectory[str]") -> str:
+        """Remove a folder when the place is free; return its name."""
+        self._folder = folder
+        return folder.name
+
+    def leave_to(self, future: "Future[Any]") -> None:
+        """Free the place when a thread has ended, not at the end of the block."""
+        self._is_left = True
+        future.add_done_callback(lambda _: self._release())
+
+    def __enter__(self) -> "_Place":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_left:
+            self._release()
+
+    def _release(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._free()
 
 
 async def _wait_for_disconnect(request: Request) -> None:

@@ -4,8 +4,7 @@ import base64
 import binascii
 import hmac
 import time
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,22 +12,22 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from network.serving.answers import ARRAYS, GEOTIFF, LAYERS, MASK, POLYGONS, Wish, classes_of
+from network.serving.answers import ARRAYS, GEOTIFF, MASK, POLYGONS, Wish, classes_of
 from network.serving.app import map_router, tell_damage
+from network.serving.earth_tiles import EarthTiles
 from network.serving.metrics import TYPE, Metrics
 from network.serving.refusal import Refusal
-from network.serving.service import Service
+from network.serving.service import GONE, Service
 from network.serving.uploads import TYPES as BODY_TYPES
 from network.serving.viewer import MapViewer
 from network.serving.web import HOSTS, AddHeaders, read_static, static_file
 
 REALM = "BiCoR-Seg"
 
-Layer = StrEnum("Layer", {name: name for name in LAYERS})
-
-DEFAULT_LAYER = Layer("labels")
+Layer = Literal["labels", "confidence", "probabilities", "entropy"]
 
 _OPEN = ("/health", "/health/live", "/health/ready")
 """Paths that need no token, for those that watch the service."""
@@ -97,6 +96,8 @@ _PROBLEMS = {
     504: "The answer was not ready in time.",
 }
 
+_TILE_KEPT = {"Cache-Control": "private, max-age=300"}
+
 _BINARY = {"type": "string", "format": "binary"}
 
 
@@ -105,7 +106,11 @@ def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def make_service_app(
-    service: Service, *, token: str | None = None, viewer: MapViewer | None = None
+    service: Service,
+    *,
+    token: str | None = None,
+    viewer: MapViewer | None = None,
+    tiles: EarthTiles | None = None,
 ) -> FastAPI:
     """Make the application of the prediction service.
 
@@ -114,6 +119,7 @@ def make_service_app(
         token: what each request must know; None if there is no such token. Then the service must
             be called by a name of this machine.
         viewer: a finished map, whose page is at ``/map/``; None for none.
+        tiles: tiles of a map or an image; None for none.
     """
     app = FastAPI(
         title="BiCoR-Seg",
@@ -134,8 +140,10 @@ def make_service_app(
     app.include_router(_prediction(service))
     app.include_router(_state(service))
     app.include_router(_pages())
+    tell_damage(app)
+    if tiles is not None:
+        app.include_router(_tiles(service, tiles))
     if viewer is not None:
-        tell_damage(app)
         app.include_router(map_router(viewer, read_static()), prefix="/map")
     return app
 
@@ -152,7 +160,11 @@ def _prediction(service: Service) -> APIRouter:
     found = {
         "description": "What was predicted, in the type that Accept wants most.",
         "headers": {
-            "Link": {"schema": {"type": "string"}, "description": "The names of the classes."}
+            "Link": {"schema": {"type": "string"}, "description": "The names of the classes."},
+            "Pixel-Area": {
+                "schema": {"type": "number"},
+                "description": "Area on the ground of the middle pixel, in square meters.",
+            },
         },
         "content": {
             MASK: {"schema": _BINARY},
@@ -192,7 +204,7 @@ def _prediction(service: Service) -> APIRouter:
         colors: Annotated[
             bool, Query(description="Whether a PNG has the colors of the classes.")
         ] = False,
-        layer: Annotated[Layer, Query(description="What a GeoTIFF holds.")] = DEFAULT_LAYER,
+        layer: Annotated[Layer, Query(description="What a GeoTIFF holds.")] = "labels",
         min_area: Annotated[
             float,
             Query(
@@ -213,7 +225,7 @@ def _prediction(service: Service) -> APIRouter:
         ] = 0.0,
     ) -> Response:
         return await service.predict(
-            request, lambda kind: Wish(kind, colors, layer.value, min_area, simplify)
+            request, lambda kind: Wish(kind, colors, layer, min_area, simplify)
         )
 
     return router
@@ -267,6 +279,36 @@ def _state(service: Service) -> APIRouter:
     return router
 
 
+def _tiles(service: Service, tiles: EarthTiles) -> APIRouter:
+    router = APIRouter(tags=["tiles"])
+
+    @router.get(
+        "/tiles",
+        summary="Description of the tiles (TileJSON)",
+        responses=_problems(400, 401, 500),
+    )
+    def about(request: Request) -> dict[str, Any]:
+        return tiles.about(f"{request.url}".partition("?")[0] + "/{z}/{x}/{y}")
+
+    @router.get(
+        "/tiles/{z}/{x}/{y}",
+        summary="A tile of labels in Web Mercator",
+        response_class=Response,
+        responses={
+            200: {"content": {"image/png": {"schema": _BINARY}}},
+            404: {"model": Problem, "description": "There is nothing in this tile."},
+            **_problems(400, 401, 422, 429, 500, 503, 504),
+        },
+    )
+    async def tile(request: Request, z: int, x: int, y: int) -> Response:
+        found = await service.run(request, lambda ticket: tiles.draw(z, x, y, ticket))
+        if found is None:
+            raise Refusal(404, "There is nothing in this tile.")
+        return Response(found, media_type="image/png", headers=_TILE_KEPT)
+
+    return router
+
+
 def _pages() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     static = read_static()
@@ -295,6 +337,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Refusal)
     async def refused(_: Request, error: Any) -> JSONResponse:
         return _problem(error.status, error.sentence, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: Any) -> Response:
+        return Response(status_code=GONE)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: Any) -> JSONResponse:
