@@ -6,7 +6,6 @@ that lie on Earth from its code as a whole. So an answer has the pixels of the f
 """
 
 import io
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -226,13 +225,8 @@ def _as_refusals(folder: Path) -> Iterator[None]:
         text = str(error)
         for path in sorted(folder.glob("*"), key=lambda path: -len(str(path))):
             text = text.replace(str(path), "image").replace(path.name, "image")
-        raise Refusal(422, f"The image cannot be predicted. {_sentence(text)}") from error
-
-
-def _sentence(text: str) -> str:
-    """Turn the line of an error into a sentence."""
-    text = text.removeprefix("image: ")
-    return f"{text[:1].upper()}{text[1:]}."
+        reason = text.removeprefix("image: ")
+        raise Refusal(422, f"The image cannot be predicted: {reason}.") from error
 
 
 def classes_of(info: DatasetInfo) -> list[dict[str, Any]]:
@@ -242,8 +236,3 @@ def classes_of(info: DatasetInfo) -> list[dict[str, Any]]:
         {"label": label, "name": name, "color": color}
         for label, (name, color) in enumerate(zip(info.classes, colors, strict=True))
     ]
-
-
-def dumps(value: Any) -> bytes:
-    """Write plain values as compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -91,31 +91,33 @@ def serve_and_drain(app: FastAPI, opened: socket.socket, drain: Callable[[], Non
         drain: called after the signal; returns when all accepted requests are answered. Meanwhile
             the application is asked further.
     """
-    options = {
-        "http": _TimedProtocol,
-        "limit_concurrency": CONNECTIONS,
-        "timeout_graceful_shutdown": SEND_SECONDS,
-    }
-    with _running(app, opened, **options) as running:
+    with _running(app, opened, drains=True) as running:
         try:
             running.result()
         except KeyboardInterrupt:
             drain()
 
 
+def options_of(*, drains: bool = False) -> dict[str, Any]:
+    """Choose the options of uvicorn.
+
+    Args:
+        drains: whether other machines may ask, and the last answers are waited for.
+    """
+    options: dict[str, Any] = {"log_level": "warning", "access_log": False, "lifespan": "off"}
+    options |= {"server_header": False, "timeout_graceful_shutdown": 2}
+    if drains:
+        options |= {"http": _TimedProtocol, "limit_concurrency": CONNECTIONS}
+        options |= {"timeout_graceful_shutdown": SEND_SECONDS}
+    return options
+
+
 @contextmanager
-def _running(app: FastAPI, opened: socket.socket, **options: Any) -> Iterator[Future[None]]:
+def _running(
+    app: FastAPI, opened: socket.socket, *, drains: bool = False
+) -> Iterator[Future[None]]:
     """Run a server while the block runs, and yield the future of its end."""
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            **{"timeout_graceful_shutdown": 2, **options},
-        )
-    )
+    server = uvicorn.Server(uvicorn.Config(app, **options_of(drains=drains)))
     # In a thread of its own, it leaves the signals to this one, in which run_command heeds them.
     with ThreadPoolExecutor(1, "server") as pool:
         running: Future[None] = pool.submit(server.run, [opened])

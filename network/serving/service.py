@@ -94,8 +94,9 @@ class Service:
             folder = place.keep(TemporaryDirectory(dir=self.folder))
             try:
                 path = await receive(request, Path(folder), self.limits)
-            except Refusal:
-                await discard(request, self.limits)
+            except Refusal as refusal:
+                if refusal.status != 408:  # it was waited for already
+                    await discard(request, self.limits)
                 raise
             wanted = wish(kind)
             found = await self._run(

@@ -140,8 +140,8 @@ def test_headers(page):
 
 
 def test_all_files_of_the_page(page):
-    """All that it names, and all that these name."""
-    names, todo = set(), ["index.html"]
+    """All that the pages of the room name, and all that these name."""
+    names, todo = set(), ["index.html", "drop.html", "docs.html"]
     while todo:
         name = todo.pop()
         path = page if name == "index.html" else f"{page}static/{name}"
