@@ -16,6 +16,7 @@ from network.errors import InputError
 from network.extras import EXTRAS, require_extra
 from network.maps.read import read_image, read_map
 from network.predictor import Predictor
+from network.settings import Compute
 from network.tta import TTA_NAMES
 from network.writing import file_hash
 
@@ -102,10 +103,16 @@ def load(args: argparse.Namespace) -> Predictor:
     if not args.checkpoint.is_file():
         raise InputError(args.checkpoint, "no such file", "give a checkpoint, such as best.ckpt")
     options: dict[str, Any] = {"device": args.device, "tta": args.tta, "patch": None}
-    overrides = [*args.overrides, *compute_overrides(args)]
-    if args.config is None and compute_overrides(args):
-        raise InputError("precision", "is a setting of a config", "give --config too")
-    return Predictor.load(args.checkpoint, config=args.config, overrides=overrides, **options)
+    flags = compute_overrides(args)
+    if args.config is not None:
+        overrides = [*args.overrides, *flags]
+        return Predictor.load(args.checkpoint, config=args.config, overrides=overrides, **options)
+    if flags:
+        precision = args.precision or Compute().precision
+        options["compute"] = Compute(
+            precision=precision, channels_last=args.channels_last, compile=args.compile
+        )
+    return Predictor.load(args.checkpoint, overrides=args.overrides, **options)
 
 
 def read_token(file: Path | None) -> str | None:

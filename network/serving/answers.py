@@ -222,10 +222,11 @@ def _as_refusals(folder: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        text = str(error)
+        # The remedies are for those who have the file and the config.
+        reason = f"{error.where}: {error.problem}" if error.where else error.problem
         for path in sorted(folder.glob("*"), key=lambda path: -len(str(path))):
-            text = text.replace(str(path), "image").replace(path.name, "image")
-        reason = text.removeprefix("image: ")
+            reason = reason.replace(str(path), "image").replace(path.name, "image")
+        reason = reason.removeprefix("image: ")
         raise Refusal(422, f"The image cannot be predicted: {reason}.") from error
 
 

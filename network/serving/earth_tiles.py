@@ -190,12 +190,12 @@ class ImageLabels:
         step = max(1, min(rows.stop - rows.start, columns.stop - columns.start) // (4 * SIDE))
         labels = self._stored[rows.start : rows.stop : step, columns.start : columns.stop : step]
         assert self.place.transform is not None
-        corner = Affine.translation(columns.start, rows.start) * Affine.scale(step)
+        corner = Affine.translation(columns.start, rows.start) @ Affine.scale(step)
         tile = np.full((SIDE, SIDE), NO_DATA, np.uint8)
         rasterio.warp.reproject(
             labels ^ NO_DATA,
             tile,
-            src_transform=self.place.transform * corner,
+            src_transform=self.place.transform @ corner,
             src_crs=self.place.crs,
             src_nodata=NO_DATA,
             dst_transform=Affine(side / SIDE, 0, left, 0, -side / SIDE, top),
