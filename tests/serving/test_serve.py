@@ -67,7 +67,7 @@ def test_flags_choose_how_the_network_computes(trained, monkeypatch):
     words = [str(trained), "--device", "cpu", "--precision", "bf16-mixed", "-t", "lr"]
     predictor = load(parse_with_overrides(parsed[0], words))
     assert predictor.compute_settings.precision == "bf16-mixed"
-    assert len(predictor.views) == 2
+    assert len(predictor.views) == 4  # two flips
     assert predictor.patch is None
 
 
@@ -112,7 +112,7 @@ ERRORS = (
     (["CKPT", "--token-file", "short.txt"], "short.txt: is no token of at least 16 letters"),
     (["CKPT", "--token-file", "none.txt"], "none.txt: cannot be read as a token"),
     (["CKPT", "--image", "photo.tif"], "photo.tif: does not say where it lies on Earth"),
-    (["CKPT", "model.dim=32"], "overrides: change the settings of a config; give --config"),
+    (["CKPT", "model.dim=32"], "overrides: change the settings of a config; give -c"),
     (["photo.tif"], "photo.tif: "),
 )
 

@@ -174,10 +174,10 @@ function fillLegend(classes) {
   const filled = startLegend({ classes });
   filled.onChange(() => draw(new Set(filled.hidden())));
   legend.querySelectorAll("li").forEach((row, number) => {
-    if (classes[number].area) row.firstChild.title += `, ${classes[number].area}`;
-    row.querySelector(".share").textContent += classes[number].area
-      ? ` · ${classes[number].area}`
-      : "";
+    const { area: size } = classes[number];
+    const share = row.querySelector(".share");
+    if (!shown.labels) share.textContent = "";
+    else if (size) share.textContent += ` · ${size}`;
   });
 }
 
