@@ -1,6 +1,7 @@
 """The servers of pages and of the prediction service."""
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -78,12 +79,14 @@ def serve(app: FastAPI, opened: socket.socket, *, browser: bool) -> None:
         # Some browsers return only when they are closed.
         open_ = threading.Thread(target=webbrowser.open, args=[address_of(opened)], daemon=True)
         open_.start()
-    with _running(app, opened) as running:
+    with _running(app, opened) as (running, _):
         running.result()
 
 
 def serve_and_drain(app: FastAPI, opened: socket.socket, drain: Callable[[], None]) -> None:
     """Answer requests until Ctrl-C or SIGTERM, and then those that were accepted before.
+
+    A second signal gives these up.
 
     Args:
         app: answers the requests.
@@ -91,11 +94,17 @@ def serve_and_drain(app: FastAPI, opened: socket.socket, drain: Callable[[], Non
         drain: called after the signal; returns when all accepted requests are answered. Meanwhile
             the application is asked further.
     """
-    with _running(app, opened, drains=True) as running:
+    with _running(app, opened, drains=True) as (running, server):
         try:
             running.result()
         except KeyboardInterrupt:
-            drain()
+            try:
+                drain()
+            except KeyboardInterrupt:  # a second signal
+                # What is given up is no error of the application.
+                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+                server.force_exit = True
+                raise
 
 
 def options_of(*, drains: bool = False) -> dict[str, Any]:
@@ -115,14 +124,14 @@ def options_of(*, drains: bool = False) -> dict[str, Any]:
 @contextmanager
 def _running(
     app: FastAPI, opened: socket.socket, *, drains: bool = False
-) -> Iterator[Future[None]]:
-    """Run a server while the block runs, and yield the future of its end."""
+) -> Iterator[tuple[Future[None], uvicorn.Server]]:
+    """Run a server while the block runs; yield the future of its end, and the server."""
     server = uvicorn.Server(uvicorn.Config(app, **options_of(drains=drains)))
     # In a thread of its own, it leaves the signals to this one, in which run_command heeds them.
     with ThreadPoolExecutor(1, "server") as pool:
         running: Future[None] = pool.submit(server.run, [opened])
         try:
-            yield running
+            yield running, server
         finally:
             server.should_exit = True
 
