@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -67,6 +68,7 @@ class Service:
         # While the network works on a batch, the images of the next one are decoded.
         self._workers = limits.batch + 2
         self._pool = ThreadPoolExecutor(self._workers, "image")
+        self._names = [str(number) for number in range(limits.queue)]
         self._folder = TemporaryDirectory(prefix="bicor-seg-")
         self.folder = Path(self._folder.name)
 
@@ -91,9 +93,8 @@ class Service:
             await discard(request, self.limits)
             raise
         with place:
-            folder = place.keep(TemporaryDirectory(dir=self.folder))
             try:
-                path = await receive(request, Path(folder), self.limits)
+                path = await receive(request, place.folder(), self.limits)
             except Refusal as refusal:
                 if refusal.status != 408:  # it was waited for already
                     await discard(request, self.limits)
@@ -147,12 +148,15 @@ class Service:
                 f"{self._accepted} requests wait already; send this one again later.",
                 self.retry_after(),
             )
-        self._count(1)
-        return _Place(lambda: self._count(-1))
-
-    def _count(self, change: int) -> None:
         with self._changed:
-            self._accepted += change
+            self._accepted += 1
+            # Names of folders come back, see Answerer._work.
+            return _Place(self.folder / self._names.pop(), self._release)
+
+    def _release(self, name: str) -> None:
+        with self._changed:
+            self._accepted -= 1
+            self._names.append(name)
             self._changed.notify_all()
 
     async def _run(
@@ -201,17 +205,17 @@ class _Place:
     thread cannot be stopped, and what it uses must not be promised to others.
 
     Args:
-        free: called once, when the place is free.
+        path: its folder, which is made when it is needed.
+        free: called once with the name of the folder, when the place is free.
     """
 
-    def __init__(self, free: Callable[[], None]):
-        self._free, self._is_left = free, False
-        self._folder: TemporaryDirectory[str] | None = None
+    def __init__(self, path: Path, free: Callable[[str], None]):
+        self._path, self._free, self._is_left = path, free, False
 
-    def keep(self, folder: "TemporaryDirectory[str]") -> str:
-        """Remove a folder when the place is free; return its name."""
-        self._folder = folder
-        return folder.name
+    def folder(self) -> Path:
+        """Make the folder, which is removed when the place is free."""
+        self._path.mkdir()
+        return self._path
 
     def leave_to(self, future: "Future[Any]") -> None:
         """Free the place when a thread has ended, not at the end of the block."""
@@ -226,9 +230,8 @@ class _Place:
             self._release()
 
     def _release(self) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._free()
+        shutil.rmtree(self._path, ignore_errors=True)
+        self._free(self._path.name)
 
 
 async def _wait_for_disconnect(request: Request) -> None:
