@@ -1,5 +1,6 @@
 """The prediction service over real connections: its answers equal the files of predict.py."""
 
+import http.client
 import io
 import json
 import socket
@@ -326,6 +327,19 @@ def test_draining():
         running.predictor.model.open.set()
         assert accepted.result(10).status == 200
         drained.result(10)
+
+
+def test_small_answers_are_sent_at_once(running):
+    """Without a wait of 40 ms for more bytes, by the algorithm of Nagle."""
+    connection = http.client.HTTPConnection("127.0.0.1", running.port)
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        connection.request("GET", "/health/live")
+        connection.getresponse().read()
+        times.append(time.perf_counter() - start)
+    connection.close()
+    assert min(times) < 0.035
 
 
 # State, token, description ----------------------------------------------------------------------
