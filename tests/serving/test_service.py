@@ -333,13 +333,13 @@ def test_small_answers_are_sent_at_once(running):
     """Without a wait of 40 ms for more bytes, by the algorithm of Nagle."""
     connection = http.client.HTTPConnection("127.0.0.1", running.port)
     times = []
-    for _ in range(9):
+    for _ in range(60):  # Linux confirms the first packets of a connection at once
         start = time.perf_counter()
         connection.request("GET", "/health/live")
         connection.getresponse().read()
         times.append(time.perf_counter() - start)
     connection.close()
-    assert min(times) < 0.035
+    assert np.median(times[-20:]) < 0.035
 
 
 # State, token, description ----------------------------------------------------------------------
