@@ -1,21 +1,17 @@
 """Comparison of an exported file with the network that it was made from."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
 from network.datasets.transforms import Normalize
 from network.export.options import LARGEST_VALUE, ExportOptions
-from network.export.record import Parity
 from network.export.samples import Images
 from network.export.source import Source
+from network.exported.programs import Run
+from network.exported.record import Parity
 
 TOLERANCE = 1e-4
 """Largest accepted difference of logits or probabilities, all in float32."""
-
-Run = Callable[[np.ndarray], np.ndarray]
-"""Runs a file: from images (b, bands, H, W) to its output (b, k, H, W) float32."""
 
 
 def compare(

@@ -9,13 +9,14 @@ import torch
 
 from network.datasets.transforms import Normalize
 from network.errors import InputError
-from network.export.formats import FORMATS, INPUT, Format
+from network.export.formats import FORMATS, Format
 from network.export.options import LARGEST_VALUE, STRIDE, ExportOptions
 from network.export.parity import compare
 from network.export.program import Exported, not_exported, trace
-from network.export.record import ExportRecord, Parity, TensorFact
 from network.export.samples import find_sample_images
 from network.export.source import Source
+from network.exported.programs import INPUT
+from network.exported.record import ExportRecord, Parity, TensorFact
 from network.progress import progress_bar
 
 
@@ -64,12 +65,12 @@ def export(
         with _explained(name, options):
             model = form.convert(program, output)
         bar.update()
-        bar.set_description(f"comparing by {form.package}")
+        bar.set_description(f"comparing by {form.program.package}")
         with form.replacing(path) as partial:
             record = _record(source, format, options, dict(properties or {}))
             form.save(model, record, partial)
             with _explained(name, options):
-                parity = compare(form.open(partial), form.runtime, source, options, images)
+                parity = compare(form.open(partial), form.program.runtime, source, options, images)
             if not parity.largest_difference <= parity.tolerance:
                 raise InputError(
                     path,

@@ -17,9 +17,9 @@ from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.export.formats import FORMATS, TorchFormat
 from network.export.options import ExportOptions
-from network.export.record import KEY, Parity
 from network.export.source import load_source
 from network.export.write import export
+from network.exported.record import KEY, Parity
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 from network.models.checkpoint import SETTINGS_KEY, TASK_PREFIX
@@ -179,7 +179,7 @@ class Branching(UNetFormer):
 
 def test_networks_that_cannot_be_traced(bicor):
     source = load_source(bicor)
-    source.predictor.model = Branching(6, "test_resnet", weights=None).eval()
+    source.predictor.engine.model = Branching(6, "test_resnet", weights=None).eval()
     with pytest.raises(InputError, match=r"Branching: cannot be exported \(\w+: .*no branches"):
         export(source, "x.pt2", "torch", ExportOptions(size=(32, 32), batch=1))
     with pytest.raises(InputError, match=r"any number of images .*give batch=1"):
@@ -187,7 +187,9 @@ def test_networks_that_cannot_be_traced(bicor):
     with pytest.raises(InputError, match=r"any size, since .* padding .*give size=512"):
         export(source, "x.pt2", "torch", ExportOptions())
     # The padding of encoders from TensorFlow depends on the size too.
-    source.predictor.model = BiCoRSeg(6, "tf_efficientnet_lite0", weights=None, dim=32).eval()
+    source.predictor.engine.model = BiCoRSeg(
+        6, "tf_efficientnet_lite0", weights=None, dim=32
+    ).eval()
     with pytest.raises(InputError, match=r"any size, since .* padding .*give size=512"):
         export(source, "x.pt2", "torch", ExportOptions())
     assert not Path("x.pt2").exists()

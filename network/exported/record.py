@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 KEY = "bicor_seg"
 """Name of the JSON text in an exported file."""
 
@@ -98,3 +100,20 @@ class ExportRecord:
     def to_json(self) -> str:
         """Write the facts as JSON."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ExportRecord":
+        """Read what :meth:`to_json` has written; other entries are left out.
+
+        Raises:
+            ValueError: the text is no such record, or one of a newer version.
+        """
+        try:
+            record = TypeAdapter(cls).validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{where}: {first['msg']}") from error
+        if record.version > VERSION:
+            raise ValueError(f"version {record.version} of the form, {VERSION} is known")
+        return record
