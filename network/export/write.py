@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from network.card import Card
 from network.datasets.transforms import Normalize
 from network.errors import InputError
 from network.export.formats import FORMATS, Format
@@ -104,10 +105,14 @@ def find_format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _record(
-    source: Source, format: str, options: ExportOptions, properties: dict[str, str]
-) -> ExportRecord:
-    card, sides = source.card, options.size or (None, None)
+def tensor_facts(card: Card, options: ExportOptions) -> tuple[TensorFact, TensorFact]:
+    """Describe the input and the output of a file.
+
+    Args:
+        card: facts about the network.
+        options: input and output of the file.
+    """
+    sides = options.size or (None, None)
     given = TensorFact(
         name=INPUT,
         dtype="uint8" if options.uint8 else "float32",
@@ -115,18 +120,20 @@ def _record(
         holds=_values(options),
     )
     output = "probabilities" if options.softmax else "logits"
-    found = TensorFact(
-        name=output,
-        dtype="float32",
-        shape=(options.batch, len(card.classes), *sides),
-        holds=output,
-    )
+    shape = options.batch, len(card.classes), *sides
+    return given, TensorFact(name=output, dtype="float32", shape=shape, holds=output)
+
+
+def _record(
+    source: Source, format: str, options: ExportOptions, properties: dict[str, str]
+) -> ExportRecord:
+    given, found = tensor_facts(source.card, options)
     return ExportRecord(
         format=format,
         input=given,
         output=found,
         multiple_of=1 if options.size else STRIDE,
-        card=card.to_plain(),
+        card=source.card.to_plain(),
         checkpoint=source.path.name,
         checkpoint_sha256=source.sha256,
         # The folder of the data belongs to one machine.
