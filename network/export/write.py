@@ -14,10 +14,11 @@ from network.export.formats import FORMATS, Format
 from network.export.options import LARGEST_VALUE, STRIDE, ExportOptions
 from network.export.parity import compare
 from network.export.program import Exported, not_exported, trace
-from network.export.samples import find_sample_images
+from network.export.samples import Images, find_sample_images
 from network.export.source import Source
 from network.exported.programs import INPUT
-from network.exported.record import ExportRecord, Parity, TensorFact
+from network.exported.record import ExportRecord, TensorFact
+from network.extras import require_extra
 from network.progress import progress_bar
 
 
@@ -27,7 +28,8 @@ def export(
     format: str,
     options: ExportOptions,
     properties: Mapping[str, str] | None = None,
-) -> Parity:
+    ranges: Images | None = None,
+) -> ExportRecord:
     """Export a network, and check that the file computes the same.
 
     The file is written only if the check succeeds.
@@ -38,9 +40,11 @@ def export(
         format: ``"onnx"``, ``"openvino"`` or ``"torch"``.
         options: input and output of the file.
         properties: further entries of the metadata of an ONNX file, for other programs.
+        ranges: images to quantize the layers of an OpenVINO file by, see
+            :func:`network.export.samples.find_calibration_images`; None for float32.
 
     Returns:
-        The result of the check.
+        The facts of the file, with the result of the check.
 
     Raises:
         InputError: a library is missing, the network cannot be exported so, the file computes
@@ -53,6 +57,8 @@ def export(
             path, f"format={format} has the ending {form.ending}", "choose such a name"
         )
     options.check(source.card.info)
+    if ranges is not None:
+        check_quantize(format)
     images = find_sample_images(source)
     output = "probabilities" if options.softmax else "logits"
     normalize = Normalize(source.card.mean, source.card.std) if options.normalize else None
@@ -78,9 +84,16 @@ def export(
                     f"is not written: {parity}, more than {parity.tolerance:g} is an error",
                     "try another format",
                 )
-            form.save(model, replace(record, parity=parity), partial)
+            record = replace(record, parity=parity)
+            if ranges is not None:
+                from network.export.quantize import quantize  # needs an extra
+
+                bar.set_description("quantizing")
+                model, facts = quantize(model, source, record, options, ranges)
+                record = replace(record, quantization=facts)
+            form.save(model, record, partial)
         bar.update()
-    return parity
+    return record
 
 
 @contextmanager
@@ -92,6 +105,14 @@ def _explained(name: str, options: ExportOptions) -> Iterator[None]:
         raise
     except Exception as error:  # each library has its own kinds
         raise not_exported(name, options, error) from error
+
+
+def check_quantize(format: str) -> None:
+    """Raise an :class:`InputError` if files of a format are not quantized, or nncf is missing."""
+    if format != "openvino":
+        problem = "only files of OpenVINO are quantized"
+        raise InputError(f"format={format}", problem, "give format=openvino")
+    require_extra("quantize", "quantize")
 
 
 def find_format(name: str) -> Format:

@@ -61,7 +61,7 @@ class ExportedEngine:
         count, _, height, width = images.shape
         rows, columns = self._size_for(height, width)
         margins = (0, 0), (0, 0), (0, rows - height), (0, columns - width)
-        given = self._as_input(np.pad(images, margins, mode="edge"))
+        given = self.to_input(np.pad(images, margins, mode="edge"))
         batch = self._record.input.shape[0]
         if batch is None:
             found = self._run(given)
@@ -89,7 +89,8 @@ class ExportedEngine:
             )
         return fixed
 
-    def _as_input(self, images: np.ndarray) -> np.ndarray:
+    def to_input(self, images: np.ndarray) -> np.ndarray:
+        """Turn what :meth:`prepare` gives into the input of the file, of the same size."""
         fact = self._record.input
         if fact.holds == "pixel values divided by 255":
             images = images / np.float32(_EIGHT_BITS)

@@ -86,14 +86,24 @@ class OpenVino(Program):
     precisions = ("32-true", "bf16-mixed")
 
     def open(self, path: Path, precision: str = "32-true") -> tuple[Run, str | None]:
-        import openvino
-
-        # Without a hint, some processors would compute in 16 bits.
-        hint = {"32-true": "f32", "bf16-mixed": "bf16"}[precision]
-        options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": str(threads())}
         model = _read_by_openvino(path)
-        compiled = openvino.Core().compile_model(model, "CPU", options)
-        return lambda images: compiled(images)[0], _facts_by_openvino(model)
+        return compile_openvino(model, precision), _facts_by_openvino(model)
+
+
+def compile_openvino(model: Any, precision: str = "32-true") -> Run:
+    """Compile a model of OpenVINO for the CPU.
+
+    Args:
+        model: the model.
+        precision: ``"32-true"`` or ``"bf16-mixed"``. Layers of 8 bits stay so.
+    """
+    import openvino
+
+    # Without a hint, some processors would compute in 16 bits.
+    hint = {"32-true": "f32", "bf16-mixed": "bf16"}[precision]
+    options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": str(threads())}
+    compiled = openvino.Core().compile_model(model, "CPU", options)
+    return lambda images: compiled(images)[0]
 
 
 def _read_by_openvino(path: Path) -> Any:
