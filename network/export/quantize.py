@@ -45,6 +45,8 @@ SIDE = 512
 """Side of the images for the ranges if the file takes any size, in pixels."""
 
 _LAYERS = ("Convolution", "GroupConvolution", "MatMul")
+_MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "VariadicSplit", "MaxPool")
+"""Operators that only move values. With them, a quantized input stays so."""
 
 
 def quantize(
@@ -85,12 +87,28 @@ def quantize(
     return found, Quantization(
         images=images.words,
         layers=len(quantizer.layers),
-        float_layers=tuple(quantizer.names(kept)),
+        float_layers=_float_layers(found),
         equal_labels=result.equal_labels,
         measured_on=judge.words,
         before=result.before,
         after=result.after,
     )
+
+
+def _float_layers(model: Any) -> tuple[str, ...]:
+    """List the layers of a quantized model that compute in float32."""
+    return tuple(
+        op.get_friendly_name()
+        for op in model.get_ordered_ops()
+        if op.get_type_name() in _LAYERS and not any(map(_is_quantized, op.input_values()))
+    )
+
+
+def _is_quantized(output: Any) -> bool:
+    node = output.get_node()
+    while node.get_type_name() in _MOVES:
+        node = node.input_value(0).get_node()
+    return node.get_type_name() == "FakeQuantize"
 
 
 class _Quantizer:
@@ -119,7 +137,7 @@ class _Quantizer:
             for start in range(0, len(filled), batch)
         ]
         ordered = model.get_ordered_ops()
-        self.layers = [o.get_friendly_name() for o in ordered if o.get_type_name() in _LAYERS]
+        self.layers = [op.get_friendly_name() for op in ordered if op.get_type_name() in _LAYERS]
         self._segments = [list(part) for part in np.array_split(self.layers, SEGMENTS)]
 
     def run(self, model: Any) -> Run:
