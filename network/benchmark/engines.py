@@ -1,6 +1,7 @@
 """Time of exported files in the programs that run them, compared with the bare encoder in torch."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -52,7 +53,7 @@ def benchmark_engines(
             for precision in program.precisions:
                 engine = load_exported(file, Backend(name, precision)).engine
                 given = engine.prepare(image.numpy())
-                functions[file.name, name, precision] = lambda e=engine, x=given: e.scores(x)
+                functions[file.name, name, precision] = partial(engine.scores, given)
     labels = {" ".join(key): function for key, function in functions.items()}
     times, base = interleave(labels, repeats), " ".join(_BASE)
     return [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -42,6 +43,7 @@ from network.models.output import SegOutput
 from network.models.tconv import TransposedConvNet
 from network.prediction import ImagePredictor
 from network.predictor import Predictor
+from tests import commands
 from tests.conftest import ROOT
 from tests.export.test_export import checkpoint
 from tests.maps.local import IDENTITY, PLACE, random_image
@@ -335,3 +337,24 @@ def test_wrong_combinations(folder, tmp_path):
     with pytest.raises(InputError, match=r"fixed\.pt2: takes images of at most 96 x 96"):
         load_exported(fixed).predictor().predict(random_image(97, 96))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-c", "config/x.py"], r"--config: changes nothing, since plain\.onnx says itself"),
+        (["data.mean=1"], r"key=value: changes nothing"),
+        (["--compile"], r"--compile: is for checkpoints"),
+        (["--backend", "torch"], r"--backend torch: does not run \.onnx files; give onnx or"),
+        (["--precision", "16-mixed"], r"--precision 16-mixed: onnxruntime computes"),
+    ],
+)
+def test_command_line(folder, tmp_path, words, message):
+    given = ["--checkpoint", folder / "plain.onnx", "-i", "a.png", "-o", "out", *words]
+    assert re.search(message, commands.error_of("predict.py", *given, cwd=tmp_path))
+
+
+def test_checkpoints_need_a_config(folder, tmp_path):
+    given = ["--checkpoint", folder / "best.ckpt", "-i", "a.png", "-o", "out"]
+    error = commands.error_of("predict.py", *given, cwd=tmp_path)
+    assert "--config: is needed for all but exported files" in error or "-c: is needed" in error
