@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 
@@ -106,6 +106,15 @@ class Prediction:
         if path.suffix.lower() != ".png":
             raise InputError(path, "masks are written as PNG", "choose a name that ends in .png")
         write_mask(path, self.labels, self.info, rgb=rgb, valid=self.valid)
+
+
+class PredictionOptions(TypedDict, total=False):
+    """How images are predicted; see :class:`ImagePredictor`."""
+
+    tta: str
+    patch: tuple[int, int] | None
+    overlap: int
+    batch_size: int
 
 
 class ImagePredictor:

@@ -5,7 +5,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -27,7 +27,14 @@ from network.errors import InputError
 from network.models.adaptation import merge_lora
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
 from network.models.output import SegOutput
-from network.prediction import OVERLAP, PATCH, ImagePredictor, Prediction, to_batch
+from network.prediction import (
+    OVERLAP,
+    PATCH,
+    ImagePredictor,
+    Prediction,
+    PredictionOptions,
+    to_batch,
+)
 from network.rasters.pixels import finite_pixels, network_values
 from network.settings import Compute
 
@@ -36,14 +43,10 @@ __all__ = ["Prediction", "Predictor", "PredictorOptions", "Trained", "heatmaps_o
 Result = TypeVar("Result")
 
 
-class PredictorOptions(TypedDict, total=False):
+class PredictorOptions(PredictionOptions, total=False):
     """How a predictor computes; see :class:`Predictor`."""
 
     device: str | torch.device
-    tta: str
-    patch: tuple[int, int] | None
-    overlap: int
-    batch_size: int
 
 
 class TorchEngine:
@@ -104,12 +107,7 @@ class Predictor(ImagePredictor):
         normalization: mean and standard deviation of each band, in pixel values.
         compute: precision and memory format.
         device: device of the computation.
-        tta: test-time augmentation, a name that :func:`network.tta.build_views` knows.
-        patch: height and width of the patches that larger images are predicted in; None predicts
-            images whole.
-        overlap: smallest overlap of neighboring patches, in pixels.
-        batch_size: number of patches that are predicted at once. A batch of views has at most as
-            many pixels as a batch of patches, or is a single view.
+        options: further arguments of :class:`network.prediction.ImagePredictor`.
 
     Raises:
         InputError: a value is out of range.
@@ -125,14 +123,11 @@ class Predictor(ImagePredictor):
         *,
         compute: Compute | None = None,
         device: str | torch.device = "auto",
-        tta: str = "none",
-        patch: tuple[int, int] | None = (PATCH, PATCH),
-        overlap: int = OVERLAP,
-        batch_size: int = 1,
+        **options: Unpack[PredictionOptions],
     ):
         target = find_device(device) if isinstance(device, str) else device
         engine = TorchEngine(model, normalization, compute or Compute(), target)
-        super().__init__(engine, info, tta=tta, patch=patch, overlap=overlap, batch_size=batch_size)
+        super().__init__(engine, info, **options)
 
     @property
     def model(self) -> nn.Module:
@@ -232,18 +227,14 @@ class Predictor(ImagePredictor):
         """Predict one image.
 
         Args:
-            image: (h, w, bands), of the type of the training images, not normalized; with one band
-                also (h, w).
-            probabilities: whether to give the probability of each class; this takes 4 bytes for
-                each pixel and class.
+            image: (h, w, bands), see :meth:`ImagePredictor.predict`.
+            probabilities: whether to give the probability of each class.
             heatmaps: whether to give the heatmaps of each layer. They are computed for the whole
                 image at once, so a large image takes much memory.
-            valid: (h, w) bool, where the image has data; elsewhere the saved mask has no class.
-                Pixels of floats that are NaN or infinite have no data either.
+            valid: (h, w) bool, see :meth:`ImagePredictor.predict`.
 
         Raises:
-            InputError: the image has other bands or another type than the network was trained on,
-                or ``valid`` has another size.
+            InputError: see :meth:`ImagePredictor.predict`.
         """
         found = super().predict(image, probabilities=probabilities, valid=valid)
         if heatmaps:

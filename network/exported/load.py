@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from network.card import Card, parse_card
 from network.datasets.schema import DatasetInfo
@@ -12,7 +12,7 @@ from network.exported.choice import Backend
 from network.exported.engine import ExportedEngine
 from network.exported.programs import PROGRAMS, Program, Run, openvino_weights
 from network.exported.record import ExportRecord
-from network.prediction import OVERLAP, PATCH, ImagePredictor
+from network.prediction import ImagePredictor, PredictionOptions
 
 ENDINGS = tuple(dict.fromkeys(e for program in PROGRAMS.values() for e in program.endings))
 """Endings of all exported files."""
@@ -51,33 +51,19 @@ class ExportedNetwork:
         self,
         *,
         info: DatasetInfo | None = None,
-        tta: str = "none",
-        patch: tuple[int, int] | None = (PATCH, PATCH),
-        overlap: int = OVERLAP,
-        batch_size: int = 1,
+        **options: Unpack[PredictionOptions],
     ) -> ImagePredictor:
         """Make a predictor.
 
         Args:
             info: description of images and classes; by default what the file knows of it.
-            tta: test-time augmentation, see :func:`network.tta.build_views`.
-            patch: height and width of the patches that larger images are predicted in; None
-                predicts images whole.
-            overlap: smallest overlap of neighboring patches, in pixels.
-            batch_size: number of patches in a step.
+            options: further arguments of :class:`network.prediction.ImagePredictor`.
 
         Raises:
             InputError: a value is out of range, or the file is for another size than the views.
         """
-        predictor = ImagePredictor(
-            self.engine,
-            info or self.card.info,
-            tta=tta,
-            patch=patch,
-            overlap=overlap,
-            batch_size=batch_size,
-        )
-        self._check_views(tta, predictor)
+        predictor = ImagePredictor(self.engine, info or self.card.info, **options)
+        self._check_views(options.get("tta", "none"), predictor)
         return predictor
 
     def _check_views(self, tta: str, predictor: ImagePredictor) -> None:
