@@ -95,6 +95,7 @@ def evaluate_scenes(
         boundary_tolerance=boundary_tolerance,
         training_distance=distance_to_training(info, experiment.root, split, samples, training),
     ).predicted_in(window, window, halo)
+    del subject  # its network, which is loaded again
     options = MapOptions(
         window=window,
         halo=halo,

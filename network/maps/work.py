@@ -398,5 +398,6 @@ def _ground(source: Source, options: MapOptions) -> "Ground | None":
 
 def _tags(identity: Mapping[str, Any]) -> dict[str, str]:
     """Make the TIFF tags that say what made a map."""
-    about = ", ".join(f"{key} {identity[key]}" for key in ("checkpoint_sha256", "tta", "precision"))
+    keys = "checkpoint_sha256", "tta", "precision", "backend"  # the last one of an exported file
+    about = ", ".join(f"{key} {identity[key]}" for key in keys if key in identity)
     return {"TIFFTAG_SOFTWARE": "BiCoR-Seg", "TIFFTAG_IMAGEDESCRIPTION": about}
