@@ -3,8 +3,8 @@
 from pathlib import Path
 
 FLOORS = (
-    ("compat", "failures", "progress", "text_encoding", "factories", "memory"),
-    ("errors",),
+    ("compat", "failures", "progress", "text_encoding", "factories", "memory", "torch_arrays"),
+    ("errors", "arrays"),
     ("extras", "settings", "writing"),
     ("overrides", "compute", "cluster"),
     ("rasters",),
@@ -12,7 +12,8 @@ FLOORS = (
     ("contracts", "losses", "points"),
     ("config",),
     ("differences", "card", "tta"),
-    ("predictor",),
+    ("prediction",),
+    ("exported", "predictor"),
     ("evaluation",),
     ("explanation", "export", "maps", "training"),
     ("reporting", "serving", "buildings"),
@@ -71,7 +72,7 @@ def draw(path: Path) -> None:
                 ha="center",
                 va="center",
                 family="DejaVu Sans Mono",
-                size=10,
+                size=9 if len(names) > 6 else 10,
             )
         if number:
             axes.annotate(

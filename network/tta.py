@@ -1,21 +1,49 @@
 """Test-time augmentation, which averages the logits of several views of an image."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 
-import torch
-import torch.nn.functional as nnf
-import ttach
-from torch import Tensor
+import numpy as np
 
+from network.arrays import Array, arrays_of
 from network.datasets.schema import DatasetInfo
 from network.datasets.windows import covering_windows
 
 TTA_NAMES = ("none", "lr", "d4", "dihedral")
 
-Predict = Callable[[Tensor], Tensor]
+Predict = Callable[[Array], Array]
+"""A function from images (b, bands, H, W) to logits (b, k, H, W), both of NumPy or of torch."""
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """Flips of an image, then quarter turns. The methods are named as in the library ttach.
+
+    Attributes:
+        flips: axes of (b, c, h, w) that are reversed: 3 swaps left and right, 2 top and bottom.
+        quarters: number of quarter turns.
+    """
+
+    flips: tuple[int, ...] = ()
+    quarters: int = 0
+
+    def augment_image(self, image: Array) -> Array:
+        """Flip and turn images (b, c, h, w)."""
+        arrays = arrays_of(image)
+        for axis in self.flips:
+            image = arrays.flip(image, axis)
+        return arrays.turn(image, self.quarters) if self.quarters else image
+
+    def deaugment_mask(self, mask: Array) -> Array:
+        """Turn and flip maps (b, c, h, w) back."""
+        arrays = arrays_of(mask)
+        if self.quarters:
+            mask = arrays.turn(mask, -self.quarters)
+        for axis in self.flips:
+            mask = arrays.flip(mask, axis)
+        return mask
 
 
 @dataclass(frozen=True)
@@ -27,8 +55,13 @@ class Views:
         scales: factors of the image's size.
     """
 
-    symmetries: ttach.Compose
+    symmetries: Sequence[Symmetry] = (Symmetry(),)
     scales: tuple[float, ...] = (1.0,)
+
+    @property
+    def turns(self) -> bool:
+        """Whether some views swap height and width."""
+        return any(symmetry.quarters % 2 for symmetry in self.symmetries)
 
     def __len__(self) -> int:
         return len(self.symmetries) * len(self.scales)
@@ -52,25 +85,30 @@ def build_views(name: str, info: DatasetInfo) -> Views:
         >>> len(build_views("d4", LOVEDA))
         8
     """
-    flips = [ttach.HorizontalFlip(), ttach.VerticalFlip()]
     if name == "none":
-        return Views(ttach.Compose([]))
+        return Views()
     if name == "lr":
-        return Views(ttach.Compose(flips))
+        return Views(_symmetries())
     if name == "dihedral":
         # A half turn equals both flips, so with a quarter turn these are all 8.
-        return Views(ttach.Compose([*flips, ttach.Rotate90([0, 90])]))
+        return Views(_symmetries(quarters=(0, 1)))
     if name != "d4":
         raise ValueError(f"unknown test-time augmentation '{name}'; known: {TTA_NAMES}")
-    symmetries = flips if info.d4.vertical_flip else flips[:1]
-    if info.d4.rotations != (0,):
-        symmetries = [*symmetries, ttach.Rotate90(list(info.d4.rotations))]
-    return Views(ttach.Compose(symmetries), info.d4.scales)
+    quarters = tuple(degrees // 90 for degrees in info.d4.rotations)
+    return Views(_symmetries(info.d4.vertical_flip, quarters), info.d4.scales)
+
+
+def _symmetries(
+    vertical_flip: bool = True, quarters: tuple[int, ...] = (0,)
+) -> tuple[Symmetry, ...]:
+    """Combine a horizontal flip with a vertical one and with quarter turns."""
+    flips = product(((), (3,)), ((), (2,)) if vertical_flip else ((),))
+    return tuple(Symmetry(one + two, turn) for (one, two), turn in product(flips, quarters))
 
 
 def mean_logits(
-    predict: Predict, image: Tensor, views: Views, max_pixels: int | None = None
-) -> Tensor:
+    predict: Predict, image: Array, views: Views, max_pixels: int | None = None
+) -> Array:
     """Compute the mean of the logits over all views, whose flips and turns are undone.
 
     Resizing is linear, so the logits of all views of one scale are added before one bicubic resize
@@ -87,13 +125,13 @@ def mean_logits(
     Returns:
         (b, k, H, W)
     """
-    max_pixels = max_pixels or image[:, 0].numel()
+    max_pixels = max_pixels or _pixels(image)
     return _total(_by_scale(predict, image, views, max_pixels)) / len(views)
 
 
 def logits_and_disagreement(
-    predict: Predict, image: Tensor, views: Views, max_pixels: int | None = None
-) -> tuple[Tensor, Tensor]:
+    predict: Predict, image: Array, views: Views, max_pixels: int | None = None
+) -> tuple[Array, Array]:
     """Compute the mean of the logits over all views, and how much the views disagree.
 
     The disagreement is the mutual information of class and view: the entropy of the mean of the
@@ -114,7 +152,7 @@ def logits_and_disagreement(
         The same logits (b, k, H, W) as those of :func:`mean_logits`, and the disagreement
         (b, 1, H, W) from 0 to 1.
     """
-    max_pixels = max_pixels or image[:, 0].numel()
+    max_pixels = max_pixels or _pixels(image)
     tally = _Tally(image)
     logits = _total(_by_scale(predict, image, views, max_pixels, tally)) / len(views)
     return logits, tally.disagreement(len(views))
@@ -127,11 +165,12 @@ class _Tally:
         image: the images (b, bands, H, W).
     """
 
-    def __init__(self, image: Tensor):
+    def __init__(self, image: Array):
         self._shape = image.shape
-        self._probabilities = self._entropies = torch.empty(0)
+        self._probabilities: Array = None
+        self._entropies: Array = None
 
-    def watch(self, terms: Iterator[Tensor], first: int) -> Iterator[Tensor]:
+    def watch(self, terms: Iterator[Array], first: int) -> Iterator[Array]:
         """Add the logits of views (n, k, h, w), and yield them as they are.
 
         Args:
@@ -140,54 +179,57 @@ class _Tally:
         """
         count, _, height, width = self._shape
         for logits in terms:
-            if not len(self._probabilities):
-                self._probabilities = logits.new_zeros(count, logits.shape[1], height, width)
-                self._entropies = logits.new_zeros(count, 1, height, width)
-            probabilities = _resize(logits, (height, width)).softmax(dim=1)
+            arrays = arrays_of(logits)
+            if self._probabilities is None:
+                shape = count, logits.shape[1], height, width
+                self._probabilities = arrays.zeros(shape, logits)
+                self._entropies = arrays.zeros((count, 1, height, width), logits)
+            probabilities = arrays.softmax(_resize(logits, (height, width)), axis=1)
             own = slice(first, first + len(logits))
             self._probabilities[own] += probabilities
-            self._entropies[own] += torch.special.entr(probabilities).sum(dim=1, keepdim=True)
+            self._entropies[own] += arrays.entropy(probabilities, axis=1)
             yield logits
 
-    def disagreement(self, views: int) -> Tensor:
+    def disagreement(self, views: int) -> Array:
         """Compute the disagreement (b, 1, H, W) of so many views."""
         mean = self._probabilities / views
-        together = torch.special.entr(mean).sum(dim=1, keepdim=True)
+        together = arrays_of(mean).entropy(mean, axis=1)
         # Where all views agree, rounding may make the difference slightly negative.
-        apart = (together - self._entropies / views).clamp(min=0)
+        apart = (together - self._entropies / views).clip(0)
         return apart / math.log(mean.shape[1])
 
 
 def _by_scale(
     predict: Predict,
-    image: Tensor,
+    image: Array,
     views: Views,
     max_pixels: int,
     tally: _Tally | None = None,
-) -> Iterator[Tensor]:
+) -> Iterator[Array]:
     """Compute for each scale the sum of the logits of its views, at the size of ``image``."""
     height, width = image.shape[-2:]
     for scale in views.scales:
         resized = _resize(image, (round(height * scale), round(width * scale)))
-        count = max(1, max_pixels // resized[0, 0].numel())
+        count = max(1, max_pixels // _pixels(resized[:1]))
         parts = []
-        for number, images in enumerate(resized.split(count)):
+        for first in range(0, len(resized), count):
+            images = resized[first : first + count]
             terms = _upright(views.symmetries, predict, images, max_pixels)
             if tally:
-                terms = tally.watch(terms, number * count)
+                terms = tally.watch(terms, first)
             parts.append(_total(terms))
-        yield _resize(torch.cat(parts), (height, width))
+        yield _resize(_joined(parts), (height, width))
 
 
 def patched_logits(
     predict: Predict,
-    image: Tensor,
+    image: Array,
     views: Views,
     patch: tuple[int, int],
     batch: int,
     overlap: int = 0,
     prepare: Predict = lambda patches: patches,
-) -> Tensor:
+) -> Array:
     """Compute mean logits of one large image in patches; where patches overlap, take their mean.
 
     Args:
@@ -208,7 +250,7 @@ def patched_logits(
         size = tuple(side.stop - side.start for side in window)
         by_size.setdefault(size, []).append(window)
     total = None
-    rows_seen, columns_seen = torch.zeros(height), torch.zeros(width)
+    rows_seen, columns_seen = np.zeros(height, np.float32), np.zeros(width, np.float32)
     for rows, columns in covering_windows(height, width, patch, stride):
         # The windows are a grid, so each row of windows has the same columns.
         rows_seen[rows] += columns.start == 0
@@ -216,22 +258,26 @@ def patched_logits(
     for size, places in by_size.items():
         for start in range(0, len(places), batch):
             some = places[start : start + batch]
-            images = prepare(torch.cat([image[:, :, rows, columns] for rows, columns in some]))
+            images = prepare(_joined([image[:, :, rows, columns] for rows, columns in some]))
             logits = mean_logits(predict, images, views, batch * size[0] * size[1])
             if total is None:
-                total = logits.new_zeros(1, logits.shape[1], height, width)
+                shape = 1, logits.shape[1], height, width
+                total = arrays_of(logits).zeros(shape, logits)
             for (rows, columns), part in zip(some, logits, strict=True):
                 total[0, :, rows, columns] += part
     assert total is not None  # each image has a patch
+    arrays = arrays_of(total)
     # In place, since a copy of a large image's logits may not fit into memory.
-    return total.div_(rows_seen.to(total)[:, None]).div_(columns_seen.to(total))
+    total /= arrays.from_numpy(rows_seen, total)[:, None]
+    total /= arrays.from_numpy(columns_seen, total)
+    return total
 
 
 def _upright(
-    symmetries: ttach.Compose, predict: Predict, images: Tensor, max_pixels: int
-) -> Iterator[Tensor]:
+    symmetries: Sequence[Symmetry], predict: Predict, images: Array, max_pixels: int
+) -> Iterator[Array]:
     """Compute the float32 logits (b, k, h, w) of each symmetry, which is undone."""
-    at_once = max(1, max_pixels // images[:, 0].numel())
+    at_once = max(1, max_pixels // _pixels(images))
     augmented = [(view, view.augment_image(images)) for view in symmetries]
     # A quarter turn swaps the sides of an image.
     augmented.sort(key=lambda pair: pair[1].shape)
@@ -239,12 +285,14 @@ def _upright(
         pairs = list(group)
         for start in range(0, len(pairs), at_once):
             some = pairs[start : start + at_once]
-            logits = predict(torch.cat([turned for _, turned in some])).float()
-            for (view, _), part in zip(some, logits.chunk(len(some)), strict=True):
-                yield view.deaugment_mask(part)
+            logits = predict(_joined([turned for _, turned in some]))
+            logits = arrays_of(logits).float32(logits)
+            for number, (view, _) in enumerate(some):
+                own = slice(number * len(images), (number + 1) * len(images))
+                yield view.deaugment_mask(logits[own])
 
 
-def _total(terms: Iterator[Tensor]) -> Tensor:
+def _total(terms: Iterator[Array]) -> Array:
     """Sum the terms.
 
     Unlike ``functools.reduce``, this frees the previous sum before the next term is computed.
@@ -255,7 +303,15 @@ def _total(terms: Iterator[Tensor]) -> Tensor:
     return total
 
 
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    return nnf.interpolate(maps, size=size, mode="bicubic", align_corners=False)
+def _resize(maps: Array, size: tuple[int, int]) -> Array:
+    return maps if tuple(maps.shape[-2:]) == size else arrays_of(maps).resize(maps, size)
+
+
+def _joined(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else arrays_of(parts[0]).concatenate(parts)
+
+
+def _pixels(images: Array) -> int:
+    """Count the pixels of all images (b, c, h, w)."""
+    count, _, height, width = images.shape
+    return count * height * width

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 PRELOADED = (
     *("torch.utils.data", "torchvision.models", "torchvision.ops", "pytorch_lightning"),
-    *("torchmetrics.classification", "timm", "segmentation_models_pytorch", "ttach", "psutil"),
+    *("torchmetrics.classification", "timm", "segmentation_models_pytorch", "psutil"),
     *("albumentations", "cv2", "rasterio.warp", "rasterio.features", "scipy.ndimage"),
     *("matplotlib.pyplot", "matplotlib.backends.backend_agg", "jinja2", "rich.table"),
 )

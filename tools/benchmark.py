@@ -10,6 +10,7 @@ python tools/benchmark.py parts                              # where a step's ti
 python tools/benchmark.py loading -c config/potsdam/bicor.py # samples a second
 python tools/benchmark.py patches                            # cutting two 6000 x 6000 tiles
 python tools/benchmark.py testing -t d4                      # a test with its augmentation
+python tools/benchmark.py engines --files best.onnx          # exported files, by each program
 """
 
 import _project  # noqa: F401

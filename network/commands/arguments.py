@@ -5,15 +5,20 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from network.cluster import Cluster, Workers
 from network.config import Experiment, load_experiment
 from network.datasets.workers import available_cores
 from network.errors import InputError
-from network.evaluation.stamp import Stamp
+from network.exported.choice import Backend
+from network.exported.load import is_exported
+from network.exported.programs import PROGRAMS
 from network.settings import PRECISIONS
-from network.training.runs import find_checkpoint
 from network.tta import TTA_NAMES
+
+if TYPE_CHECKING:
+    from network.evaluation.stamp import Stamp
 
 _OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
 # Arguments in an error, without and with a value. Settings such as optim.lr=1 have a dot, and paths
@@ -105,7 +110,7 @@ def parse_with_overrides(
     return args
 
 
-def tested_experiment(folder: Path, protocol: Stamp, overrides: Sequence[str]) -> Experiment:
+def tested_experiment(folder: Path, protocol: "Stamp", overrides: Sequence[str]) -> Experiment:
     """Load the experiment of a finished test, with the settings that it was tested with.
 
     Args:
@@ -133,6 +138,8 @@ def chosen_checkpoint(experiment: Experiment, given: Path | None) -> Path:
         experiment: the experiment whose runs are searched.
         given: the checkpoint of the command line; None to search.
     """
+    from network.training.runs import find_checkpoint  # this room needs torch
+
     names = ("best.ckpt", "last.ckpt") if experiment.data.val else ("last.ckpt",)
     checkpoint = given or find_checkpoint(experiment, names)
     print(f"checkpoint {checkpoint}")
@@ -146,8 +153,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--checkpoint",
         type=Path,
-        help="weights (default: best.ckpt of the newest run, or last.ckpt if it has none)",
+        help="weights, or an exported file .onnx, .xml or .pt2 (default: best.ckpt of the newest "
+        "run, or last.ckpt if it has none)",
     )
+    add("--backend", choices=PROGRAMS, help="program that runs an exported file")
     add("--overwrite", action="store_true", help="delete the masks of another run in -o")
     add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
     add_compute_flags(parser)
@@ -185,6 +194,20 @@ def add_compute_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, help="bf16-mixed suits recent GPUs")
     parser.add_argument("--channels-last", action="store_true", help="faster convolutions on GPUs")
     parser.add_argument("--compile", action="store_true", help="torch.compile; slow first steps")
+
+
+def check_exported_flags(args: argparse.Namespace) -> None:
+    """Raise an :class:`InputError` for flags that an exported file has no use for."""
+    if args.checkpoint is None or not is_exported(args.checkpoint):
+        return
+    for flag, given in (("--channels-last", args.channels_last), ("--compile", args.compile)):
+        if given:
+            raise InputError(flag, "is for checkpoints, not for exported files", "leave it out")
+
+
+def chosen_backend(args: argparse.Namespace) -> Backend:
+    """Return how an exported file is run, as :func:`add_model_flags` tells."""
+    return Backend(args.backend, args.precision)
 
 
 def compute_overrides(args: argparse.Namespace) -> list[str]:

@@ -20,6 +20,7 @@ from rich.table import Table
 
 import network.models  # noqa: F401  repairs torchvision first where it must be
 from network.benchmark.complexity import benchmark_models
+from network.benchmark.engines import benchmark_engines
 from network.benchmark.gpu import benchmark_gpu
 from network.benchmark.loading import benchmark_loading
 from network.benchmark.model import Case, benchmark_model
@@ -40,7 +41,7 @@ from network.settings import PRECISIONS
 from network.tta import TTA_NAMES
 from network.writing import replacing
 
-SUBJECTS = ("model", "models", "gpu", "parts", "loading", "patches", "testing")
+SUBJECTS = ("model", "models", "gpu", "parts", "loading", "patches", "testing", "engines")
 # The model whose cost the paper gives, with seven classes and two layers.
 DEFAULT_CONFIG = Path("config/loveda/bicor.py")
 
@@ -114,6 +115,7 @@ def run(args: argparse.Namespace) -> None:
         "loading": loading_rows,
         "patches": patches_rows,
         "testing": testing_rows,
+        "engines": engines_rows,
     }[args.subject](args)
     if args.subject == "model":
         print_models(console, results)
@@ -146,6 +148,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         metavar="NAME",
         help="a row each: in 'models' instead of all networks, in 'gpu' instead of two",
     )
+    add("--files", type=Path, nargs="+", default=[], help="exported files, in 'engines'")
     add("--no-naive", action="store_true", help="leave out the naive order of computation")
     add("-t", "--tta", choices=TTA_NAMES, default="d4", help="views in 'testing' (default d4)")
     add("--repeats", type=int, help="rounds (default 16; patches 5, testing and models 6)")
@@ -308,6 +311,12 @@ def testing_rows(args: argparse.Namespace) -> list[dict]:
         )
         for (experiment, _), size, batch in product(experiments(args), args.size, args.batch)
     ]
+
+
+def engines_rows(args: argparse.Namespace) -> list[dict]:
+    """Measure exported files, one row for each program and precision."""
+    experiment, _ = experiments(args)[0]
+    return benchmark_engines(experiment, args.files, args.size[0], args.repeats or 16)
 
 
 def print_models(console: Console, rows: Sequence[dict]) -> None:

@@ -11,8 +11,9 @@ from network.errors import InputError
 from network.export.deepness import deepness_options, deepness_properties
 from network.export.formats import FORMATS
 from network.export.options import ExportOptions
+from network.export.samples import find_calibration_images
 from network.export.source import find_in_run, load_source
-from network.export.write import export, find_format
+from network.export.write import check_quantize, export, find_format
 
 
 def main(description: str) -> None:
@@ -20,7 +21,7 @@ def main(description: str) -> None:
     parser = command_parser(description)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN_OR_CKPT", help="a checkpoint, or the folder of a run")
-    add("--format", choices=FORMATS, default="onnx", help="kind of the file (default %(default)s)")
+    add("--format", choices=FORMATS, help="kind of the file (default onnx; openvino to quantize)")
     add("-o", "--output", type=Path, help="the file (default: beside the checkpoint)")
     add(
         "--size",
@@ -33,6 +34,10 @@ def main(description: str) -> None:
     add("--normalize", action="store_true", help="the file normalizes the pixel values")
     add("--softmax", action="store_true", help="the output is probabilities, not logits")
     add("--uint8", action="store_true", help="the input has 8 bits a value, not float32")
+    add(
+        "--quantize", action="store_true", help="layers of 8 bits, for OpenVINO; see docs/deploy.md"
+    )
+    add("--calibrate", type=Path, metavar="FOLDER", help="images to quantize by (default: train)")
     add("--deepness", action="store_true", help="ONNX for Deepness in QGIS, and for GeoDeep")
     add("--resolution", type=float, metavar="METERS", help="a pixel on the ground, for --deepness")
     add("-c", "--config", type=Path, help="config of the training, if the checkpoint needs one")
@@ -41,9 +46,14 @@ def main(description: str) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command with its parsed arguments."""
+    if args.calibrate and not args.quantize:
+        raise InputError(f"--calibrate {args.calibrate}", "is for --quantize alone", "give both")
+    args.format = args.format or ("openvino" if args.quantize else "onnx")
     options = _options(args)
     form = find_format(args.format)
     form.check(args.format)
+    if args.quantize:
+        check_quantize(args.format)
     checkpoint = find_in_run(args.run)
     output = args.output or checkpoint.with_suffix(form.ending)
     source = load_source(checkpoint, args.config, args.overrides)
@@ -51,8 +61,11 @@ def run(args: argparse.Namespace) -> None:
     if args.deepness:
         assert options.size is not None  # one for Deepness always has one
         properties = deepness_properties(source.card, options.size[0], args.resolution)
-    parity = export(source, output, args.format, options, properties)
-    print(f"{output}: {parity}")
+    ranges = find_calibration_images(source, args.calibrate) if args.quantize else None
+    record = export(source, output, args.format, options, properties, ranges)
+    print(f"{output}: {record.parity}")
+    if record.quantization:
+        print(f"{output}: {record.quantization}")
 
 
 def _options(args: argparse.Namespace) -> ExportOptions:

@@ -11,20 +11,21 @@ from network.cluster import Cluster
 from network.commands.arguments import (
     add_cluster_flags,
     add_model_flags,
+    check_exported_flags,
+    chosen_backend,
     chosen_checkpoint,
     command_parser,
     compute_overrides,
     execute,
 )
-from network.compute import available_gpus
 from network.config import load_experiment
 from network.datasets.windows import STRIDE
 from network.errors import InputError
-from network.maps.context import CONTEXTS
+from network.exported.load import exported_card, is_exported
 from network.maps.inputs import find_inputs
 from network.maps.layers import LAYERS
 from network.maps.mosaic import RULES, MosaicOptions, check_target, make_mosaic, map_files
-from network.maps.options import POLYGON_FORMATS, MapOptions, PolygonOptions
+from network.maps.options import CONTEXTS, POLYGON_FORMATS, MapOptions, PolygonOptions
 from network.maps.plan import BLENDS, HALO, WINDOW
 from network.maps.run import predict_images
 
@@ -35,7 +36,7 @@ def main(description: str) -> None:
     """Parse the command line and predict images."""
     parser = command_parser(description)
     add = parser.add_argument
-    add("-c", "--config", type=Path, required=True, help="config/.../x.py")
+    add("-c", "--config", type=Path, help="config/.../x.py; not for an exported --checkpoint")
     add("-i", "--input", required=True, help="image, folder, pattern, VRT, or .txt list of images")
     add("-o", "--output", type=Path, required=True, help="folder of the maps and masks, or a file")
     add("--format", choices=FORMATS, default="auto", help="tif: GeoTIFF; auto: where georeferenced")
@@ -118,9 +119,16 @@ def run(args: argparse.Namespace) -> None:
     images = find_inputs(args.input)
     if mosaic:
         check_target(mosaic, images, args.output)
-    overrides = (*args.overrides, *compute_overrides(args))
-    experiment = load_experiment(args.config, overrides)
-    checkpoint = chosen_checkpoint(experiment, args.checkpoint)
+    overrides, experiment = (*args.overrides, *compute_overrides(args)), None
+    if args.checkpoint and is_exported(args.checkpoint):
+        checkpoint = args.checkpoint
+        _check_exported(args)
+    else:
+        if args.config is None:
+            problem = "is needed for all but exported files (.onnx, .xml or .pt2)"
+            raise InputError("--config", problem, "give -c config/.../x.py")
+        experiment = load_experiment(args.config, overrides)
+        checkpoint = chosen_checkpoint(experiment, args.checkpoint)
     if args.workers or args.scheduler:
         count = _on_cluster(args, overrides, checkpoint, images, options)
     else:
@@ -131,13 +139,24 @@ def run(args: argparse.Namespace) -> None:
             output=args.output,
             tta=args.tta,
             device=args.device,
+            backend=chosen_backend(args),
             options=options,
         )
     rest = f", {len(images) - count} not finished" if count < len(images) else ""
     print(f"{count} masks in {args.output}{rest}")
     if mosaic and not rest:
-        make_mosaic(map_files(images, args.output), experiment.dataset, mosaic)
+        info = experiment.dataset if experiment else exported_card(checkpoint).info
+        make_mosaic(map_files(images, args.output), info, mosaic)
         print(f"mosaic in {mosaic.target}")
+
+
+def _check_exported(args: argparse.Namespace) -> None:
+    """Raise an :class:`InputError` for flags that an exported file leaves no choice of."""
+    check_exported_flags(args)
+    for name, given in (("--config", args.config), ("key=value", args.overrides)):
+        if given:
+            problem = f"changes nothing, since {args.checkpoint.name} says itself how it is used"
+            raise InputError(name, problem, "leave it out")
 
 
 def _mosaic(args: argparse.Namespace) -> MosaicOptions | None:
@@ -157,11 +176,18 @@ def _on_cluster(
     images: list[str],
     options: MapOptions,
 ) -> int:
-    cluster = Cluster(args.scheduler, args.workers or 1, available_gpus())
+    gpus: tuple[str, ...] = ()
+    if not is_exported(checkpoint):
+        from network.compute import available_gpus  # needs torch
+
+        gpus = available_gpus()
+    cluster = Cluster(args.scheduler, args.workers or 1, gpus)
     # It needs an extra, so it is imported after the check that this is installed.
     from network.maps.cluster import ModelSource, predict_on_cluster
 
-    model = ModelSource(args.config, overrides, checkpoint, args.tta, args.device)
+    model = ModelSource(
+        args.config, overrides, checkpoint, args.tta, args.device, chosen_backend(args)
+    )
     return predict_on_cluster(cluster, model, images, args.output, options)
 
 

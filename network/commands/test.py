@@ -6,6 +6,8 @@ from pathlib import Path
 
 from network.commands.arguments import (
     add_model_flags,
+    check_exported_flags,
+    chosen_backend,
     chosen_checkpoint,
     command_parser,
     compute_overrides,
@@ -35,6 +37,7 @@ def run_test(description: str, name: str | None = None) -> None:
 
 
 def _test(dataset: DatasetInfo | None, args: argparse.Namespace) -> None:
+    check_exported_flags(args)
     experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
     ours = experiment.dataset
     if dataset and (ours.classes, ours.tiles) != (dataset.classes, dataset.tiles):
@@ -62,6 +65,7 @@ def _test(dataset: DatasetInfo | None, args: argparse.Namespace) -> None:
         rgb=args.rgb,
         batch_size=args.batch_size,
         device=args.device,
+        backend=chosen_backend(args),
         overwrite=args.overwrite,
         boundary_tolerance=args.boundary_tolerance,
     )
@@ -80,6 +84,7 @@ def _test_scenes(experiment: Experiment, split: str, args: argparse.Namespace) -
         tta=args.tta,
         batch_size=args.batch_size,
         device=args.device,
+        backend=chosen_backend(args),
         overwrite=args.overwrite,
         boundary_tolerance=args.boundary_tolerance,
     )
@@ -100,6 +105,7 @@ def run_frames_test(description: str, name: str) -> None:
 
 
 def _test_frames(dataset: DatasetInfo, args: argparse.Namespace) -> None:
+    check_exported_flags(args)
     if args.dataset != dataset.name:
         raise InputError(f"-d {args.dataset}", f"this script is for {dataset.name}")
     experiment = load_experiment(args.config, [*args.overrides, *compute_overrides(args)])
@@ -123,6 +129,7 @@ def _test_frames(dataset: DatasetInfo, args: argparse.Namespace) -> None:
         rgb=True,
         batch_size=args.batch,
         device=args.device,
+        backend=chosen_backend(args),
         overwrite=args.overwrite,
         frames=args.input,
         patch=(args.patch_height, args.patch_width),

@@ -10,7 +10,6 @@ import psutil
 import torch
 from torch import Tensor
 
-from network.compute import find_device
 from network.config import Experiment
 from network.datasets.files import write_mask
 from network.datasets.frames import find_frames
@@ -32,18 +31,14 @@ from network.evaluation.records import (
 )
 from network.evaluation.results import print_results, write_figures, write_results
 from network.evaluation.stamp import make_stamp
+from network.evaluation.subject import load_subject
 from network.evaluation.summary import Summary, summarize
 from network.evaluation.training_distance import distance_to_training
-from network.predictor import (
-    BestClasses,
-    Predictor,
-    PredictorOptions,
-    best_classes,
-    load_network,
-)
+from network.exported.choice import Backend
+from network.prediction import BestClasses, ImagePredictor, best_classes
+from network.predictor import Predictor, PredictorOptions, load_network
 from network.progress import progress_bar
 from network.tta import build_views
-from network.writing import file_hash
 
 BOUNDARY_TOLERANCE = 3
 """Largest distance of matched boundaries in pixels: 15 cm on the ground in Potsdam, 90 cm in
@@ -64,6 +59,7 @@ def evaluate(
     rgb: bool = False,
     batch_size: int = 1,
     device: str = "auto",
+    backend: Backend | None = None,
     boundary_tolerance: int = BOUNDARY_TOLERANCE,
     frames: Path | None = None,
     patch: tuple[int, int] | None = None,
@@ -79,7 +75,7 @@ def evaluate(
 
     Args:
         experiment: the experiment.
-        checkpoint: the checkpoint file.
+        checkpoint: the checkpoint, or an exported file.
         output: folder of the masks and the scores.
         split: name of the split.
         tta: test-time augmentation, see :func:`network.tta.build_views`.
@@ -87,6 +83,7 @@ def evaluate(
         batch_size: number of images in a step. Images in a batch have the same size. A batch of
             views has at most as many pixels as a batch of images, or is a single view.
         device: name of the device, see :func:`network.compute.find_device`.
+        backend: how an exported file is run.
         boundary_tolerance: largest distance of boundaries that boundary F1 takes as matched, in
             pixels.
         frames: folder of sequences to predict instead of the config's folders; see
@@ -104,14 +101,13 @@ def evaluate(
     """
     info, root = experiment.dataset, experiment.root
     experiment.check_normalization()
-    target = find_device(device)
     data = experiment.data
     samples = find_frames(frames, info) if frames else find_samples(info, root, split)
     large = [] if patch else [sample for sample in samples if is_large(sample, info, data)]
     check_memory(samples, info, large)
     kinds = list(samples[0].masks)
-    trained = load_network(experiment, checkpoint)
-    experiment, training = trained.experiment, trained.training
+    subject = load_subject(experiment, checkpoint, device, backend)
+    experiment, training = subject.experiment, subject.training
     check_image_files(training, info, samples, checkpoint)
     digests = check_samples(samples, info, split).digests if kinds else {}
     protocol = make_stamp(
@@ -120,7 +116,8 @@ def evaluate(
         samples=samples,
         digests=digests,
         checkpoint=checkpoint.as_posix(),
-        sha256=file_hash(checkpoint),
+        sha256=subject.sha256,
+        exported=subject.exported,
         training=training,
         tta=tta,
         views=len(build_views(tta, info)),
@@ -142,15 +139,7 @@ def evaluate(
         record["patch"] = (side, side, halo)
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:
-            predictor = Predictor.of(
-                experiment,
-                trained.model,
-                device=target,
-                tta=tta,
-                patch=patch,
-                overlap=0,
-                batch_size=batch_size,
-            )
+            predictor = subject.predictor(tta=tta, patch=patch, overlap=0, batch_size=batch_size)
             counter = Counter(info, boundary_tolerance)
             whole = [sample for sample in todo if sample not in large]
             if whole:
@@ -163,7 +152,7 @@ def evaluate(
                     counter,
                     window=side,
                     rgb=rgb,
-                    workers=0 if target.type == "cpu" else data.workers,
+                    workers=0 if predictor.is_on_cpu else data.workers,
                 )
                 add_record(output, ImageRecord(sample.name, counts, fingerprint(sample.image)))
         found = read_records(output)
@@ -206,7 +195,7 @@ def predict_samples(
 
 
 def predict(
-    predictor: Predictor,
+    predictor: ImagePredictor,
     samples: list[Sample],
     output: Path,
     counter: Counter | None = None,
@@ -231,7 +220,7 @@ def predict(
     counter = counter or Counter(info, BOUNDARY_TOLERANCE)
     # On the CPU the network takes far longer than the decoding, and workers cost memory: after a
     # fork, both processes copy the pages they write.
-    workers = min(workers, len(samples)) if predictor.device.type != "cpu" else 0
+    workers = min(workers, len(samples)) if not predictor.is_on_cpu else 0
     images_at_once = 1 if predictor.patch else predictor.batch_size
     loader = evaluation_loader(info, samples, images_at_once, num_workers=workers)
     by_name = {sample.name: sample for sample in samples}
@@ -239,11 +228,12 @@ def predict(
     def save(name: str, image: Tensor, valid: Tensor, labels: dict, best: BestClasses) -> None:
         """Write and count one image, in a separate thread during the next forward pass."""
         sample, path = by_name[name], output / f"{name}.png"
-        mask, where = best.labels.numpy(), None if valid.all() else valid.numpy()
-        write_mask(path, mask, info, rgb=rgb, valid=where)
+        where = None if valid.all() else valid.numpy()
+        write_mask(path, best.labels, info, rgb=rgb, valid=where)
+        confidence, found = map(torch.from_numpy, (best.confidence, best.labels))
         margin = padding_margin(image.permute(1, 2, 0).numpy()) if info.tiles else (0, 0)
         counts = {
-            kind: counter.count(best.confidence, best.labels.long(), truth, margin)
+            kind: counter.count(confidence, found.long(), truth, margin)
             for kind, truth in labels.items()
         }
         add_record(output, ImageRecord(name, counts, fingerprint(sample.image)))

@@ -21,7 +21,7 @@ from network.datasets.windows import Window, separate_windows, with_halo
 from network.evaluation.boundary import Part
 from network.evaluation.calibration import Calibration
 from network.evaluation.records import Counter, Counts
-from network.predictor import Predictor, best_classes
+from network.prediction import ImagePredictor, best_classes
 from network.progress import progress_bar
 
 SIDE = 2048
@@ -32,7 +32,7 @@ ReadLabels = Callable[[Window], np.ndarray]
 
 
 def predict_large(
-    predictor: Predictor,
+    predictor: ImagePredictor,
     sample: Sample,
     output: Path,
     counter: Counter,
@@ -80,12 +80,11 @@ def predict_large(
                 if logits is None:
                     continue
                 best = best_classes(logits[number][:, *part.inside])
-                labels[part.core] = best.labels.numpy()
+                labels[part.core] = best.labels
                 for kind, masks in batch["labels"].items():
                     truth = masks[number][part.inside]
-                    calibrations[kind].update(
-                        best.confidence, best.labels == truth, truth < info.num_classes
-                    )
+                    confidence, found = map(torch.from_numpy, (best.confidence, best.labels))
+                    calibrations[kind].update(confidence, found == truth, truth < info.num_classes)
             bar.update(len(batch["image"]))
     write_mask(output, labels, info, rgb=rgb, valid=None if valid.all() else valid)
     del valid

@@ -36,6 +36,7 @@ _DEFINING = (
     *("checkpoint_sha256", "tta", "patch", "overlap", "rgb", "precision"),
     *("data_set", "split", "masks", "labels_sha256", "classes", "classes_in_mean"),
     "boundary_tolerance",
+    "exported",
 )
 
 

@@ -23,7 +23,6 @@ _PACKAGES = (
     "timm",
     "pytorch-lightning",
     "torchmetrics",
-    "ttach",
     "opencv-python-headless",
 )
 
@@ -91,6 +90,25 @@ class MapTruth:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportedStamp:
+    """How an exported file was tested.
+
+    Attributes:
+        format: format of the file: ``"onnx"``, ``"openvino"`` or ``"torch"``.
+        backend: the program that ran it, see :data:`network.exported.programs.PROGRAMS`.
+        runtime: name and version of the program.
+        checkpoint: name of the checkpoint that was exported.
+        checkpoint_sha256: digest of this checkpoint.
+    """
+
+    format: str
+    backend: str
+    runtime: str
+    checkpoint: str
+    checkpoint_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stamp:
     """All facts of a test that a reader needs to compare its result with others.
 
@@ -108,8 +126,9 @@ class Stamp:
         tta: name of the test-time augmentation.
         views: number of its views; None if unknown.
         boundary_tolerance: largest distance of matched boundaries, in pixels.
-        checkpoint: path of the checkpoint, or another source of the predictions.
-        checkpoint_sha256: digest of the checkpoint, or of the predictions.
+        checkpoint: path of the checkpoint or the exported file, or another source of the
+            predictions.
+        checkpoint_sha256: digest of the checkpoint or the file, or of the predictions.
         config: file of the experiment.
         settings: settings of the experiment, by key.
         training: settings of the training run in the checkpoint, see :attr:`trained`; None if the
@@ -124,6 +143,7 @@ class Stamp:
             the names of the patch tools.
         training_distance: smallest distance on Earth between the tested split and that of the
             training, in meters; 0 if they touch or overlap, None if it is not known.
+        exported: how an exported file was tested; None for a checkpoint.
     """
 
     data_set: str
@@ -152,6 +172,7 @@ class Stamp:
     on_earth: MapTruth | None = None
     patch_names: str | None = None
     training_distance: float | None = None
+    exported: ExportedStamp | None = None
 
     @property
     def name(self) -> str:
@@ -239,12 +260,14 @@ class Stamp:
     def to_json(self) -> dict[str, Any]:
         """Convert to the form that the stamp has in result files."""
         facts = {f.name: getattr(self, f.name) for f in fields(self)}
-        optional = ("precision", "predictions", "frames", "on_earth", "patch_names")
+        optional = ("precision", "predictions", "frames", "on_earth", "patch_names", "exported")
         for name in (*optional, "training_distance"):
             if facts[name] is None:
                 del facts[name]
         if self.on_earth:
             facts["on_earth"] = asdict(self.on_earth)
+        if self.exported:
+            facts["exported"] = asdict(self.exported)
         facts["masks"] = {kind: masks.to_json() for kind, masks in self.masks.items()}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in facts.items()}
 
@@ -288,6 +311,7 @@ def make_stamp(
     boundary_tolerance: int,
     frames: str | None = None,
     training_distance: float | None = None,
+    exported: ExportedStamp | None = None,
 ) -> Stamp:
     """Make the stamp of a test.
 
@@ -305,6 +329,7 @@ def make_stamp(
         frames: folder of the samples, if they are whole frames from outside the data set.
         training_distance: smallest distance on Earth between the split and that of the training, in
             meters; None if it is not known.
+        exported: how an exported file is tested; None for a checkpoint.
     """
     info, record = experiment.dataset, TrainingRecord(training or {})
     is_whole = frames is not None
@@ -333,6 +358,7 @@ def make_stamp(
         frames=frames,
         patch_names=info.patch_names or None,
         training_distance=training_distance,
+        exported=exported,
     )
 
 

@@ -4,17 +4,15 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch.export import ExportedProgram
 
 from network.errors import InputError
-from network.export.parity import Run
-from network.export.record import KEY, ExportRecord
+from network.exported.programs import INPUT, PROGRAMS, Program, Run, openvino_weights
+from network.exported.record import KEY, ExportRecord
 from network.extras import require_extra
 from network.writing import replacing
 
@@ -27,7 +25,6 @@ IR_VERSION = 8
 _MOST_BYTES = 2**31 - 2**24
 """Bytes that the weights of an ONNX file may have; all of it may have 2 GB."""
 
-INPUT = "image"
 _NAMES = "batch", None, "height", "width"
 
 
@@ -41,18 +38,13 @@ class Format(ABC):
     """Ending of the files."""
     extra: ClassVar[str | None]
     """The extra of the project that the format needs."""
-    package: ClassVar[str]
-    """The package that runs the files."""
+    program: ClassVar[Program]
+    """The program that runs the files."""
 
     def check(self, name: str) -> None:
         """Raise an :class:`InputError` if a library is missing."""
         if self.extra:
             require_extra(self.extra, f"format={name}")
-
-    @property
-    def runtime(self) -> str:
-        """Name and version of the program that runs the files."""
-        return f"{self.package} {version(self.package)}"
 
     @abstractmethod
     def convert(self, program: ExportedProgram, output: str) -> Any:
@@ -73,9 +65,9 @@ class Format(ABC):
             path: the file.
         """
 
-    @abstractmethod
     def open(self, path: Path) -> Run:
-        """Open a file with its own program."""
+        """Open a file with its own program, in single precision."""
+        return self.program.open(path)[0]
 
     @contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
@@ -87,7 +79,7 @@ class Format(ABC):
 class TorchFormat(Format):
     """A program of ``torch.export``, in a file that only torch reads."""
 
-    ending, extra, package = ".pt2", None, "torch"
+    ending, extra, program = ".pt2", None, PROGRAMS["torch"]
 
     def convert(self, program: ExportedProgram, output: str) -> ExportedProgram:
         return program
@@ -96,21 +88,11 @@ class TorchFormat(Format):
         with path.open("wb") as file:
             torch.export.save(model, file, extra_files={f"{KEY}.json": record.to_json()})
 
-    def open(self, path: Path) -> Run:
-        with path.open("rb") as file:
-            module = torch.export.load(io.BytesIO(file.read())).module()
-
-        def run(images: np.ndarray) -> np.ndarray:
-            with torch.inference_mode():
-                return module(torch.from_numpy(images)).numpy()
-
-        return run
-
 
 class OnnxFormat(Format):
     """A file of ONNX, which many programs run."""
 
-    ending, extra, package = ".onnx", "export", "onnxruntime"
+    ending, extra, program = ".onnx", "export", PROGRAMS["onnx"]
 
     def convert(self, program: ExportedProgram, output: str) -> Any:
         weights = (*program.state_dict.values(), *program.constants.values())
@@ -154,19 +136,11 @@ class OnnxFormat(Format):
         set_model_props(model, {KEY: record.to_json(), **record.properties})
         path.write_bytes(model.SerializeToString())
 
-    def open(self, path: Path) -> Run:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return lambda images: session.run(None, {INPUT: images})[0]
-
 
 class OpenVinoFormat(OnnxFormat):
     """An ``.xml`` file with the operators and a ``.bin`` file with the weights, for OpenVINO."""
 
-    ending, extra, package = ".xml", "openvino", "openvino"
+    ending, extra, program = ".xml", "openvino", PROGRAMS["openvino"]
 
     def check(self, name: str) -> None:
         super().check(name)
@@ -184,20 +158,10 @@ class OpenVinoFormat(OnnxFormat):
         model.set_rt_info(record.to_json(), [KEY])
         named = path.with_name(f"{path.name}.xml")  # OpenVINO wants this ending
         try:
-            openvino.serialize(model, named, _weights(path))
+            openvino.serialize(model, named, openvino_weights(path))
             named.replace(path)
         finally:
             named.unlink(missing_ok=True)
-
-    def open(self, path: Path) -> Run:
-        import openvino
-
-        # Some processors would otherwise compute in 16 bits.
-        exact = {"INFERENCE_PRECISION_HINT": "f32"}
-        core = openvino.Core()
-        model = core.read_model(path.read_bytes(), _weights(path).read_bytes())
-        compiled = core.compile_model(model, "CPU", exact)
-        return lambda images: compiled(images)[0]
 
     @contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
@@ -206,14 +170,9 @@ class OpenVinoFormat(OnnxFormat):
         with replacing(path) as partial, replacing(weights) as partial_weights:
             try:
                 yield partial
-                _weights(partial).replace(partial_weights)
+                openvino_weights(partial).replace(partial_weights)
             finally:
-                _weights(partial).unlink(missing_ok=True)
-
-
-def _weights(path: Path) -> Path:
-    """The file of the weights beside a temporary ``.xml`` file."""
-    return path.with_name(f"{path.name}.bin")
+                openvino_weights(partial).unlink(missing_ok=True)
 
 
 FORMATS: dict[str, Format] = {

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from network.datasets.files import fitting_size, list_images
 from network.datasets.schema import SPLITS, DatasetInfo
 from network.datasets.segmentation import Sample, find_samples, to_tensor
 from network.datasets.window_reader import WindowReader
@@ -15,6 +17,7 @@ from network.export.source import Source
 from network.rasters.pixels import is_measured, network_values
 
 _MOST = 4
+_MOST_OF_RANGES = 32
 _SEED = 0
 
 
@@ -25,11 +28,13 @@ class Images:
     Attributes:
         words: what they are.
         are_real: whether they are images of a data set.
+        count: number of different images that are drawn.
         draw: function from batch, height and width to pixel values (b, bands, H, W) float32.
     """
 
     words: str
     are_real: bool
+    count: int
     draw: Callable[[int, int, int], Tensor]
 
 
@@ -53,8 +58,37 @@ def find_sample_images(source: Source) -> Images:
                 continue
             samples = samples[:: -(-len(samples) // _MOST)]
             words = f"parts of images of {info.name}, {split}"
-            return Images(words, True, _Crops(info, samples))
-    return Images(f"noise, since {(errors or [missing])[0]}", False, _Noise(source))
+            return Images(words, True, len(samples), _Crops(info, samples))
+    return Images(f"noise, since {(errors or [missing])[0]}", False, _MOST, _Noise(source))
+
+
+def find_calibration_images(source: Source, folder: Path | None = None) -> Images:
+    """Find images that show the range of values in each layer.
+
+    Args:
+        source: the network.
+        folder: folder of images; by default, they are those of the training split.
+
+    Raises:
+        InputError: there are no images, or they do not fit the network.
+    """
+    if folder is not None:
+        info = source.card.info
+        samples = [
+            Sample(name=name, image=path, size=fitting_size(path, info))
+            for name, path in list_images(folder).items()
+        ]
+        words = f"images of {folder.name}"
+    elif source.data_set is not None and source.root is not None:
+        info, words = source.data_set, f"images of {source.data_set.name}, train"
+        samples = find_samples(info, source.root, "train")
+    else:
+        raise InputError(
+            "calibrate", "the training images are unknown", "give calibrate=FOLDER of such images"
+        )
+    samples = samples[:: -(-len(samples) // _MOST_OF_RANGES)]
+    words = f"parts of {len(samples)} {words}"
+    return Images(words, True, len(samples), _Crops(info, samples))
 
 
 class _Crops:

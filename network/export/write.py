@@ -7,15 +7,18 @@ from pathlib import Path
 
 import torch
 
+from network.card import Card
 from network.datasets.transforms import Normalize
 from network.errors import InputError
-from network.export.formats import FORMATS, INPUT, Format
+from network.export.formats import FORMATS, Format
 from network.export.options import LARGEST_VALUE, STRIDE, ExportOptions
 from network.export.parity import compare
 from network.export.program import Exported, not_exported, trace
-from network.export.record import ExportRecord, Parity, TensorFact
-from network.export.samples import find_sample_images
+from network.export.samples import Images, find_sample_images
 from network.export.source import Source
+from network.exported.programs import INPUT
+from network.exported.record import ExportRecord, TensorFact
+from network.extras import require_extra
 from network.progress import progress_bar
 
 
@@ -25,7 +28,8 @@ def export(
     format: str,
     options: ExportOptions,
     properties: Mapping[str, str] | None = None,
-) -> Parity:
+    ranges: Images | None = None,
+) -> ExportRecord:
     """Export a network, and check that the file computes the same.
 
     The file is written only if the check succeeds.
@@ -36,9 +40,11 @@ def export(
         format: ``"onnx"``, ``"openvino"`` or ``"torch"``.
         options: input and output of the file.
         properties: further entries of the metadata of an ONNX file, for other programs.
+        ranges: images to quantize the layers of an OpenVINO file by, see
+            :func:`network.export.samples.find_calibration_images`; None for float32.
 
     Returns:
-        The result of the check.
+        The facts of the file, with the result of the check.
 
     Raises:
         InputError: a library is missing, the network cannot be exported so, the file computes
@@ -51,6 +57,8 @@ def export(
             path, f"format={format} has the ending {form.ending}", "choose such a name"
         )
     options.check(source.card.info)
+    if ranges is not None:
+        check_quantize(format)
     images = find_sample_images(source)
     output = "probabilities" if options.softmax else "logits"
     normalize = Normalize(source.card.mean, source.card.std) if options.normalize else None
@@ -64,21 +72,28 @@ def export(
         with _explained(name, options):
             model = form.convert(program, output)
         bar.update()
-        bar.set_description(f"comparing by {form.package}")
+        bar.set_description(f"comparing by {form.program.package}")
         with form.replacing(path) as partial:
             record = _record(source, format, options, dict(properties or {}))
             form.save(model, record, partial)
             with _explained(name, options):
-                parity = compare(form.open(partial), form.runtime, source, options, images)
+                parity = compare(form.open(partial), form.program.runtime, source, options, images)
             if not parity.largest_difference <= parity.tolerance:
                 raise InputError(
                     path,
                     f"is not written: {parity}, more than {parity.tolerance:g} is an error",
                     "try another format",
                 )
-            form.save(model, replace(record, parity=parity), partial)
+            record = replace(record, parity=parity)
+            if ranges is not None:
+                from network.export.quantize import quantize  # needs an extra
+
+                bar.set_description("quantizing")
+                model, facts = quantize(model, source, record, options, ranges)
+                record = replace(record, quantization=facts)
+            form.save(model, record, partial)
         bar.update()
-    return parity
+    return record
 
 
 @contextmanager
@@ -92,6 +107,14 @@ def _explained(name: str, options: ExportOptions) -> Iterator[None]:
         raise not_exported(name, options, error) from error
 
 
+def check_quantize(format: str) -> None:
+    """Raise an :class:`InputError` if files of a format are not quantized, or nncf is missing."""
+    if format != "openvino":
+        problem = "only files of OpenVINO are quantized"
+        raise InputError(f"format={format}", problem, "give format=openvino")
+    require_extra("quantize", "quantize")
+
+
 def find_format(name: str) -> Format:
     """Find a format by its name.
 
@@ -103,10 +126,14 @@ def find_format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _record(
-    source: Source, format: str, options: ExportOptions, properties: dict[str, str]
-) -> ExportRecord:
-    card, sides = source.card, options.size or (None, None)
+def tensor_facts(card: Card, options: ExportOptions) -> tuple[TensorFact, TensorFact]:
+    """Describe the input and the output of a file.
+
+    Args:
+        card: facts about the network.
+        options: input and output of the file.
+    """
+    sides = options.size or (None, None)
     given = TensorFact(
         name=INPUT,
         dtype="uint8" if options.uint8 else "float32",
@@ -114,18 +141,20 @@ def _record(
         holds=_values(options),
     )
     output = "probabilities" if options.softmax else "logits"
-    found = TensorFact(
-        name=output,
-        dtype="float32",
-        shape=(options.batch, len(card.classes), *sides),
-        holds=output,
-    )
+    shape = options.batch, len(card.classes), *sides
+    return given, TensorFact(name=output, dtype="float32", shape=shape, holds=output)
+
+
+def _record(
+    source: Source, format: str, options: ExportOptions, properties: dict[str, str]
+) -> ExportRecord:
+    given, found = tensor_facts(source.card, options)
     return ExportRecord(
         format=format,
         input=given,
         output=found,
         multiple_of=1 if options.size else STRIDE,
-        card=card.to_plain(),
+        card=source.card.to_plain(),
         checkpoint=source.path.name,
         checkpoint_sha256=source.sha256,
         # The folder of the data belongs to one machine.

@@ -15,18 +15,16 @@ from typing import Any
 from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, as_completed, get_worker
 
 from network.cluster import Cluster, work_in
-from network.compute import find_device
 from network.config import load_experiment
 from network.errors import InputError
-from network.maps.context import check_context
+from network.exported.choice import Backend
 from network.maps.inputs import check_polygon_file
-from network.maps.layers import check_layers
 from network.maps.options import MapOptions
 from network.maps.plan import Plan
 from network.maps.records import MapRecords
-from network.maps.run import Failures, add_record, load_predictor, make_tasks
+from network.maps.run import Failures, add_record, check_options, load_predictor, make_tasks
 from network.maps.work import Finished, MapWork, Means, Share, Task
-from network.predictor import Predictor
+from network.prediction import ImagePredictor
 from network.progress import progress_bar
 from network.rasters.source import UnreadableImage, is_remote
 from network.writing import Busy, remove_leftovers
@@ -43,29 +41,34 @@ class ModelSource:
     """The files and settings that a worker loads its network from.
 
     Attributes:
-        config: the config file.
+        config: the config file; None for an exported file.
         overrides: ``key=value`` words beside the config.
-        checkpoint: the checkpoint file.
+        checkpoint: the checkpoint, or an exported file.
         tta: test-time augmentation, see :func:`network.tta.build_views`.
         device: name of the device, see :func:`network.compute.find_device`.
+        backend: how an exported file is run.
     """
 
-    config: Path
+    config: Path | None
     overrides: tuple[str, ...]
     checkpoint: Path
     tta: str = "none"
     device: str = "auto"
+    backend: Backend = field(default_factory=Backend)
 
-    def load(self, batch_size: int, device: str | None = None) -> tuple[Predictor, dict[str, Any]]:
+    def load(
+        self, batch_size: int, device: str | None = None
+    ) -> tuple[ImagePredictor, dict[str, Any]]:
         """Load the predictor, and the facts that maps depend on.
 
         Args:
             batch_size: number of windows in a step.
             device: name of another device than ``self.device``.
         """
-        experiment = load_experiment(self.config, self.overrides)
-        target = find_device(device or self.device)
-        return load_predictor(experiment, self.checkpoint, self.tta, target, batch_size)
+        experiment = load_experiment(self.config, self.overrides) if self.config else None
+        return load_predictor(
+            experiment, self.checkpoint, self.tta, device or self.device, batch_size, self.backend
+        )
 
 
 def predict_on_cluster(
@@ -93,15 +96,15 @@ def predict_on_cluster(
         InputError: the cluster, the checkpoint or the output cannot be used.
         SomeFailed: some images, or some blocks, could not be predicted.
     """
-    model = replace(model, config=model.config.resolve(), checkpoint=model.checkpoint.resolve())
+    config = model.config and model.config.resolve()
+    model = replace(model, config=config, checkpoint=model.checkpoint.resolve())
     tasks = [_absolute(task) for task in make_tasks(images, output)]
     if options.polygons and options.polygons.file:
         check_polygon_file(options.polygons.file, len(tasks))
         file = options.polygons.file.absolute()
         options = replace(options, polygons=replace(options.polygons, file=file))
     predictor, identity = model.load(options.batch_size, device="cpu")
-    check_context(options.context, predictor)
-    check_layers(options.layers, len(predictor.views))
+    check_options(options, predictor)
     means = Means(predictor.info, identity, options)
     del predictor
     folder = tasks[0].output.parent
@@ -141,9 +144,9 @@ class _Setup(WorkerPlugin):
         """Prepare a worker; nothing is loaded yet."""
         self.lock = Lock()  # a worker with several threads does one step at a time
         self.records: MapRecords | None = None
-        self.predictor: Predictor | None = None
+        self.predictor: ImagePredictor | None = None
 
-    def load(self) -> Predictor:
+    def load(self) -> ImagePredictor:
         """Load the network, or take the one that was loaded before."""
         if self.predictor is None:
             work_in(self._place)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,13 +16,12 @@ from network.datasets.windows import Part
 from network.errors import InputError
 from network.maps.plan import Plan
 from network.maps.predict import Segment
+from network.prediction import ImagePredictor, to_batch
 from network.predictor import Predictor
 from network.progress import progress_bar
 from network.rasters.pixels import network_values
 from network.rasters.source import Source
 from network.writing import replacing
-
-CONTEXTS = ("window", "image")
 
 SEEN_PIXELS = 2**25
 """Number of pixels that the context is computed from. A larger image is seen in part, by windows
@@ -30,17 +30,14 @@ that are spread over it, since the memory grows with this number."""
 _FILE = "context.pt"
 
 
-def check_context(context: str, predictor: Predictor) -> None:
-    """Raise an :class:`InputError` if a predictor cannot predict in this context.
-
-    Args:
-        context: ``"window"`` or ``"image"``.
-        predictor: the predictor.
-    """
-    if context not in CONTEXTS:
-        raise InputError(f"context={context}", f"must be one of {', '.join(CONTEXTS)}")
-    if context == "window":
-        return
+def check_context(predictor: ImagePredictor) -> None:
+    """Raise an :class:`InputError` if a predictor cannot use the context of a whole image."""
+    if not isinstance(predictor, Predictor):
+        raise InputError(
+            "context=image",
+            "an exported file sees each window alone",
+            "use context=window, or predict with the checkpoint",
+        )
     if not isinstance(predictor.model, WholeImageNetwork):
         raise InputError(
             "context=image",
@@ -53,7 +50,7 @@ def check_context(context: str, predictor: Predictor) -> None:
         )
 
 
-def in_context(predictor: Predictor, source: Source, plan: Plan, folder: Path) -> Segment:
+def in_context(predictor: ImagePredictor, source: Source, plan: Plan, folder: Path) -> Segment:
     """Make a function that segments each window of an image in the context of the whole image.
 
     The context is computed once and kept in a file, so a rerun and other processes use the same.
@@ -67,6 +64,7 @@ def in_context(predictor: Predictor, source: Source, plan: Plan, folder: Path) -
     Raises:
         InputError: a window cannot be read, or the disk refuses to write.
     """
+    assert isinstance(predictor, Predictor)
     assert isinstance(predictor.model, WholeImageNetwork)
     parts = seen_parts(plan)
     share = sum(map(_pixels, parts)) / (plan.height * plan.width)
@@ -80,9 +78,10 @@ def in_context(predictor: Predictor, source: Source, plan: Plan, folder: Path) -
         # Read it even if this process has computed it, so that all use exactly the same.
         context.restore(_stored(file, predictor) or context.state())
 
-    def segment(images: Tensor, parts: Sequence[Part]) -> Tensor:
-        corners = [part.corner for part in parts]
-        return predictor.compute(partial(context.segment, corners=corners), images).logits
+    @torch.inference_mode()
+    def segment(images: np.ndarray, parts: Sequence[Part]) -> Tensor:
+        some = partial(context.segment, corners=[part.corner for part in parts])
+        return predictor.compute(some, torch.from_numpy(images)).logits
 
     return segment
 
@@ -126,7 +125,7 @@ def _compute(
                 values, valid = source.read(*part.window)
                 if valid is None or valid[part.inside].any():
                     values = network_values(values, valid)
-                    image = torch.from_numpy(values.transpose(2, 0, 1))[None]
+                    image = torch.from_numpy(to_batch(values))
                     see = partial(context.see, inside=part.inside, corner=part.corner)
                     predictor.compute(see, image)
                 bar.update()

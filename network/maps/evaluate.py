@@ -8,7 +8,6 @@ from network.datasets.on_earth.classes import ValueLabels
 from network.datasets.on_earth.labels import RasterLabels
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, check_samples, find_samples
-from network.differences import as_trained
 from network.errors import InputError, warn
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
 from network.evaluation.on_earth.counts import KIND, count_map
@@ -18,16 +17,16 @@ from network.evaluation.protocol import check_image_files
 from network.evaluation.records import ImageRecord
 from network.evaluation.results import print_results, write_figures
 from network.evaluation.stamp import make_stamp
+from network.evaluation.subject import load_subject
 from network.evaluation.summary import Summary, summarize
 from network.evaluation.training_distance import distance_to_training
+from network.exported.choice import Backend
 from network.maps.layers import CONFIDENCE
 from network.maps.options import MapOptions
 from network.maps.plan import HALO, WINDOW
 from network.maps.run import predict_images
-from network.models.checkpoint import SETTINGS_KEY, read_checkpoint
 from network.rasters.source import Source
 from network.tta import build_views
-from network.writing import file_hash
 
 
 def evaluate_scenes(
@@ -39,6 +38,7 @@ def evaluate_scenes(
     tta: str = "none",
     batch_size: int = 1,
     device: str = "auto",
+    backend: Backend | None = None,
     boundary_tolerance: int = BOUNDARY_TOLERANCE,
     window: int = WINDOW,
     halo: int = HALO,
@@ -52,12 +52,13 @@ def evaluate_scenes(
 
     Args:
         experiment: the experiment.
-        checkpoint: the checkpoint file.
+        checkpoint: the checkpoint, or an exported file.
         output: folder of the maps and the scores.
         split: name of the split.
         tta: test-time augmentation, see :func:`network.tta.build_views`.
         batch_size: number of windows in a step.
         device: name of the device, see :func:`network.compute.find_device`.
+        backend: how an exported file is run.
         boundary_tolerance: largest distance of boundaries that boundary F1 takes as matched, in
             pixels.
         window: largest side of the windows that the network sees, in pixels.
@@ -76,8 +77,8 @@ def evaluate_scenes(
     check_no_test(output)
     samples = find_samples(info, experiment.root, split)
     bands = _common_bands(samples, info)
-    training = read_checkpoint(checkpoint).get(SETTINGS_KEY)
-    experiment = as_trained(experiment, training)
+    subject = load_subject(experiment, checkpoint, device, backend)
+    experiment, training = subject.experiment, subject.training
     check_image_files(training, info, samples, checkpoint)
     digests = check_samples(samples, info, split).digests if samples[0].masks else {}
     protocol = make_stamp(
@@ -86,13 +87,15 @@ def evaluate_scenes(
         samples=samples,
         digests=digests,
         checkpoint=checkpoint.as_posix(),
-        sha256=file_hash(checkpoint),
+        sha256=subject.sha256,
+        exported=subject.exported,
         training=training,
         tta=tta,
         views=len(build_views(tta, info)),
         boundary_tolerance=boundary_tolerance,
         training_distance=distance_to_training(info, experiment.root, split, samples, training),
     ).predicted_in(window, window, halo)
+    del subject  # its network, which is loaded again
     options = MapOptions(
         window=window,
         halo=halo,
@@ -110,6 +113,7 @@ def evaluate_scenes(
         output=output,
         tta=tta,
         device=device,
+        backend=backend,
         options=options,
     )
     if not digests:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from network.arrays import Array, arrays_of
 from network.errors import InputError
 
 NO_DATA = 255
@@ -36,29 +35,28 @@ class Layer:
     description: str
     is_share: bool
     per_class: bool
-    compute: Callable[[Tensor, Tensor], Tensor] | None
+    compute: Callable[[Array, Array], Array] | None
 
     def bands(self, classes: int) -> int:
         """Number of bands."""
         return classes if self.per_class else 1
 
 
-def _labels(logits: Tensor, _: Any) -> Tensor:
-    # Several times faster than argmax on a CPU.
-    return logits.max(dim=0, keepdim=True).indices.to(torch.uint8)
+def _labels(logits: Array, _: Any) -> Array:
+    return arrays_of(logits).best(logits)[1][None]
 
 
-def _confidence(_: Any, probabilities: Tensor) -> Tensor:
-    return probabilities.amax(dim=0, keepdim=True)
+def _confidence(_: Any, probabilities: Array) -> Array:
+    return arrays_of(probabilities).best(probabilities)[0][None]
 
 
-def _probabilities(_: Any, probabilities: Tensor) -> Tensor:
+def _probabilities(_: Any, probabilities: Array) -> Array:
     return probabilities
 
 
-def _entropy(_: Any, probabilities: Tensor) -> Tensor:
-    bits = torch.special.entr(probabilities).sum(dim=0, keepdim=True)
-    return bits / math.log(len(probabilities))
+def _entropy(_: Any, probabilities: Array) -> Array:
+    found = arrays_of(probabilities).entropy(probabilities, axis=0)
+    return found / math.log(len(probabilities))
 
 
 LABELS = Layer("", "class", is_share=False, per_class=False, compute=_labels)
@@ -116,7 +114,7 @@ def channels(classes: int, layers: Sequence[Layer]) -> int:
     return classes + (DISAGREEMENT in layers)
 
 
-def compute_layers(scores: Tensor, layers: Sequence[Layer]) -> dict[str, np.ndarray]:
+def compute_layers(scores: Array, layers: Sequence[Layer]) -> dict[str, np.ndarray]:
     """Compute the stored values of layers.
 
     Args:
@@ -126,12 +124,15 @@ def compute_layers(scores: Tensor, layers: Sequence[Layer]) -> dict[str, np.ndar
     Returns:
         For each layer by name (bands, h, w) uint8.
     """
+    arrays = arrays_of(scores)
     logits = scores[:-1] if DISAGREEMENT in layers else scores
-    shares = logits.float().softmax(dim=0) if any(layer.is_share for layer in layers) else logits
+    shares = logits
+    if any(layer.is_share for layer in layers):
+        shares = arrays.softmax(arrays.float32(logits), axis=0)
     found = {}
     for layer in layers:
-        values = layer.compute(logits, shares) if layer.compute else scores[-1:].float()
+        values = layer.compute(logits, shares) if layer.compute else arrays.float32(scores[-1:])
         if layer.is_share:
-            values = (values * STEPS).round_().to(torch.uint8)
-        found[layer.name] = values.cpu().numpy()
+            values = arrays.rounded(values * STEPS)
+        found[layer.name] = arrays.to_numpy(values)
     return found

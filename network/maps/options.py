@@ -11,6 +11,8 @@ from network.maps.plan import HALO, WINDOW, Plan
 
 POLYGON_FORMATS = ("gpkg", "parquet")
 
+CONTEXTS = ("window", "image")
+
 
 @dataclass(frozen=True)
 class PolygonOptions:
@@ -85,6 +87,8 @@ class MapOptions:
     polygons: PolygonOptions | None = None
 
     def __post_init__(self) -> None:
+        if self.context not in CONTEXTS:
+            raise InputError(f"context={self.context}", f"must be one of {', '.join(CONTEXTS)}")
         Plan(1, 1, self.window, self.halo, blend=self.blend)  # raises what does not fit
         if self.batch_size < 1:
             raise InputError(f"batch_size={self.batch_size}", "must be at least 1")

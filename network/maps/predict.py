@@ -9,9 +9,8 @@ from time import perf_counter
 from typing import TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from network.arrays import Array, arrays_of
 from network.datasets.windows import Part, counted_from
 from network.maps.layers import NO_DATA, Layer, channels, compute_layers
 from network.maps.plan import Block, fade
@@ -21,7 +20,7 @@ from network.rasters.source import Source
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Segment = Callable[[Tensor, Sequence[Part]], Tensor]
+Segment = Callable[[np.ndarray, Sequence[Part]], Array]
 """A function from windows (b, bands, h, w), as they are stored, and their parts to scores
 (b, c, h, w), whose channels :func:`network.maps.layers.channels` describes."""
 
@@ -80,7 +79,7 @@ class _Batch:
     block: Block
     is_last: bool
     parts: list[Part] = field(default_factory=list)
-    images: Tensor | None = None
+    images: np.ndarray | None = None
     valid: list[np.ndarray | None] = field(default_factory=list)
 
 
@@ -124,11 +123,11 @@ def predict_blocks(
         times.reading += perf_counter() - start
         return batch
 
-    def merge(batch: _Batch, images: Tensor, canvas: "_Cropped | _Blended") -> None:
+    def merge(batch: _Batch, images: np.ndarray, canvas: "_Cropped | _Blended") -> None:
         start = perf_counter()
         try:
             found = segment(images, batch.parts)
-            _wait_for(found.device)
+            arrays_of(found).wait(found)
             middle = perf_counter()
             for part, valid, scores in zip(batch.parts, batch.valid, found, strict=True):
                 canvas.add(part, valid, scores)
@@ -146,7 +145,6 @@ def predict_blocks(
     with (
         ThreadPoolExecutor(1, "reading") as readers,
         ThreadPoolExecutor(1, "writing") as writers,
-        torch.inference_mode(),
     ):
         written: deque[Future] = deque()
         try:
@@ -212,16 +210,11 @@ def _read(batch: _Batch, source: Source) -> None:
         rows, columns = part.inside
         if valid is not None and not valid[rows, columns].any():
             continue
-        images.append(torch.from_numpy(network_values(values, valid).transpose(2, 0, 1)))
+        images.append(network_values(values, valid).transpose(2, 0, 1))
         parts.append(part)
         batch.valid.append(None if valid is None else valid[rows, columns])
     batch.parts = parts
-    batch.images = torch.stack(images) if images else None
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    batch.images = np.ascontiguousarray(np.stack(images)) if images else None
 
 
 class _Cropped:
@@ -240,7 +233,7 @@ class _Cropped:
             for layer in layers
         }
 
-    def add(self, part: Part, valid: np.ndarray | None, scores: Tensor) -> None:
+    def add(self, part: Part, valid: np.ndarray | None, scores: Array) -> None:
         """Add a window.
 
         Args:
@@ -271,18 +264,20 @@ class _Blended:
 
     def __init__(self, block: Block, layers: Sequence[Layer], classes: int):
         self._block, self._layers, self._classes = block, layers, classes
-        self._sums = self._weights = torch.empty(0)
+        self._sums: Array = None
+        self._weights: Array = None
         self._valid = np.zeros(block.shape, bool)
 
-    def add(self, part: Part, valid: np.ndarray | None, scores: Tensor) -> None:
+    def add(self, part: Part, valid: np.ndarray | None, scores: Array) -> None:
         """Add a window; see :class:`_Cropped`."""
-        if not len(self._sums):
+        arrays = arrays_of(scores)
+        if self._sums is None:
             count = channels(self._classes, self._layers)
-            self._sums = scores.new_zeros(count, *self._block.shape, dtype=torch.float32)
-            self._weights = torch.zeros_like(self._sums[0])
+            self._sums = arrays.zeros((count, *self._block.shape), scores)
+            self._weights = arrays.zeros(self._block.shape, scores)
         plan, place = self._block.plan, _in_block(part, self._block)
         down, across = (
-            torch.from_numpy(fade(side, length, plan.halo)).to(self._sums)[inside]
+            arrays.from_numpy(fade(side, length, plan.halo), scores)[inside]
             for side, length, inside in zip(
                 part.window, (plan.height, plan.width), part.inside, strict=True
             )
@@ -295,7 +290,7 @@ class _Blended:
     def result(self) -> dict[str, np.ndarray]:
         """The layers by name, (bands, h, w) uint8."""
         found = _Cropped(self._block, self._layers, self._classes)
-        if not len(self._sums):  # no valid pixel
+        if self._sums is None:  # no valid pixel
             return found.result()
         top, left = self._block.rows.start, self._block.columns.start
         height, width = self._block.shape

@@ -6,18 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from network.compute import find_device
 from network.config import Experiment, settings
-from network.differences import changes_predictions, training_settings
 from network.errors import InputError, warn
-from network.maps.context import check_context
+from network.exported.choice import Backend
+from network.exported.load import is_exported, load_exported
 from network.maps.inputs import check_polygon_file, find_outputs
 from network.maps.layers import check_layers
 from network.maps.options import MapOptions
 from network.maps.plan import Plan
 from network.maps.records import FAILED_FILE, MapRecords
 from network.maps.work import Finished, MapWork, Means, Share, Task
-from network.predictor import Predictor, load_network
+from network.prediction import ImagePredictor
 from network.progress import progress_bar
 from network.rasters.source import UnreadableImage
 from network.writing import Busy, file_hash, remove_leftovers
@@ -30,24 +29,26 @@ class SomeFailed(InputError):
 
 
 def predict_images(
-    experiment: Experiment,
+    experiment: Experiment | None,
     *,
     checkpoint: Path,
     images: Sequence[str | Path],
     output: Path,
     tta: str = "none",
     device: str = "auto",
+    backend: Backend | None = None,
     options: MapOptions | None = None,
 ) -> int:
     """Predict a map, or the mask of a photo, for each image with a trained network.
 
     Args:
-        experiment: the experiment.
-        checkpoint: the checkpoint file.
+        experiment: the experiment; not needed for an exported file, which says all itself.
+        checkpoint: the checkpoint, or an exported file.
         images: files, or paths that GDAL understands; see :func:`network.maps.inputs.find_inputs`.
         output: folder of the maps; with one image also the file, ``.tif`` or ``.png``.
         tta: test-time augmentation, see :func:`network.tta.build_views`.
         device: name of the device, see :func:`network.compute.find_device`.
+        backend: how an exported file is run.
         options: how maps are predicted and written.
 
     Returns:
@@ -58,9 +59,10 @@ def predict_images(
         SomeFailed: some of several images, or some blocks, could not be predicted.
     """
     options = options or MapOptions()
-    target = find_device(device)
     tasks = make_tasks(images, output)
-    predictor, identity = load_predictor(experiment, checkpoint, tta, target, options.batch_size)
+    predictor, identity = load_predictor(
+        experiment, checkpoint, tta, device, options.batch_size, backend
+    )
     return predict_maps(predictor, tasks, identity, options)
 
 
@@ -72,23 +74,50 @@ def make_tasks(images: Sequence[str | Path], output: Path) -> list[Task]:
 
 
 def load_predictor(
-    experiment: Experiment, checkpoint: Path, tta: str, device: Any, batch_size: int
-) -> tuple[Predictor, dict[str, Any]]:
-    """Load the predictor of an experiment.
+    experiment: Experiment | None,
+    checkpoint: Path,
+    tta: str,
+    device: str,
+    batch_size: int,
+    backend: Backend | None = None,
+) -> tuple[ImagePredictor, dict[str, Any]]:
+    """Load the predictor of an experiment, or of an exported file.
 
     Args:
-        experiment: the experiment.
-        checkpoint: the checkpoint file.
+        experiment: the experiment; not needed for an exported file.
+        checkpoint: the checkpoint, or an exported file.
         tta: test-time augmentation, see :func:`network.tta.build_views`.
-        device: the device.
+        device: name of the device, see :func:`network.compute.find_device`.
         batch_size: number of windows in a step.
+        backend: how an exported file is run.
 
     Returns:
         The predictor, and the facts about it that maps depend on.
 
     Raises:
-        InputError: the checkpoint cannot be used.
+        InputError: the checkpoint or the file cannot be used.
     """
+    backend = backend or Backend()
+    if is_exported(checkpoint):
+        backend.check_device(device)
+        file = load_exported(checkpoint, backend)
+        info = experiment.dataset if experiment else None
+        predictor = file.predictor(info=info, tta=tta, patch=None, batch_size=batch_size)
+        return predictor, {**file.identity, "tta": tta}
+    backend.check_checkpoint(checkpoint)
+    assert experiment is not None  # a checkpoint has one
+    return _load_checkpoint(experiment, checkpoint, tta, device, batch_size)
+
+
+def _load_checkpoint(
+    experiment: Experiment, checkpoint: Path, tta: str, device: str, batch_size: int
+) -> tuple[ImagePredictor, dict[str, Any]]:
+    # Not above: these need torch, and an exported file does not.
+    from network.compute import find_device
+    from network.differences import changes_predictions, training_settings
+    from network.predictor import Predictor, load_network
+
+    target = find_device(device)
     experiment.check_normalization()
     trained = load_network(experiment, checkpoint)
     model, experiment = trained.model, trained.experiment
@@ -100,13 +129,29 @@ def load_predictor(
         **{k: v for k, v in settings(experiment).items() if changes_predictions(k, training_only)},
     }
     predictor = Predictor.of(
-        experiment, model, device=device, tta=tta, patch=None, batch_size=batch_size
+        experiment, model, device=target, tta=tta, patch=None, batch_size=batch_size
     )
     return predictor, identity
 
 
+def check_options(options: MapOptions, predictor: ImagePredictor) -> None:
+    """Raise an :class:`InputError` if a predictor cannot make maps with these options."""
+    fixed = predictor.fixed_size
+    if fixed and fixed != (options.window, options.window):
+        raise InputError(
+            f"window={options.window}",
+            f"the file takes images of {fixed[0]} x {fixed[1]} pixels only",
+            f"give window={fixed[0]}" if fixed[0] == fixed[1] else "export it for squares",
+        )
+    if options.context == "image":
+        from network.maps.context import check_context  # needs torch
+
+        check_context(predictor)
+    check_layers(options.layers, len(predictor.views))
+
+
 def predict_maps(
-    predictor: Predictor,
+    predictor: ImagePredictor,
     tasks: Sequence[Task],
     identity: dict[str, Any],
     options: MapOptions,
@@ -129,8 +174,7 @@ def predict_maps(
         InputError: a map cannot be written, or was begun with other settings.
         SomeFailed: some of several images, or some blocks, could not be predicted.
     """
-    check_context(options.context, predictor)
-    check_layers(options.layers, len(predictor.views))
+    check_options(options, predictor)
     if options.polygons and options.polygons.file:
         check_polygon_file(options.polygons.file, len(tasks))
     folder = tasks[0].output.parent
@@ -226,7 +270,7 @@ class Failures:
 
 
 def _predict_map(
-    predictor: Predictor, task: Task, means: Means, records: MapRecords, failures: Failures
+    predictor: ImagePredictor, task: Task, means: Means, records: MapRecords, failures: Failures
 ) -> bool:
     """Predict the map of one image, or this process's share of it.
 

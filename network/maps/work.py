@@ -18,7 +18,6 @@ from network.datasets.open_image import open_image
 from network.datasets.schema import DatasetInfo
 from network.datasets.windows import spans
 from network.errors import InputError
-from network.maps.context import in_context
 from network.maps.finish import Format, finish_map, finish_polygons
 from network.maps.job import Job
 from network.maps.layers import DISAGREEMENT, LABELS
@@ -27,7 +26,7 @@ from network.maps.plan import Block, Plan
 from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
 from network.maps.records import MapRecord, MapRecords
 from network.memory import give_back_free_memory, share_memory_among_threads
-from network.predictor import Predictor
+from network.prediction import ImagePredictor
 from network.rasters.source import Source, UnreadableImage, is_remote
 from network.writing import locked
 
@@ -189,7 +188,7 @@ class MapWork:
         """Count the pixels of blocks."""
         return sum(_pixels(self.plan.block_at(number)) for number in numbers)
 
-    def prepare(self, predictor: Predictor) -> Segment:
+    def prepare(self, predictor: ImagePredictor) -> Segment:
         """Make the folder of the blocks, and compute the context of the image if it is used.
 
         Args:
@@ -207,11 +206,13 @@ class MapWork:
             return lambda images, parts: predictor.logits_and_disagreement(images)
         if self._means.options.context == "window":
             return lambda images, parts: predictor.logits(images)
+        from network.maps.context import in_context  # needs torch
+
         return in_context(predictor, self._source, self.plan, self.job.parts)
 
     def predict(
         self,
-        predictor: Predictor,
+        predictor: ImagePredictor,
         numbers: Sequence[int],
         done: Callable[[int], None] = lambda pixels: None,
     ) -> Share:
@@ -403,5 +404,6 @@ def _ground(source: Source, options: MapOptions) -> "Ground | None":
 
 def _tags(identity: Mapping[str, Any]) -> dict[str, str]:
     """Make the TIFF tags that say what made a map."""
-    about = ", ".join(f"{key} {identity[key]}" for key in ("checkpoint_sha256", "tta", "precision"))
+    keys = "checkpoint_sha256", "tta", "precision", "backend"  # the last one of an exported file
+    about = ", ".join(f"{key} {identity[key]}" for key in keys if key in identity)
     return {"TIFFTAG_SOFTWARE": "BiCoR-Seg", "TIFFTAG_IMAGEDESCRIPTION": about}

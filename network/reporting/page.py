@@ -301,6 +301,8 @@ def _heatmaps(
     checkpoint = Path(protocol.checkpoint)
     if not chosen:
         return {}, "No heatmaps were asked for."
+    if protocol.exported:
+        return {}, "None: an exported file gives no heatmaps."
     if not checkpoint.is_file() or file_hash(checkpoint) != protocol.checkpoint_sha256:
         return {}, f"None: {checkpoint} is missing, or it is not the checkpoint that was tested."
     names = [samples[image.name] for image in chosen]

@@ -9,7 +9,7 @@ from network.datasets.schema import DatasetInfo
 from network.evaluation.records import ImageRecord
 from network.evaluation.results import other_padding
 from network.evaluation.scores import Scores, overall_scores
-from network.evaluation.stamp import MapTruth, Stamp
+from network.evaluation.stamp import ExportedStamp, MapTruth, Stamp
 from network.evaluation.summary import Summary, summarize
 from network.rasters.place import length_text
 
@@ -46,7 +46,18 @@ def stated(protocol: Stamp) -> list[tuple[str, str]]:
         ("precision", protocol.precision or "unknown"),
         ("checkpoint", protocol.checkpoint),
         ("checkpoint, SHA-256", protocol.checkpoint_sha256),
+        *_stated_exported(protocol.exported),
         ("software", software),
+    ]
+
+
+def _stated_exported(facts: ExportedStamp | None) -> list[tuple[str, str]]:
+    """Make the rows of the protocol table that only exported files have."""
+    if facts is None:
+        return []
+    return [
+        ("exported from", f"{facts.checkpoint}, {facts.checkpoint_sha256}"),
+        ("run by", f"{facts.runtime}, as {facts.format}"),
     ]
 
 

@@ -89,3 +89,15 @@ def test_encoders(tmp_path):
     assert [row["encoder"] for row in rows] == ["test_resnet", "test_vit"]
     # Six blocks, 4 x 4 patches and a class token; see test_cost_by_hand of the transformer.
     assert rows[1]["GMACs"] > 6 * 10 * 17 * 64**2 / 1e9
+
+
+def test_engines(tmp_path):
+    """The bare encoder is the unit; without files, there are the rows of torch."""
+    args = ["engines", "model.encoder=test_resnet", "--size", "64", "--repeats", "1"]
+    done = run(*args, "--json", "rows.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row["what"] for row in rows] == ["bare encoder", "network", "network"]
+    assert rows[0]["/ encoder"] == 1.0
+    done = run(*args, "--files", "nothing.onnx", cwd=tmp_path)
+    assert "nothing.onnx: no such file" in done.stderr

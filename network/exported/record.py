@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 KEY = "bicor_seg"
 """Name of the JSON text in an exported file."""
 
@@ -60,6 +62,60 @@ class Parity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """The scores of a file on images with masks.
+
+    Attributes:
+        miou: mean IoU over the scored classes, 0 to 1.
+        interval: its 95 % bootstrap interval; None if there are too few images.
+        classes: IoU of each class by name; None for a class that neither masks nor labels have.
+    """
+
+    miou: float
+    interval: tuple[float, float] | None
+    classes: dict[str, float | None]
+
+    def __str__(self) -> str:
+        low_high = self.interval and " to ".join(f"{100 * end:.2f}" for end in self.interval)
+        return f"{100 * self.miou:.2f}" + (f" ({low_high})" if low_high else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How a file was quantized to 8 bits, and how exact it is.
+
+    Attributes:
+        images: the images that the ranges were chosen from, in words.
+        layers: number of layers with weights, or that multiply two maps.
+        float_layers: names of those that are kept in float32, in the order of the computation.
+        measured_on: the images of the following numbers, in words.
+        equal_labels: share of the pixels with the same label as before, 0 to 1.
+        before: scores in float32; None if there are no masks.
+        after: scores of the quantized file; None if there are no masks.
+    """
+
+    images: str
+    layers: int
+    float_layers: tuple[str, ...]
+    measured_on: str
+    equal_labels: float
+    before: Accuracy | None = None
+    after: Accuracy | None = None
+
+    def __str__(self) -> str:
+        kept = len(self.float_layers)
+        line = f"{self.layers - kept} of {self.layers} layers in 8 bits"
+        if self.before and self.after:
+            line += f"; mIoU {self.before} before, {self.after} after"
+            for name, iou in self.before.classes.items():
+                new = self.after.classes.get(name)
+                if iou is not None and new is not None:
+                    line += f", {name} {100 * iou:.2f} and {100 * new:.2f}"
+        equal = f"{100 * self.equal_labels:.4g} % of the labels are equal"
+        return f"{line}; {equal} ({self.measured_on})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportRecord:
     """The facts about an exported network.
 
@@ -78,7 +134,8 @@ class ExportRecord:
             none.
         torch: version of torch that traced the network.
         properties: entries of the metadata of an ONNX file for other programs.
-        parity: comparison with the network in torch; None before it is done.
+        parity: comparison with the network in torch, in float32; None before it is done.
+        quantization: how the file was quantized; None if it was not.
         version: version of this form.
     """
 
@@ -93,8 +150,26 @@ class ExportRecord:
     torch: str
     properties: dict[str, str] = field(default_factory=dict)
     parity: Parity | None = None
+    quantization: Quantization | None = None
     version: int = VERSION
 
     def to_json(self) -> str:
         """Write the facts as JSON."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ExportRecord":
+        """Read what :meth:`to_json` has written; other entries are left out.
+
+        Raises:
+            ValueError: the text is no such record, or one of a newer version.
+        """
+        try:
+            record = TypeAdapter(cls).validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{where}: {first['msg']}") from error
+        if record.version > VERSION:
+            raise ValueError(f"version {record.version} of the form, {VERSION} is known")
+        return record
