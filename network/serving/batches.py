@@ -7,8 +7,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from network.arrays import Array
 
 
 class Cancelled(Exception):
@@ -19,9 +20,9 @@ class Cancelled(Exception):
 class _Waiting:
     """Windows (b, bands, h, w) that wait for the network."""
 
-    images: Tensor
+    images: np.ndarray
     ticket: "Ticket"
-    scores: Future[Tensor] = field(default_factory=Future)
+    scores: Future[Array] = field(default_factory=Future)
 
 
 class Ticket:
@@ -40,7 +41,7 @@ class Ticket:
         """Whether nobody waits for the answer any more."""
         return self._is_cancelled
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: np.ndarray) -> Array:
         """Compute the logits of windows, together with those of other requests.
 
         Args:
@@ -87,7 +88,7 @@ class Batches:
 
     def __init__(
         self,
-        logits: Callable[[Tensor], Tensor],
+        logits: Callable[[np.ndarray], Array],
         most: int,
         wait: float,
         observe: Callable[[int], object] = lambda count: None,
@@ -100,7 +101,7 @@ class Batches:
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         self._thread.start()
 
-    def compute(self, images: Tensor, ticket: Ticket) -> Tensor:
+    def compute(self, images: np.ndarray, ticket: Ticket) -> Array:
         """Compute logits, see :meth:`Ticket.logits`."""
         waiting = _Waiting(images, ticket)
         with self._changed:
@@ -136,10 +137,9 @@ class Batches:
         self._thread.join()
 
     def _run(self) -> None:
-        with torch.inference_mode():
-            while batch := self._next():
-                self._observe(sum(len(one.images) for one in batch))
-                self._answer(batch)
+        while batch := self._next():
+            self._observe(sum(len(one.images) for one in batch))
+            self._answer(batch)
 
     def _next(self) -> list[_Waiting]:
         """Wait for the next batch; it is empty when the queue is closed."""
@@ -166,7 +166,7 @@ class Batches:
 
     def _answer(self, batch: list[_Waiting]) -> None:
         try:
-            images = torch.cat([one.images for one in batch]) if len(batch) > 1 else batch[0].images
+            images = np.concatenate([one.images for one in batch])
             scores = self._logits(images)
         except Exception as error:
             if len(batch) == 1:
