@@ -16,10 +16,11 @@ class Network:
 
     def __init__(self):
         self.shapes: list[tuple[int, ...]] = []
-        self.open = threading.Event()
+        self.open, self.is_called = threading.Event(), threading.Event()
         self.open.set()
 
     def __call__(self, images):
+        self.is_called.set()
         self.open.wait(10)
         self.shapes.append(tuple(images.shape))
         if (images == 13).any():
@@ -88,8 +89,7 @@ def test_a_cancelled_request_leaves_the_queue(network):
     batches = Batches(network, most=1, wait=0)
     with ThreadPoolExecutor(4) as pool, Ticket(batches) as first, Ticket(batches) as second:
         running = pool.submit(first.logits, np.ones((1, 1, 2, 2)))
-        while batches._queue or not batches._thread.is_alive():
-            time.sleep(0.01)
+        assert network.is_called.wait(10)
         waiting = pool.submit(second.logits, np.ones((1, 1, 4, 4)))
         while not batches._queue:
             time.sleep(0.01)
@@ -109,6 +109,7 @@ def test_the_end_cancels_what_waits(network):
     batches = Batches(network, most=1, wait=0)
     with ThreadPoolExecutor(4) as pool, Ticket(batches) as ticket:
         asked = [pool.submit(ticket.logits, np.ones((1, 1, 2, 2))) for _ in range(3)]
+        assert network.is_called.wait(10)
         while len(batches._queue) < 2:
             time.sleep(0.01)
         threading.Timer(0.2, network.open.set).start()
