@@ -8,13 +8,16 @@ import ipaddress
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from network.card import read_card
 from network.commands.arguments import add_compute_flags, command_parser, compute_overrides, execute
+from network.config import load_experiment
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.extras import EXTRAS, require_extra
 from network.maps.read import read_image, read_map
+from network.models.checkpoint import read_checkpoint
 from network.predictor import Predictor
 from network.settings import Compute
 from network.tta import TTA_NAMES
@@ -79,15 +82,9 @@ def run(args: argparse.Namespace) -> None:
     token = read_token(args.token_file)
     check_host(args.host, token)
     with listen(args.port, args.host) as opened:
-        predictor = load(args)
-        facts = {
-            "version": version("bicor-seg"),
-            "checkpoint_sha256": file_hash(args.checkpoint),
-            "tta": args.tta,
-            "precision": predictor.compute_settings.precision,
-        }
+        predictor, facts = load(args)
         viewer = open_map(args)
-        service = Service(predictor, facts, limits)
+        service = Service(predictor, {"version": version("bicor-seg"), **facts}, limits)
         os.environ["TQDM_DISABLE"] = "1"  # a log needs no bar for each image
         try:
             tiles = open_tiles(args, viewer, service.info, service.folder)
@@ -98,21 +95,31 @@ def run(args: argparse.Namespace) -> None:
             service.close()
 
 
-def load(args: argparse.Namespace) -> Predictor:
-    """Load the network with the settings of the command line."""
+def load(args: argparse.Namespace) -> tuple[Predictor, dict[str, str]]:
+    """Load the network with the settings of the command line, and tell which one it is."""
     if not args.checkpoint.is_file():
         raise InputError(args.checkpoint, "no such file", "give a checkpoint, such as best.ckpt")
-    options: dict[str, Any] = {"device": args.device, "tta": args.tta, "patch": None}
-    flags = compute_overrides(args)
+    overrides = [*args.overrides, *compute_overrides(args)]
     if args.config is not None:
-        overrides = [*args.overrides, *flags]
-        return Predictor.load(args.checkpoint, config=args.config, overrides=overrides, **options)
-    if flags:
-        precision = args.precision or Compute().precision
-        options["compute"] = Compute(
+        compute = load_experiment(args.config, overrides).compute
+    else:
+        overrides = args.overrides
+        own = read_card(read_checkpoint(args.checkpoint), args.checkpoint).compute
+        precision = args.precision or own.precision
+        compute = Compute(
             precision=precision, channels_last=args.channels_last, compile=args.compile
         )
-    return Predictor.load(args.checkpoint, overrides=args.overrides, **options)
+    predictor = Predictor.load(
+        args.checkpoint,
+        config=args.config,
+        overrides=overrides,
+        compute=compute,
+        device=args.device,
+        tta=args.tta,
+        patch=None,
+    )
+    facts = {"tta": args.tta, "precision": compute.precision}
+    return predictor, {"checkpoint_sha256": file_hash(args.checkpoint), **facts}
 
 
 def read_token(file: Path | None) -> str | None:

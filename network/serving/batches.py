@@ -6,9 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+
+Array = Any
+"""A :class:`numpy.ndarray` or a :class:`torch.Tensor`."""
 
 
 class Cancelled(Exception):
@@ -19,9 +23,9 @@ class Cancelled(Exception):
 class _Waiting:
     """Windows (b, bands, h, w) that wait for the network."""
 
-    images: Tensor
+    images: Array
     ticket: "Ticket"
-    scores: Future[Tensor] = field(default_factory=Future)
+    scores: Future[Array] = field(default_factory=Future)
 
 
 class Ticket:
@@ -40,7 +44,7 @@ class Ticket:
         """Whether nobody waits for the answer any more."""
         return self._is_cancelled
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Array) -> Array:
         """Compute the logits of windows, together with those of other requests.
 
         Args:
@@ -87,7 +91,7 @@ class Batches:
 
     def __init__(
         self,
-        logits: Callable[[Tensor], Tensor],
+        logits: Callable[[Array], Array],
         most: int,
         wait: float,
         observe: Callable[[int], object] = lambda count: None,
@@ -100,7 +104,7 @@ class Batches:
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         self._thread.start()
 
-    def compute(self, images: Tensor, ticket: Ticket) -> Tensor:
+    def compute(self, images: Array, ticket: Ticket) -> Array:
         """Compute logits, see :meth:`Ticket.logits`."""
         waiting = _Waiting(images, ticket)
         with self._changed:
@@ -166,7 +170,7 @@ class Batches:
 
     def _answer(self, batch: list[_Waiting]) -> None:
         try:
-            images = torch.cat([one.images for one in batch]) if len(batch) > 1 else batch[0].images
+            images = _joined([one.images for one in batch])
             scores = self._logits(images)
         except Exception as error:
             if len(batch) == 1:
@@ -180,3 +184,9 @@ class Batches:
         for one in batch:
             one.scores.set_result(scores[start : start + len(one.images)])
             start += len(one.images)
+
+
+def _joined(images: list[Array]) -> Array:
+    if len(images) == 1:
+        return images[0]
+    return np.concatenate(images) if isinstance(images[0], np.ndarray) else torch.cat(images)
