@@ -11,13 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from network.card import read_card
-from network.commands.arguments import add_compute_flags, command_parser, compute_overrides, execute
+from network.commands.arguments import (
+    add_compute_flags,
+    check_exported,
+    chosen_backend,
+    command_parser,
+    compute_overrides,
+    execute,
+)
 from network.config import load_experiment
-from network.datasets.schema import DatasetInfo
 from network.errors import InputError
+from network.exported.load import is_exported, load_exported
+from network.exported.programs import PROGRAMS
 from network.extras import EXTRAS, require_extra
 from network.maps.read import read_image, read_map
 from network.models.checkpoint import read_checkpoint
+from network.prediction import ImagePredictor
 from network.predictor import Predictor
 from network.settings import Compute
 from network.tta import TTA_NAMES
@@ -25,6 +34,7 @@ from network.writing import file_hash
 
 if TYPE_CHECKING:
     from network.serving.earth_tiles import EarthTiles
+    from network.serving.service import Service
     from network.serving.viewer import MapViewer
 
 PORT = 8000
@@ -36,7 +46,13 @@ def main(description: str) -> None:
     """Parse the command line and serve a network."""
     parser = command_parser(description)
     add = parser.add_argument
-    add("checkpoint", type=Path, metavar="CKPT", help="best.ckpt or last.ckpt of a training")
+    add(
+        "checkpoint",
+        type=Path,
+        metavar="CKPT",
+        help="best.ckpt or last.ckpt of a training, or an exported file .onnx, .xml or .pt2",
+    )
+    add("--backend", choices=PROGRAMS, help="program that runs an exported file")
     add("-c", "--config", type=Path, help="for checkpoints that do not say how they are built")
     add("-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation")
     add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
@@ -87,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
         service = Service(predictor, {"version": version("bicor-seg"), **facts}, limits)
         os.environ["TQDM_DISABLE"] = "1"  # a log needs no bar for each image
         try:
-            tiles = open_tiles(args, viewer, service.info, service.folder)
+            tiles = open_tiles(args, viewer, service)
             app = make_service_app(service, token=token, viewer=viewer, tiles=tiles)
             print(f"{args.checkpoint}: {address_of(opened)} (Ctrl-C ends it)", flush=True)
             serve_and_drain(app, opened, service.drain)
@@ -95,10 +111,19 @@ def run(args: argparse.Namespace) -> None:
             service.close()
 
 
-def load(args: argparse.Namespace) -> tuple[Predictor, dict[str, str]]:
+def load(args: argparse.Namespace) -> tuple[ImagePredictor, dict[str, str]]:
     """Load the network with the settings of the command line, and tell which one it is."""
     if not args.checkpoint.is_file():
-        raise InputError(args.checkpoint, "no such file", "give a checkpoint, such as best.ckpt")
+        problem = "no such file"
+        raise InputError(args.checkpoint, problem, "give a checkpoint or an exported file")
+    backend = chosen_backend(args)
+    if is_exported(args.checkpoint):
+        check_exported(args)
+        backend.check_device(args.device)
+        file = load_exported(args.checkpoint, backend)
+        facts = {key: str(value) for key, value in file.identity.items()}
+        return file.predictor(tta=args.tta, patch=None), {**facts, "tta": args.tta}
+    backend.check_checkpoint(args.checkpoint)
     overrides = [*args.overrides, *compute_overrides(args)]
     if args.config is not None:
         compute = load_experiment(args.config, overrides).compute
@@ -179,7 +204,7 @@ def open_map(args: argparse.Namespace) -> "MapViewer | None":
 
 
 def open_tiles(
-    args: argparse.Namespace, viewer: "MapViewer | None", info: DatasetInfo, folder: Path
+    args: argparse.Namespace, viewer: "MapViewer | None", service: "Service"
 ) -> "EarthTiles | None":
     """Open what tiles are drawn from: the map, else the image; None if there is neither."""
     from network.serving.earth_tiles import EarthTiles, ImageLabels, MapLabels
@@ -188,4 +213,8 @@ def open_tiles(
         place = viewer.map.labels.place
         is_known = place is not None and place.transform is not None and place.crs is not None
         return EarthTiles(MapLabels(viewer.map)) if is_known else None
-    return EarthTiles(ImageLabels(args.image, info, folder)) if args.image else None
+    return (
+        EarthTiles(ImageLabels(args.image, service.info, service.folder, service.options))
+        if args.image
+        else None
+    )

@@ -23,7 +23,7 @@ from network.maps.in_memory import predict_in_memory
 from network.maps.layers import CONFIDENCE, ENTROPY, LABELS, PROBABILITIES, STEPS, Layer
 from network.maps.options import MapOptions, PolygonOptions
 from network.maps.work import MapWork, Means, Task, plan_of
-from network.predictor import Predictor
+from network.prediction import ImagePredictor
 from network.rasters.header import Header
 from network.rasters.place import ground_at_middle
 from network.rasters.reader import forget_checked
@@ -86,10 +86,14 @@ class Answerer:
         info: description of images and classes.
         identity: ``checkpoint_sha256``, ``tta`` and ``precision``, which GeoTIFFs keep as tags.
         limits: limits of the images.
+        options: how images are cut into windows.
     """
 
-    def __init__(self, info: DatasetInfo, identity: dict[str, Any], limits: Limits):
+    def __init__(
+        self, info: DatasetInfo, identity: dict[str, Any], limits: Limits, options: MapOptions
+    ):
         self.info, self._identity, self._limits = info, identity, limits
+        self._options = options
 
     def answer(self, path: Path, wish: Wish, ticket: Ticket) -> Answer:
         """Predict a received image.
@@ -147,7 +151,7 @@ class Answerer:
     def _geotiff(self, path: Path, header: Header, wish: Wish, ticket: Ticket) -> bytes:
         layer = LAYERS[wish.layer]
         extra = () if layer is LABELS else (layer,)
-        with self._work(path, MapOptions(layers=extra, format="tif"), ticket) as work:
+        with self._work(path, replace(self._options, layers=extra, format="tif"), ticket) as work:
             return work.job.file(layer).read_bytes()
 
     def _polygons(self, path: Path, header: Header, wish: Wish, ticket: Ticket) -> bytes:
@@ -164,7 +168,7 @@ class Answerer:
             labels = self._predict(path, (LABELS,), ticket)[LABELS.name][0]
             return polygons_of_labels(labels, self.info.classes, MOST_POLYGONS)
         wanted = PolygonOptions("gpkg", min_area=wish.min_area, simplify=wish.simplify)
-        options = MapOptions(format="tif", polygons=wanted)
+        options = replace(self._options, format="tif", polygons=wanted)
         with self._work(path, options, ticket) as work:
             assert work.job.polygons is not None
             return polygons_on_earth(work.job.polygons, MOST_POLYGONS)
@@ -179,7 +183,7 @@ class Answerer:
                 lambda images, parts: ticket.logits(images),
                 self.info.num_classes,
                 source,
-                plan_of(source, MapOptions(layers=layers)),
+                plan_of(source, replace(self._options, layers=layers)),
                 layers,
             )
 
@@ -193,7 +197,7 @@ class Answerer:
             # GDAL 3.10 keeps 40 KB for each name of a mosaic that it has read. The folder of its
             # parts is named after the image, and all images are one here.
             work.job = replace(work.job, image="", source="")
-            network = cast(Predictor, _Network(self.info, ticket))
+            network = cast(ImagePredictor, _Network(self.info, ticket))
             share = work.predict(network, work.missing())
             ticket.check()
             for reason in share.failed.values():

@@ -14,8 +14,12 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
+from network.datasets.windows import STRIDE
+from network.maps.options import MapOptions
+from network.maps.plan import HALO
+from network.maps.run import check_options
 from network.memory import share_memory_among_threads
-from network.predictor import Predictor
+from network.prediction import ImagePredictor
 from network.serving.accept import choose
 from network.serving.answers import TYPES, Answerer, Wish
 from network.serving.batches import Batches, Cancelled, Ticket
@@ -49,10 +53,11 @@ class Service:
         limits: the limits.
         metrics: numbers about the service.
         is_draining: whether it accepts no new image.
+        options: how images are cut into windows.
         folder: folder of its files, which are removed at the end.
     """
 
-    def __init__(self, predictor: Predictor, facts: dict[str, str], limits: Limits):
+    def __init__(self, predictor: ImagePredictor, facts: dict[str, str], limits: Limits):
         self.info, self.facts, self.limits = predictor.info, facts, limits
         self.is_draining = False
         share_memory_among_threads()  # before there are any
@@ -61,7 +66,13 @@ class Service:
         self._mean_seconds = 1.0
         self._changed = threading.Condition()
         identity = {name: facts[name] for name in ("checkpoint_sha256", "tta", "precision")}
-        self._answerer = Answerer(predictor.info, identity, limits)
+        self.options = MapOptions()
+        if predictor.fixed_size:  # of an exported file
+            window = predictor.fixed_size[0]
+            halo = HALO if window > 2 * HALO else window // (4 * STRIDE) * STRIDE
+            self.options = MapOptions(window=window, halo=halo)
+            check_options(self.options, predictor)
+        self._answerer = Answerer(predictor.info, identity, limits, self.options)
         self._batches = Batches(
             predictor.logits, limits.batch, limits.wait_ms / 1000, self.metrics.batch
         )
