@@ -5,6 +5,7 @@ that lie on Earth from its code as a whole. So an answer has the pixels of the f
 ``predict.py`` writes for the same image.
 """
 
+import errno
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from network.rasters.source import Source
 from network.serving.batches import Ticket
 from network.serving.limits import Limits
 from network.serving.refusal import Refusal
-from network.serving.uploads import check_image
+from network.serving.uploads import check_image, no_space
 
 MASK, GEOTIFF, POLYGONS, ARRAYS = (
     *("image/png", "image/tiff", "application/geo+json", "application/x-npz"),
@@ -43,6 +44,8 @@ LAYERS = {layer.name or "labels": layer for layer in (LABELS, CONFIDENCE, PROBAB
 """Layers that a GeoTIFF may have."""
 
 MOST_POLYGONS = 100_000
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -231,6 +234,8 @@ def _as_refusals(folder: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:
+            raise no_space(error.__cause__) from error
         # The remedies are for those who have the file and the config.
         reason = f"{error.where}: {error.problem}" if error.where else error.problem
         for path in sorted(folder.glob("*"), key=lambda path: -len(str(path))):
