@@ -24,6 +24,7 @@ from network.maps.in_memory import predict_in_memory
 from network.maps.layers import CONFIDENCE, ENTROPY, LABELS, PROBABILITIES, STEPS, Layer
 from network.maps.options import MapOptions, PolygonOptions
 from network.maps.work import MapWork, Means, Task, plan_of
+from network.memory import give_back_free_memory
 from network.prediction import ImagePredictor
 from network.rasters.header import Header
 from network.rasters.place import ground_at_middle
@@ -44,6 +45,9 @@ LAYERS = {layer.name or "labels": layer for layer in (LABELS, CONFIDENCE, PROBAB
 """Layers that a GeoTIFF may have."""
 
 MOST_POLYGONS = 100_000
+
+LARGE = 2**20
+"""Number of pixels of an image from which on it leaves much free memory behind."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -121,6 +125,8 @@ class Answerer:
                 content = self._way(wish.media_type)(path, header, wish, ticket)
         finally:
             forget_checked()
+        if header.height * header.width > LARGE:
+            give_back_free_memory()
         ground = ground_at_middle(header.place, header.height, header.width)
         headers = {} if ground is None else {"Pixel-Area": f"{ground.meters * ground.down:.9g}"}
         return Answer(content, header.height * header.width, headers)
