@@ -205,6 +205,15 @@ def check_exported_flags(args: argparse.Namespace) -> None:
             raise InputError(flag, "is for checkpoints, not for exported files", "leave it out")
 
 
+def check_exported(args: argparse.Namespace) -> None:
+    """Raise an :class:`InputError` for flags that an exported file leaves no choice of."""
+    check_exported_flags(args)
+    for name, given in (("--config", args.config), ("key=value", args.overrides)):
+        if given:
+            problem = f"changes nothing, since {args.checkpoint.name} says itself how it is used"
+            raise InputError(name, problem, "leave it out")
+
+
 def chosen_backend(args: argparse.Namespace) -> Backend:
     """Return how an exported file is run, as :func:`add_model_flags` tells."""
     return Backend(args.backend, args.precision)

@@ -11,7 +11,7 @@ from network.cluster import Cluster
 from network.commands.arguments import (
     add_cluster_flags,
     add_model_flags,
-    check_exported_flags,
+    check_exported,
     chosen_backend,
     chosen_checkpoint,
     command_parser,
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> None:
     overrides, experiment = (*args.overrides, *compute_overrides(args)), None
     if args.checkpoint and is_exported(args.checkpoint):
         checkpoint = args.checkpoint
-        _check_exported(args)
+        check_exported(args)
     else:
         if args.config is None:
             problem = "is needed for all but exported files (.onnx, .xml or .pt2)"
@@ -148,15 +148,6 @@ def run(args: argparse.Namespace) -> None:
         info = experiment.dataset if experiment else exported_card(checkpoint).info
         make_mosaic(map_files(images, args.output), info, mosaic)
         print(f"mosaic in {mosaic.target}")
-
-
-def _check_exported(args: argparse.Namespace) -> None:
-    """Raise an :class:`InputError` for flags that an exported file leaves no choice of."""
-    check_exported_flags(args)
-    for name, given in (("--config", args.config), ("key=value", args.overrides)):
-        if given:
-            problem = f"changes nothing, since {args.checkpoint.name} says itself how it is used"
-            raise InputError(name, problem, "leave it out")
 
 
 def _mosaic(args: argparse.Namespace) -> MosaicOptions | None:

@@ -8,21 +8,24 @@ import ipaddress
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from network.card import read_card
 from network.commands.arguments import (
     add_compute_flags,
-    check_exported_flags,
+    check_exported,
     chosen_backend,
     command_parser,
     compute_overrides,
     execute,
 )
+from network.config import load_experiment
 from network.errors import InputError
 from network.exported.load import is_exported, load_exported
 from network.exported.programs import PROGRAMS
 from network.extras import EXTRAS, require_extra
 from network.maps.read import read_image, read_map
+from network.models.checkpoint import read_checkpoint
 from network.prediction import ImagePredictor
 from network.predictor import Predictor
 from network.settings import Compute
@@ -44,11 +47,14 @@ def main(description: str) -> None:
     parser = command_parser(description)
     add = parser.add_argument
     add(
-        "checkpoint", type=Path, metavar="CKPT", help="best.ckpt of a training, or an exported file"
+        "checkpoint",
+        type=Path,
+        metavar="CKPT",
+        help="best.ckpt or last.ckpt of a training, or an exported file .onnx, .xml or .pt2",
     )
+    add("--backend", choices=PROGRAMS, help="program that runs an exported file")
     add("-c", "--config", type=Path, help="for checkpoints that do not say how they are built")
     add("-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation")
-    add("--backend", choices=PROGRAMS, help="program that runs an exported file")
     add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
     add("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     add("--port", type=int, default=PORT, help="default %(default)s; 0 for any that is free")
@@ -92,10 +98,9 @@ def run(args: argparse.Namespace) -> None:
     token = read_token(args.token_file)
     check_host(args.host, token)
     with listen(args.port, args.host) as opened:
-        predictor, identity = load(args)
-        facts = {"version": version("bicor-seg"), "tta": args.tta, **identity}
+        predictor, facts = load(args)
         viewer = open_map(args)
-        service = Service(predictor, facts, limits)
+        service = Service(predictor, {"version": version("bicor-seg"), **facts}, limits)
         os.environ["TQDM_DISABLE"] = "1"  # a log needs no bar for each image
         try:
             tiles = open_tiles(args, viewer, service)
@@ -107,46 +112,39 @@ def run(args: argparse.Namespace) -> None:
 
 
 def load(args: argparse.Namespace) -> tuple[ImagePredictor, dict[str, str]]:
-    """Load the network with the settings of the command line.
-
-    Returns:
-        The predictor, and the facts that its predictions depend on.
-    """
+    """Load the network with the settings of the command line, and tell which one it is."""
     if not args.checkpoint.is_file():
-        raise InputError(args.checkpoint, "no such file", "give a checkpoint, such as best.ckpt")
-    if is_exported(args.checkpoint):
-        return load_file(args)
-    predictor = load_checkpoint(args)
-    precision = predictor.engine.settings.precision
-    return predictor, {"checkpoint_sha256": file_hash(args.checkpoint), "precision": precision}
-
-
-def load_file(args: argparse.Namespace) -> tuple[ImagePredictor, dict[str, str]]:
-    """Open an exported file; see :func:`load`."""
-    check_exported_flags(args)
-    if args.config is not None or args.overrides:
-        word = "--config" if args.config is not None else args.overrides[0]
-        raise InputError(word, "is for checkpoints, not for exported files", "leave it out")
+        problem = "no such file"
+        raise InputError(args.checkpoint, problem, "give a checkpoint or an exported file")
     backend = chosen_backend(args)
-    backend.check_device(args.device)
-    network = load_exported(args.checkpoint, backend)
-    return network.predictor(tta=args.tta, patch=None), network.identity
-
-
-def load_checkpoint(args: argparse.Namespace) -> Predictor:
-    """Load a checkpoint; see :func:`load`."""
-    chosen_backend(args).check_checkpoint(args.checkpoint)
-    options: dict[str, Any] = {"device": args.device, "tta": args.tta, "patch": None}
-    flags = compute_overrides(args)
+    if is_exported(args.checkpoint):
+        check_exported(args)
+        backend.check_device(args.device)
+        file = load_exported(args.checkpoint, backend)
+        facts = {key: str(value) for key, value in file.identity.items()}
+        return file.predictor(tta=args.tta, patch=None), {**facts, "tta": args.tta}
+    backend.check_checkpoint(args.checkpoint)
+    overrides = [*args.overrides, *compute_overrides(args)]
     if args.config is not None:
-        overrides = [*args.overrides, *flags]
-        return Predictor.load(args.checkpoint, config=args.config, overrides=overrides, **options)
-    if flags:
-        precision = args.precision or Compute().precision
-        options["compute"] = Compute(
+        compute = load_experiment(args.config, overrides).compute
+    else:
+        overrides = args.overrides
+        own = read_card(read_checkpoint(args.checkpoint), args.checkpoint).compute
+        precision = args.precision or own.precision
+        compute = Compute(
             precision=precision, channels_last=args.channels_last, compile=args.compile
         )
-    return Predictor.load(args.checkpoint, overrides=args.overrides, **options)
+    predictor = Predictor.load(
+        args.checkpoint,
+        config=args.config,
+        overrides=overrides,
+        compute=compute,
+        device=args.device,
+        tta=args.tta,
+        patch=None,
+    )
+    facts = {"tta": args.tta, "precision": compute.precision}
+    return predictor, {"checkpoint_sha256": file_hash(args.checkpoint), **facts}
 
 
 def read_token(file: Path | None) -> str | None:
@@ -215,7 +213,8 @@ def open_tiles(
         place = viewer.map.labels.place
         is_known = place is not None and place.transform is not None and place.crs is not None
         return EarthTiles(MapLabels(viewer.map)) if is_known else None
-    if not args.image:
-        return None
-    window = service.options.window
-    return EarthTiles(ImageLabels(args.image, service.info, service.folder, window))
+    return (
+        EarthTiles(ImageLabels(args.image, service.info, service.folder, service.options))
+        if args.image
+        else None
+    )

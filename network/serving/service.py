@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
+from network.datasets.windows import STRIDE
 from network.maps.options import MapOptions
 from network.maps.plan import HALO
 from network.maps.run import check_options
@@ -43,8 +44,7 @@ class Service:
 
     Args:
         predictor: the network, with ``patch=None``.
-        facts: ``version``, ``tta``, and the facts that predictions depend on, with
-            ``checkpoint_sha256`` and ``precision``.
+        facts: ``version``, ``checkpoint_sha256``, ``tta`` and ``precision``.
         limits: how much it takes on.
 
     Attributes:
@@ -52,8 +52,8 @@ class Service:
         facts: the facts.
         limits: the limits.
         metrics: numbers about the service.
-        options: windows that the network sees.
         is_draining: whether it accepts no new image.
+        options: how images are cut into windows.
         folder: folder of its files, which are removed at the end.
     """
 
@@ -66,12 +66,12 @@ class Service:
         self._mean_seconds = 1.0
         self._changed = threading.Condition()
         identity = {name: fact for name, fact in facts.items() if name != "version"}
-        # An exported file may take windows of one size only. Halos are multiples of 32, and less
-        # than half of a window.
         self.options = MapOptions()
-        if fixed := predictor.fixed_size:
-            self.options = MapOptions(window=fixed[0], halo=min(HALO, (fixed[0] - 1) // 64 * 32))
-        check_options(self.options, predictor)
+        if predictor.fixed_size:  # of an exported file
+            window = predictor.fixed_size[0]
+            halo = HALO if window > 2 * HALO else window // (4 * STRIDE) * STRIDE
+            self.options = MapOptions(window=window, halo=halo)
+            check_options(self.options, predictor)
         self._answerer = Answerer(predictor.info, identity, limits, self.options)
         self._batches = Batches(
             predictor.logits, limits.batch, limits.wait_ms / 1000, self.metrics.batch

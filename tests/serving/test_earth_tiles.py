@@ -74,7 +74,8 @@ def test_tiles_on_demand_and_of_the_map_agree(folder):
     of_map.path = path
 
     def on_demand(service) -> EarthTiles:
-        return EarthTiles(ImageLabels(folder / "town.tif", service.info, service.folder))
+        image = folder / "town.tif"
+        return EarthTiles(ImageLabels(image, service.info, service.folder, service.options))
 
     places = [tile_at(18, 500_100 + 80 * n, 5_399_900 - 40 * n) for n in range(8)]
     for make in (of_map, on_demand):
@@ -99,7 +100,8 @@ def test_tiles_on_demand_and_of_the_map_agree(folder):
 
 def test_windows_are_predicted_once_and_never_too_many(folder, monkeypatch):
     def on_demand(service) -> EarthTiles:
-        return EarthTiles(ImageLabels(folder / "town.tif", service.info, service.folder))
+        image = folder / "town.tif"
+        return EarthTiles(ImageLabels(image, service.info, service.folder, service.options))
 
     small, whole = (tile_at(zoom, 500_100, 5_399_900) for zoom in (18, 11))
     with served(tiles=on_demand) as running:
@@ -119,7 +121,7 @@ def test_windows_are_predicted_once_and_never_too_many(folder, monkeypatch):
 def test_a_raster_without_a_place(tmp_path):
     write_bands(tmp_path / "a.tif", random_image(20, 30), photometric="RGB")
     with pytest.raises(InputError, match=r"a.tif: does not say where it lies on Earth"):
-        ImageLabels(tmp_path / "a.tif", VAIHINGEN, tmp_path)
+        ImageLabels(tmp_path / "a.tif", VAIHINGEN, tmp_path, MapOptions())
 
 
 def test_the_page_of_the_map_is_beside_the_service(folder):

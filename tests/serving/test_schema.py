@@ -25,7 +25,9 @@ def test_all_operations_answer_as_they_are_described(tmp_path):
     asked = set()
 
     def tiles(service) -> EarthTiles:
-        return EarthTiles(ImageLabels(tmp_path / "town.tif", service.info, service.folder))
+        return EarthTiles(
+            ImageLabels(tmp_path / "town.tif", service.info, service.folder, service.options)
+        )
 
     with served(limits, tiles=tiles) as running:
         schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{running.port}/openapi.json")

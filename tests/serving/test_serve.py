@@ -66,7 +66,11 @@ def test_flags_choose_how_the_network_computes(trained, monkeypatch):
     main("Serve a network.")
     words = [str(trained), "--device", "cpu", "--precision", "bf16-mixed", "-t", "lr"]
     predictor, facts = load(parse_with_overrides(parsed[0], words))
-    assert facts["precision"] == "bf16-mixed"
+    assert facts == {
+        "checkpoint_sha256": file_hash(trained),
+        "tta": "lr",
+        "precision": "bf16-mixed",
+    }
     assert len(predictor.views) == 4  # two flips
     assert predictor.patch is None
 
