@@ -23,7 +23,7 @@ FLOORS = (
 )
 """From the ground up. A room imports rooms that stand before it, and none in its own line."""
 
-SCRIPTS = ("train.py", "test_*.py", "predict.py", "tools/")
+SCRIPTS = ("train.py", "test_*.py", "predict.py", "serve.py", "tools/")
 
 COLORS = {"config": "#f5e3a1", "commands": "#f9d2a8"}
 """Colors of the two floors that every user meets; the others are gray or blue."""

@@ -10,6 +10,7 @@ EXTRAS = {
     "cluster": ("dask", "distributed"),
     "explain": ("sklearn",),
     "viewer": ("rio_tiler", "fastapi", "uvicorn"),
+    "serve": ("prometheus_client",),
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),

@@ -1,5 +1,6 @@
 """Progress bars, which move on a terminal and write a line now and then into a log file."""
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -38,7 +39,8 @@ def progress_bar(
 ) -> tqdm:
     """Make a progress bar of tqdm; if stderr is no terminal, it writes lines instead.
 
-    There is then at most one line every 30 seconds, and one at the end.
+    There is then at most one line every 30 seconds, and one at the end. As with tqdm itself, there
+    is no bar if the environment variable ``TQDM_DISABLE`` is set.
 
     Args:
         iterable: items to go through; without them, call ``update`` on the bar.
@@ -49,6 +51,7 @@ def progress_bar(
         leave: whether the bar stays on a terminal when it is done.
         disable: whether there is no bar at all.
     """
+    disable = disable or bool(os.environ.get("TQDM_DISABLE"))
     options: dict[str, Any] = {"unit_scale": unit_scale, "leave": leave, "disable": disable}
     if not sys.stderr.isatty():
         options |= {"file": _Lines(sys.stderr), "ascii": True, "ncols": 80, "leave": True}

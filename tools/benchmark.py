@@ -5,6 +5,7 @@ python tools/benchmark.py -c config/loveda/bicor.py --size 256 512 --batch 1 4 m
 python tools/benchmark.py --each                             # a row for every switch alone
 python tools/benchmark.py models                             # every network in one table
 python tools/benchmark.py models --encoders resnet18 deit_small_patch16_224  # a config with each
+python tools/benchmark.py gpu --batch 8                      # every precision, within 10 minutes
 python tools/benchmark.py parts                              # where a step's time goes
 python tools/benchmark.py loading -c config/potsdam/bicor.py # samples a second
 python tools/benchmark.py patches                            # cutting two 6000 x 6000 tiles

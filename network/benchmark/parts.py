@@ -140,4 +140,9 @@ def _run(
     score, count = heatmaps[-1].flatten(2), selected_pixels(h * w, layer.topk_ratio)
     timeline.run("of which top-k, one layer", lambda x: [pooling_weights(x, count)], score)
     timeline.run("of which norm, one layer", lambda x: [layer.feature_norm(x).sum()], before)
-    timeline.run("of which norm and GELUs, head", lambda x: [model.head.upsample(x).sum()], before)
+    norm = model.head.norm
+    timeline.run(
+        "of which norm and GELUs, head",
+        lambda x: [model.head.upsample(x, norm.weight, norm.bias).sum()],
+        before,
+    )

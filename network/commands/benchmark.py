@@ -21,6 +21,7 @@ from rich.table import Table
 import network.models  # noqa: F401  repairs torchvision first where it must be
 from network.benchmark.complexity import benchmark_models
 from network.benchmark.engines import benchmark_engines
+from network.benchmark.gpu import benchmark_gpu
 from network.benchmark.loading import benchmark_loading
 from network.benchmark.model import Case, benchmark_model
 from network.benchmark.naive_bicor import NaiveOrder
@@ -40,7 +41,7 @@ from network.settings import PRECISIONS
 from network.tta import TTA_NAMES
 from network.writing import replacing
 
-SUBJECTS = ("model", "models", "parts", "loading", "patches", "testing", "engines")
+SUBJECTS = ("model", "models", "gpu", "parts", "loading", "patches", "testing", "engines")
 # The model whose cost the paper gives, with seven classes and two layers.
 DEFAULT_CONFIG = Path("config/loveda/bicor.py")
 
@@ -51,6 +52,10 @@ MODELS = (
     ("config/loveda/unetformer.py", "model.dim=64"),
     *(("config/baselines/loveda.py", f"model.architecture={name}") for name in ARCHITECTURES),
 )
+
+# Encoders of 'gpu', and the seconds after which it begins no further row.
+GPU_ENCODERS = ("convnext_base.fb_in1k", "vit_large_patch16_dinov3")
+GPU_SECONDS = 420.0
 
 # The switches of --each, which each get a row beside the plain one.
 SWITCHES = (
@@ -105,6 +110,7 @@ def run(args: argparse.Namespace) -> None:
     results = {
         "model": model_rows,
         "models": models_rows,
+        "gpu": gpu_rows,
         "parts": parts_rows,
         "loading": loading_rows,
         "patches": patches_rows,
@@ -140,7 +146,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="in 'models', compare encoders in the config instead of all networks, a row each",
+        help="a row each: in 'models' instead of all networks, in 'gpu' instead of two",
     )
     add("--files", type=Path, nargs="+", default=[], help="exported files, in 'engines'")
     add("--no-naive", action="store_true", help="leave out the naive order of computation")
@@ -241,6 +247,24 @@ def models_rows(args: argparse.Namespace) -> list[dict]:
         [load_experiment(root / config, [own, *common, *args.overrides]) for config, own in chosen],
         size=args.size[0],
         repeats=args.repeats or 6,
+        device=find_device(args.device),
+    )
+
+
+def gpu_rows(args: argparse.Namespace) -> list[dict]:
+    """Measure a network on a GPU in each precision, a row for each encoder."""
+
+    def load(overrides: Sequence[str]) -> Experiment:
+        words = ["model.drop_path=0", *overrides, *args.overrides]
+        return load_experiment(args.config[0], words)
+
+    return benchmark_gpu(
+        args.encoders or GPU_ENCODERS,
+        load,
+        size=args.size[0],
+        batch=args.batch[0],
+        repeats=args.repeats or 5,
+        seconds=GPU_SECONDS,
         device=find_device(args.device),
     )
 

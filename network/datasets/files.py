@@ -573,17 +573,23 @@ def write_mask(
     Raises:
         InputError: the file cannot be written (disk full, no permission).
     """
+    write_content(path, encode_mask(labels, info, rgb=rgb, valid=valid))
+
+
+def encode_mask(
+    labels: np.ndarray, info: DatasetInfo, *, rgb: bool, valid: np.ndarray | None
+) -> bytes:
+    """Encode predicted labels as the bytes of a PNG, see :func:`write_mask`."""
     if valid is None:
-        write_image(path, info.to_rgb(labels) if rgb else labels)
-    elif rgb:
+        return encode(info.to_rgb(labels) if rgb else labels, ".png")
+    if rgb:
         alpha = np.where(valid, 255, 0).astype(np.uint8)
         colors = info.to_rgb(labels) * valid[..., None]
-        write_content(path, encode(np.dstack([colors, alpha]), ".png"))
-    else:
-        png = encode(np.where(valid, labels, info.ignore_index).astype(np.uint8), ".png")
-        # In a gray PNG this chunk, which follows the header, holds the no-data value.
-        chunk = b"tRNS" + struct.pack(">H", info.ignore_index)
-        write_content(path, png[:33] + struct.pack(">I", 2) + chunk + _crc(chunk) + png[33:])
+        return encode(np.dstack([colors, alpha]), ".png")
+    png = encode(np.where(valid, labels, info.ignore_index).astype(np.uint8), ".png")
+    # In a gray PNG this chunk, which follows the header, holds the no-data value.
+    chunk = b"tRNS" + struct.pack(">H", info.ignore_index)
+    return png[:33] + struct.pack(">I", 2) + chunk + _crc(chunk) + png[33:]
 
 
 def _crc(chunk: bytes) -> bytes:

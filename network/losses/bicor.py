@@ -6,7 +6,6 @@ Source: arXiv 2512.20255, section 3; the auxiliary term is the released code's.
 from functools import reduce
 
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor
 
 from network.losses.joint import JointLoss
@@ -78,14 +77,8 @@ class BiCoRLoss(JointLoss):
             heatmaps: heatmap logits (b, k, h, w) of each layer.
             labels: (b, H, W)
         """
-        size = labels.shape[-2:]
         losses = [
-            cross_entropy_and_dice(
-                nnf.interpolate(heatmap, size=size, mode="bilinear", align_corners=False),
-                labels,
-                self.ignore_index,
-                self.smoothing,
-            )
+            cross_entropy_and_dice(heatmap, labels, self.ignore_index, self.smoothing)
             for heatmap in heatmaps
         ]
         ce, dice = (reduce(torch.add, terms) for terms in zip(*losses, strict=True))

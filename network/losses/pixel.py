@@ -1,14 +1,16 @@
 """Cross-entropy and Dice loss over the valid pixels of a label map, from one softmax.
 
+Logits of another size than the labels are resized to them, bilinear.
+
 If no pixel is valid, both are zero and still connected to the graph.
 """
 
 import math
 
-import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from network.losses.softmax_sums import SoftmaxSums, resize, softmax_sums
 from network.models.precision import at_least_float32
 
 DICE_SMOOTHING = 0.05
@@ -34,7 +36,7 @@ def cross_entropy(
     the label smoothing by the other classes, so that all pixels are pulled to the rare ones.
 
     Args:
-        logits: (b, k, H, W).
+        logits: (b, k, h, w)
         labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
         ignore_index: label of the pixels that do not count.
         smoothing: share of the target that all classes get in equal parts, 0 to below 1.
@@ -48,18 +50,25 @@ def cross_entropy(
         tensor(0.6931)
     """
     valid = labels != ignore_index
-    total = nnf.cross_entropy(
-        at_least_float32(logits),
-        labels,
-        ignore_index=ignore_index,
-        label_smoothing=smoothing,
-        reduction="sum" if weights is None and hard_share == 1 else "none",
-    )
-    if weights is not None:
-        total = weights.to(total)[labels.where(valid, 0)] * total
     if hard_share < 1:
-        return mean_of_hardest(total, valid, hard_share)
-    return total.sum() / valid.sum().clamp(min=1)
+        losses = nnf.cross_entropy(
+            at_least_float32(resize(logits, labels)),
+            labels,
+            ignore_index=ignore_index,
+            label_smoothing=smoothing,
+            reduction="none",
+        )
+        if weights is not None:
+            losses = weights.to(losses)[labels.where(valid, 0)] * losses
+        return mean_of_hardest(losses, valid, hard_share)
+    sums = softmax_sums(logits, labels, ignore_index, weights)
+    return _mean_cross_entropy(sums, valid, smoothing)
+
+
+def _mean_cross_entropy(sums: SoftmaxSums, valid: Tensor, smoothing: float) -> Tensor:
+    """Compute the cross-entropy, as the mean over the valid pixels (b, H, W)."""
+    total = (1 - smoothing) * sums.true_log_p + smoothing * sums.mean_log_p
+    return -total / valid.sum().clamp(min=1)
 
 
 def mean_of_hardest(losses: Tensor, valid: Tensor, share: float) -> Tensor:
@@ -96,7 +105,7 @@ def cross_entropy_and_dice(
     from the batch count as 0 but stay in the mean.
 
     Args:
-        logits: (b, k, H, W)
+        logits: (b, k, h, w)
         labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
         ignore_index: label of the pixels that do not count.
         smoothing: label smoothing of the cross-entropy.
@@ -104,25 +113,12 @@ def cross_entropy_and_dice(
             in its mean over the classes, a rare class counts as much as a frequent one already.
         hard_share: see :func:`cross_entropy`. Dice counts all pixels.
     """
-    k = logits.shape[1]
-    log_p = at_least_float32(logits).log_softmax(dim=1)
     valid = labels != ignore_index  # (b, H, W)
-    count = valid.sum().clamp(min=1)
-    index = labels.where(valid, 0)[:, None]  # (b, 1, H, W)
-
-    own = valid if weights is None else valid * weights.to(log_p)[index[:, 0]]
-    true_log_p = log_p.gather(1, index)[:, 0] * own
-    uniform = log_p.mean(dim=1) * own
+    sums = softmax_sums(logits, labels, ignore_index, weights)
     if hard_share < 1:
-        losses = -((1 - smoothing) * true_log_p + smoothing * uniform)
-        ce = mean_of_hardest(losses, valid, hard_share)
+        ce = cross_entropy(logits, labels, ignore_index, smoothing, weights, hard_share)
     else:
-        ce = -((1 - smoothing) * true_log_p.sum() + smoothing * uniform.sum()) / count
-
-    p = log_p.exp() * valid[:, None]
-    truth = labels[:, None] == torch.arange(k, device=labels.device).view(1, k, 1, 1)
-    pixels = truth.sum(dim=(0, 2, 3))  # per class
-    intersection = (p * truth).sum(dim=(0, 2, 3))
-    cardinality = p.sum(dim=(0, 2, 3)) + pixels
-    dice = 1 - (2 * intersection + DICE_SMOOTHING) / (cardinality + DICE_SMOOTHING)
-    return ce, (dice * (pixels > 0)).mean()
+        ce = _mean_cross_entropy(sums, valid, smoothing)
+    cardinality = sums.probability + sums.pixels
+    dice = 1 - (2 * sums.intersection + DICE_SMOOTHING) / (cardinality + DICE_SMOOTHING)
+    return ce, (dice * (sums.pixels > 0)).mean()

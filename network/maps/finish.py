@@ -125,6 +125,19 @@ def _write_png(job: Job, plan: Plan, blocks: Sequence[Block], info: DatasetInfo,
     labels = np.empty((plan.height, plan.width), np.uint8)
     for block in blocks:
         labels[block.rows, block.columns] = _labels(job, block)
+    labels, valid = split_validity(labels)
+    write_mask(job.target, labels, info, rgb=rgb, valid=valid)
+
+
+def split_validity(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Split the labels of a map into labels and the mask of valid pixels.
+
+    Args:
+        labels: (h, w) uint8, ``NO_DATA`` where there is no data. It is changed.
+
+    Returns:
+        Labels (h, w), 0 where there is no data; and (h, w) bool, or None if all pixels are valid.
+    """
     valid = labels != NO_DATA
     labels[~valid] = 0
-    write_mask(job.target, labels, info, rgb=rgb, valid=None if valid.all() else valid)
+    return labels, None if valid.all() else valid

@@ -142,7 +142,7 @@ class MapWork:
         self._means = means
         self._source = open_image(task.image, means.info, means.options.bands)
         try:
-            self.plan = _plan(self._source, means.options)
+            self.plan = plan_of(self._source, means.options)
             self.job = _job(self._source, task, means, self.plan.cores)
             self._ground = _ground(self._source, means.options)
         except InputError:
@@ -329,7 +329,13 @@ def _pixels(block: Block) -> int:
     return height * width
 
 
-def _plan(source: Source, options: MapOptions) -> Plan:
+def plan_of(source: Source, options: MapOptions) -> Plan:
+    """Plan the blocks of an image so that little is decoded twice.
+
+    Args:
+        source: the opened image.
+        options: how its map is predicted.
+    """
     height, width = source.size
     plan = Plan(height, width, options.window, options.halo, blend=options.blend)
     if any(layer.per_class for layer in options.layers) and options.blend == "crop":

@@ -17,6 +17,7 @@ from network.models.aggregator import Aggregator
 from network.models.bicor_context import BiCoRContext
 from network.models.encoder import STRIDES, AdaptationOptions, Encoder
 from network.models.head import UPSCALING, PixelShuffleHead
+from network.models.modulation import modulate
 from network.models.output import SegOutput
 from network.models.precision import at_least_float32
 from network.models.segmenter import Segmenter, check_setting
@@ -180,7 +181,7 @@ class HBISLayer(nn.Module):
         scale = alpha + (1 - alpha) * (1 + self.gamma(classes).tanh())  # (b, k, d)
         shift = (1 - alpha) * self.beta(classes)  # (b, k, d)
         probability = (score / self.tau).softmax(dim=1).transpose(1, 2)  # (b, s, k)
-        return (probability @ shift).addcmul_(features, probability @ scale)
+        return modulate(probability, scale, shift, features)
 
 
 _POOLING = HBISLayer.forward, HBISLayer.compare, HBISLayer.pool, HBISLayer.pooling

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Unpack
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from network.models.aggregator import Aggregator
@@ -20,6 +21,7 @@ from network.models.d2ls_context import D2LSContext, D2LSParts
 from network.models.encoder import AdaptationOptions, Encoder
 from network.models.head import UPSCALING, PixelShuffleHead
 from network.models.output import SegOutput
+from network.models.row_blocks import by_rows
 from network.models.segmenter import Segmenter, check_setting
 
 CANDIDATES = 4
@@ -174,24 +176,28 @@ class CrossAttention(nn.Module):
 class ReadPixels(CrossAttention):
     """The attention of classes to pixels."""
 
-    def forward(self, classes: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def forward(self, classes: Tensor, features: Tensor, position: Tensor) -> Tensor:
         """Compute the result for the classes, (b, k, d).
 
         Args:
             classes: (b, k, d)
-            keys: keys of the pixels (b, s, d).
-            values: values of the pixels (b, s, d).
+            features: features of the pixels (b, s, d). The keys are their sum with the position.
+            position: position of the pixels (b or 1, s, d).
         """
-        score = self.compare(classes, keys)
-        return self.finish(score.softmax(dim=-1) @ values, classes.shape[1])
+        score = self.compare(classes, features, position)
+        return self.finish(score.softmax(dim=-1) @ features, classes.shape[1])
 
-    def compare(self, classes: Tensor, keys: Tensor) -> Tensor:
-        """Compare classes (b, k, d) with the keys of the pixels (b, s, d), to (b, n * k, s)."""
+    def compare(self, classes: Tensor, features: Tensor, position: Tensor) -> Tensor:
+        """Compare classes with the keys of the pixels, to (b, n * k, s); see :meth:`forward`."""
         queries, bias = self._fold(self._heads(self.query(classes)), self.key)
         # The bias is the same for all pixels, so the softmax ignores it. It is added all the same:
         # the released network has this parameter, and with several processes every parameter needs
         # a gradient.
-        return torch.baddbmm(bias, queries, keys.transpose(1, 2))
+        return by_rows(self._compare, [features, position], queries, bias, dim=2)
+
+    @staticmethod
+    def _compare(features: Tensor, position: Tensor, queries: Tensor, bias: Tensor) -> Tensor:
+        return torch.baddbmm(bias, queries, (features + position).transpose(1, 2))
 
     def finish(self, context: Tensor, k: int) -> Tensor:
         """Turn the weighted means of the pixels into the result for the classes, (b, k, d).
@@ -208,20 +214,32 @@ class ReadPixels(CrossAttention):
 class ReadClasses(CrossAttention):
     """The attention of pixels to classes."""
 
-    def forward(self, pixels: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def class_side(self, keys: Tensor, values: Tensor) -> tuple[Tensor, ...]:
+        """Compute the other inputs of :meth:`read`, which are the same for all pixels.
+
+        Args:
+            keys: keys of the classes (b, k, d).
+            values: values of the classes (b, k, d).
+        """
+        out = self.output.weight.unflatten(1, (HEADS, -1)).permute(1, 2, 0)  # (n, c, d)
+        shifts = (self._heads(self.value(values)) @ out).flatten(1, 2)  # (b, n * k, d)
+        return *self._fold(self._heads(self.key(keys)), self.query), shifts, self.output.bias
+
+    @staticmethod
+    def read(pixels: Tensor, queries: Tensor, bias: Tensor, shifts: Tensor, last: Tensor) -> Tensor:
         """Compute the result for the pixels, (b, s, d).
 
         Args:
             pixels: (b, s, d)
-            keys: keys of the classes (b, k, d).
-            values: values of the classes (b, k, d).
+            queries: products of the classes and the Linear of the pixels (b, n * k, d).
+            bias: part of the Linear's bias in each of them (b, n * k, 1).
+            shifts: what a pixel gets from each class (b, n * k, d).
+            last: what every pixel gets (d,).
         """
-        folded, bias = self._fold(self._heads(self.key(keys)), self.query)
-        score = torch.baddbmm(bias.transpose(1, 2), pixels, folded.transpose(1, 2))
-        weights = score.unflatten(-1, (HEADS, -1)).softmax(dim=-1).flatten(2)  # (b, s, n * k)
-        out = self.output.weight.unflatten(1, (HEADS, -1)).permute(1, 2, 0)  # (n, c, d)
-        shifts = (self._heads(self.value(values)) @ out).flatten(1, 2)  # (b, n * k, d)
-        return weights @ shifts + self.output.bias
+        # With the pixels as last dimension, the softmax over few classes is fast.
+        score = torch.baddbmm(bias, queries, pixels.transpose(1, 2))
+        weights = score.unflatten(1, (HEADS, -1)).softmax(dim=2).flatten(1, 2)  # (b, n * k, s)
+        return weights.transpose(1, 2) @ shifts + last
 
 
 class InteractorLayer(nn.Module):
@@ -245,9 +263,9 @@ class InteractorLayer(nn.Module):
             classes: (b, k, d)
             features: (b, s, d)
             start: dictionary before the first layer (b, k, d), used as position of the classes.
-            position: position of the pixels (s, d).
+            position: position of the pixels (b or 1, s, d).
         """
-        read = self.read_pixels(classes + start, features + position, features)
+        read = self.read_pixels(classes + start, features, position)
         classes = self.class_norm(classes + read)
         return classes, self.refine_features(classes, features, start, position)
 
@@ -255,8 +273,15 @@ class InteractorLayer(nn.Module):
         self, classes: Tensor, features: Tensor, start: Tensor, position: Tensor
     ) -> Tensor:
         """Refine features (b, s, d) by refined classes; see :meth:`forward`."""
-        read = self.read_classes(features + position, classes + start, classes)
-        return self.feature_norm(features + read)
+        class_side = self.read_classes.class_side(classes + start, classes)
+        norm = self.feature_norm.weight, self.feature_norm.bias
+        return by_rows(self._refine, [features, position], *norm, *class_side)
+
+    def _refine(
+        self, features: Tensor, position: Tensor, weight: Tensor, bias: Tensor, *classes: Tensor
+    ) -> Tensor:
+        read = self.read_classes.read(features + position, *classes)
+        return nnf.layer_norm(features + read, weight.shape, weight, bias, self.feature_norm.eps)
 
 
 class D2LS(Segmenter):
@@ -370,10 +395,10 @@ class D2LS(Segmenter):
     def _segment(self, fused: Tensor, dictionary: Tensor) -> Tensor:
         """Compute logits (b, k, 4h, 4w) from features (b, h, w, d) and a dictionary (b, k, d)."""
         _, height, width, _ = fused.shape
-        position = self.position(height, width)
+        position = self.position(height, width)[None]
         classes, features = dictionary, fused.flatten(1, 2)
         for layer in self.layers:
             classes, features = self.run(layer, classes, features, dictionary, position)
-        read = self.run(self.last_read, classes + dictionary, features + position, features)
+        read = self.run(self.last_read, classes + dictionary, features, position)
         classes = self.last_norm(classes + read)
         return self.run(self.head, features.unflatten(1, (height, width)), classes)

@@ -37,8 +37,8 @@ class Generator(Protocol):
 class Reader(Protocol):
     """The methods of an attention to pixels; see :class:`ReadPixels`."""
 
-    def compare(self, classes: Tensor, keys: Tensor) -> Tensor:
-        """Compare classes with the keys of pixels."""
+    def compare(self, classes: Tensor, features: Tensor, position: Tensor) -> Tensor:
+        """Compare classes with the sum of features and position of pixels."""
         ...
 
     def finish(self, context: Tensor, k: int) -> Tensor:
@@ -117,14 +117,14 @@ class D2LSContext:
         position = self._positions(fused, [corner])
         features = self._refined(fused, position)
         rows, columns = core_at(inside, image, FINE)
-        keys, values = (
+        of_core, position_of_core = (
             pixels.view(fused.shape)[:, rows, columns].flatten(1, 2)
-            for pixels in (features + position, features)
+            for pixels in (features, position)
         )
         reader = self._net.readers[len(self._classes) - 1]
-        score = reader.compare(self._classes[-1] + self._classes[0], keys)
+        score = reader.compare(self._classes[-1] + self._classes[0], of_core, position_of_core)
         self._attention = self._attention or _Attention()
-        self._attention.add(score[0], values[0])
+        self._attention.add(score[0], of_core[0])
 
     def end_pass(self) -> None:
         """Make the dictionary, or let it attend to all pixels that were seen in this pass."""

@@ -7,6 +7,8 @@ GELU give d / 16 channels at full size, which are multiplied with one vector for
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
+from network.models.row_blocks import by_rows
+
 UPSCALING = 4
 
 
@@ -46,9 +48,15 @@ class PixelShuffleHead(nn.Module):
             features: (b, h, w, d)
             class_vectors: (b or 1, k, d/16)
         """
-        return self.classify(self.upsample(features), class_vectors)
+        norm = self.norm.weight, self.norm.bias
+        return by_rows(self._segment, [features], class_vectors, *norm, dim=2, scale=UPSCALING)
 
-    def upsample(self, features: Tensor) -> Tensor:
+    def _segment(
+        self, features: Tensor, class_vectors: Tensor, weight: Tensor, bias: Tensor
+    ) -> Tensor:
+        return self.classify(self.upsample(features, weight, bias), class_vectors)
+
+    def upsample(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Compute the channels of each image pixel, (b, h, w, 16, d/16).
 
         The 16 pixels are in the order of the two shuffles: rows and columns of the first (2 x 2),
@@ -56,16 +64,15 @@ class PixelShuffleHead(nn.Module):
 
         Args:
             features: (b, h, w, d)
+            weight: weight of the norm (d/4,).
+            bias: bias of the norm (d/4,).
         """
         b, h, w, d = features.shape
         # A shuffle splits off its 2 x 2 block as the fastest-varying part of the channel index.
         blocks = features.view(b, h, w, d // 16, 4, 4)  # (channel, second block, first block)
         blocks = blocks.permute(0, 1, 2, 5, 4, 3).reshape(b, h, w, 4, d // 4)
         # The LayerNorm runs over (channel, second block); its parameters are in that order.
-        weight, bias = (
-            parameter.view(d // 16, 4).t().flatten()
-            for parameter in (self.norm.weight, self.norm.bias)
-        )
+        weight, bias = (parameter.view(d // 16, 4).t().flatten() for parameter in (weight, bias))
         blocks = nnf.layer_norm(blocks, (d // 4,), weight, bias, self.norm.eps)
         return nnf.gelu(nnf.gelu(blocks)).view(b, h, w, 16, d // 16)
 

@@ -95,6 +95,11 @@ def check_once(path: Path, driver: str) -> int:
     return _check_version(path, driver, about.st_size, about.st_mtime_ns)
 
 
+def forget_checked() -> None:
+    """Forget which files were checked, since a service never sees the same file again."""
+    _check_version.cache_clear()
+
+
 @lru_cache(maxsize=2**17)
 def _check_version(path: Path, driver: str, _size: int, _time: int) -> int:
     check_structure(path, driver)

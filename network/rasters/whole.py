@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from network.errors import InputError
@@ -33,6 +34,13 @@ WIDTH, HEIGHT, BITS, COMPRESSION, ORIENTATION, BANDS, ROWS, PLANAR = (
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _STRIPS_AND_TILES = ((273, 279), (324, 325))  # offsets and lengths in bytes
 _DEFLATE = (8, 32946)
+_USED_TAGS = {
+    *(WIDTH, HEIGHT, BITS, COMPRESSION, ORIENTATION, BANDS, ROWS, PLANAR),
+    *(_TILE_WIDTH, _TILE_HEIGHT, *chain(*_STRIPS_AND_TILES)),
+}
+_MOST_VALUES = 2**22
+"""Largest number of strips or tiles. Files of many gigabytes have fewer; a hostile file that claims
+more would fill the memory."""
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # of whole numbers, for struct
 
 
@@ -157,7 +165,8 @@ def _check_png_bytes(path: Path) -> None:
             # A chunk may be as large as the file.
             while rest and (data := file.read(min(rest, _AT_ONCE))):
                 found, rest = zlib.crc32(data, found), rest - len(data)
-                while kind == b"IDAT" and data and not pixels.eof:
+                # A hostile file may inflate without end; readers stop after the last row.
+                while kind == b"IDAT" and data and not pixels.eof and inflated <= expected:
                     try:
                         inflated += len(pixels.decompress(data, _AT_ONCE))
                     except zlib.error:
@@ -277,7 +286,7 @@ def _check_deflated_bytes(path: Path) -> None:
 
 
 def read_tiff_tags(path: Path) -> dict[int, tuple[int, ...]]:
-    """Read the integer tags of the first directory, by tag number.
+    """Read the integer tags of the first directory that this module names, by tag number.
 
     Raises:
         InputError: the file ends before the tags do.
@@ -304,8 +313,10 @@ def read_tiff_tags(path: Path) -> dict[int, tuple[int, ...]]:
         for number in range(count):
             at = start + number * step
             tag, kind, length = read(f"HH{offset}", at)
-            if kind not in _TIFF_TYPES or not length:
+            if tag not in _USED_TAGS or tag in tags or kind not in _TIFF_TYPES or not length:
                 continue
+            if length > _MOST_VALUES:
+                raise InputError(path, "not an image, or its header is damaged", f"{REMEDY}")
             values = f"{length}{_TIFF_TYPES[kind]}"
             place = at + step - inline
             if struct.calcsize(order + values) > inline:

@@ -1,38 +1,15 @@
 """The HTTP interface of the page on a map. It reads no file but those that were opened before."""
 
-from collections.abc import Awaitable, Callable
-from importlib.resources import files
+from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from network.errors import InputError, warn
 from network.serving.viewer import MapViewer
-
-HOSTS = ("127.0.0.1", "localhost")
-"""Names by which the page may be called. With any other name, a page from elsewhere could let a
-browser read the answers (DNS rebinding)."""
-
-HEADERS = {
-    "Cache-Control": "no-cache",
-    # The page cannot ask another machine for anything, whatever it shows.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
-_TYPES = {
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".css": "text/css",
-    ".svg": "image/svg+xml",
-}
-_KEPT = {"Cache-Control": "private, max-age=86400"}
+from network.serving.web import HOSTS, KEPT, AddHeaders, read_static, static_file
 
 Number = Annotated[float, Query(allow_inf_nan=False)]
 
@@ -46,17 +23,15 @@ def make_app(viewer: MapViewer) -> FastAPI:
     # FastAPI's own pages about the interface load scripts from another machine.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
-    static = read_static()
-    told: set[str] = set()
+    app.add_middleware(AddHeaders)
+    tell_damage(app)
+    app.include_router(map_router(viewer, read_static()))
+    return app
 
-    @app.middleware("http")
-    async def add_headers(
-        request: Request, answer: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        response = await answer(request)
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+
+def tell_damage(app: FastAPI) -> None:
+    """Let an application answer with status 500 where a file of its map is damaged."""
+    told: set[str] = set()
 
     @app.exception_handler(InputError)
     def tell(_: Request, error: Exception) -> JSONResponse:
@@ -65,35 +40,45 @@ def make_app(viewer: MapViewer) -> FastAPI:
             warn(str(error))
         return JSONResponse({"detail": str(error)}, status_code=500)
 
-    @app.get("/")
+
+def map_router(viewer: MapViewer, static: Mapping[str, bytes]) -> APIRouter:
+    """Make the paths of the page on a map.
+
+    Args:
+        viewer: the map.
+        static: the files of the page, see :func:`network.serving.web.read_static`.
+    """
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
     def page() -> Response:
-        return _file(static, "index.html")
+        return static_file(static, "index.html")
 
-    @app.get("/static/{name}")
+    @router.get("/static/{name}")
     def file(name: str) -> Response:
-        return _file(static, name)
+        return static_file(static, name)
 
-    @app.get("/about")
+    @router.get("/about")
     def about() -> JSONResponse:
         return JSONResponse(viewer.about())
 
-    @app.get("/tiles/{layer}/{zoom}/{x}/{y}")
+    @router.get("/tiles/{layer}/{zoom}/{x}/{y}")
     def tile(layer: str, zoom: int, x: int, y: int, hidden: str = "", number: int = 0) -> Response:
         words = hidden.split(",") if hidden else []
         labels = {int(word) for word in words if word.isascii() and word.isdigit()}
         found = viewer.tile(layer, zoom, x, y, hidden=labels, number=number)
         if found is None:
             raise HTTPException(404, "no such tile")
-        return Response(found, media_type="image/png", headers=_KEPT)
+        return Response(found, media_type="image/png", headers=KEPT)
 
-    @app.get("/at")
+    @router.get("/at")
     def at(row: int, column: int) -> JSONResponse:
         found = viewer.at(row, column)
         if found is None:
             raise HTTPException(404, "outside the map")
         return JSONResponse(found)
 
-    @app.get("/polygons")
+    @router.get("/polygons")
     def polygons(
         left: Number, top: Number, right: Number, bottom: Number, pixel: Number
     ) -> Response:
@@ -102,22 +87,4 @@ def make_app(viewer: MapViewer) -> FastAPI:
         found = viewer.polygons.inside((left, top, right, bottom), pixel)
         return Response(found or "null", media_type="application/geo+json")
 
-    return app
-
-
-def read_static() -> dict[str, bytes]:
-    """Read the files of the page, by name; names in requests are looked up here, not on disk."""
-    folder = files("network.serving") / "static"
-    found = {}
-    for part in (folder, folder / "leaflet"):
-        for path in part.iterdir():
-            if path.is_file() and path.name.endswith(tuple(_TYPES)):
-                found[path.name] = path.read_bytes()
-    return found
-
-
-def _file(static: dict[str, bytes], name: str) -> Response:
-    if name not in static:
-        raise HTTPException(404, "no such file")
-    kind = _TYPES[name[name.rindex(".") :]]
-    return Response(static[name], media_type=kind)
+    return router

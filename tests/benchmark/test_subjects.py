@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from network.benchmark import gpu
+from network.benchmark.gpu import benchmark_gpu
 from network.benchmark.loading import benchmark_loading
 from network.benchmark.model import Case
 from network.benchmark.parts import Timeline, measure_parts
@@ -74,6 +76,36 @@ def test_testing(tta, views):
     row = benchmark_testing(experiment, tta=tta, size=128, images=1, repeats=1, device=device)
     assert (row["views"], row["tta"]) == (views, tta)
     assert row["ratio"] > 0.5
+
+
+def gpu_rows(seconds):
+    def load(words):
+        words = [*words, "model.dim=32", "model.drop_path=0"]
+        return load_experiment(ROOT / "config/vaihingen/bicor.py", words)
+
+    return benchmark_gpu(
+        ["test_convnext", "test_vit"],
+        load,
+        size=64,
+        batch=2,
+        repeats=1,
+        seconds=seconds,
+        device=torch.device("cpu"),
+    )
+
+
+def test_gpu(monkeypatch):
+    """Every mode but compilation, on the CPU, which knows no TensorFloat-32."""
+    monkeypatch.setattr(gpu, "MODES", gpu.MODES[:-1])
+    rows = gpu_rows(seconds=600)
+    assert len(rows) == 2 * len(gpu.MODES)
+    assert min(row["trained images/s"] for row in rows) > 0
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_gpu_in_time():
+    """No row begins when the time is over, and each says so."""
+    assert {row["note"] for row in gpu_rows(seconds=-1)} == {"no time left"}
 
 
 def test_loading_without_images_or_tiles():

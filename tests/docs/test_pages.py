@@ -90,6 +90,7 @@ def test_commands_and_code_work(problems, page):
         ("python tools/ablate.py layer -c config/demo/bicor.py", "invalid choice"),
         ("python tools/weak/run_chain.py -c config/weak/demo.py --work x cluster.k=2", "cluster.k"),
         ("make demos", "no such target"),
+        ("curl http://127.0.0.1:8000/predicts", "no address /predicts"),
         ("pytest tests/models/test_bicor.py -k golder", "golder"),
     ],
 )

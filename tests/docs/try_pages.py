@@ -28,7 +28,10 @@ from tests.docs.markdown import Block, commands, inline_commands, split_page
 from tests.scenes import make_dataset
 
 OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
-OTHERS = {"source", "cd", "export", "until", "sha256sum", "apt-get", "jupyter", "gdalbuildvrt"}
+OTHERS = {
+    *("source", "cd", "export", "until", "sha256sum", "openssl", "chmod"),
+    *("apt-get", "jupyter", "gdalbuildvrt"),
+}
 """Commands of the system."""
 DATA = ("config/demo/bicor.py", "config/drone/bicor.py", "config/fields/bicor.py")
 """Configs for which there are tiny images, so that commands with them can run."""
@@ -51,6 +54,21 @@ def strict_parser(script: str) -> ArgumentParser:
     parser = parser_of(script)
     parser.allow_abbrev = False
     return parser
+
+
+def check_request(words: list[str]) -> None:
+    """Raise a :class:`Problem` if the service has no such address, or no answer of this type."""
+    from network.serving.answers import TYPES
+
+    app = Path("network/serving/service_app.py").read_text()
+    for word in words:
+        if word.startswith("http"):
+            path = f"/{word.split('/', 3)[3].partition('?')[0]}"
+            if f'"{path}"' not in app:
+                raise Problem(f"curl: the service has no address {path}")
+        name, _, value = word.partition(": ")
+        if name == "Accept" and value not in TYPES:
+            raise Problem(f"curl: the service gives no {value}")
 
 
 def check_command(words: list[str]) -> None:
@@ -80,6 +98,8 @@ def check_command(words: list[str]) -> None:
             for name in set(expression.split()) - {"or", "and", "not"}:
                 if not re.search(rf"def test_\w*{name}", Path(path).read_text()):
                     raise Problem(f"{path}: no test is named '{name}'")
+        case ["curl", *words]:
+            check_request(words)
         case [name, *_] if name in OTHERS:
             pass
         case _:

@@ -20,7 +20,7 @@ from rasterio.transform import from_origin
 from network.commands.view_map import main
 from network.datasets.files import write_image
 from network.errors import InputError
-from network.serving.app import HEADERS
+from network.serving.web import HEADERS
 from tests.commands import Command, error_of, succeed
 from tests.conftest import ROOT
 from tests.scenes import write_bands
@@ -140,8 +140,8 @@ def test_headers(page):
 
 
 def test_all_files_of_the_page(page):
-    """All that it names, and all that these name."""
-    names, todo = set(), ["index.html"]
+    """All that the pages of the room name, and all that these name."""
+    names, todo = set(), ["index.html", "drop.html", "docs.html"]
     while todo:
         name = todo.pop()
         path = page if name == "index.html" else f"{page}static/{name}"
@@ -264,7 +264,7 @@ def test_a_library_is_missing(scene, tmp_path, monkeypatch):
 
 
 def test_only_this_room_imports_the_libraries_of_the_page():
-    name = "(fastapi|starlette|uvicorn|rio_tiler)"
+    name = "(fastapi|starlette|uvicorn|rio_tiler|prometheus_client)"
     for path in (ROOT / "network").rglob("*.py"):
         if path.parent.name != "serving":
             code = path.read_text()

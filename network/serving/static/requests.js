@@ -1,4 +1,4 @@
-/** Requests to the local server, and the line that tells when they fail. */
+/** Requests to the server of the page, and the line that tells when they fail. */
 
 const line = document.getElementById("problem");
 
@@ -14,18 +14,19 @@ export async function ask(path) {
 }
 
 /**
- * Send a request. If it fails, the page tells why.
+ * Send a request. If it fails, the page tells why, unless the request was aborted.
  *
  * @param {string} path
+ * @param {RequestInit} [options]
  * @returns {Promise<Response | undefined>} The response; undefined if it failed.
  */
-async function request(path) {
+export async function request(path, options) {
   try {
-    const response = await fetch(path);
+    const response = await fetch(path, options);
     if (response.ok) return response;
     tell((await response.json()).detail);
-  } catch {
-    tell("The viewer does not answer. Start its command again.");
+  } catch (error) {
+    if (error.name !== "AbortError") tell("The server does not answer. Start its command again.");
   }
   return undefined;
 }
@@ -50,9 +51,9 @@ export function watchTiles(layers) {
 /**
  * Show a problem until another one comes.
  *
- * @param {string} text
+ * @param {string} text Empty to show none.
  */
-function tell(text) {
+export function tell(text) {
   line.textContent = text;
-  line.hidden = false;
+  line.hidden = !text;
 }

@@ -1,0 +1,184 @@
+"""Answer images that come by HTTP with their masks.
+
+For the arguments, see ``serve.py``.
+"""
+
+import argparse
+import ipaddress
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from network.commands.arguments import add_compute_flags, command_parser, compute_overrides, execute
+from network.datasets.schema import DatasetInfo
+from network.errors import InputError
+from network.extras import EXTRAS, require_extra
+from network.maps.read import read_image, read_map
+from network.predictor import Predictor
+from network.settings import Compute
+from network.tta import TTA_NAMES
+from network.writing import file_hash
+
+if TYPE_CHECKING:
+    from network.serving.earth_tiles import EarthTiles
+    from network.serving.viewer import MapViewer
+
+PORT = 8000
+TOKEN_VARIABLE = "BICOR_SEG_TOKEN"
+_NEEDED = tuple(module for name in ("viewer", "vectors", "serve") for module in EXTRAS[name])
+
+
+def main(description: str) -> None:
+    """Parse the command line and serve a network."""
+    parser = command_parser(description)
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CKPT", help="best.ckpt or last.ckpt of a training")
+    add("-c", "--config", type=Path, help="for checkpoints that do not say how they are built")
+    add("-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
+    add("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    add("--port", type=int, default=PORT, help="default %(default)s; 0 for any that is free")
+    add(
+        "--token-file",
+        type=Path,
+        help=f"file of the token that requests must send (default: ${TOKEN_VARIABLE}, or none)",
+    )
+    add("--map", type=Path, metavar="COG", help="also show this map of predict.py at /map/")
+    add(
+        "--image",
+        type=Path,
+        help="the image of the map; without a map, tiles of this image are predicted on demand",
+    )
+    for name, kind, unit in (
+        ("max-megabytes", float, "largest body of a request"),
+        ("max-megapixels", float, "largest image"),
+        ("body-seconds", float, "time for the arrival of a body"),
+        ("seconds", float, "time for an answer"),
+        ("queue", int, "images that may wait; one more gets the status 429"),
+        ("batch", int, "windows that the network sees at once"),
+        ("wait-ms", float, "how long a window waits for others"),
+    ):
+        add(f"--{name}", type=kind, help=unit)
+    add_compute_flags(parser)
+    execute(parser, run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command with its parsed arguments."""
+    require_extra("serve", "the service", _NEEDED)
+    # They import libraries that only this needs.
+    from network.serving.limits import Limits
+    from network.serving.server import address_of, listen, serve_and_drain
+    from network.serving.service import Service
+    from network.serving.service_app import make_service_app
+
+    names = ("max_megabytes", "max_megapixels", "body_seconds", "seconds", "queue", "batch")
+    given = {name: getattr(args, name) for name in (*names, "wait_ms")}
+    limits = Limits(**{name: value for name, value in given.items() if value is not None})
+    token = read_token(args.token_file)
+    check_host(args.host, token)
+    with listen(args.port, args.host) as opened:
+        predictor = load(args)
+        facts = {
+            "version": version("bicor-seg"),
+            "checkpoint_sha256": file_hash(args.checkpoint),
+            "tta": args.tta,
+            "precision": predictor.compute_settings.precision,
+        }
+        viewer = open_map(args)
+        service = Service(predictor, facts, limits)
+        os.environ["TQDM_DISABLE"] = "1"  # a log needs no bar for each image
+        try:
+            tiles = open_tiles(args, viewer, service.info, service.folder)
+            app = make_service_app(service, token=token, viewer=viewer, tiles=tiles)
+            print(f"{args.checkpoint}: {address_of(opened)} (Ctrl-C ends it)", flush=True)
+            serve_and_drain(app, opened, service.drain)
+        finally:
+            service.close()
+
+
+def load(args: argparse.Namespace) -> Predictor:
+    """Load the network with the settings of the command line."""
+    if not args.checkpoint.is_file():
+        raise InputError(args.checkpoint, "no such file", "give a checkpoint, such as best.ckpt")
+    options: dict[str, Any] = {"device": args.device, "tta": args.tta, "patch": None}
+    flags = compute_overrides(args)
+    if args.config is not None:
+        overrides = [*args.overrides, *flags]
+        return Predictor.load(args.checkpoint, config=args.config, overrides=overrides, **options)
+    if flags:
+        precision = args.precision or Compute().precision
+        options["compute"] = Compute(
+            precision=precision, channels_last=args.channels_last, compile=args.compile
+        )
+    return Predictor.load(args.checkpoint, overrides=args.overrides, **options)
+
+
+def read_token(file: Path | None) -> str | None:
+    """Read the token from a file, else from the environment; None if there is none.
+
+    Raises:
+        InputError: the file cannot be read, or the token is too short.
+    """
+    if file is None:
+        text, where = os.environ.get(TOKEN_VARIABLE), TOKEN_VARIABLE
+        if text is None:
+            return None
+    else:
+        where = str(file)
+        try:
+            text = file.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                file, "cannot be read as a token", "write one line of ASCII letters into it"
+            ) from error
+    token = text.strip()
+    if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
+        raise InputError(
+            where,
+            "is no token of at least 16 letters and digits in one line",
+            "make one: openssl rand -hex 32",
+        )
+    return token
+
+
+def check_host(host: str, token: str | None) -> None:
+    """Refuse to be reached from other machines without a token.
+
+    Raises:
+        InputError: the host is no address, or there is no token.
+    """
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError as error:
+        raise InputError(f"host={host}", "is no address", "give one such as 127.0.0.1") from error
+    if token is None and not address.is_loopback:
+        raise InputError(
+            f"host={host}",
+            "lets other machines use the service, and there is no token",
+            "give token_file=FILE, or leave the host out",
+        )
+
+
+def open_map(args: argparse.Namespace) -> "MapViewer | None":
+    """Open the finished map that is shown; None if there is none."""
+    from network.serving.viewer import MapViewer
+
+    if args.map is None:
+        return None
+    map_ = read_map(args.map)
+    return MapViewer(map_, read_image(args.image, map_) if args.image else None)
+
+
+def open_tiles(
+    args: argparse.Namespace, viewer: "MapViewer | None", info: DatasetInfo, folder: Path
+) -> "EarthTiles | None":
+    """Open what tiles are drawn from: the map, else the image; None if there is neither."""
+    from network.serving.earth_tiles import EarthTiles, ImageLabels, MapLabels
+
+    if viewer is not None:
+        place = viewer.map.labels.place
+        is_known = place is not None and place.transform is not None and place.crs is not None
+        return EarthTiles(MapLabels(viewer.map)) if is_known else None
+    return EarthTiles(ImageLabels(args.image, info, folder)) if args.image else None
