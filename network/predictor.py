@@ -135,11 +135,6 @@ class Predictor(ImagePredictor):
         return self.engine.model
 
     @property
-    def compute_settings(self) -> Compute:
-        """Precision and memory format."""
-        return self.engine.settings
-
-    @property
     def device(self) -> torch.device:
         """The device of the computation."""
         return self.engine.device

@@ -10,11 +10,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from network.commands.arguments import add_compute_flags, command_parser, compute_overrides, execute
-from network.datasets.schema import DatasetInfo
+from network.commands.arguments import (
+    add_compute_flags,
+    check_exported_flags,
+    chosen_backend,
+    command_parser,
+    compute_overrides,
+    execute,
+)
 from network.errors import InputError
+from network.exported.load import is_exported, load_exported
+from network.exported.programs import PROGRAMS
 from network.extras import EXTRAS, require_extra
 from network.maps.read import read_image, read_map
+from network.prediction import ImagePredictor
 from network.predictor import Predictor
 from network.settings import Compute
 from network.tta import TTA_NAMES
@@ -22,6 +31,7 @@ from network.writing import file_hash
 
 if TYPE_CHECKING:
     from network.serving.earth_tiles import EarthTiles
+    from network.serving.service import Service
     from network.serving.viewer import MapViewer
 
 PORT = 8000
@@ -33,9 +43,12 @@ def main(description: str) -> None:
     """Parse the command line and serve a network."""
     parser = command_parser(description)
     add = parser.add_argument
-    add("checkpoint", type=Path, metavar="CKPT", help="best.ckpt or last.ckpt of a training")
+    add(
+        "checkpoint", type=Path, metavar="CKPT", help="best.ckpt of a training, or an exported file"
+    )
     add("-c", "--config", type=Path, help="for checkpoints that do not say how they are built")
     add("-t", "--tta", choices=TTA_NAMES, default="none", help="test-time augmentation")
+    add("--backend", choices=PROGRAMS, help="program that runs an exported file")
     add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
     add("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     add("--port", type=int, default=PORT, help="default %(default)s; 0 for any that is free")
@@ -79,18 +92,13 @@ def run(args: argparse.Namespace) -> None:
     token = read_token(args.token_file)
     check_host(args.host, token)
     with listen(args.port, args.host) as opened:
-        predictor = load(args)
-        facts = {
-            "version": version("bicor-seg"),
-            "checkpoint_sha256": file_hash(args.checkpoint),
-            "tta": args.tta,
-            "precision": predictor.compute_settings.precision,
-        }
+        predictor, identity = load(args)
+        facts = {"version": version("bicor-seg"), "tta": args.tta, **identity}
         viewer = open_map(args)
         service = Service(predictor, facts, limits)
         os.environ["TQDM_DISABLE"] = "1"  # a log needs no bar for each image
         try:
-            tiles = open_tiles(args, viewer, service.info, service.folder)
+            tiles = open_tiles(args, viewer, service)
             app = make_service_app(service, token=token, viewer=viewer, tiles=tiles)
             print(f"{args.checkpoint}: {address_of(opened)} (Ctrl-C ends it)", flush=True)
             serve_and_drain(app, opened, service.drain)
@@ -98,10 +106,36 @@ def run(args: argparse.Namespace) -> None:
             service.close()
 
 
-def load(args: argparse.Namespace) -> Predictor:
-    """Load the network with the settings of the command line."""
+def load(args: argparse.Namespace) -> tuple[ImagePredictor, dict[str, str]]:
+    """Load the network with the settings of the command line.
+
+    Returns:
+        The predictor, and the facts that its predictions depend on.
+    """
     if not args.checkpoint.is_file():
         raise InputError(args.checkpoint, "no such file", "give a checkpoint, such as best.ckpt")
+    if is_exported(args.checkpoint):
+        return load_file(args)
+    predictor = load_checkpoint(args)
+    precision = predictor.engine.settings.precision
+    return predictor, {"checkpoint_sha256": file_hash(args.checkpoint), "precision": precision}
+
+
+def load_file(args: argparse.Namespace) -> tuple[ImagePredictor, dict[str, str]]:
+    """Open an exported file; see :func:`load`."""
+    check_exported_flags(args)
+    if args.config is not None or args.overrides:
+        word = "--config" if args.config is not None else args.overrides[0]
+        raise InputError(word, "is for checkpoints, not for exported files", "leave it out")
+    backend = chosen_backend(args)
+    backend.check_device(args.device)
+    network = load_exported(args.checkpoint, backend)
+    return network.predictor(tta=args.tta, patch=None), network.identity
+
+
+def load_checkpoint(args: argparse.Namespace) -> Predictor:
+    """Load a checkpoint; see :func:`load`."""
+    chosen_backend(args).check_checkpoint(args.checkpoint)
     options: dict[str, Any] = {"device": args.device, "tta": args.tta, "patch": None}
     flags = compute_overrides(args)
     if args.config is not None:
@@ -172,7 +206,7 @@ def open_map(args: argparse.Namespace) -> "MapViewer | None":
 
 
 def open_tiles(
-    args: argparse.Namespace, viewer: "MapViewer | None", info: DatasetInfo, folder: Path
+    args: argparse.Namespace, viewer: "MapViewer | None", service: "Service"
 ) -> "EarthTiles | None":
     """Open what tiles are drawn from: the map, else the image; None if there is neither."""
     from network.serving.earth_tiles import EarthTiles, ImageLabels, MapLabels
@@ -181,4 +215,7 @@ def open_tiles(
         place = viewer.map.labels.place
         is_known = place is not None and place.transform is not None and place.crs is not None
         return EarthTiles(MapLabels(viewer.map)) if is_known else None
-    return EarthTiles(ImageLabels(args.image, info, folder)) if args.image else None
+    if not args.image:
+        return None
+    window = service.options.window
+    return EarthTiles(ImageLabels(args.image, service.info, service.folder, window))

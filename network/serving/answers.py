@@ -86,10 +86,14 @@ class Answerer:
         info: description of images and classes.
         identity: ``checkpoint_sha256``, ``tta`` and ``precision``, which GeoTIFFs keep as tags.
         limits: limits of the images.
+        options: windows that the network sees.
     """
 
-    def __init__(self, info: DatasetInfo, identity: dict[str, Any], limits: Limits):
+    def __init__(
+        self, info: DatasetInfo, identity: dict[str, Any], limits: Limits, options: MapOptions
+    ):
         self.info, self._identity, self._limits = info, identity, limits
+        self._options = options
 
     def answer(self, path: Path, wish: Wish, ticket: Ticket) -> Answer:
         """Predict a received image.
@@ -147,7 +151,7 @@ class Answerer:
     def _geotiff(self, path: Path, header: Header, wish: Wish, ticket: Ticket) -> bytes:
         layer = LAYERS[wish.layer]
         extra = () if layer is LABELS else (layer,)
-        with self._work(path, MapOptions(layers=extra, format="tif"), ticket) as work:
+        with self._work(path, replace(self._options, layers=extra, format="tif"), ticket) as work:
             return work.job.file(layer).read_bytes()
 
     def _polygons(self, path: Path, header: Header, wish: Wish, ticket: Ticket) -> bytes:
@@ -164,7 +168,7 @@ class Answerer:
             labels = self._predict(path, (LABELS,), ticket)[LABELS.name][0]
             return polygons_of_labels(labels, self.info.classes, MOST_POLYGONS)
         wanted = PolygonOptions("gpkg", min_area=wish.min_area, simplify=wish.simplify)
-        options = MapOptions(format="tif", polygons=wanted)
+        options = replace(self._options, format="tif", polygons=wanted)
         with self._work(path, options, ticket) as work:
             assert work.job.polygons is not None
             return polygons_on_earth(work.job.polygons, MOST_POLYGONS)
@@ -179,7 +183,7 @@ class Answerer:
                 lambda images, parts: ticket.logits(images),
                 self.info.num_classes,
                 source,
-                plan_of(source, MapOptions(layers=layers)),
+                plan_of(source, replace(self._options, layers=layers)),
                 layers,
             )
 

@@ -7,7 +7,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
 
-from network.arrays import Array, arrays_of
+import numpy as np
+
+from network.arrays import Array
 
 
 class Cancelled(Exception):
@@ -18,7 +20,7 @@ class Cancelled(Exception):
 class _Waiting:
     """Windows (b, bands, h, w) that wait for the network."""
 
-    images: Array
+    images: np.ndarray
     ticket: "Ticket"
     scores: Future[Array] = field(default_factory=Future)
 
@@ -39,7 +41,7 @@ class Ticket:
         """Whether nobody waits for the answer any more."""
         return self._is_cancelled
 
-    def logits(self, images: Array) -> Array:
+    def logits(self, images: np.ndarray) -> Array:
         """Compute the logits of windows, together with those of other requests.
 
         Args:
@@ -86,7 +88,7 @@ class Batches:
 
     def __init__(
         self,
-        logits: Callable[[Array], Array],
+        logits: Callable[[np.ndarray], Array],
         most: int,
         wait: float,
         observe: Callable[[int], object] = lambda count: None,
@@ -99,7 +101,7 @@ class Batches:
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         self._thread.start()
 
-    def compute(self, images: Array, ticket: Ticket) -> Array:
+    def compute(self, images: np.ndarray, ticket: Ticket) -> Array:
         """Compute logits, see :meth:`Ticket.logits`."""
         waiting = _Waiting(images, ticket)
         with self._changed:
@@ -164,9 +166,7 @@ class Batches:
 
     def _answer(self, batch: list[_Waiting]) -> None:
         try:
-            images = batch[0].images
-            if len(batch) > 1:
-                images = arrays_of(images).concatenate([one.images for one in batch])
+            images = np.concatenate([one.images for one in batch])
             scores = self._logits(images)
         except Exception as error:
             if len(batch) == 1:

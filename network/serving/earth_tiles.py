@@ -25,7 +25,7 @@ from network.datasets.open_image import open_image
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.maps.layers import LABELS, NO_DATA
-from network.maps.plan import Block, Plan
+from network.maps.plan import WINDOW, Block, Plan
 from network.maps.predict import BlockFailed, Times, predict_blocks
 from network.maps.read import FinishedMap
 from network.rasters.header import OPTIONS
@@ -161,17 +161,18 @@ class ImageLabels:
         path: the image.
         info: description of the network's images and classes.
         folder: folder of the file of labels, which takes a byte for each predicted pixel.
+        window: side of the windows that the network sees, in pixels.
 
     Raises:
         InputError: the image cannot be predicted, or does not say where it lies.
     """
 
-    def __init__(self, path: Path, info: DatasetInfo, folder: Path):
+    def __init__(self, path: Path, info: DatasetInfo, folder: Path, window: int = WINDOW):
         self.path, self._info = path, info
         with open_image(path, info) as source:
             self.size, self.place = source.size, _known(path, source.header.place)
         self.colors = _colors(list(enumerate(info.palette)))
-        self._plan = Plan(*self.size, cores=(1, 1))  # so each block is one window
+        self._plan = Plan(*self.size, window, cores=(1, 1))  # so each block is one window
         # A new file has zeros, which take no space on the disk. They stand for NO_DATA.
         self._stored = np.memmap(folder / "labels", np.uint8, "w+", shape=self.size)
         self._done: set[str] = set()

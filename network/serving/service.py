@@ -14,8 +14,11 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
+from network.maps.options import MapOptions
+from network.maps.plan import HALO
+from network.maps.run import check_options
 from network.memory import share_memory_among_threads
-from network.predictor import Predictor
+from network.prediction import ImagePredictor
 from network.serving.accept import choose
 from network.serving.answers import TYPES, Answerer, Wish
 from network.serving.batches import Batches, Cancelled, Ticket
@@ -40,7 +43,8 @@ class Service:
 
     Args:
         predictor: the network, with ``patch=None``.
-        facts: ``version``, ``checkpoint_sha256``, ``tta`` and ``precision``.
+        facts: ``version``, ``tta``, and the facts that predictions depend on, with
+            ``checkpoint_sha256`` and ``precision``.
         limits: how much it takes on.
 
     Attributes:
@@ -48,11 +52,12 @@ class Service:
         facts: the facts.
         limits: the limits.
         metrics: numbers about the service.
+        options: windows that the network sees.
         is_draining: whether it accepts no new image.
         folder: folder of its files, which are removed at the end.
     """
 
-    def __init__(self, predictor: Predictor, facts: dict[str, str], limits: Limits):
+    def __init__(self, predictor: ImagePredictor, facts: dict[str, str], limits: Limits):
         self.info, self.facts, self.limits = predictor.info, facts, limits
         self.is_draining = False
         share_memory_among_threads()  # before there are any
@@ -60,8 +65,14 @@ class Service:
         self._accepted = 0
         self._mean_seconds = 1.0
         self._changed = threading.Condition()
-        identity = {name: facts[name] for name in ("checkpoint_sha256", "tta", "precision")}
-        self._answerer = Answerer(predictor.info, identity, limits)
+        identity = {name: fact for name, fact in facts.items() if name != "version"}
+        # An exported file may take windows of one size only. Halos are multiples of 32, and less
+        # than half of a window.
+        self.options = MapOptions()
+        if fixed := predictor.fixed_size:
+            self.options = MapOptions(window=fixed[0], halo=min(HALO, (fixed[0] - 1) // 64 * 32))
+        check_options(self.options, predictor)
+        self._answerer = Answerer(predictor.info, identity, limits, self.options)
         self._batches = Batches(
             predictor.logits, limits.batch, limits.wait_ms / 1000, self.metrics.batch
         )

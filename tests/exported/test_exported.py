@@ -48,6 +48,7 @@ from tests.conftest import ROOT
 from tests.export.test_export import checkpoint
 from tests.maps.local import IDENTITY, PLACE, random_image
 from tests.scenes import make_dataset, write_bands
+from tests.serving.served import served
 from tests.test_measurements import HEIGHTS
 
 pytestmark = pytest.mark.slow
@@ -83,6 +84,23 @@ def test_predictions(folder, name, tta, size, patch):
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=2e-5)
     assert (found.labels == expected.labels).mean() > 0.999
     assert found.info.classes == VAIHINGEN.classes
+
+
+def test_service(folder, tmp_path):
+    """A file for small squares answers with the map that it makes in predict.py."""
+    network = load_exported(folder / "fixed.pt2")
+    image = tmp_path / "town.tif"
+    write_bands(image, random_image(150, 230), **PLACE)
+    options = MapOptions(window=96, halo=32, format="tif")
+    predictor = network.predictor(patch=None)
+    task = Task(str(image), tmp_path / "map.tif", is_file=True)
+    predict_maps(predictor, [task], network.identity, options)
+    with served(predictor=predictor) as running:
+        answer = running.post(image, "image/tiff")
+    assert answer.status == 200, answer.body
+    (tmp_path / "answer.tif").write_bytes(answer.body)
+    with rasterio.open(tmp_path / "answer.tif") as found, rasterio.open(task.output) as expected:
+        assert np.array_equal(found.read(), expected.read())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from network.datasets.info import VAIHINGEN
+from network.prediction import ImagePredictor
 from network.predictor import Predictor
 from network.serving.limits import Limits
 from network.serving.server import listen, options_of
@@ -56,7 +57,7 @@ class Served:
 
     service: Service
     port: int
-    predictor: Predictor
+    predictor: ImagePredictor
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """Ask once; ``_`` in the name of a header stands for ``-``."""
@@ -77,9 +78,11 @@ class Served:
 
 
 @contextmanager
-def served(limits: Limits | None = None, **options) -> Iterator[Served]:
+def served(
+    limits: Limits | None = None, predictor: ImagePredictor | None = None, **options
+) -> Iterator[Served]:
     """Run a service; at the end it is drained, and must leave no file."""
-    predictor = local_predictor()
+    predictor = predictor or local_predictor()
     service = Service(predictor, FACTS, limits or Limits())
     made = {name: make(service) for name, make in options.items() if callable(make)}
     app = make_service_app(service, **{**options, **made})
@@ -90,7 +93,8 @@ def served(limits: Limits | None = None, **options) -> Iterator[Served]:
         try:
             yield Served(service, opened.getsockname()[1], predictor)
         finally:
-            predictor.model.open.set()
+            if isinstance(predictor, Predictor):
+                predictor.model.open.set()
             service.drain()
             # All of its files are those of requests that are under way.
             left = [path.name for path in service.folder.iterdir() if path.name != "labels"]

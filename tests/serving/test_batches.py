@@ -5,8 +5,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+import numpy as np
 import pytest
-import torch
 
 from network.serving.batches import Batches, Cancelled, Ticket
 
@@ -44,14 +44,14 @@ def run(batches, images, pool):
 
 def test_windows_of_one_shape_go_together(network):
     sizes = [4, 4, 8, 4, 8, 4]
-    images = [torch.full((1, 3, size, size), float(n)) for n, size in enumerate(sizes)]
+    images = [np.full((1, 3, size, size), float(n)) for n, size in enumerate(sizes)]
     seen: list[int] = []
     batches = Batches(network, most=8, wait=0.5, observe=seen.append)
     with ThreadPoolExecutor(8) as pool:
         asked = run(batches, images, pool)
     batches.close()
     for image, one in zip(images, asked, strict=True):
-        torch.testing.assert_close(one.result(), 2 * image, rtol=0, atol=0)
+        assert np.array_equal(one.result(), 2 * image)
     assert sorted(network.shapes) == [(2, 3, 8, 8), (4, 3, 4, 4)]
     assert sorted(seen) == [2, 4]
 
@@ -59,7 +59,7 @@ def test_windows_of_one_shape_go_together(network):
 def test_a_batch_is_never_larger_than_allowed(network):
     batches = Batches(network, most=3, wait=0.2)
     with ThreadPoolExecutor(8) as pool:
-        asked = run(batches, [torch.ones(1, 1, 2, 2) for _ in range(7)], pool)
+        asked = run(batches, [np.ones((1, 1, 2, 2)) for _ in range(7)], pool)
     batches.close()
     assert all(one.result().sum() == 8 for one in asked)
     assert max(shape[0] for shape in network.shapes) <= 3
@@ -69,7 +69,7 @@ def test_a_single_request_does_not_wait(network):
     batches = Batches(network, most=8, wait=5)
     start = time.monotonic()
     with Ticket(batches) as ticket:
-        ticket.logits(torch.ones(1, 1, 2, 2))
+        ticket.logits(np.ones((1, 1, 2, 2)))
     assert time.monotonic() - start < 2
     batches.close()
 
@@ -77,7 +77,7 @@ def test_a_single_request_does_not_wait(network):
 def test_an_error_stays_with_its_request(network):
     batches = Batches(network, most=8, wait=0.5)
     with ThreadPoolExecutor(8) as pool:
-        asked = run(batches, [torch.full((1, 1, 2, 2), float(n)) for n in (1, 13, 2)], pool)
+        asked = run(batches, [np.full((1, 1, 2, 2), float(n)) for n in (1, 13, 2)], pool)
     batches.close()
     assert isinstance(asked[1].exception(), ValueError)
     assert [asked[n].result()[0, 0, 0, 0].item() for n in (0, 2)] == [2, 4]
@@ -87,17 +87,17 @@ def test_a_cancelled_request_leaves_the_queue(network):
     network.open.clear()
     batches = Batches(network, most=1, wait=0)
     with ThreadPoolExecutor(4) as pool, Ticket(batches) as first, Ticket(batches) as second:
-        running = pool.submit(first.logits, torch.ones(1, 1, 2, 2))
+        running = pool.submit(first.logits, np.ones((1, 1, 2, 2)))
         while batches._queue or not batches._thread.is_alive():
             time.sleep(0.01)
-        waiting = pool.submit(second.logits, torch.ones(1, 1, 4, 4))
+        waiting = pool.submit(second.logits, np.ones((1, 1, 4, 4)))
         while not batches._queue:
             time.sleep(0.01)
         second.cancel()
         with pytest.raises(Cancelled):
             waiting.result(5)  # although the network is still held back
         with pytest.raises(Cancelled):
-            second.logits(torch.ones(1, 1, 4, 4))
+            second.logits(np.ones((1, 1, 4, 4)))
         network.open.set()
         assert running.result(5).sum() == 8
     batches.close()
@@ -108,7 +108,7 @@ def test_the_end_cancels_what_waits(network):
     network.open.clear()
     batches = Batches(network, most=1, wait=0)
     with ThreadPoolExecutor(4) as pool, Ticket(batches) as ticket:
-        asked = [pool.submit(ticket.logits, torch.ones(1, 1, 2, 2)) for _ in range(3)]
+        asked = [pool.submit(ticket.logits, np.ones((1, 1, 2, 2))) for _ in range(3)]
         while len(batches._queue) < 2:
             time.sleep(0.01)
         threading.Timer(0.2, network.open.set).start()
@@ -117,4 +117,4 @@ def test_the_end_cancels_what_waits(network):
             *("Cancelled", "Cancelled", "NoneType"),
         ]
         with pytest.raises(Cancelled):
-            ticket.logits(torch.ones(1, 1, 2, 2))
+            ticket.logits(np.ones((1, 1, 2, 2)))

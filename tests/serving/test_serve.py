@@ -65,8 +65,8 @@ def test_flags_choose_how_the_network_computes(trained, monkeypatch):
     parsed = []
     main("Serve a network.")
     words = [str(trained), "--device", "cpu", "--precision", "bf16-mixed", "-t", "lr"]
-    predictor = load(parse_with_overrides(parsed[0], words))
-    assert predictor.compute_settings.precision == "bf16-mixed"
+    predictor, facts = load(parse_with_overrides(parsed[0], words))
+    assert facts["precision"] == "bf16-mixed"
     assert len(predictor.views) == 4  # two flips
     assert predictor.patch is None
 
