@@ -135,9 +135,8 @@ def test_torch_programs_carry_the_facts(tmp_path):
 def test_openvino(bicor):
     openvino = pytest.importorskip("openvino")
     path = bicor.with_name("vino.xml")
-    parity = export(
-        load_source(bicor), path, "openvino", ExportOptions(size=SIZE, batch=1)
-    ).parity.parity
+    record = export(load_source(bicor), path, "openvino", ExportOptions(size=SIZE, batch=1))
+    parity = record.parity
     assert is_close(parity)
     model = openvino.Core().read_model(path)
     assert json.loads(model.get_rt_info([KEY]).value)["parity"]["runtime"] == parity.runtime

@@ -50,7 +50,7 @@ def test_model(tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["modle"], ["modle", "known: model, models, parts"]),
+        (["modle"], ["modle", "known: model, models, gpu, parts"]),
         (["--size", "0"], ["--size 0", "at least 1"]),
         (["--repeats", "0"], ["--repeats 0", "at least 1"]),
         (["model.layrs=2"], ["model.layrs", "model.layers"]),
