@@ -58,7 +58,7 @@ def test_windows_give_the_labels_of_the_whole_image(
     p = predictor.predict(pixels, probabilities=True).probabilities
     options = replace(SMALL, batch_size=batch, rgb=False, layers=OF_ONE_VIEW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "_plan", lambda s, o: work.Plan(*s.size, o.window, o.halo, cores))
+        patch.setattr(work, "plan_of", lambda s, o: work.Plan(*s.size, o.window, o.halo, cores))
         predict(predictor, folder / "a.png", out=folder / "out", options=options)
     labels = read_mask(folder / "out/a.png", VAIHINGEN)
     np.testing.assert_array_equal(labels, whole(predictor, pixels))
@@ -84,7 +84,7 @@ def test_blended_windows(predictor, tmp_path_factory, size, halo, batch, cores):
     options = replace(SMALL, halo=halo, batch_size=batch, rgb=False, blend="hann")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            work, "_plan", lambda s, o: work.Plan(*s.size, o.window, o.halo, cores, o.blend)
+            work, "plan_of", lambda s, o: work.Plan(*s.size, o.window, o.halo, cores, o.blend)
         )
         predict(predictor, folder / "a.png", out=folder / "out", options=options)
     logits, weights = np.zeros((6, *size)), np.zeros(size)
