@@ -5,6 +5,7 @@ that lie on Earth from its code as a whole. So an answer has the pixels of the f
 ``predict.py`` writes for the same image.
 """
 
+import errno
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from network.maps.in_memory import predict_in_memory
 from network.maps.layers import CONFIDENCE, ENTROPY, LABELS, PROBABILITIES, STEPS, Layer
 from network.maps.options import MapOptions, PolygonOptions
 from network.maps.work import MapWork, Means, Task, plan_of
+from network.memory import give_back_free_memory
 from network.prediction import ImagePredictor
 from network.rasters.header import Header
 from network.rasters.place import ground_at_middle
@@ -31,7 +33,7 @@ from network.rasters.source import Source
 from network.serving.batches import Ticket
 from network.serving.limits import Limits
 from network.serving.refusal import Refusal
-from network.serving.uploads import check_image
+from network.serving.uploads import check_image, no_space
 
 MASK, GEOTIFF, POLYGONS, ARRAYS = (
     *("image/png", "image/tiff", "application/geo+json", "application/x-npz"),
@@ -43,6 +45,11 @@ LAYERS = {layer.name or "labels": layer for layer in (LABELS, CONFIDENCE, PROBAB
 """Layers that a GeoTIFF may have."""
 
 MOST_POLYGONS = 100_000
+
+LARGE = 2**20
+"""Number of pixels of an image from which on it leaves much free memory behind."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,8 @@ class Answerer:
                 content = self._way(wish.media_type)(path, header, wish, ticket)
         finally:
             forget_checked()
+        if header.height * header.width > LARGE:
+            give_back_free_memory()
         ground = ground_at_middle(header.place, header.height, header.width)
         headers = {} if ground is None else {"Pixel-Area": f"{ground.meters * ground.down:.9g}"}
         return Answer(content, header.height * header.width, headers)
@@ -231,6 +240,8 @@ def _as_refusals(folder: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:
+            raise no_space(error.__cause__) from error
         # The remedies are for those who have the file and the config.
         reason = f"{error.where}: {error.problem}" if error.where else error.problem
         for path in sorted(folder.glob("*"), key=lambda path: -len(str(path))):

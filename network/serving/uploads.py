@@ -74,6 +74,8 @@ async def receive(request: Request, folder: Path, limits: Limits) -> Path:
             f"The image did not arrive within {limits.body_seconds:g} seconds.",
             {"Connection": "close"},
         ) from None
+    except OSError as error:
+        raise no_space(error) from error
     if not size:
         raise Refusal(411, "The body is empty; send an image.")
     return path
@@ -122,6 +124,11 @@ def check_image(path: Path, limits: Limits) -> tuple[Path, Header]:
             f"{limits.max_megapixels:g} million pixels are allowed.",
         )
     return path, header
+
+
+def no_space(error: OSError) -> Refusal:
+    """Make the refusal for an image that the disk of the service has no place for."""
+    return Refusal(503, f"The service cannot store images now ({error.strerror}); ask later.")
 
 
 def _too_large(limits: Limits) -> Refusal:

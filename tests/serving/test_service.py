@@ -342,6 +342,21 @@ def test_small_answers_are_sent_at_once(running):
     assert np.median(times[-20:]) < 0.035
 
 
+def test_a_full_disk(full_disk, monkeypatch):
+    """The status is 503, and smaller images are still answered."""
+    monkeypatch.setattr("tempfile.tempdir", str(full_disk))
+    with served() as running:
+        refused = running.post(encode(random_image(200, 200), ".png"))
+        assert refused.status == 503
+        assert (
+            "cannot store images now (No space left on device)"
+            in json.loads(refused.body)["detail"]
+        )
+        noise = encode(random_image(110, 140), ".png")  # 46 KB, so its map has no room
+        assert running.post(noise).status == 200
+        assert running.post(noise, "image/tiff").status == 503
+
+
 # State, token, description ----------------------------------------------------------------------
 
 
