@@ -23,6 +23,7 @@ from network.models.head import UPSCALING, PixelShuffleHead
 from network.models.output import SegOutput
 from network.models.row_blocks import by_rows
 from network.models.segmenter import Segmenter, check_setting
+from network.models.sum_product import sum_product
 
 CANDIDATES = 4
 HEADS = 8
@@ -193,11 +194,7 @@ class ReadPixels(CrossAttention):
         # The bias is the same for all pixels, so the softmax ignores it. It is added all the same:
         # the released network has this parameter, and with several processes every parameter needs
         # a gradient.
-        return by_rows(self._compare, [features, position], queries, bias, dim=2)
-
-    @staticmethod
-    def _compare(features: Tensor, position: Tensor, queries: Tensor, bias: Tensor) -> Tensor:
-        return torch.baddbmm(bias, queries, (features + position).transpose(1, 2))
+        return sum_product(bias, queries, features, position)
 
     def finish(self, context: Tensor, k: int) -> Tensor:
         """Turn the weighted means of the pixels into the result for the classes, (b, k, d).
@@ -226,18 +223,26 @@ class ReadClasses(CrossAttention):
         return *self._fold(self._heads(self.key(keys)), self.query), shifts, self.output.bias
 
     @staticmethod
-    def read(pixels: Tensor, queries: Tensor, bias: Tensor, shifts: Tensor, last: Tensor) -> Tensor:
+    def read(
+        features: Tensor,
+        position: Tensor,
+        queries: Tensor,
+        bias: Tensor,
+        shifts: Tensor,
+        last: Tensor,
+    ) -> Tensor:
         """Compute the result for the pixels, (b, s, d).
 
         Args:
-            pixels: (b, s, d)
+            features: features of the pixels (b, s, d).
+            position: position of the pixels (b or 1, s, d).
             queries: products of the classes and the Linear of the pixels (b, n * k, d).
             bias: part of the Linear's bias in each of them (b, n * k, 1).
             shifts: what a pixel gets from each class (b, n * k, d).
             last: what every pixel gets (d,).
         """
         # With the pixels as last dimension, the softmax over few classes is fast.
-        score = torch.baddbmm(bias, queries, pixels.transpose(1, 2))
+        score = sum_product(bias, queries, features, position)
         weights = score.unflatten(1, (HEADS, -1)).softmax(dim=2).flatten(1, 2)  # (b, n * k, s)
         return weights.transpose(1, 2) @ shifts + last
 
@@ -275,12 +280,14 @@ class InteractorLayer(nn.Module):
         """Refine features (b, s, d) by refined classes; see :meth:`forward`."""
         class_side = self.read_classes.class_side(classes + start, classes)
         norm = self.feature_norm.weight, self.feature_norm.bias
+        if torch.is_grad_enabled():  # blocks would compute all products twice
+            return self._refine(features, position, *norm, *class_side)
         return by_rows(self._refine, [features, position], *norm, *class_side)
 
     def _refine(
         self, features: Tensor, position: Tensor, weight: Tensor, bias: Tensor, *classes: Tensor
     ) -> Tensor:
-        read = self.read_classes.read(features + position, *classes)
+        read = self.read_classes.read(features, position, *classes)
         return nnf.layer_norm(features + read, weight.shape, weight, bias, self.feature_norm.eps)
 
 

@@ -11,6 +11,7 @@ from network.models.d2ls import D2LS
 from network.models.head import PixelShuffleHead
 from network.models.modulation import _modulate, modulate
 from network.models.row_blocks import by_rows
+from network.models.sum_product import _sum_product, sum_product
 
 
 def double(*shape):
@@ -90,7 +91,7 @@ def test_autocast_is_that_of_the_forward_pass(monkeypatch):
 def test_d2ls_in_blocks(monkeypatch):
     """Both attentions of D2LS, with all parameters."""
     torch.manual_seed(0)
-    model = D2LS(3, "convnext_atto", None, dim=16, layers=1).double().train()
+    model = D2LS(3, "test_convnext", None, dim=16, layers=1).double().train()
     image = torch.randn(2, 3, 64, 32, dtype=torch.float64)
     parameters = [p for p in model.parameters() if p.requires_grad]
 
@@ -102,6 +103,22 @@ def test_d2ls_in_blocks(monkeypatch):
     whole = gradients()
     monkeypatch.setattr(row_blocks, "BLOCK", 64)
     torch.testing.assert_close(gradients(), whole)
+
+
+def test_d2ls_predicts_in_blocks(monkeypatch):
+    torch.manual_seed(0)
+    model = D2LS(3, "test_convnext", None, dim=16, layers=1).eval()
+    image = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        whole = model(image).logits
+        monkeypatch.setattr(row_blocks, "BLOCK", 64)
+        torch.testing.assert_close(model(image).logits, whole)
+
+
+def test_sum_product():
+    inputs = double(2, 3, 1), double(2, 3, 4), double(2, 7, 4), double(1, 7, 4).detach()
+    assert_equal_gradients(sum_product, _sum_product, *inputs)
+    assert torch.autograd.gradcheck(sum_product, inputs)
 
 
 def test_modulation():
