@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from network.models.precision import current_autocast
+
 
 def modulate(probability: Tensor, scale: Tensor, shift: Tensor, features: Tensor) -> Tensor:
     """Compute p scale * F + p shift: each pixel has its own mixture of the scales and shifts.
@@ -39,9 +41,8 @@ class _Modulation(torch.autograd.Function):
     def forward(
         ctx: Any, probability: Tensor, scale: Tensor, shift: Tensor, features: Tensor
     ) -> Tensor:
-        device = features.device.type
         ctx.save_for_backward(probability, scale, shift, features)
-        ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+        ctx.autocast = current_autocast(features.device)
         return _modulate(probability, scale, shift, features)
 
     @staticmethod
@@ -49,8 +50,7 @@ class _Modulation(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         inputs = ctx.saved_tensors
         probability, scale, shift, features = inputs
-        device, dtype, is_enabled = ctx.autocast
-        with torch.autocast(device, dtype, enabled=is_enabled):
+        with ctx.autocast():
             of_mixture = gradient * features  # the gradient of p scale
             of_probability = gradient @ shift.mT + of_mixture @ scale.mT
             of_scale, of_shift = probability.mT @ of_mixture, probability.mT @ gradient

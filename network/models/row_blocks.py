@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from network.models.precision import current_autocast
+
 BLOCK = 1 << 19
 """Number of values of a block of features for each thread, 2 MB in float32: about the cache of one
 core."""
@@ -75,9 +77,8 @@ class _ByRows(torch.autograd.Function):
     def forward(
         ctx: Any, function: Function, maps: int, dim: int, scale: int, *inputs: Tensor
     ) -> Tensor:
-        device = inputs[0].device.type
         ctx.function, ctx.maps, ctx.place = function, maps, (dim, scale)
-        ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+        ctx.autocast = current_autocast(inputs[0].device)
         ctx.save_for_backward(*inputs)
         result: Tensor | None = None
         for block in _blocks(inputs[0]):
@@ -94,7 +95,6 @@ class _ByRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs, maps = ctx.saved_tensors, ctx.maps
-        device, dtype, is_enabled = ctx.autocast
         sums = [
             torch.zeros_like(x) if is_needed else None
             for x, is_needed in zip(inputs, ctx.needs_input_grad[4:], strict=True)
@@ -106,7 +106,7 @@ class _ByRows(torch.autograd.Function):
                 part.detach().requires_grad_(total is not None)
                 for part, total in zip(block.of_inputs(inputs, maps), sums, strict=True)
             ]
-            with torch.enable_grad(), torch.autocast(device, dtype, enabled=is_enabled):
+            with torch.enable_grad(), ctx.autocast():
                 part = ctx.function(*parts)
             own = block.of_result(gradient, *ctx.place)
             found = torch.autograd.grad(part, [x for x in parts if x.requires_grad], own)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from network.models.precision import current_autocast
+
 
 def sum_product(bias: Tensor, vectors: Tensor, features: Tensor, position: Tensor) -> Tensor:
     """Compute bias + vectors (features + position)^T.
@@ -39,9 +41,8 @@ class _SumProduct(torch.autograd.Function):
     def forward(
         ctx: Any, bias: Tensor, vectors: Tensor, features: Tensor, position: Tensor
     ) -> Tensor:
-        device = features.device.type
         ctx.save_for_backward(vectors, features, position)
-        ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+        ctx.autocast = current_autocast(features.device)
         ctx.bias_type = bias.dtype
         return _sum_product(bias, vectors, features, position)
 
@@ -49,8 +50,7 @@ class _SumProduct(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         vectors, features, position = ctx.saved_tensors
-        device, dtype, is_enabled = ctx.autocast
-        with torch.autocast(device, dtype, enabled=is_enabled):
+        with ctx.autocast():
             of_bias = gradient.sum(-1, keepdim=True)
             of_vectors = gradient @ (features + position)
             of_features = gradient.mT @ vectors
