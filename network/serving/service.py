@@ -69,7 +69,8 @@ class Service:
         self.options = MapOptions()
         if predictor.fixed_size:  # of an exported file
             window = predictor.fixed_size[0]
-            halo = HALO if window > 2 * HALO else window // (4 * STRIDE) * STRIDE
+            # Halos are multiples of the stride, and less than half of a window.
+            halo = min(HALO, (window - 1) // (2 * STRIDE) * STRIDE)
             self.options = MapOptions(window=window, halo=halo)
             check_options(self.options, predictor)
         self._answerer = Answerer(predictor.info, identity, limits, self.options)
