@@ -27,6 +27,10 @@ _HOST = socket.gethostname().replace("-", "_")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
+class Unwritable(InputError):
+    """The error for a file or folder that the disk refuses to take."""
+
+
 class Busy(InputError):
     """The error for a folder into which another process is writing."""
 
@@ -68,14 +72,14 @@ def replacing(path: Path, *, sweep: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn errors of the disk in this block into an :class:`InputError` that names ``path``."""
+    """Turn errors of the disk in this block into :class:`Unwritable`, which names ``path``."""
     try:
         yield
     except OSError as error:
-        raise InputError(path, f"{why_not_written(error)}") from error
+        raise Unwritable(path, f"{why_not_written(error)}") from error
 
 
-def unwritable(path: Path, reason: object) -> InputError:
+def unwritable(path: Path, reason: object) -> Unwritable:
     """Make the error for a file that a library could not write, which seldom says why.
 
     Args:
@@ -83,7 +87,7 @@ def unwritable(path: Path, reason: object) -> InputError:
         reason: what the library says.
     """
     disk = os.statvfs(path.parent)
-    return InputError(
+    return Unwritable(
         path,
         f"cannot be written ({reason}); {disk.f_bavail * disk.f_frsize / 1e6:.0f} MB are free on "
         "its disk",
@@ -107,7 +111,9 @@ def _is_in_partial(path: Path) -> bool:
     return any(_PARTIAL in part and part.startswith(".") for part in path.parent.parts)
 
 
-def remove_leftovers(folder: Path, stem: str = ".", *, everyone: bool = False) -> None:
+def remove_leftovers(
+    folder: Path, stem: str = ".", *, everyone: bool = False, role: str = "partial"
+) -> None:
     """Remove the temporary files and folders in ``folder`` whose processes are dead.
 
     Args:
@@ -115,12 +121,13 @@ def remove_leftovers(folder: Path, stem: str = ".", *, everyone: bool = False) -
         stem: how their names begin, see :func:`stem_of`; by default all of them are removed.
         everyone: whether to remove also those of other hosts and of living processes. Only the
             owner of the folder may do this.
+        role: the role in their names, see :func:`beside`.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if not entry.name.startswith(stem):
                 continue
-            name, found, owner = entry.name.partition(_PARTIAL)
+            name, found, owner = entry.name.partition(f".{role}-")
             if not found or (stem != "." and name != stem):
                 continue
             if everyone or _is_dead(owner):

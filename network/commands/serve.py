@@ -20,7 +20,7 @@ from network.commands.arguments import (
     execute,
 )
 from network.config import load_experiment
-from network.errors import InputError
+from network.errors import InputError, warn
 from network.exported.load import is_exported, load_exported
 from network.exported.programs import PROGRAMS
 from network.extras import EXTRAS, require_extra
@@ -206,13 +206,15 @@ def open_map(args: argparse.Namespace) -> "MapViewer | None":
 def open_tiles(
     args: argparse.Namespace, viewer: "MapViewer | None", service: "Service"
 ) -> "EarthTiles | None":
-    """Open what tiles are drawn from: the map, else the image; None if there is neither."""
+    """Make the tiles of the map, else of the image; None if there are none."""
     from network.serving.earth_tiles import EarthTiles, ImageLabels, MapLabels
 
     if viewer is not None:
-        place = viewer.map.labels.place
-        is_known = place is not None and place.transform is not None and place.crs is not None
-        return EarthTiles(MapLabels(viewer.map)) if is_known else None
+        try:
+            return EarthTiles(MapLabels(viewer.map))
+        except InputError as error:
+            warn(f"{error}; there are no tiles")
+            return None
     return (
         EarthTiles(ImageLabels(args.image, service.info, service.folder, service.options))
         if args.image

@@ -321,7 +321,8 @@ def _reason(error: Exception) -> str:
     """Say in one line why a block failed."""
     if isinstance(error, InputError):
         return str(error)
-    return failures.explain(error) or f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    first_line = str(error).splitlines()[:1]  # some errors have no text
+    return failures.explain(error) or ": ".join([type(error).__name__, *first_line])
 
 
 def _pixels(block: Block) -> int:
@@ -404,6 +405,7 @@ def _ground(source: Source, options: MapOptions) -> "Ground | None":
 
 def _tags(identity: Mapping[str, Any]) -> dict[str, str]:
     """Make the TIFF tags that say what made a map."""
-    keys = "checkpoint_sha256", "tta", "precision", "backend"  # the last one of an exported file
+    # The last ones are facts of exported files.
+    keys = "checkpoint_sha256", "tta", "precision", "backend", "exported_sha256", "bits"
     about = ", ".join(f"{key} {identity[key]}" for key in keys if key in identity)
     return {"TIFFTAG_SOFTWARE": "BiCoR-Seg", "TIFFTAG_IMAGEDESCRIPTION": about}

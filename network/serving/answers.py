@@ -5,11 +5,11 @@ that lie on Earth from its code as a whole. So an answer has the pixels of the f
 ``predict.py`` writes for the same image.
 """
 
-import errno
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,10 +34,10 @@ from network.serving.batches import Ticket
 from network.serving.limits import Limits
 from network.serving.refusal import Refusal
 from network.serving.uploads import check_image, no_space
+from network.writing import Unwritable
 
-MASK, GEOTIFF, POLYGONS, ARRAYS = (
-    *("image/png", "image/tiff", "application/geo+json", "application/x-npz"),
-)
+MASK, GEOTIFF = "image/png", "image/tiff"
+POLYGONS, ARRAYS = "application/geo+json", "application/x-npz"
 TYPES = (MASK, GEOTIFF, POLYGONS, ARRAYS)
 """Media types of the answers, the usual one first."""
 
@@ -47,14 +47,12 @@ LAYERS = {layer.name or "labels": layer for layer in (LABELS, CONFIDENCE, PROBAB
 MOST_POLYGONS = 100_000
 
 LARGE = 2**20
-"""Number of pixels of an image from which on it leaves much free memory behind."""
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""After an image with more pixels than this, free memory is given back to the system."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a request wants to have of its image.
+    """The kind of answer that a request asks for.
 
     Attributes:
         media_type: one of ``TYPES``.
@@ -73,7 +71,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back.
+    """The answer to a request.
 
     Attributes:
         content: the body.
@@ -206,9 +204,11 @@ class Answerer:
             # GDAL 3.10 keeps 40 KB for each name of a mosaic that it has read. The folder of its
             # parts is named after the image, and all images are one here.
             work.job = replace(work.job, image="", source="")
-            network = cast(ImagePredictor, _Network(self.info, ticket))
-            share = work.predict(network, work.missing())
+            network = _Network(self.info, ticket)
+            share = work.predict(cast(ImagePredictor, network), work.missing())
             ticket.check()
+            if share.failed and network.failures:
+                raise network.failures[-1]  # a fault of the service, not of the image
             for reason in share.failed.values():
                 raise InputError(path, reason)
             work.finish()
@@ -225,13 +225,18 @@ class Answerer:
 
 @dataclass(frozen=True)
 class _Network:
-    """What a map needs of a predictor, with the windows of all requests in common batches."""
+    """A stand-in for the predictor of a map, which sends the windows to the common batches."""
 
     info: DatasetInfo
     ticket: Ticket
+    failures: list[Exception] = field(default_factory=list)
 
     def logits(self, images: Any) -> Any:
-        return self.ticket.logits(images)
+        try:
+            return self.ticket.logits(images)
+        except Exception as error:
+            self.failures.append(error)
+            raise
 
 
 @contextmanager
@@ -239,14 +244,14 @@ def _as_refusals(folder: Path) -> Iterator[None]:
     """Turn errors of the input into refusals that do not tell where the service keeps its files."""
     try:
         yield
+    except Unwritable as error:
+        raise no_space(error.__cause__) from error
     except InputError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:
-            raise no_space(error.__cause__) from error
         # The remedies are for those who have the file and the config.
         reason = f"{error.where}: {error.problem}" if error.where else error.problem
         for path in sorted(folder.glob("*"), key=lambda path: -len(str(path))):
             reason = reason.replace(str(path), "image").replace(path.name, "image")
-        reason = reason.removeprefix("image: ")
+        reason = reason.replace(f"{folder}{os.sep}", "").removeprefix("image: ")
         raise Refusal(422, f"The image cannot be predicted: {reason}.") from error
 
 

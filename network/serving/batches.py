@@ -36,11 +36,6 @@ class Ticket:
         self._batches = batches
         self._is_cancelled = False
 
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self._is_cancelled
-
     def logits(self, images: np.ndarray) -> Array:
         """Compute the logits of windows, together with those of other requests.
 
@@ -137,12 +132,16 @@ class Batches:
         self._thread.join()
 
     def _run(self) -> None:
-        while batch := self._next():
-            self._observe(sum(len(one.images) for one in batch))
-            self._answer(batch)
+        while not self._is_closed:
+            if batch := self._next():
+                self._observe(sum(len(one.images) for one in batch))
+                self._answer(batch)
 
     def _next(self) -> list[_Waiting]:
-        """Wait for the next batch; it is empty when the queue is closed."""
+        """Wait for the next batch.
+
+        It is empty if the queue is closed, or if all that waited was cancelled meanwhile.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._is_closed)
             until = monotonic() + self._wait

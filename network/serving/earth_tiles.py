@@ -4,7 +4,9 @@ They come from a finished map, or from an image whose windows are predicted when
 for the first time.
 """
 
+import errno
 import math
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +37,8 @@ from network.rasters.source import Source
 from network.rasters.view import View
 from network.rasters.whole import REMEDY
 from network.serving.batches import Ticket
+from network.serving.uploads import no_space
+from network.writing import Unwritable, writing
 
 SIDE = 256
 """Side of a tile in pixels."""
@@ -50,7 +54,7 @@ _HALF = 20037508.342789244  # the largest coordinate, in meters
 
 
 class Labels(Protocol):
-    """What tiles are drawn from.
+    """A raster of labels that tiles are drawn from.
 
     Attributes:
         path: the raster, for errors.
@@ -175,8 +179,7 @@ class ImageLabels:
         self.colors = _colors(list(enumerate(info.palette)))
         # Each block is one window.
         self._plan = Plan(*self.size, options.window, options.halo, cores=(1, 1))
-        # A new file has zeros, which take no space on the disk. They stand for NO_DATA.
-        self._stored = np.memmap(folder / "labels", np.uint8, "w+", shape=self.size)
+        self._stored = _StoredLabels(folder / "labels", self.size)
         self._done: set[str] = set()
         self._lock = threading.Lock()
 
@@ -191,12 +194,12 @@ class ImageLabels:
         rows, columns = pixels
         # Nearest neighbors use one pixel of many at a small scale; the others need not be read.
         step = max(1, min(rows.stop - rows.start, columns.stop - columns.start) // (4 * SIDE))
-        labels = self._stored[rows.start : rows.stop : step, columns.start : columns.stop : step]
+        labels = self._stored.read(rows, columns, step)
         assert self.place.transform is not None
         corner = Affine.translation(columns.start, rows.start) @ Affine.scale(step)
         tile = np.full((SIDE, SIDE), NO_DATA, np.uint8)
         rasterio.warp.reproject(
-            labels ^ NO_DATA,
+            labels,
             tile,
             src_transform=self.place.transform @ corner,
             src_crs=self.place.crs,
@@ -217,17 +220,25 @@ class ImageLabels:
         if len(inside[0]) * len(inside[1]) > MOST_WINDOWS:
             return
         blocks = [self._plan.block(row, column) for row in inside[0] for column in inside[1]]
-        with self._lock:  # neighboring tiles come at once and need the same windows
-            missing = [block for block in blocks if block.name not in self._done]
-            if not missing:
-                return
+        if all(block.name in self._done for block in blocks):
+            return
+        # Neighboring tiles come at once and need the same windows.
+        while not self._lock.acquire(timeout=0.1):
             ticket.check()
+        try:
+            ticket.check()
+            missing = [block for block in blocks if block.name not in self._done]
             with open_image(self.path, self._info) as source:
                 self._predict_blocks(source, missing, ticket)
+        finally:
+            self._lock.release()
 
     def _predict_blocks(self, source: Source, blocks: Sequence[Block], ticket: Ticket) -> None:
         def keep(block: Block, values: dict[str, np.ndarray]) -> None:
-            self._stored[block.rows, block.columns] = values[LABELS.name][0] ^ NO_DATA
+            try:
+                self._stored.write(block.rows, block.columns, values[LABELS.name][0])
+            except Unwritable as error:
+                raise no_space(error.__cause__) from error
             self._done.add(block.name)
 
         try:
@@ -242,6 +253,46 @@ class ImageLabels:
             )
         except BlockFailed as error:
             raise error.cause from None
+
+
+class _StoredLabels:
+    """The labels of an image in a file, in which nothing takes space that was not predicted.
+
+    A file that is mapped into the memory would end the process when the disk is full.
+
+    Args:
+        path: the file.
+        size: height and width of the image.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int]):
+        self._height, self._width = size
+        self._file = path.open("w+b", buffering=0)
+        # A new file has zeros, which stand for NO_DATA.
+        self._file.truncate(self._height * self._width)
+
+    def read(self, rows: slice, columns: slice, step: int) -> np.ndarray:
+        """Read each ``step``-th label of each ``step``-th row of a part."""
+        length, file = columns.stop - columns.start, self._file.fileno()
+        lines = [
+            os.pread(file, length, row * self._width + columns.start)
+            for row in range(rows.start, rows.stop, step)
+        ]
+        part: np.ndarray = np.frombuffer(b"".join(lines), np.uint8).reshape(-1, length)
+        return part[:, ::step] ^ NO_DATA
+
+    def write(self, rows: slice, columns: slice, labels: np.ndarray) -> None:
+        """Write the labels of a part.
+
+        Raises:
+            Unwritable: the disk refuses to write.
+        """
+        path = Path(self._file.name)
+        with writing(path):
+            for row, line in zip(range(rows.start, rows.stop), labels ^ NO_DATA, strict=True):
+                place = row * self._width + columns.start
+                if os.pwrite(self._file.fileno(), line.tobytes(), place) < line.size:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _colors(entries: Sequence[tuple[int, tuple[int, int, int]]]) -> np.ndarray:

@@ -103,7 +103,7 @@ def serve_and_drain(app: FastAPI, opened: socket.socket, drain: Callable[[], Non
             try:
                 drain()
             except KeyboardInterrupt:  # a second signal
-                # What is given up is no error of the application.
+                # uvicorn would log each answer that is given up as an error of the application.
                 logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
                 server.force_exit = True
                 raise

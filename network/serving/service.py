@@ -1,4 +1,4 @@
-"""The prediction service: images come by HTTP, and their masks go back."""
+"""The prediction service: it queues received images, predicts them, and answers with masks."""
 
 import asyncio
 import math
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -26,7 +26,8 @@ from network.serving.batches import Batches, Cancelled, Ticket
 from network.serving.limits import Limits
 from network.serving.metrics import Metrics
 from network.serving.refusal import Refusal
-from network.serving.uploads import check_headers, discard, receive
+from network.serving.uploads import check_headers, discard, no_space, receive
+from network.writing import beside, remove_leftovers, stem_of, writing
 
 Result = TypeVar("Result")
 
@@ -35,6 +36,9 @@ GONE = 499
 
 LINK = {"Link": '</classes>; rel="describedby"', "Vary": "Accept"}
 """Headers of each answer: where the names of the classes are."""
+
+_ROLE = "service"
+"""The role in the name of the folder of a service, see :func:`network.writing.beside`."""
 
 _STOPPED = "The service is being stopped; ask again later."
 
@@ -81,7 +85,13 @@ class Service:
         self._workers = limits.batch + 2
         self._pool = ThreadPoolExecutor(self._workers, "image")
         self._names = [str(number) for number in range(limits.queue)]
-        self._folder = TemporaryDirectory(prefix="bicor-seg-")
+        # Many tiles come at once, and may be slow; they must not take the threads of the images.
+        self._tile_pool = ThreadPoolExecutor(2, "tile")
+        name = beside(Path(gettempdir(), "bicor-seg"), _ROLE)
+        # A service that was killed has not removed the images that it had received.
+        remove_leftovers(name.parent, stem_of("bicor-seg"), role=_ROLE)
+        with writing(name.parent):
+            self._folder = TemporaryDirectory(prefix=f"{name.name}.")
         self.folder = Path(self._folder.name)
 
     async def predict(self, request: Request, wish: Callable[[str], Wish]) -> Response:
@@ -113,13 +123,16 @@ class Service:
                 raise
             wanted = wish(kind)
             found = await self._run(
-                request, place, lambda ticket: self._answerer.answer(path, wanted, ticket)
+                self._pool,
+                request,
+                place,
+                lambda ticket: self._answerer.answer(path, wanted, ticket),
             )
         self.metrics.predicted(found.pixels)
         return Response(found.content, media_type=kind, headers={**LINK, **found.headers})
 
     async def run(self, request: Request, work: Callable[[Ticket], Result]) -> Result:
-        """Do work for a request in a thread, within the limits of the service.
+        """Do work for a request of a tile in a thread, within the limits of the service.
 
         Args:
             request: the request, whose body is empty.
@@ -130,7 +143,7 @@ class Service:
             ClientDisconnect: the sender went away.
         """
         with self._take_place() as place:
-            return await self._run(request, place, work)
+            return await self._run(self._tile_pool, request, place, work)
 
     def drain(self) -> None:
         """Accept no more images, and wait until all accepted ones are answered."""
@@ -142,7 +155,8 @@ class Service:
         """End all threads and remove all files."""
         self.is_draining = True
         self._batches.close()
-        self._pool.shutdown(cancel_futures=True)
+        for pool in (self._pool, self._tile_pool):
+            pool.shutdown(cancel_futures=True)
         self._folder.cleanup()
 
     def retry_after(self) -> dict[str, str]:
@@ -172,7 +186,11 @@ class Service:
             self._changed.notify_all()
 
     async def _run(
-        self, request: Request, place: "_Place", work: Callable[[Ticket], Result]
+        self,
+        pool: ThreadPoolExecutor,
+        request: Request,
+        place: "_Place",
+        work: Callable[[Ticket], Result],
     ) -> Result:
         """Do work in a thread; wait no longer than allowed, or than the sender of the request."""
         ticket, start = Ticket(self._batches), time.monotonic()
@@ -181,7 +199,7 @@ class Service:
             with ticket:
                 return work(ticket)
 
-        future = self._pool.submit(with_ticket)
+        future = pool.submit(with_ticket)
         place.leave_to(future)
         done = asyncio.wrap_future(future)
         gone = asyncio.create_task(_wait_for_disconnect(request))
@@ -201,7 +219,7 @@ class Service:
                 self.retry_after(),
             )
         except Cancelled:
-            raise Refusal(503, _STOPPED) from None
+            raise Refusal(503, _STOPPED, {"Retry-After": "10"}) from None
         finally:
             gone.cancel()
             if not done.done():
@@ -225,8 +243,16 @@ class _Place:
         self._path, self._free, self._is_left = path, free, False
 
     def folder(self) -> Path:
-        """Make the folder, which is removed when the place is free."""
-        self._path.mkdir()
+        """Make the folder, which is removed when the place is free.
+
+        Raises:
+            Refusal: the disk does not take it.
+        """
+        try:
+            # The folder of the service may be gone: systems clean old folders in TMPDIR.
+            self._path.mkdir(parents=True)
+        except OSError as error:
+            raise no_space(error) from error
         return self._path
 
     def leave_to(self, future: "Future[Any]") -> None:

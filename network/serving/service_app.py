@@ -3,15 +3,17 @@
 import base64
 import binascii
 import hmac
+import ipaddress
 import time
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -51,7 +53,7 @@ class ClassEntry(BaseModel):
 
 
 class Classes(BaseModel):
-    """What the values of a mask mean, and which images the network takes."""
+    """The classes of the masks, and the images that the network takes."""
 
     classes: list[ClassEntry]
     no_data: int = Field(description="Value of pixels without data in a PNG of labels.")
@@ -61,7 +63,7 @@ class Classes(BaseModel):
 
 
 class LimitsEntry(BaseModel):
-    """What the service takes on."""
+    """The limits of the service."""
 
     max_megabytes: float
     max_megapixels: float
@@ -130,7 +132,7 @@ def make_service_app(
         openapi_url="/openapi.json",
     )
     if token is None:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
+        app.add_middleware(_NeedName)
     else:
         app.add_middleware(_NeedToken, token=token)
         _describe_token(app)
@@ -389,6 +391,37 @@ class _NeedToken:
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+class _NeedName:
+    """A layer that refuses requests that do not call the service by a name of this machine.
+
+    With any other name, a page from elsewhere could let a browser read the answers (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not is_name_of_here(Headers(scope=scope).get("host", "")):
+            sentence = "Call the service by 127.0.0.1 or localhost."
+            await _problem(400, sentence, {"Connection": "close"})(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def is_name_of_here(host: str) -> bool:
+    """Tell whether a header ``Host`` names this machine: localhost, or a loopback address.
+
+    Examples:
+        >>> [is_name_of_here(host) for host in ("localhost:80", "[::1]:8000", "example.org")]
+        [True, True, False]
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name in HOSTS or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def is_allowed(header: bytes, token: str) -> bool:

@@ -115,7 +115,10 @@ def check_image(path: Path, limits: Limits) -> tuple[Path, Header]:
         raise Refusal(
             415, "The body is no PNG, JPEG or TIFF file; send one of these as it is."
         ) from None
-    path = path.rename(path.with_suffix(SUFFIXES[driver]))
+    try:
+        path = path.rename(path.with_suffix(SUFFIXES[driver]))
+    except OSError as error:
+        raise no_space(error) from error
     header = read_header(path)
     if header.height * header.width > limits.max_pixels:
         raise Refusal(
@@ -126,9 +129,15 @@ def check_image(path: Path, limits: Limits) -> tuple[Path, Header]:
     return path, header
 
 
-def no_space(error: OSError) -> Refusal:
-    """Make the refusal for an image that the disk of the service has no place for."""
-    return Refusal(503, f"The service cannot store images now ({error.strerror}); ask later.")
+def no_space(error: BaseException | None) -> Refusal:
+    """Make the refusal for an image that the disk of the service does not take.
+
+    Args:
+        error: why, as far as it is known.
+    """
+    reason = getattr(error, "strerror", None) or "its disk does not take them"
+    sentence = f"The service cannot store images now ({reason}); ask later."
+    return Refusal(503, sentence, {"Retry-After": "10"})
 
 
 def _too_large(limits: Limits) -> Refusal:

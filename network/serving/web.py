@@ -1,4 +1,4 @@
-"""What all pages of this room share: headers of the answers, and the files of the pages."""
+"""Headers of all answers of the service and of the viewer, and the files of their pages."""
 
 from collections.abc import Mapping
 from importlib.resources import files

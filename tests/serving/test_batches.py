@@ -104,6 +104,22 @@ def test_a_cancelled_request_leaves_the_queue(network):
     assert network.shapes == [(1, 1, 2, 2)]
 
 
+def test_a_request_cancelled_while_it_waits_for_others(network):
+    """The queue is empty then, and the thread of the network goes on."""
+    batches = Batches(network, most=8, wait=0.3)
+    with ThreadPoolExecutor(2) as pool, Ticket(batches) as other, Ticket(batches) as one:
+        waiting = pool.submit(one.logits, np.ones((1, 1, 2, 2)))
+        while not batches._queue:
+            time.sleep(0.01)
+        one.cancel()
+        with pytest.raises(Cancelled):
+            waiting.result(5)
+        batches._thread.join(0.6)  # longer than windows wait
+        assert batches._thread.is_alive()
+        assert other.logits(np.ones((1, 1, 2, 2))).sum() == 8
+    batches.close()
+
+
 def test_the_end_cancels_what_waits(network):
     network.open.clear()
     batches = Batches(network, most=1, wait=0)

@@ -98,6 +98,22 @@ def test_tiles_on_demand_and_of_the_map_agree(folder):
             assert running.service._accepted == 0
 
 
+def test_a_full_disk_refuses_a_tile(folder, full_disk, monkeypatch):
+    """The labels of the image have more bytes than the disk, and the service goes on."""
+    image = full_disk.parent / "noise.tif"
+    write_bands(image, random_image(300, 400), photometric="RGB", **PLACE)
+    monkeypatch.setattr("tempfile.tempdir", str(full_disk))
+
+    def on_demand(service) -> EarthTiles:
+        return EarthTiles(ImageLabels(image, service.info, service.folder, service.options))
+
+    z, x, y = tile_at(18, 500_100, 5_399_900)
+    with served(tiles=on_demand) as running:
+        answer = running.ask("GET", f"/tiles/{z}/{x}/{y}")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "10")
+        assert running.ask("GET", "/health").status == 200
+
+
 def test_windows_are_predicted_once_and_never_too_many(folder, monkeypatch):
     def on_demand(service) -> EarthTiles:
         image = folder / "town.tif"

@@ -3,8 +3,10 @@
 import http.client
 import io
 import json
+import os
 import socket
 import struct
+import subprocess
 import time
 import zlib
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ from network.serving import server as server_module
 from network.serving.answers import LAYERS, TYPES
 from network.serving.limits import Limits
 from network.serving.service_app import Layer, is_allowed
+from network.writing import beside
 from tests.maps.local import PLACE, predict, random_image
 from tests.scenes import write_bands
 from tests.serving.served import Served, local_predictor, served
@@ -186,7 +189,7 @@ def test_refused(running, kind):
     assert words in sentence
     assert sentence[0].isupper()
     assert sentence.endswith(".")
-    assert "bicor-seg-" not in sentence  # the folder of the service
+    assert str(running.service.folder) not in sentence
     assert time.monotonic() - start < 5
 
 
@@ -219,7 +222,11 @@ def test_other_addresses_and_methods(running):
         assert "There is nothing at this address" in json.loads(answer.body)["detail"]
     assert running.ask("GET", "/predict").status == 405
     assert running.ask("PUT", "/classes", b"{}").status == 405
-    assert running.ask("GET", "/classes", Host="evil.example").status == 400
+    refused = running.ask("GET", "/classes", Host="evil.example")
+    assert refused.status == 400
+    assert json.loads(refused.body)["detail"] == "Call the service by 127.0.0.1 or localhost."
+    for host in ("localhost", "[::1]:8000", "127.1.2.3:80"):
+        assert running.ask("GET", "/classes", Host=host).status == 200
 
 
 # Slow and lost senders --------------------------------------------------------------------------
@@ -354,7 +361,34 @@ def test_a_full_disk(full_disk, monkeypatch):
         )
         noise = encode(random_image(110, 140), ".png")  # 46 KB, so its map has no room
         assert running.post(noise).status == 200
-        assert running.post(noise, "image/tiff").status == 503
+        refused = running.post(noise, "image/tiff")
+        assert refused.status == 503
+        assert str(full_disk) not in refused.body.decode()
+        assert refused.headers["retry-after"] == "10"
+
+
+def test_the_folder_of_the_service_is_gone(tmp_path, monkeypatch):
+    """As when a system cleans old folders."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with served() as running:
+        running.service.folder.rmdir()
+        assert running.post(GOOD).status == 200
+
+
+def test_folders_of_killed_services_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    foreign = tmp_path / "bicor-seg-mine"
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    own = beside(tmp_path / "bicor-seg", "service").name
+    dead = tmp_path / (own.removesuffix(str(os.getpid())) + f"{process.pid}.abc")
+    living = tmp_path / f"{own}.abc"
+    for folder in (dead, living, foreign):
+        (folder / "3").mkdir(parents=True)
+    with served():
+        assert not dead.exists()
+        assert living.exists()
+        assert foreign.exists()
 
 
 # State, token, description ----------------------------------------------------------------------

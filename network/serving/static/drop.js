@@ -79,6 +79,7 @@ async function predict(file) {
   if (!mask) return;
   const seconds = (performance.now() - begin) / 1000;
   await readMask(mask);
+  if (stop.signal.aborted) return;
   showResult(Number(answer.headers.get("Pixel-Area")), seconds);
 }
 

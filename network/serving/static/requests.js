@@ -24,7 +24,9 @@ export async function request(path, options) {
   try {
     const response = await fetch(path, options);
     if (response.ok) return response;
-    tell((await response.json()).detail);
+    const status = `The server answers with the status ${response.status}.`;
+    const problem = await response.json().catch(() => ({ detail: status }));
+    tell(problem.detail);
   } catch (error) {
     if (error.name !== "AbortError") tell("The server does not answer. Start its command again.");
   }
