@@ -19,7 +19,7 @@ class Arrays(Protocol):
     """The operations on arrays of one library."""
 
     def from_numpy(self, values: np.ndarray, like: Array) -> Array:
-        """Copy values of NumPy to the device of another array, as float32."""
+        """Bring values of NumPy to the device of another array, as float32."""
         ...
 
     def to_numpy(self, array: Array) -> np.ndarray:
@@ -64,6 +64,10 @@ class Arrays(Protocol):
 
     def entropy(self, probabilities: Array, axis: int) -> Array:
         """Sum -p log p along an axis, which is kept with length 1; 0 log 0 is 0."""
+        ...
+
+    def largest(self, array: Array) -> Array:
+        """Find the largest value along the first axis."""
         ...
 
     def best(self, array: Array) -> tuple[Array, Array]:
@@ -120,6 +124,9 @@ class NumpyArrays:
     def entropy(self, probabilities: np.ndarray, axis: int) -> np.ndarray:
         logarithms = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
         return -(probabilities * logarithms).sum(axis=axis, keepdims=True)
+
+    def largest(self, array: np.ndarray) -> np.ndarray:
+        return array.max(axis=0)
 
     def best(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return array.max(axis=0), array.argmax(axis=0).astype(np.uint8)

@@ -44,6 +44,9 @@ class TorchArrays:
     def entropy(self, probabilities: Tensor, axis: int) -> Tensor:
         return torch.special.entr(probabilities).sum(dim=axis, keepdim=True)
 
+    def largest(self, array: Tensor) -> Tensor:
+        return array.amax(dim=0)
+
     def best(self, array: Tensor) -> tuple[Tensor, Tensor]:
         # Several times faster than argmax on a CPU.
         values, indices = array.max(dim=0)

@@ -145,7 +145,10 @@ def run(args: argparse.Namespace) -> None:
     rest = f", {len(images) - count} not finished" if count < len(images) else ""
     print(f"{count} masks in {args.output}{rest}")
     if mosaic and not rest:
-        info = experiment.dataset if experiment else exported_card(checkpoint).info
+        if experiment:
+            info = experiment.dataset
+        else:
+            info = exported_card(checkpoint, chosen_backend(args)).info
         make_mosaic(map_files(images, args.output), info, mosaic)
         print(f"mosaic in {mosaic.target}")
 

@@ -99,6 +99,7 @@ class ExportedStamp:
         runtime: name and version of the program.
         checkpoint: name of the checkpoint that was exported.
         checkpoint_sha256: digest of this checkpoint.
+        bits: 8 if the file is quantized; otherwise None.
     """
 
     format: str
@@ -106,6 +107,7 @@ class ExportedStamp:
     runtime: str
     checkpoint: str
     checkpoint_sha256: str
+    bits: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

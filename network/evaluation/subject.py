@@ -1,5 +1,6 @@
 """The subject of a test: a network with the weights of a checkpoint, or an exported file."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from network.compute import find_device
-from network.config import Experiment
+from network.config import Experiment, settings
 from network.differences import as_trained, changes_predictions, check_same_settings
 from network.errors import InputError
 from network.evaluation.stamp import ExportedStamp
@@ -66,6 +67,22 @@ def load_subject(
     return Subject(trained.experiment, trained.training, file_hash(path), make)
 
 
+def _restored(training: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Give settings that were written as JSON, which has no tuples, their types back.
+
+    Args:
+        training: settings of the training, from JSON.
+        own: settings of the experiment. Those with the same JSON are the same.
+    """
+
+    def restored(key: str, value: Any) -> Any:
+        if key in own and json.loads(json.dumps(own[key])) == value:
+            return own[key]
+        return tuple(value) if isinstance(value, list) else value
+
+    return {key: restored(key, value) for key, value in training.items()}
+
+
 def _exported(experiment: Experiment, path: Path, backend: Backend) -> Subject:
     network = load_exported(path, backend)
     ours, theirs = experiment.dataset, network.card.info
@@ -76,11 +93,7 @@ def _exported(experiment: Experiment, path: Path, backend: Backend) -> Subject:
                 f"was trained on other {words} than those of {ours.name}",
                 f"test it with the config of its training, on {theirs.name}",
             )
-    # JSON has no tuples.
-    training = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in network.record.training.items()
-    }
+    training = _restored(network.record.training, settings(experiment))
     experiment = as_trained(experiment, training)
     if training:
         model = innermost(experiment.model)
@@ -94,6 +107,7 @@ def _exported(experiment: Experiment, path: Path, backend: Backend) -> Subject:
         runtime=network.runtime,
         checkpoint=network.record.checkpoint,
         checkpoint_sha256=network.record.checkpoint_sha256,
+        bits=network.identity.get("bits"),
     )
     return Subject(
         replace(experiment, compute=compute),

@@ -14,7 +14,7 @@ from network.errors import InputError
 from network.exported.programs import INPUT, PROGRAMS, Program, Run, openvino_weights
 from network.exported.record import KEY, ExportRecord
 from network.extras import require_extra
-from network.writing import replacing
+from network.writing import replacing, unwritable
 
 OPSET = 18
 """Version of the ONNX operators."""
@@ -160,6 +160,8 @@ class OpenVinoFormat(OnnxFormat):
         try:
             openvino.serialize(model, named, openvino_weights(path))
             named.replace(path)
+        except RuntimeError as error:  # of a full disk, too
+            raise unwritable(path, error) from error
         finally:
             named.unlink(missing_ok=True)
 

@@ -8,14 +8,8 @@ from network.errors import InputError
 STRIDE = 32
 """Sides of images of any size must be multiples of this number of pixels."""
 
-SMALLEST = 64
-"""The smallest side of images of any size, in pixels."""
-
 LARGEST = 1024 * STRIDE
 """The largest side of images of any size, in pixels."""
-
-LARGEST_VALUE = 255
-"""The largest value of 8 bits, by which ``unit`` divides."""
 
 MOST = 1024
 """The largest batch, if it may have any number of images."""

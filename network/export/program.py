@@ -11,7 +11,8 @@ from torch.export import Dim, ExportedProgram
 
 from network.datasets.transforms import Normalize
 from network.errors import InputError
-from network.export.options import LARGEST, MOST, SMALLEST, STRIDE, ExportOptions
+from network.export.options import LARGEST, MOST, STRIDE, ExportOptions
+from network.exported.record import SMALLEST
 from network.models import unetformer
 
 _EXAMPLE = 2, 128, 160  # different numbers, and none is 1, so that torch takes none as a constant

@@ -216,8 +216,8 @@ class _Judge:
 
     def __init__(self, source: Source, quantizer: _Quantizer):
         self._source, self._quantizer = source, quantizer
-        self._samples = _val(source)
-        self.words = "the images of the ranges, since there are no images of val with masks"
+        self._samples, reason = _val(source)
+        self.words = f"the images of the ranges, since {reason}"
         if self._samples:
             self.words = f"{len(self._samples)} images of {source.card.data_set}, val"
 
@@ -254,14 +254,20 @@ class _Judge:
         )
 
 
-def _val(source: Source) -> list[Sample]:
-    """Find images of val with masks, at most :data:`MOST_IMAGES`; empty if there are none."""
+def _val(source: Source) -> tuple[list[Sample], str]:
+    """Find images of val with masks, at most :data:`MOST_IMAGES`.
+
+    Returns:
+        The images, and why there are none.
+    """
     info, root = source.data_set, source.root
-    if info is None or root is None or "val" not in info.splits or info.scenes("val"):
-        return []
+    if info is None or root is None or "val" not in info.splits:
+        return [], "no split val is known"
+    if info.scenes("val"):
+        return [], "scenes on Earth are not scored here"
     try:
         samples = find_samples(info, root, "val")
-    except InputError:
-        return []
+    except InputError as error:
+        return [], f"{error.where}: {error.problem}"
     samples = samples[:: -(-len(samples) // MOST_IMAGES)]
-    return samples if samples[0].masks else []
+    return (samples, "") if samples[0].masks else ([], "the images of val have no masks")

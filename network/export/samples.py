@@ -79,7 +79,11 @@ def find_calibration_images(source: Source, folder: Path | None = None) -> Image
             for name, path in list_images(folder).items()
         ]
         words = f"images of {folder.name}"
-    elif source.data_set is not None and source.root is not None:
+    elif (
+        source.data_set is not None
+        and source.root is not None
+        and SPLITS[0] in source.data_set.splits
+    ):
         info, words = source.data_set, f"images of {source.data_set.name}, train"
         samples = find_samples(info, source.root, "train")
     else:

@@ -1,5 +1,6 @@
 """The export of a trained network into one file."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,13 +12,13 @@ from network.card import Card
 from network.datasets.transforms import Normalize
 from network.errors import InputError
 from network.export.formats import FORMATS, Format
-from network.export.options import LARGEST_VALUE, STRIDE, ExportOptions
+from network.export.options import STRIDE, ExportOptions
 from network.export.parity import compare
 from network.export.program import Exported, not_exported, trace
 from network.export.samples import Images, find_sample_images
 from network.export.source import Source
 from network.exported.programs import INPUT
-from network.exported.record import ExportRecord, TensorFact
+from network.exported.record import LARGEST_VALUE, ExportRecord, Holds, TensorFact
 from network.extras import require_extra
 from network.progress import progress_bar
 
@@ -78,7 +79,8 @@ def export(
             form.save(model, record, partial)
             with _explained(name, options):
                 parity = compare(form.open(partial), form.program.runtime, source, options, images)
-            if not parity.largest_difference <= parity.tolerance:
+            # Nothing is told by a comparison with outputs that are infinite.
+            if not parity.largest_difference <= parity.tolerance < math.inf:
                 raise InputError(
                     path,
                     f"is not written: {parity}, more than {parity.tolerance:g} is an error",
@@ -89,7 +91,8 @@ def export(
                 from network.export.quantize import quantize  # needs an extra
 
                 bar.set_description("quantizing")
-                model, facts = quantize(model, source, record, options, ranges)
+                with _explained_quantizing(path):
+                    model, facts = quantize(model, source, record, options, ranges)
                 record = replace(record, quantization=facts)
             form.save(model, record, partial)
         bar.update()
@@ -105,6 +108,20 @@ def _explained(name: str, options: ExportOptions) -> Iterator[None]:
         raise
     except Exception as error:  # each library has its own kinds
         raise not_exported(name, options, error) from error
+
+
+@contextmanager
+def _explained_quantizing(path: Path) -> Iterator[None]:
+    """Turn an error of the libraries that quantize into one line."""
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:  # each library has its own kinds
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            path, f"cannot be quantized ({lines[-1][:200]})", "export it without quantize"
+        ) from error
 
 
 def check_quantize(format: str) -> None:
@@ -140,7 +157,7 @@ def tensor_facts(card: Card, options: ExportOptions) -> tuple[TensorFact, Tensor
         shape=(options.batch, card.bands, *sides),
         holds=_values(options),
     )
-    output = "probabilities" if options.softmax else "logits"
+    output: Holds = "probabilities" if options.softmax else "logits"
     shape = options.batch, len(card.classes), *sides
     return given, TensorFact(name=output, dtype="float32", shape=shape, holds=output)
 
@@ -164,7 +181,7 @@ def _record(
     )
 
 
-def _values(options: ExportOptions) -> str:
+def _values(options: ExportOptions) -> Holds:
     if options.unit:
         return "pixel values divided by 255"
     return "pixel values" if options.normalize else "normalized values"

@@ -1,4 +1,4 @@
-"""What a user chooses about the run of an exported file."""
+"""The choice of the program that runs an exported file, and of its precision."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,13 +5,8 @@ import numpy as np
 from network.card import Card
 from network.errors import InputError
 from network.exported.programs import Run
-from network.exported.record import ExportRecord
+from network.exported.record import LARGEST_VALUE, SMALLEST, ExportRecord
 from network.rasters.pixels import is_measured
-
-_SMALLEST = 64
-"""The smallest side of images of any size, in pixels."""
-
-_EIGHT_BITS = 255
 
 
 class ExportedEngine:
@@ -60,8 +55,10 @@ class ExportedEngine:
         """
         count, _, height, width = images.shape
         rows, columns = self._size_for(height, width)
-        margins = (0, 0), (0, 0), (0, rows - height), (0, columns - width)
-        given = self.to_input(np.pad(images, margins, mode="edge"))
+        if (rows, columns) != (height, width):
+            margins = (0, 0), (0, 0), (0, rows - height), (0, columns - width)
+            images = np.pad(images, margins, mode="edge")
+        given = self.to_input(images)
         batch = self._record.input.shape[0]
         if batch is None:
             found = self._run(given)
@@ -79,7 +76,7 @@ class ExportedEngine:
         """Find the smallest size of the file's images that holds an image."""
         fixed, multiple = self.fixed_size, self._record.multiple_of
         if fixed is None:
-            rows, columns = (max(_SMALLEST, side + -side % multiple) for side in (height, width))
+            rows, columns = (max(SMALLEST, side + -side % multiple) for side in (height, width))
             return rows, columns
         if height > fixed[0] or width > fixed[1]:
             raise InputError(
@@ -93,7 +90,7 @@ class ExportedEngine:
         """Turn what :meth:`prepare` gives into the input of the file, of the same size."""
         fact = self._record.input
         if fact.holds == "pixel values divided by 255":
-            images = images / np.float32(_EIGHT_BITS)
+            images = images / np.float32(LARGEST_VALUE)
         if fact.dtype == "uint8":
-            images = np.rint(images).clip(0, _EIGHT_BITS)  # resizing overshoots
+            images = np.rint(images).clip(0, LARGEST_VALUE)  # resizing overshoots
         return np.ascontiguousarray(images, fact.dtype)

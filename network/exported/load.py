@@ -11,7 +11,7 @@ from network.errors import InputError
 from network.exported.choice import Backend
 from network.exported.engine import ExportedEngine
 from network.exported.programs import PROGRAMS, Program, Run, openvino_weights
-from network.exported.record import ExportRecord
+from network.exported.record import QUANTIZED_BITS, ExportRecord
 from network.prediction import ImagePredictor, PredictionOptions
 
 ENDINGS = tuple(dict.fromkeys(e for program in PROGRAMS.values() for e in program.endings))
@@ -88,6 +88,7 @@ class ExportedNetwork:
             "format": self.record.format,
             "backend": self.backend,
             "precision": self.precision,
+            **({"bits": QUANTIZED_BITS} if self.record.quantization else {}),
         }
 
 
@@ -125,6 +126,8 @@ def load_exported(path: str | Path, backend: Backend | None = None) -> ExportedN
     try:
         record = ExportRecord.from_json(text)
         card = parse_card(record.card)
+        if (record.input.shape[1], record.output.shape[1]) != (card.bands, len(card.classes)):
+            raise ValueError("its bands or classes are not those of its network")
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -135,9 +138,9 @@ def load_exported(path: str | Path, backend: Backend | None = None) -> ExportedN
     return ExportedNetwork(path, sha256, record, card, name, program.runtime, precision, engine)
 
 
-def exported_card(path: Path) -> Card:
+def exported_card(path: Path, backend: Backend | None = None) -> Card:
     """Read the facts about the network of an exported file, see :func:`load_exported`."""
-    return load_exported(path).card
+    return load_exported(path, backend).card
 
 
 def find_program(path: Path, backend: str | None = None) -> tuple[str, Program]:

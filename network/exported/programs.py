@@ -112,7 +112,8 @@ def _read_by_openvino(path: Path) -> Any:
     core = openvino.Core()
     if path.suffix == ".onnx":
         return core.read_model(path)
-    # By its content, since a file that is being written has another ending.
+    # The content is given instead of the path: a file that is still being written has a temporary
+    # ending, by which OpenVINO would not know its format.
     weights = openvino_weights(path)
     return core.read_model(path.read_bytes(), weights.read_bytes())
 

@@ -3,15 +3,33 @@
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 KEY = "bicor_seg"
 """Name of the JSON text in an exported file."""
 
+QUANTIZED_BITS = 8
+"""Bits of the weights and inputs of a quantized layer."""
+
+SMALLEST = 64
+"""The smallest side of images of any size, in pixels."""
+
+LARGEST_VALUE = 255
+"""Largest pixel value of images of 8 bits."""
+
 VERSION = 1
 """Version of the form of the facts; it changes if a reader of the old form would fail."""
+
+
+Holds = Literal[
+    "pixel values",
+    "pixel values divided by 255",
+    "normalized values",
+    "logits",
+    "probabilities",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +45,13 @@ class TensorFact:
     """
 
     name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-    holds: str
+    dtype: Literal["float32", "uint8"]
+    shape: tuple[PositiveInt | None, PositiveInt, PositiveInt | None, PositiveInt | None]
+    holds: Holds
+
+    def __post_init__(self) -> None:
+        if (self.shape[2] is None) != (self.shape[3] is None):
+            raise ValueError("one side is fixed, and the other is not")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +137,13 @@ class Quantization:
         return f"{line}; {equal} ({self.measured_on})"
 
 
+@dataclass(frozen=True)
+class _Versioned:
+    """The version of the facts alone."""
+
+    version: int = VERSION
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExportRecord:
     """The facts about an exported network.
@@ -142,7 +171,7 @@ class ExportRecord:
     format: str
     input: TensorFact
     output: TensorFact
-    multiple_of: int
+    multiple_of: PositiveInt
     card: dict[str, Any]
     checkpoint: str
     checkpoint_sha256: str
@@ -165,11 +194,12 @@ class ExportRecord:
             ValueError: the text is no such record, or one of a newer version.
         """
         try:
-            record = TypeAdapter(cls).validate_json(text)
+            # First the version: a newer form may have other facts.
+            version = TypeAdapter(_Versioned).validate_json(text).version
+            if version > VERSION:
+                raise ValueError(f"version {version} of the form, {VERSION} is known")
+            return TypeAdapter(cls).validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise ValueError(f"{where}: {first['msg']}") from error
-        if record.version > VERSION:
-            raise ValueError(f"version {record.version} of the form, {VERSION} is known")
-        return record

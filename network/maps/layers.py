@@ -47,7 +47,7 @@ def _labels(logits: Array, _: Any) -> Array:
 
 
 def _confidence(_: Any, probabilities: Array) -> Array:
-    return arrays_of(probabilities).best(probabilities)[0][None]
+    return arrays_of(probabilities).largest(probabilities)[None]
 
 
 def _probabilities(_: Any, probabilities: Array) -> Array:

@@ -214,7 +214,10 @@ def _read(batch: _Batch, source: Source) -> None:
         parts.append(part)
         batch.valid.append(None if valid is None else valid[rows, columns])
     batch.parts = parts
-    batch.images = np.ascontiguousarray(np.stack(images)) if images else None
+    if images:
+        # By default, np.stack keeps the order of the bands in memory, and a network would copy it.
+        stacked = np.empty((len(images), *images[0].shape), images[0].dtype)
+        batch.images = np.stack(images, out=stacked)
 
 
 class _Cropped:

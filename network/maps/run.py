@@ -105,7 +105,9 @@ def load_predictor(
         predictor = file.predictor(info=info, tta=tta, patch=None, batch_size=batch_size)
         return predictor, {**file.identity, "tta": tta}
     backend.check_checkpoint(checkpoint)
-    assert experiment is not None  # a checkpoint has one
+    if experiment is None:
+        problem = "is a checkpoint, which needs its experiment"
+        raise InputError(checkpoint, problem, "give the experiment, or an exported file")
     return _load_checkpoint(experiment, checkpoint, tta, device, batch_size)
 
 

@@ -58,6 +58,7 @@ def _stated_exported(facts: ExportedStamp | None) -> list[tuple[str, str]]:
     return [
         ("exported from", f"{facts.checkpoint}, {facts.checkpoint_sha256}"),
         ("run by", f"{facts.runtime}, as {facts.format}"),
+        ("layers", f"some in {facts.bits} bits" if facts.bits else "as in the network"),
     ]
 
 

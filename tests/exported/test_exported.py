@@ -33,7 +33,7 @@ from network.export.write import export, tensor_facts
 from network.exported.choice import Backend
 from network.exported.engine import ExportedEngine
 from network.exported.load import load_exported
-from network.exported.record import ExportRecord
+from network.exported.record import ExportRecord, Quantization
 from network.losses.bicor import BiCoRLoss
 from network.maps.layers import CONFIDENCE
 from network.maps.options import MapOptions
@@ -48,7 +48,6 @@ from tests.conftest import ROOT
 from tests.export.test_export import checkpoint
 from tests.maps.local import IDENTITY, PLACE, random_image
 from tests.scenes import make_dataset, write_bands
-from tests.serving.served import served
 from tests.test_measurements import HEIGHTS
 
 pytestmark = pytest.mark.slow
@@ -76,7 +75,7 @@ def folder(tmp_path_factory) -> Path:
     ],
 )
 def test_predictions(folder, name, tta, size, patch):
-    """Of the size of the file or of an odd one, whole and in patches."""
+    """Images of the file's own size and of odd sizes are predicted, whole and in patches."""
     options = {"tta": tta, "patch": patch, "overlap": 32, "batch_size": 2}
     image, network = random_image(*size), Predictor.load(folder / "best.ckpt", **options)
     expected = network.predict(image, probabilities=True)
@@ -84,23 +83,6 @@ def test_predictions(folder, name, tta, size, patch):
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=2e-5)
     assert (found.labels == expected.labels).mean() > 0.999
     assert found.info.classes == VAIHINGEN.classes
-
-
-def test_service(folder, tmp_path):
-    """A file for small squares answers with the map that it makes in predict.py."""
-    network = load_exported(folder / "fixed.pt2")
-    image = tmp_path / "town.tif"
-    write_bands(image, random_image(150, 230), **PLACE)
-    options = MapOptions(window=96, halo=32, format="tif")
-    predictor = network.predictor(patch=None)
-    task = Task(str(image), tmp_path / "map.tif", is_file=True)
-    predict_maps(predictor, [task], network.identity, options)
-    with served(predictor=predictor) as running:
-        answer = running.post(image, "image/tiff")
-    assert answer.status == 200, answer.body
-    (tmp_path / "answer.tif").write_bytes(answer.body)
-    with rasterio.open(tmp_path / "answer.tif") as found, rasterio.open(task.output) as expected:
-        assert np.array_equal(found.read(), expected.read())
 
 
 @pytest.mark.parametrize(
@@ -177,7 +159,7 @@ class Wrapped(nn.Module):
 
 
 def test_smaller_images_are_filled_up(folder):
-    """By their last row and column, so a fixed size sees what the checkpoint sees of such."""
+    """The last row and column are repeated, and the checkpoint predicts the same from that."""
     image = random_image(64, 70)
     filled = np.pad(image, ((0, 32), (0, 26), (0, 0)), mode="edge")
     expected = Predictor.load(folder / "best.ckpt", device="cpu").predict(filled)
@@ -323,6 +305,47 @@ def test_wrong_files(folder, name, backend, message):
     onnx.save(model, folder / "foreign.onnx")
     with pytest.raises(InputError, match=message):
         load_exported(folder / name, Backend(**backend))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"multiple_of": 32', '"multiple_of": 0'),
+        ('"dtype": "float32"', '"dtype": "float3"'),
+        ('"holds": "normalized values"', '"holds": "anything"'),
+        ("[null, 3, null, null]", "[-1, 3, null, null]"),
+        ("[null, 3, null, null]", "[null, 3, 64, null]"),
+        ("[null, 3, null, null]", "[null, 4, null, null]"),
+        ("[null, 6, null, null]", "[null, 5, null, null]"),
+        ("[null, 6, null, null]", "[6]"),
+    ],
+)
+def test_facts_that_do_not_fit(folder, tmp_path, old, new):
+    model, file = onnx.load(folder / "plain.onnx"), tmp_path / "changed.onnx"
+    text = model.metadata_props[0].value
+    assert old in text
+    model.metadata_props[0].value = text.replace(old, new)
+    onnx.save(model, file)
+    with pytest.raises(InputError, match=r"changed\.onnx: its facts cannot be used \("):
+        load_exported(file)
+
+
+def test_quantized_files_say_so(folder):
+    """In what maps and tests keep of the file."""
+    network = load_exported(folder / "plain.onnx")
+    facts = Quantization(images="", layers=2, float_layers=(), measured_on="", equal_labels=1.0)
+    quantized = replace(network, record=replace(network.record, quantization=facts))
+    assert "bits" not in network.identity
+    assert quantized.identity["bits"] == 8
+
+
+def test_a_checkpoint_needs_its_experiment(folder, tmp_path):
+    image = tmp_path / "a.png"
+    write_image(image, random_image(64, 64))
+    options = {"images": [image], "output": tmp_path / "out"}
+    with pytest.raises(InputError, match=r"best\.ckpt: is a checkpoint, which needs its"):
+        predict_images(None, checkpoint=folder / "best.ckpt", **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_wrong_combinations(folder, tmp_path):
