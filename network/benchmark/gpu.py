@@ -82,12 +82,10 @@ def benchmark_gpu(
             )
             with _tensor_float_32(mode.has_tf32):
                 try:
-                    found = benchmark_model(case)
+                    row |= _columns(benchmark_model(case))
                 except torch.OutOfMemoryError:
                     row["note"] = "out of memory"
-                    torch.cuda.empty_cache()
-                    continue
-            row |= _columns(found)
+            torch.cuda.empty_cache()  # what the last row has freed; nothing without a GPU
     keys = dict.fromkeys(key for row in rows for key in row)
     return [{key: row.get(key, "") for key in keys} for row in rows]
 

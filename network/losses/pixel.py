@@ -49,20 +49,35 @@ def cross_entropy(
         >>> cross_entropy(logits, torch.tensor([[[0, 255]]]), ignore_index=255)
         tensor(0.6931)
     """
+    if hard_share == 1 and logits.device.type == "cpu":
+        sums = softmax_sums(logits, labels, ignore_index, weights)
+        return _mean_cross_entropy(sums, labels != ignore_index, smoothing)
+    # On a GPU, torch's own cross-entropy is one step.
+    return _torch_cross_entropy(logits, labels, ignore_index, smoothing, weights, hard_share)
+
+
+def _torch_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int,
+    smoothing: float,
+    weights: Tensor | None,
+    hard_share: float,
+) -> Tensor:
+    """Compute :func:`cross_entropy` by torch's function."""
     valid = labels != ignore_index
+    losses = nnf.cross_entropy(
+        at_least_float32(resize(logits, labels)),
+        labels,
+        ignore_index=ignore_index,
+        label_smoothing=smoothing,
+        reduction="sum" if weights is None and hard_share == 1 else "none",
+    )
+    if weights is not None:
+        losses = weights.to(losses)[labels.where(valid, 0)] * losses
     if hard_share < 1:
-        losses = nnf.cross_entropy(
-            at_least_float32(resize(logits, labels)),
-            labels,
-            ignore_index=ignore_index,
-            label_smoothing=smoothing,
-            reduction="none",
-        )
-        if weights is not None:
-            losses = weights.to(losses)[labels.where(valid, 0)] * losses
         return mean_of_hardest(losses, valid, hard_share)
-    sums = softmax_sums(logits, labels, ignore_index, weights)
-    return _mean_cross_entropy(sums, valid, smoothing)
+    return losses.sum() / valid.sum().clamp(min=1)
 
 
 def _mean_cross_entropy(sums: SoftmaxSums, valid: Tensor, smoothing: float) -> Tensor:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segmentation_models_pytorch.losses import DiceLoss
 
-from network.losses.pixel import cross_entropy, cross_entropy_and_dice
+from network.losses.pixel import _torch_cross_entropy, cross_entropy, cross_entropy_and_dice
 
 IGNORE = 6
 
@@ -85,6 +85,14 @@ def test_gradients():
         return sum(cross_entropy_and_dice(x, labels, 255, 0.05))
 
     assert torch.autograd.gradcheck(total, logits)
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_equals_what_gpus_compute(is_weighted):
+    """With weights too, which torch treats in another way."""
+    logits, labels = random_batch(4, 0.3)
+    options = (logits, labels, 255, 0.05, torch.rand(4) + 0.5 if is_weighted else None)
+    torch.testing.assert_close(cross_entropy(*options), _torch_cross_entropy(*options, 1.0))
 
 
 def test_half_precision_logits():
