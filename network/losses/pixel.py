@@ -45,6 +45,7 @@ def cross_entropy(
             weighted cross-entropy (online hard example mining; Shrivastava et al., CVPR 2016).
 
     Examples:
+        >>> import torch
         >>> logits = torch.zeros(1, 2, 1, 2)  # both classes are equally probable
         >>> cross_entropy(logits, torch.tensor([[[0, 255]]]), ignore_index=255)
         tensor(0.6931)
@@ -96,6 +97,7 @@ def mean_of_hardest(losses: Tensor, valid: Tensor, share: float) -> Tensor:
             whole pixels.
 
     Examples:
+        >>> import torch
         >>> losses = torch.tensor([[[4.0, 1.0, 9.0, 2.0]]])
         >>> mean_of_hardest(losses, torch.tensor([[[True, True, False, True]]]), share=0.5)
         tensor(3.)
