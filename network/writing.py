@@ -251,10 +251,13 @@ def _acquire(lock: Path, folder: Path) -> tuple[int, bool]:
         os.close(descriptor)
 
 
-def file_hash(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_hash(*paths: Path) -> str:
+    """Compute the SHA-256 of a file, or of several files in a row, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 def read_json(path: Path) -> Any:

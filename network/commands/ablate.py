@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
     if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
         raise InputError(f"--seeds {' '.join(map(str, args.seeds))}", "give each once, 0 or above")
     table = TABLES[args.table]
+    if args.variants:
+        table = table.of(args.variants)
     check_overrides(args.overrides, table)
     base = load_experiment(args.config, args.overrides)
     info = base.dataset
@@ -102,6 +104,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help="config that gives data, optimizer and encoder",
     )
     add("-o", "--output", type=Path, help="default: fig_results/ablation/TABLE/DATASET")
+    add(
+        "--variants",
+        nargs="+",
+        metavar="NAME",
+        help="only these rows of the table; the others can follow (default: all)",
+    )
     add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
     add(
         "--devices",

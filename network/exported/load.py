@@ -1,6 +1,5 @@
 """Loading of exported files."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -13,6 +12,7 @@ from network.exported.engine import ExportedEngine
 from network.exported.programs import PROGRAMS, Program, Run, openvino_weights
 from network.exported.record import QUANTIZED_BITS, ExportRecord
 from network.prediction import ImagePredictor, PredictionOptions
+from network.writing import file_hash
 
 ENDINGS = tuple(dict.fromkeys(e for program in PROGRAMS.values() for e in program.endings))
 """Endings of all exported files."""
@@ -134,7 +134,7 @@ def load_exported(path: str | Path, backend: Backend | None = None) -> ExportedN
             path, f"its facts cannot be used ({reason})", "export the network again"
         ) from error
     engine = ExportedEngine(run, record, card, path.name)
-    sha256 = _digest(path)
+    sha256 = file_hash(*_files(path))
     return ExportedNetwork(path, sha256, record, card, name, program.runtime, precision, engine)
 
 
@@ -182,12 +182,3 @@ def _open(program: Program, path: Path, precision: str) -> tuple[Run, str | None
 
 def _files(path: Path) -> tuple[Path, ...]:
     return (path, openvino_weights(path)) if path.suffix == ".xml" else (path,)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    for part in _files(path):
-        with part.open("rb") as file:
-            while chunk := file.read(2**20):
-                digest.update(chunk)
-    return digest.hexdigest()

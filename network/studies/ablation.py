@@ -383,7 +383,8 @@ def _write_points_figure(table: Table, comparison: Comparison, path: Path) -> No
         if cell.mean is not None:
             point = _share(variant), 100 * cell.mean, 100 * (cell.std or 0)
             lines.setdefault(variant.overrides, []).append(point)
-    for overrides, color in zip(lines, ("tab:blue", "tab:orange", "tab:green"), strict=False):
+    for number, overrides in enumerate(lines):
+        color = f"C{number}"
         label = ", ".join(overrides)
         points = [point for point in lines[overrides] if point[0] is not None]
         shares, means, deviations = zip(*points, strict=True)

@@ -6,8 +6,9 @@ of dictionary and losses.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from network.errors import InputError, nearest
 from network.points.rules import PointRule
 
 
@@ -57,6 +58,27 @@ class Table:
     variants: tuple[Variant, ...]
     has_costs: bool = False
 
+    def of(self, names: Sequence[str]) -> "Table":
+        """Take only some of the variants, in the order of the table.
+
+        Args:
+            names: their names.
+
+        Raises:
+            InputError: there is no such variant, or a name is given twice.
+        """
+        known = [variant.name for variant in self.variants]
+        for name in names:
+            if name not in known:
+                raise InputError(
+                    f"--variants {name!r}",
+                    f"this table has no such variant{nearest(name, known)}",
+                    f"give some of {', '.join(map(repr, known))}",
+                )
+        if len(set(names)) < len(names):
+            raise InputError(f"--variants {' '.join(map(repr, names))}", "give each once")
+        return replace(self, variants=tuple(v for v in self.variants if v.name in names))
+
     @property
     def is_of_base(self) -> bool:
         """Whether all variants have the model and loss of the base config."""
@@ -90,14 +112,23 @@ PIXELS = 300 * 300
 """Number of pixels of an image for which the budgets of the point study are given."""
 
 
+_POINT_WEIGHTS = {
+    "": ("loss.weights=inverse",),
+    ", no class weights": ("loss.weights=none",),
+    ", inverse up to 10": ("loss.weights=inverse", "loss.max_ratio=10.0"),
+    ", square roots": ("loss.weights=sqrt_inverse",),
+    ", effective numbers": ("loss.weights=effective",),
+}
+"""Settings of the class weights in the point study, by the end of the variant's name."""
+
+
 def _point_budgets() -> tuple[Variant, ...]:
     variants = []
-    for weights, suffix in (("inverse", ""), ("none", ", no class weights")):
-        override = (f"loss.weights={weights}",)
+    for suffix, overrides in _POINT_WEIGHTS.items():
         for count in (10, 50, 200, 1000, 5000):
             rule = PointRule(share=100 * count / PIXELS)
-            variants.append(Variant(f"{count} points{suffix}", None, override, points=rule))
-        variants.append(Variant(f"full masks{suffix}", None, override, has_full_masks=True))
+            variants.append(Variant(f"{count} points{suffix}", None, overrides, points=rule))
+        variants.append(Variant(f"full masks{suffix}", None, overrides, has_full_masks=True))
     return tuple(variants)
 
 
@@ -144,6 +175,16 @@ TABLES = {
             Variant("hard pixels", None, ("loss.hard_share=0.25",)),
             Variant("rare crops", None, ("data.rare_share=0.5",)),
             Variant("copy-paste", None, ("data.paste=0.5",)),
+        ),
+    ),
+    "adaptation": Table(
+        "What is trained of the encoder",
+        (
+            Variant("whole", None),
+            Variant("frozen", None, ("model.freeze=True",)),
+            Variant("LoRA, rank 8", None, ("model.lora=8",)),
+            Variant("layer decay 0.75", None, ("optim.layer_decay=0.75",)),
+            Variant("from scratch", None, ("model.weights=None",)),
         ),
     ),
     "teacher": Table("Self-training on the images without labels", _with_teacher()),

@@ -43,10 +43,11 @@ ALL = [(name, variant) for name, table in TABLES.items() for variant in table.va
 def test_every_variant_builds(table, variant):
     """With the base's encoder and data, under a name and a seed of its own."""
     config = POINTS_CONFIG if TABLES[table].has_points else CONFIG
-    base = load_experiment(config, ["model.encoder=test_convnext", "model.weights=None"])
+    encoder = "test_vit" if "model.lora=8" in variant.overrides else "test_convnext"
+    base = load_experiment(config, [f"model.encoder={encoder}", "model.weights=None"])
     experiment = variant_experiment(base, table, variant, 7)
     chosen = settings(experiment)
-    assert (experiment.seed, chosen["model.encoder"]) == (7, "test_convnext")
+    assert (experiment.seed, chosen["model.encoder"]) == (7, encoder)
     assert experiment.name == f"ablation/{table}/{base.dataset.name}/{variant.slug}/seed7"
     assert chosen["data.train_labels"] == variant.labels
     assert chosen["optim.lr"] == base.optim.lr
@@ -75,6 +76,16 @@ def test_the_baseline_is_d2ls_with_the_main_loss_alone():
     published = {v.name: v.published["loveda"] for v in TABLES["components"].variants}
     assert published["cross-attention baseline"] == 54.20
     assert published["HBIS + both"] == 55.49
+
+
+def test_some_rows_of_a_table():
+    """In the order of the table; a name that it lacks is told, with the nearest one."""
+    layers = TABLES["layers"]
+    assert [v.name for v in layers.of(["L = 3", "L = 1"]).variants] == ["L = 1", "L = 3"]
+    with pytest.raises(InputError, match=r"--variants 'L=2': .* did you mean 'L = 2'"):
+        layers.of(["L=2"])
+    with pytest.raises(InputError, match="give each once"):
+        layers.of(["L = 1", "L = 1"])
 
 
 @pytest.fixture
@@ -294,14 +305,15 @@ def test_unfinished_runs_are_no_table(small, tmp_path):
 @pytest.mark.slow
 def test_command(small, tmp_path):
     """Two runs at a time; a second call has nothing to do; a failed run names its log."""
-    args = ["layers", "-c", str(CONFIG), "--seeds", "3", "--devices", "cpu", "cpu", *SMALL]
+    rows = ["--variants", "L = 1", "L = 2"]
+    args = ["layers", "-c", str(CONFIG), "--seeds", "3", "--devices", "cpu", "cpu", *rows, *SMALL]
     out = succeed("tools/ablate.py", *args, "-o", "out", cwd=tmp_path)
-    assert "3 of 3 runs to do" in out
+    assert "2 of 2 runs to do" in out
     assert "| L = 2 | 1 |" in (tmp_path / "out/table.md").read_text()
     assert "| 85.37 |" in (tmp_path / "out/table.md").read_text()
     assert (tmp_path / "out/figure.png").is_file()
     out = succeed("tools/ablate.py", *args, "-o", "out", cwd=tmp_path)
-    assert "0 of 3 runs to do" in out
+    assert "0 of 2 runs to do" in out
     message = error_of("tools/ablate.py", *args, "--devices", "77", "-o", "new", cwd=tmp_path)
     assert "--devices 77" in message
     message = error_of("tools/ablate.py", *args, "-o", "out", "optim.epochs=2", cwd=tmp_path)
