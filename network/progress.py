@@ -2,13 +2,16 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
 LINE_EVERY = 30.0
 """Seconds between two lines of a bar that goes into a file."""
+
+_DISABLE = "TQDM_DISABLE"
 
 
 class _Lines:
@@ -25,6 +28,20 @@ class _Lines:
 
     def flush(self) -> None:
         self.file.flush()
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Show no progress bar in the meantime, in this process and those that it starts."""
+    before = os.environ.get(_DISABLE)
+    os.environ[_DISABLE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_DISABLE]
+        else:
+            os.environ[_DISABLE] = before
 
 
 def progress_bar(
@@ -51,7 +68,7 @@ def progress_bar(
         leave: whether the bar stays on a terminal when it is done.
         disable: whether there is no bar at all.
     """
-    disable = disable or bool(os.environ.get("TQDM_DISABLE"))
+    disable = disable or bool(os.environ.get(_DISABLE))
     options: dict[str, Any] = {"unit_scale": unit_scale, "leave": leave, "disable": disable}
     if not sys.stderr.isatty():
         options |= {"file": _Lines(sys.stderr), "ascii": True, "ncols": 80, "leave": True}

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import termios
 
-from network.progress import progress_bar
+from network.progress import no_progress_bars, progress_bar
 
 COUNT = """
 import sys
@@ -60,3 +60,11 @@ def test_a_bar_without_items_counts_what_it_is_told(capsys):
     with progress_bar(total=3, unit="file") as bar:
         bar.update(3)
     assert "3/3" in capsys.readouterr().err
+
+
+def test_no_bars_in_the_meantime(capsys):
+    with no_progress_bars():
+        assert list(progress_bar("ab")) == ["a", "b"]
+    assert capsys.readouterr().err == ""
+    list(progress_bar("ab"))
+    assert "2/2" in capsys.readouterr().err

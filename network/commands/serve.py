@@ -6,6 +6,7 @@ For the arguments, see ``serve.py``.
 import argparse
 import ipaddress
 import os
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from network.maps.read import read_image, read_map
 from network.models.checkpoint import read_checkpoint
 from network.prediction import ImagePredictor
 from network.predictor import Predictor
+from network.progress import no_progress_bars
 from network.settings import Compute
 from network.tta import TTA_NAMES
 from network.writing import file_hash
@@ -101,14 +103,11 @@ def run(args: argparse.Namespace) -> None:
         predictor, facts = load(args)
         viewer = open_map(args)
         service = Service(predictor, {"version": version("bicor-seg"), **facts}, limits)
-        os.environ["TQDM_DISABLE"] = "1"  # a log needs no bar for each image
-        try:
+        with closing(service), no_progress_bars():  # a log needs no bar for each image
             tiles = open_tiles(args, viewer, service)
             app = make_service_app(service, token=token, viewer=viewer, tiles=tiles)
             print(f"{args.checkpoint}: {address_of(opened)} (Ctrl-C ends it)", flush=True)
             serve_and_drain(app, opened, service.drain)
-        finally:
-            service.close()
 
 
 def load(args: argparse.Namespace) -> tuple[ImagePredictor, dict[str, str]]:
