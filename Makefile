@@ -58,7 +58,7 @@ test-quick: env
 test-browser: env
 	$(BIN)/pytest -m browser
 
-# make test runs a tenth of these trials.
+# make test runs a twentieth of these trials.
 test-faults: env
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) tests/faults --faults 1
 

@@ -90,7 +90,7 @@ def full_disk(tmp_path):
 
 def pytest_addoption(parser) -> None:
     parser.addoption(
-        "--faults", type=float, default=0.1, help="share of the trials in tests/faults, 0 to 1"
+        "--faults", type=float, default=0.05, help="share of the trials in tests/faults, 0 to 1"
     )
 
 
