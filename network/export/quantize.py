@@ -197,7 +197,10 @@ class _Result:
         if self.before is None or self.after is None:
             return True
         pairs = ((iou, self.after.classes.get(name)) for name, iou in self.before.classes.items())
-        return all((iou or 0.0) - (new or 0.0) <= LARGEST_LOSS for iou, new in pairs)
+        # A class without an IoU, before or after, is in no mask, so nothing of it can be lost.
+        return all(
+            iou - new <= LARGEST_LOSS for iou, new in pairs if iou is not None and new is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,7 @@ class _Judge:
             return None
         classes = self._source.card.classes
         return Accuracy(
-            miou=summary.scores.overall["mIoU"] or 0.0,
+            miou=summary.scores.overall["mIoU"],
             interval=summary.intervals.get("mIoU"),
             classes=dict(zip(classes, summary.scores.by_class["IoU"], strict=True)),
         )

@@ -9,7 +9,7 @@ from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.exported.choice import Backend
 from network.exported.engine import ExportedEngine
-from network.exported.programs import PROGRAMS, Program, Run, openvino_weights
+from network.exported.programs import PROGRAMS, Program, Run
 from network.exported.record import QUANTIZED_BITS, ExportRecord
 from network.prediction import ImagePredictor, PredictionOptions
 from network.writing import file_hash
@@ -114,7 +114,10 @@ def load_exported(path: str | Path, backend: Backend | None = None) -> ExportedN
             f"{program.package} computes exported files in {' or '.join(program.precisions)}",
             f"use backend={able[0]}" if able else "leave it out",
         )
-    for needed in _files(path):
+    for needed in program.files(path):
+        if not needed.is_file() and path.is_file():
+            problem = f"no such file, and it has the weights of {path.name}"
+            raise InputError(needed, problem, "keep the two files together")
         if not needed.is_file():
             raise InputError(needed, "no such file")
     program.check(f"backend={name}")
@@ -134,7 +137,7 @@ def load_exported(path: str | Path, backend: Backend | None = None) -> ExportedN
             path, f"its facts cannot be used ({reason})", "export the network again"
         ) from error
     engine = ExportedEngine(run, record, card, path.name)
-    sha256 = file_hash(*_files(path))
+    sha256 = file_hash(*program.files(path))
     return ExportedNetwork(path, sha256, record, card, name, program.runtime, precision, engine)
 
 
@@ -178,7 +181,3 @@ def _open(program: Program, path: Path, precision: str) -> tuple[Run, str | None
         raise InputError(
             path, f"cannot be opened by {program.package} ({reason})", "export it again"
         ) from error
-
-
-def _files(path: Path) -> tuple[Path, ...]:
-    return (path, openvino_weights(path)) if path.suffix == ".xml" else (path,)

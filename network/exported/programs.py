@@ -51,6 +51,10 @@ class Program(ABC):
         """Name and version of the program."""
         return f"{self.package} {version(self.package)}"
 
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """List the files that an exported file consists of; they may have temporary names."""
+        return (path,)
+
     @abstractmethod
     def open(self, path: Path, precision: str = "32-true") -> tuple[Run, str | None]:
         """Open a file.
@@ -84,6 +88,9 @@ class OpenVino(Program):
 
     package, extra, endings = "openvino", "openvino", (".xml", ".onnx")
     precisions = ("32-true", "bf16-mixed")
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        return (path,) if path.suffix == ".onnx" else (path, openvino_weights(path))
 
     def open(self, path: Path, precision: str = "32-true") -> tuple[Run, str | None]:
         model = _read_by_openvino(path)

@@ -88,16 +88,18 @@ class Accuracy:
     """The scores of a file on images with masks.
 
     Attributes:
-        miou: mean IoU over the scored classes, 0 to 1.
+        miou: mean IoU over the scored classes, 0 to 1; None if no scored class has an IoU.
         interval: its 95 % bootstrap interval; None if there are too few images.
         classes: IoU of each class by name; None for a class that neither masks nor labels have.
     """
 
-    miou: float
+    miou: float | None
     interval: tuple[float, float] | None
     classes: dict[str, float | None]
 
     def __str__(self) -> str:
+        if self.miou is None:
+            return "unknown"
         low_high = self.interval and " to ".join(f"{100 * end:.2f}" for end in self.interval)
         return f"{100 * self.miou:.2f}" + (f" ({low_high})" if low_high else "")
 

@@ -59,6 +59,22 @@ def test_the_line():
     )
 
 
+def test_what_is_exact_enough():
+    """A class may lose a point; one that has no IoU, before or after, loses nothing."""
+
+    def accuracy(**classes: float | None) -> Accuracy:
+        return Accuracy(miou=None, interval=None, classes=classes)
+
+    def is_exact(before: Accuracy | None, after: Accuracy | None, equal: float = 1.0) -> bool:
+        return module._Result(equal, before, after).is_exact
+
+    assert is_exact(accuracy(a=0.5, b=None), accuracy(a=0.495, b=0.0))
+    assert is_exact(accuracy(a=0.5, b=0.3), accuracy(a=0.6, b=None))
+    assert not is_exact(accuracy(a=0.5, b=None), accuracy(a=0.48, b=None))
+    assert not is_exact(None, None, equal=0.98)
+    assert str(accuracy()) == "unknown"
+
+
 @pytest.mark.slow
 def test_a_quantized_file(run, monkeypatch):
     """All layers first; then, if no loss is accepted, three segments stay in float32."""

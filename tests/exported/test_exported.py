@@ -290,12 +290,16 @@ def test_openvino(folder):
         ),
         ("plain.onnx", {"precision": "64-true"}, r"precision=64-true: .*; leave it out"),
         ("damaged.onnx", {}, r"damaged\.onnx: cannot be opened by onnxruntime \(.*export it again"),
+        ("damaged.pt2", {}, r"damaged\.pt2: cannot be opened by torch \(.*\); export it again$"),
+        ("alone.xml", {}, r"alone\.bin: no such file, and it has the weights of alone\.xml; keep"),
         ("foreign.onnx", {}, r"foreign\.onnx: does not say how it is used"),
         ("newer.onnx", {}, r"newer\.onnx: its facts cannot be used \(version 9"),
     ],
 )
 def test_wrong_files(folder, name, backend, message):
     (folder / "damaged.onnx").write_bytes(b"no model")
+    (folder / "damaged.pt2").write_bytes((folder / "fixed.pt2").read_bytes()[:9000])
+    (folder / "alone.xml").write_text("<net/>")
     model = onnx.load(folder / "plain.onnx")
     model.metadata_props[0].value = model.metadata_props[0].value.replace(
         '"version": 1', '"version": 9'
