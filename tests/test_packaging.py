@@ -28,6 +28,8 @@ def test_wheel(tmp_path):
     assert "network/py.typed" in names
     assert "network/reporting/templates/report.html" in names
     assert "network/datasets/checks/templates/contact_sheet.html" in names
+    assert "network/export/templates/BicorPixelClassifier.py" in names
+    assert "network/export/schemas/mlm-v1.5.2.json" in names
     static = ROOT / "network/serving/static"
     page = {path.relative_to(ROOT).as_posix() for path in static.rglob("*") if path.is_file()}
     assert "network/serving/static/leaflet/LICENSE" in page

@@ -4,6 +4,7 @@ python tools/export.py model_weights/vaihingen/bicor/version_0
 python tools/export.py best.ckpt --size 512 --normalize --softmax --uint8
 python tools/export.py best.ckpt --format openvino -o bicor.xml
 python tools/export.py best.ckpt --size 512 --quantize               # 8 bits, for OpenVINO
+python tools/export.py best.ckpt --dlpk --mlm                        # also for ArcGIS, and for STAC
 
 The file is run and compared with the network before it gets its name. See docs/deploy.md.
 """

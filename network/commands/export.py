@@ -8,12 +8,16 @@ from pathlib import Path
 
 from network.commands.arguments import command_parser, execute
 from network.errors import InputError
+from network.export.arcgis import Package, arcgis_options
+from network.export.companions import Companion
 from network.export.deepness import deepness_options, deepness_properties
 from network.export.formats import FORMATS
+from network.export.mlm import ModelItem, item_path
 from network.export.options import ExportOptions
 from network.export.samples import find_calibration_images
 from network.export.source import find_in_run, load_source
 from network.export.write import check_quantize, export, find_format
+from network.extras import require_extra
 
 
 def main(description: str) -> None:
@@ -39,6 +43,8 @@ def main(description: str) -> None:
     )
     add("--calibrate", type=Path, metavar="FOLDER", help="images to quantize by (default: train)")
     add("--deepness", action="store_true", help="ONNX for Deepness in QGIS, and for GeoDeep")
+    add("--dlpk", action="store_true", help="also a deep-learning package for ArcGIS")
+    add("--mlm", action="store_true", help="also an item of STAC that describes the file")
     add("--resolution", type=float, metavar="METERS", help="a pixel on the ground, for --deepness")
     add("-c", "--config", type=Path, help="config of the training, if the checkpoint needs one")
     execute(parser, run)
@@ -54,6 +60,8 @@ def run(args: argparse.Namespace) -> None:
     form.check(args.format)
     if args.quantize:
         check_quantize(args.format)
+    if args.mlm:
+        require_extra("mlm", "mlm")
     checkpoint = find_in_run(args.run)
     output = args.output or checkpoint.with_suffix(form.ending)
     source = load_source(checkpoint, args.config, args.overrides)
@@ -62,18 +70,27 @@ def run(args: argparse.Namespace) -> None:
         assert options.size is not None  # one for Deepness always has one
         properties = deepness_properties(source.card, options.size[0], args.resolution)
     ranges = find_calibration_images(source, args.calibrate) if args.quantize else None
-    record = export(source, output, args.format, options, properties, ranges)
+    companions: list[Companion] = []
+    if args.dlpk:
+        companions.append(Package(output.with_suffix(".dlpk"), source.card))
+    if args.mlm:
+        companions.append(ModelItem(item_path(output), source))
+    record = export(source, output, args.format, options, properties, ranges, companions)
     print(f"{output}: {record.parity}")
     if record.quantization:
         print(f"{output}: {record.quantization}")
+    for companion in companions:
+        print(f"{companion.path}: written")
 
 
 def _options(args: argparse.Namespace) -> ExportOptions:
     size = _size(args.size)
-    if not args.deepness:
-        if args.resolution is not None:
-            problem = "is for Deepness alone"
-            raise InputError(f"resolution={args.resolution:g}", problem, "give --deepness too")
+    if args.resolution is not None and not args.deepness:
+        problem = "is for Deepness alone"
+        raise InputError(f"resolution={args.resolution:g}", problem, "give --deepness too")
+    if args.deepness and args.dlpk:
+        raise InputError("--dlpk", "contradicts --deepness", "leave one of the two out")
+    if not args.deepness and not args.dlpk:
         return ExportOptions(
             size=size,
             batch=_batch(args.batch, 1 if size else None),
@@ -81,13 +98,19 @@ def _options(args: argparse.Namespace) -> ExportOptions:
             softmax=args.softmax,
             uint8=args.uint8,
         )
-    # --normalize and --softmax are included.
-    for name, is_given in (("batch", args.batch is not None), ("uint8", args.uint8)):
+    # Both normalize, and Deepness gets probabilities.
+    program, chosen = ("deepness", deepness_options) if args.deepness else ("dlpk", arcgis_options)
+    for name, is_given in (
+        ("batch", args.batch is not None),
+        ("uint8", args.uint8),
+        ("softmax", args.softmax and args.dlpk),
+    ):
         if is_given:
-            raise InputError(f"--{name}", "contradicts --deepness", "leave one of the two out")
+            raise InputError(f"--{name}", f"contradicts --{program}", "leave one of the two out")
     if args.format != "onnx":
-        raise InputError("--deepness", "reads ONNX files only", "leave --format out")
-    return deepness_options(size)
+        flag = "--quantize" if args.quantize else "--format"
+        raise InputError(f"--{program}", "is for ONNX files only", f"leave {flag} out")
+    return chosen(size)
 
 
 def _size(sides: list[int] | None) -> tuple[int, int] | None:

@@ -40,6 +40,10 @@ class Format(ABC):
     """The extra of the project that the format needs."""
     program: ClassVar[Program]
     """The program that runs the files."""
+    artifact_type: ClassVar[str]
+    """Name of the format in the machine-learning-model extension of STAC."""
+    media_types: ClassVar[tuple[str, ...]]
+    """Media type of each file that an exported file consists of."""
 
     def check(self, name: str) -> None:
         """Raise an :class:`InputError` if a library is missing."""
@@ -80,6 +84,8 @@ class TorchFormat(Format):
     """A program of ``torch.export``, in a file that only torch reads."""
 
     ending, extra, program = ".pt2", None, PROGRAMS["torch"]
+    artifact_type = "torch.export.save"
+    media_types = ("application/octet-stream; framework=pytorch",)
 
     def convert(self, program: ExportedProgram, output: str) -> ExportedProgram:
         return program
@@ -93,6 +99,8 @@ class OnnxFormat(Format):
     """A file of ONNX, which many programs run."""
 
     ending, extra, program = ".onnx", "export", PROGRAMS["onnx"]
+    artifact_type = "ONNX"
+    media_types: ClassVar[tuple[str, ...]] = ("application/octet-stream; framework=onnx",)
 
     def convert(self, program: ExportedProgram, output: str) -> Any:
         weights = (*program.state_dict.values(), *program.constants.values())
@@ -141,6 +149,8 @@ class OpenVinoFormat(OnnxFormat):
     """An ``.xml`` file with the operators and a ``.bin`` file with the weights, for OpenVINO."""
 
     ending, extra, program = ".xml", "openvino", PROGRAMS["openvino"]
+    artifact_type = "openvino.serialize"
+    media_types = ("application/xml", "application/octet-stream; framework=openvino")
 
     def check(self, name: str) -> None:
         super().check(name)

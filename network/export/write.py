@@ -1,8 +1,8 @@
 """The export of a trained network into one file."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from network.card import Card
 from network.datasets.transforms import Normalize
 from network.errors import InputError
+from network.export.companions import Companion
 from network.export.formats import FORMATS, Format
 from network.export.options import STRIDE, ExportOptions
 from network.export.parity import compare
@@ -21,6 +22,7 @@ from network.exported.programs import INPUT
 from network.exported.record import LARGEST_VALUE, ExportRecord, Holds, TensorFact
 from network.extras import require_extra
 from network.progress import progress_bar
+from network.writing import replacing, writing
 
 
 def export(
@@ -30,10 +32,11 @@ def export(
     options: ExportOptions,
     properties: Mapping[str, str] | None = None,
     ranges: Images | None = None,
+    companions: Sequence[Companion] = (),
 ) -> ExportRecord:
     """Export a network, and check that the file computes the same.
 
-    The file is written only if the check succeeds.
+    The files are written only if the check succeeds.
 
     Args:
         source: the network, see :func:`network.export.source.load_source`.
@@ -43,6 +46,7 @@ def export(
         properties: further entries of the metadata of an ONNX file, for other programs.
         ranges: images to quantize the layers of an OpenVINO file by, see
             :func:`network.export.samples.find_calibration_images`; None for float32.
+        companions: files that are made from the exported file and appear together with it.
 
     Returns:
         The facts of the file, with the result of the check.
@@ -60,6 +64,12 @@ def export(
     options.check(source.card.info)
     if ranges is not None:
         check_quantize(format)
+    record = _record(source, format, options, dict(properties or {}))
+    for companion in companions:
+        companion.check(record)
+    for target in (path, *(companion.path for companion in companions)):
+        if target.is_dir():
+            raise InputError(target, "is a folder", "choose another name for the file")
     images = find_sample_images(source)
     output = "probabilities" if options.softmax else "logits"
     normalize = Normalize(source.card.mean, source.card.std) if options.normalize else None
@@ -74,8 +84,10 @@ def export(
             model = form.convert(program, output)
         bar.update()
         bar.set_description(f"comparing by {form.program.package}")
-        with form.replacing(path) as partial:
-            record = _record(source, format, options, dict(properties or {}))
+        with ExitStack() as stack:
+            # The companions get their names last: they tell of the file.
+            waiting = [(one, stack.enter_context(replacing(one.path))) for one in companions]
+            partial = stack.enter_context(form.replacing(path))
             form.save(model, record, partial)
             with _explained(name, options):
                 parity = compare(form.open(partial), form.program.runtime, source, options, images)
@@ -95,6 +107,11 @@ def export(
                     model, facts = quantize(model, source, record, options, ranges)
                 record = replace(record, quantization=facts)
             form.save(model, record, partial)
+            names = (file.name for file in form.program.files(path))
+            files = dict(zip(names, form.program.files(partial), strict=True))
+            for companion, target in waiting:
+                with writing(companion.path):
+                    companion.write(target, files, record)
         bar.update()
     return record
 

@@ -22,12 +22,13 @@ def folder(tmp_path_factory):
 
 
 def test_a_run_becomes_a_file(folder):
-    options = ["--format", "torch", "--size", "64", "--uint8", "--normalize"]
+    options = ["--format", "torch", "--size", "64", "--uint8", "--normalize", "--mlm"]
     out = commands.succeed(TOOL, ".", *options, cwd=folder)
     assert out.startswith("best.pt2: torch ")
     assert "100 % of the labels are equal (noise, since " in out
-    assert out.endswith("no such folder)\n")
-    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "best.pt2"]
+    assert out.endswith("no such folder)\nbest.pt2.json: written\n")
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["best.ckpt", "best.pt2", "best.pt2.json"]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,13 @@ def test_a_run_becomes_a_file(folder):
         ([".", "--size", "16"], "--size 16 16: must be at least 32"),
         ([".", "--batch", "few"], "--batch few: must be a number of images, or any"),
         ([".", "--deepness", "--size", "64", "96"], "--size 64 96: .* squares; give one number"),
+        (
+            [".", "--dlpk", "--format", "torch"],
+            "--dlpk: is for ONNX files only; leave --format out",
+        ),
+        ([".", "--dlpk", "--deepness"], "--dlpk: contradicts --deepness"),
+        ([".", "--dlpk", "--softmax"], "--softmax: contradicts --dlpk"),
+        ([".", "--dlpk", "--size", "64"], "--size 64 64: a tile for ArcGIS has at least 96 pixels"),
         ([".", "--resolution", "0.1"], "--resolution 0.1: is for Deepness alone"),
         ([".", "-o", "net.onnx", "--format", "torch"], "net.onnx: --format torch has the ending"),
         ([".", "model.dim=3"], "overrides: .*give --config|overrides: .*give -c"),
