@@ -16,7 +16,7 @@ from network.config import Experiment
 from network.datasets.caches import cache_folder
 from network.datasets.known_files import KnownFiles
 from network.datasets.loaders import EpochSampler, WorkerOptions, evaluation_loader, make_loader
-from network.datasets.patch_cache import Files, PatchCache
+from network.datasets.patch_cache import PatchCache
 from network.datasets.provenance import tile_of_patch
 from network.datasets.read_speed import advise_on_storage
 from network.datasets.scene_windows import (
@@ -31,9 +31,9 @@ from network.datasets.segmentation import (
     Sample,
     SegmentationDataset,
     check_samples,
+    files_of,
     find_samples,
     is_read_in_windows,
-    used_masks,
 )
 from network.datasets.transforms import TrainTransform
 from network.datasets.unlabeled import WithUnlabeled
@@ -48,15 +48,6 @@ def _ground_resolution(sample: Sample) -> float | None:
     if sample.scene is not None:
         return sample.scene.resolution
     return ground_resolution(read_header(sample.image).place, *sample.size)
-
-
-def _files_of(sample: Sample, known: KnownFiles, *, training: bool) -> Files | None:
-    """Describe the files of a patch for the cache; None for windows and for large images."""
-    if sample.part is not None or is_read_in_windows(sample.size):
-        return None
-    masks = used_masks(sample, training=training)
-    states = known.states_of(sample.name, masks)
-    return None if states is None else Files(sample.image, masks, sample.size, states)
 
 
 def epochs_done(trainer: pl.Trainer) -> int:
@@ -244,9 +235,9 @@ class SegmentationData(pl.LightningDataModule):
                 "this system does not share the memory of a process with its workers",
                 "give data.cache=disk, or data.workers=0",
             )
-        files = [_files_of(sample, known, training=True) for sample in self.train_samples]
+        files = [files_of(sample, known, training=True) for sample in self.train_samples]
         if known_val:
-            files += [_files_of(sample, known_val, training=False) for sample in self.val_samples]
+            files += [files_of(sample, known_val, training=False) for sample in self.val_samples]
         folder = None
         if data.cache == "disk":
             root = self.experiment.root
