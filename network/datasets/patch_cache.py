@@ -263,13 +263,15 @@ class PatchCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open(path)
-            free = shutil.disk_usage(path.parent).free - _LEFT_FREE
             own = os.fstat(self._descriptor).st_blocks * 512
             others = _make_room(path, limit - self.total)
-            free += others[1]
+            free = shutil.disk_usage(path.parent).free - _LEFT_FREE
+            room = min(self.total, limit - others, own + max(0, free))
+            end = max(self._table, room, 1)
+            self._map_file(end)
         except OSError as error:
             raise Unwritable(path, f"{why_not_written(error)}") from error
-        return max(self._table, min(self.total, limit - others[0], own + max(0, free)))
+        return end
 
     def _open(self, path: Path) -> None:
         while True:
@@ -281,12 +283,15 @@ class PatchCache:
                 if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                     break
             os.close(descriptor)
-        if os.fstat(descriptor).st_size < self.total:
-            os.ftruncate(descriptor, self.total)
         weakref.finalize(self, os.close, descriptor)
         os.utime(descriptor)  # the map that was used least recently is removed first
         self._descriptor = descriptor
-        self._use(mmap.mmap(descriptor, self.total, access=mmap.ACCESS_READ))
+
+    def _map_file(self, end: int) -> None:
+        # The size tells others how much of the disk this map may come to take.
+        if os.fstat(self._descriptor).st_size < end:
+            os.ftruncate(self._descriptor, end)
+        self._use(mmap.mmap(self._descriptor, end, access=mmap.ACCESS_READ))
 
     def _use(self, found: mmap.mmap) -> None:
         self._map = found
@@ -304,6 +309,7 @@ class PatchCache:
             self._descriptor, self.end = -1, 0
         else:
             self._open(self.path)
+            self._map_file(self.end)
 
 
 class CachePart(NamedTuple):
@@ -326,31 +332,43 @@ class CachePart(NamedTuple):
         self.cache.write(self.start + index, decoded)
 
 
-def _make_room(own: Path, most: int) -> tuple[int, int]:
+def _make_room(own: Path, most: int) -> int:
     """Remove the oldest maps that no process uses until the others take at most ``most`` bytes.
 
     Returns:
-        Bytes of the maps that remain, and bytes of those that were removed.
+        Bytes that the maps which remain take, or may come to take if they are in use.
     """
-    others = []
+    taken, unused = 0, []
     for path in own.parent.glob(f"patches-*{ENDING}"):
         with suppress(OSError):
             about = path.stat()
-            if path != own:
-                others.append((about.st_mtime_ns, path, about.st_blocks * 512))
-    taken, removed = sum(size for *_, size in others), 0
-    for _, path, size in sorted(others):
+            if path == own:
+                continue
+            is_used = not _removed(path, only_try=True)
+            size = about.st_size if is_used else about.st_blocks * 512
+            taken += size
+            if not is_used:
+                unused.append((about.st_mtime_ns, path, size))
+    for _, path, size in sorted(unused):
         if taken <= max(0, most):
             break
         with suppress(OSError):
-            descriptor = os.open(path, os.O_RDWR)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-                taken, removed = taken - size, removed + size
-            finally:
-                os.close(descriptor)
-    return taken, removed
+            taken -= size if _removed(path) else 0
+    return taken
+
+
+def _removed(path: Path, *, only_try: bool = False) -> bool:
+    """Remove a map unless a process uses it; tell whether none does."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not only_try:
+            path.unlink()
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _are_unchanged(place: _Place) -> bool:
