@@ -18,6 +18,7 @@ from network.models.segmenter import Segmenter
 # Settings that a resumed run may change, since weights and best checkpoint do not depend on them.
 _FREE = {
     *("name", "data.root", "data.test", "data.workers", "data.val_batch_size"),
+    *("data.cache", "data.cache_dir", "data.cache_gb"),
     *(f"model.{name}" for name in Segmenter.compute_settings),
 }
 

@@ -1,6 +1,9 @@
-"""Settings of the C library that keep the memory of long work small."""
+"""Settings of Python and of the C library for work on much memory."""
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _ARENA_MAX = -8  # number of glibc's malloc.h
 
@@ -25,6 +28,21 @@ def give_back_free_memory() -> None:
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Pause Python's search for unused objects while hundreds of thousands are made.
+
+    It would look at all of them again and again, which takes as long as making them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _glibc() -> ctypes.CDLL | None:

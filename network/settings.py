@@ -9,6 +9,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 
+CACHES = ("ram", "disk")
+
 LONGEST = 100
 """An error repeats at most this many characters of a word that the user gave."""
 
@@ -65,6 +67,12 @@ class Data:
         batch_size: images in a training step, on each device.
         val_batch_size: images in a validation step, on each device.
         workers: number of processes that load the data, for each device.
+        cache: where decoded patches are kept for the epochs after the first: ``"ram"``, in memory
+            that all workers of a device share, or ``"disk"``, in a memory-mapped file that all
+            processes share. With None, each patch is decoded in every epoch.
+        cache_dir: folder of the cache on a disk; by default the data set's ``.bicor-seg``.
+        cache_gb: largest size of the cache, in gigabytes: for each device in memory, or of all
+            caches in the folder together. Patches without room are decoded in every epoch.
     """
 
     train: str = "train"
@@ -93,6 +101,9 @@ class Data:
     batch_size: int = 8
     val_batch_size: int = 4
     workers: int = 4
+    cache: str | None = None
+    cache_dir: str | None = None
+    cache_gb: float = 16.0
 
     def __post_init__(self) -> None:
         counts = ("crop", "window", "windows_above", "repeat", "batch_size", "val_batch_size")
@@ -111,6 +122,10 @@ class Data:
         std_fits = std is None or (bool(std) and all(0 < value < math.inf for value in std))
         require(std_fits, "data.std", std, "one number above 0 for each band")
         require(self.workers >= 0, "data.workers", self.workers, "at least 0")
+        require(self.cache in (None, *CACHES), "data.cache", self.cache, "None, ram or disk")
+        is_used = self.cache_dir is None or self.cache == "disk"
+        require(is_used, "data.cache_dir", self.cache_dir, "None without data.cache=disk")
+        require(self.cache_gb > 0, "data.cache_gb", self.cache_gb, "above 0")
         for key in ("max_class_share", "label_share", "image_share"):
             share = getattr(self, key)
             require(0 < share <= 1, f"data.{key}", share, "above 0 and at most 1")

@@ -285,10 +285,11 @@ def parts_rows(args: argparse.Namespace) -> list[dict]:
 
 
 def loading_rows(args: argparse.Namespace) -> list[dict]:
-    """Measure the loading of training samples, one row for each config."""
+    """Measure the loading of training samples, a row for each config and format."""
     return [
-        {"config": experiment.config, **benchmark_loading(experiment, args.repeats or 16)}
+        {"config": experiment.config, **row}
         for experiment, _ in experiments(args)
+        for row in benchmark_loading(experiment, args.repeats or 16)
     ]
 
 

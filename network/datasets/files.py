@@ -1,7 +1,9 @@
 """Functions to find, read, check and write the image and mask files of a data set."""
 
+import os
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ from network.rasters.display import SHOWN_PERCENTILES, stretch
 from network.rasters.header import Header, read_header
 from network.rasters.pixels import finite_pixels
 from network.rasters.place import distance
+from network.rasters.plain import plain_header, plain_png
 from network.rasters.reader import Raster, read_raster, turned
 from network.writing import replacing
 
@@ -34,41 +37,98 @@ MISPLACED = 0.5
 """Largest distance on Earth, in pixels, between the corners of a mask and of its image."""
 
 
-def list_images(folder: Path) -> dict[str, Path]:
-    """List the image files of a folder by stem, in name order, without hidden files (``.NAME``).
+@dataclass(frozen=True)
+class Listing:
+    """The names in a folder.
+
+    Attributes:
+        folder: the folder.
+        images: the image files by name, in name order; hidden ones (``.NAME``) are left out.
+        are_files: whether each of them is a regular file.
+        others: the other names that are not hidden.
+        states: size, time of the content and of the last change in ns, and number on the disk of
+            each image file; empty if they were not asked for.
+    """
+
+    folder: Path
+    images: dict[str, Path]
+    are_files: dict[str, bool]
+    others: list[str]
+    states: dict[str, tuple[int, int, int, int]]
+
+
+def list_folder(folder: Path, *, states: bool = False) -> Listing:
+    """List a folder.
+
+    Args:
+        folder: the folder.
+        states: whether to ask the system for the state of each image file.
 
     Raises:
-        InputError: the folder does not exist or holds no image, two images have the same stem, or
-            an image is no regular file or has a name that is not UTF-8.
+        InputError: the folder does not exist.
     """
     if folder.is_file():
         raise InputError(folder, "is a file", "give the folder that it is in")
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "see docs/data.md for the folders")
+    are_files: dict[str, bool] = {}
+    others, found = [], {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if name[max(0, name.rfind(".")) :].lower() not in IMAGE_SUFFIXES:
+                others.append(name)
+            elif name[0] != ".":
+                are_files[name] = entry.is_file()
+                if states:
+                    try:
+                        of = entry.stat()
+                    except OSError:  # it has been removed
+                        continue
+                    found[name] = of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino
+    # A third of the time of joining folder and name.
+    paths = {path.name: path for path in folder.iterdir()}
+    images = {name: paths[name] for name in sorted(are_files.keys() & paths.keys())}
+    return Listing(folder, images, are_files, [n for n in others if n[0] != "."], found)
+
+
+def list_images(folder: Path, listing: Listing | None = None) -> dict[str, Path]:
+    """List the image files of a folder by stem, in name order, without hidden files (``.NAME``).
+
+    Args:
+        folder: the folder.
+        listing: the names in it; by default they are listed now.
+
+    Raises:
+        InputError: the folder does not exist or holds no image, two images have the same stem, or
+            an image is no regular file or has a name that is not UTF-8.
+    """
+    listing = listing or list_folder(folder)
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        check_file(path)
-        if path.stem in files:
-            raise InputError(path, f"same name as {files[path.stem].name}", "keep one of them")
-        files[path.stem] = path
+    for name, path in listing.images.items():
+        stem = name[: name.rindex(".")]
+        if not name.isascii() or not listing.are_files[name]:
+            check_file(path)
+        if stem in files:
+            raise InputError(path, f"same name as {files[stem].name}", "keep one of them")
+        files[stem] = path
     if not files:
         raise InputError(folder, f"no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
     return files
 
 
-def list_used(path: Path, folder: Folder) -> dict[str, Path]:
+def list_used(path: Path, folder: Folder, listing: Listing | None = None) -> dict[str, Path]:
     """List the files of a folder that a split uses, by the names that they have there.
 
     Args:
         path: the folder of the images or of their masks.
         folder: says which names are used, and what is put before them.
+        listing: the names in the folder; by default they are listed now.
 
     Raises:
         InputError: see :func:`list_images`; or no file is used.
     """
-    found = list_images(path)
+    found = list_images(path, listing)
     used = {folder.prefix + name: file for name, file in found.items() if folder.has(name)}
     if not used:
         chosen = f"only={folder.only}, leave_out={folder.leave_out}"
@@ -109,15 +169,20 @@ def fitting_size(path: Path, info: DatasetInfo) -> tuple[int, int]:
     return used_size(fitting_header(path, info), info)
 
 
-def fitting_header(path: Path, info: DatasetInfo) -> Header:
+def fitting_header(path: Path, info: DatasetInfo, *, alone: bool = False) -> Header:
     """Read the header of an image and check that it fits a data set.
+
+    Args:
+        path: the image file.
+        info: description of the data set.
+        alone: whether no file beside it belongs to it, so a plain one can be read without GDAL.
 
     Raises:
         InputError: the file is no image or is truncated; it has other bands or values than
             ``info`` says; it has a color table or CMYK colors; or a viewer would turn it, and
             ``info`` sets no ``exif_orientation``.
     """
-    header = read_header(path)
+    header = (plain_header(path) if alone else None) or read_header(path)
     check_header(path, header, info)
     return header
 
@@ -143,7 +208,13 @@ def used_size(header: Header, info: DatasetInfo) -> tuple[int, int]:
     return size[::-1] if is_on_its_side else size
 
 
-def check_pair(image: Path, mask: Path, image_header: Header, info: DatasetInfo) -> None:
+def check_pair(
+    image: Path,
+    mask: Path,
+    image_header: Header,
+    info: DatasetInfo,
+    mask_header: Header | None = None,
+) -> None:
     """Raise an :class:`InputError` unless a mask has the size and the place of its image.
 
     Args:
@@ -151,8 +222,9 @@ def check_pair(image: Path, mask: Path, image_header: Header, info: DatasetInfo)
         mask: file of the mask; only its header is read.
         image_header: header of the image.
         info: description of the data set.
+        mask_header: header of the mask; by default it is read now.
     """
-    header = read_header(mask)
+    header = mask_header or read_header(mask)
     _check_orientation(mask, header, info)
     size, expected = used_size(header, info), used_size(image_header, info)
     if size != expected:
@@ -332,6 +404,16 @@ def to_photo(image: np.ndarray, valid: np.ndarray | None, info: DatasetInfo) -> 
 
 
 # Masks ------------------------------------------------------------------------------------------
+
+
+def read_plain_mask(path: Path) -> Raster | None:
+    """Decode a mask if it is a plain PNG, of which all bytes are checked; otherwise return None.
+
+    Args:
+        path: the mask file. There must be no file beside it that belongs to it.
+    """
+    found = plain_png(path)
+    return found and Raster(*found, None)
 
 
 def read_mask(

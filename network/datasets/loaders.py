@@ -9,6 +9,7 @@ from typing import TypedDict, Unpack
 import cv2
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from network.datasets.patch_cache import CachePart
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, SegmentationDataset
 
@@ -94,6 +95,7 @@ def evaluation_loader(
     batch_size: int,
     rank: int = 0,
     world_size: int = 1,
+    cache: CachePart | None = None,
     **workers: Unpack[WorkerOptions],
 ) -> DataLoader:
     """Make a loader of whole images with all their labels, without augmentation.
@@ -104,9 +106,10 @@ def evaluation_loader(
         batch_size: the largest number of images in a batch.
         rank: number of this process, from 0.
         world_size: number of processes.
+        cache: decoded patches, in the order of the samples.
         workers: options of the workers.
     """
-    dataset = SegmentationDataset(samples, info)
+    dataset = SegmentationDataset(samples, info, cache=cache)
     sampler = SizeBatchSampler(samples, batch_size, rank, world_size)
     return make_loader(dataset, batch_sampler=sampler, **workers)
 

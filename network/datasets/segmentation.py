@@ -2,31 +2,41 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from time import perf_counter
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from network.datasets.files import (
+    Listing,
     check_pair,
     fitting_header,
     fitting_size,
     ignore_invalid,
+    list_folder,
     list_images,
     list_used,
+    mask_labels,
     read_mask,
+    read_plain_mask,
     read_valid_image,
     used_size,
 )
+from network.datasets.known_files import FolderFacts, KnownFiles
 from network.datasets.lazy import Lazy
 from network.datasets.on_earth.find import Scene, find_scenes
 from network.datasets.on_earth.scenes import Scenes
+from network.datasets.patch_cache import CachePart, Decoded, Files
 from network.datasets.provenance import recorded_kind
 from network.datasets.rare import ClassDraw, Crop, draw_pixel_of, paste_class, rare_classes
 from network.datasets.schema import DatasetInfo, Folder
@@ -34,6 +44,7 @@ from network.datasets.transforms import Pair, TrainTransform
 from network.datasets.window_reader import WindowReader, strips
 from network.datasets.windows import Part, Window
 from network.errors import InputError
+from network.memory import collector_paused
 from network.progress import progress_bar
 from network.rasters.pixels import count_labels, is_measured, network_values
 
@@ -41,6 +52,12 @@ Item = TypeVar("Item")
 
 READ_WHOLE = 2048**2
 """Number of pixels of the largest images that are read as a whole."""
+
+PART = 32
+"""Number of files that a thread checks one after another."""
+
+QUICK = 0.0005
+"""Seconds for a file in which threads bring nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +82,18 @@ class Sample:
     part: Part | None = None
 
 
-def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
+@collector_paused()
+def find_samples(
+    info: DatasetInfo, root: Path, split: str, known: KnownFiles | None = None
+) -> list[Sample]:
     """Find the images of a split and their masks, in name order, and check the file headers.
 
     Args:
         info: description of the data set.
         root: root folder of the data.
         split: name of the split.
+        known: facts about unchanged files, whose headers are not read again; new facts are added.
+            By default, all headers are read.
 
     Raises:
         InputError: a folder is missing or empty, an image has no mask or the reverse, their
@@ -81,7 +103,7 @@ def find_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
     samples: dict[str, Sample] = {}
     for part in info.splits[split]:
         if isinstance(part, Folder):
-            own = _folder_samples(root, part, info)
+            own = _folder_samples(root, part, info, known)
         else:
             own = _scene_samples(root, part, info)
         for sample in own:
@@ -137,24 +159,114 @@ def find_images(folder: Path, info: DatasetInfo) -> list[Sample]:
         ]
 
 
-def _folder_samples(root: Path, folder: Folder, info: DatasetInfo) -> list[Sample]:
-    images = list_used(root / folder.images, folder)
-    masks = {}
+def _folder_samples(
+    root: Path, folder: Folder, info: DatasetInfo, known: KnownFiles | None
+) -> list[Sample]:
+    def listed(path: Path) -> Listing:
+        return list_folder(path, states=known is not None)
+
+    own = listed(root / folder.images)
+    images = list_used(own.folder, folder, own)
+    folders: dict[str, Listing] = {}
     for mask_folder in folder.masks:
         path = root / mask_folder.folder
         if mask_folder.optional and not path.is_dir():
             continue
         # The patch tools record which kind of masks they cut; this is more reliable.
         kind = recorded_kind(path, mask_folder.kind)
-        if kind in masks:
+        if kind in folders:
             raise InputError(
                 path,
                 f"{kind} masks, as in another folder of this split",
                 "cut the eroded ones with eroded=True, or remove one of the two",
             )
-        masks[kind] = _paired_masks(images, root, folder, path)
-    with ThreadPoolExecutor() as pool:  # most of the time is spent waiting for the disk
-        return list(pool.map(lambda name: _sample(name, images, masks, info), images))
+        folders[kind] = listed(path)
+    masks = {kind: _paired_masks(images, folder, own, one) for kind, one in folders.items()}
+    if known is None:
+        with ThreadPoolExecutor() as pool:  # most of the time is spent waiting for the disk
+            sizes = list(pool.map(lambda name: _checked_size(name, images, masks, info), images))
+    else:
+        sizes = _known_sizes(known.folder(own, folders, images), images, masks, info)
+    return [
+        Sample(
+            name=name,
+            image=path,
+            size=size,
+            masks={kind: paths[name] for kind, paths in masks.items()},
+        )
+        for (name, path), size in zip(images.items(), sizes, strict=True)
+    ]
+
+
+def _known_sizes(
+    facts: FolderFacts,
+    images: dict[str, Path],
+    masks: dict[str, dict[str, Path]],
+    info: DatasetInfo,
+) -> list[tuple[int, int]]:
+    """Find the sizes of images; the headers of those without facts are checked."""
+    found = facts.sizes_of(images.values())
+    new = [(at, name) for at, name in enumerate(images) if found[at] is None]
+    start = perf_counter()
+
+    def check(part: Sequence[tuple[int, str]]) -> None:
+        for at, name in part:
+            found[at] = _check_new(name, facts, images, masks, info)
+
+    _for_all(check, new, "Checking files", "image")
+    facts.seconds += perf_counter() - start
+    return [size for size in found if size is not None]
+
+
+def _check_new(
+    name: str,
+    facts: FolderFacts,
+    images: dict[str, Path],
+    masks: dict[str, dict[str, Path]],
+    info: DatasetInfo,
+) -> tuple[int, int]:
+    """Check the headers of an image and its masks as :func:`_checked_size` does, but faster.
+
+    A mask that is a plain PNG is read whole, since opening it again would take longer.
+    """
+    image = images[name]
+    is_alone, *are_alone = facts.are_alone(image.stem)
+    header = fitting_header(image, info, alone=is_alone)
+    size, labels = used_size(header, info), {}
+    for (kind, paths), mask_is_alone in zip(masks.items(), are_alone, strict=True):
+        path = paths[name]
+        is_plain = mask_is_alone and not is_read_in_windows(size)
+        raster = read_plain_mask(path) if is_plain else None
+        check_pair(image, path, header, info, raster.header if raster else None)
+        if raster:
+            with suppress(InputError):  # raised again if this mask is used
+                labels[kind] = _summary(iter((mask_labels(path, raster, info),)), info)
+    facts.set_size(image.stem, size)
+    if len(labels) == len(masks):
+        facts.set_labels(image.stem, labels)
+    return size
+
+
+def _for_all(
+    function: Callable[[Sequence[Item]], None], items: Sequence[Item], text: str, unit: str
+) -> None:
+    """Apply a function to parts of many items, in threads if that is faster."""
+    if not items:
+        return
+    parts = [items[start : start + PART] for start in range(0, len(items), PART)]
+    with (
+        ThreadPoolExecutor() as pool,
+        progress_bar(total=len(items), desc=text, leave=False, unit=unit) as bar,
+    ):
+        start = perf_counter()
+        function(parts[0])
+        bar.update(len(parts[0]))
+        # Threads wait for a slow disk together and decode large masks together. But if each item
+        # takes less time than it takes to change between threads, they are slower than one.
+        is_quick = perf_counter() - start < QUICK * len(parts[0])
+        done = map(function, parts[1:]) if is_quick else pool.map(function, parts[1:])
+        for part, _ in zip(parts[1:], done, strict=True):
+            bar.update(len(part))
 
 
 def _scene_samples(root: Path, scenes: Scenes, info: DatasetInfo) -> list[Sample]:
@@ -172,12 +284,12 @@ def _scene_samples(root: Path, scenes: Scenes, info: DatasetInfo) -> list[Sample
 
 
 def _paired_masks(
-    images: dict[str, Path], root: Path, folder: Folder, mask_folder: Path
+    images: dict[str, Path], folder: Folder, own: Listing, listing: Listing
 ) -> dict[str, Path]:
-    masks = list_used(mask_folder, folder)
+    masks = list_used(listing.folder, folder, listing)
     for one, other, searched, what in (
-        (images, masks, mask_folder, "mask"),
-        (masks, images, root / folder.images, "image"),
+        (images, masks, listing.folder, "mask"),
+        (masks, images, own.folder, "image"),
     ):
         alone = [path for name, path in one.items() if name not in other]
         if alone:
@@ -190,14 +302,14 @@ def _paired_masks(
     return masks
 
 
-def _sample(
+def _checked_size(
     name: str, images: dict[str, Path], masks: dict[str, dict[str, Path]], info: DatasetInfo
-) -> Sample:
+) -> tuple[int, int]:
+    """Check the headers of an image and its masks, and return the size that is used."""
     header = fitting_header(images[name], info)
-    own = {kind: paths[name] for kind, paths in masks.items()}
-    for path in own.values():
-        check_pair(images[name], path, header, info)
-    return Sample(name=name, image=images[name], size=used_size(header, info), masks=own)
+    for paths in masks.values():
+        check_pair(images[name], paths[name], header, info)
+    return used_size(header, info)
 
 
 @dataclass(frozen=True)
@@ -219,53 +331,73 @@ class Labels:
         return {kind: tuple(each.sum(axis=0).tolist()) for kind, each in self.counts.items()}
 
 
-def check_samples(samples: Sequence[Sample], info: DatasetInfo, split: str) -> Labels:
+@collector_paused()
+def check_samples(
+    samples: Sequence[Sample], info: DatasetInfo, split: str, known: KnownFiles | None = None
+) -> Labels:
     """Read every mask once, so a wrong label is found before the training or the test begins.
 
     Args:
         samples: the samples of the split.
         info: description of the data set.
         split: name of the split, for the progress bar and errors.
+        known: facts about unchanged files, whose masks are not read again; new facts are added. By
+            default, all masks are read.
 
     Raises:
         InputError: a mask cannot be read, holds a label or color that is no class, or no pixel
             of the whole split has a class.
     """
-
-    def check(sample: Sample) -> dict[str, tuple[str, np.ndarray]]:
-        found = {}
+    kinds = list(samples[0].masks)
+    digests: dict[str, list[str]] = {kind: [""] * len(samples) for kind in kinds}
+    counts = {kind: np.zeros((len(samples), info.num_classes), np.int64) for kind in kinds}
+    new, start = [], perf_counter()
+    for at, sample in enumerate(samples):
+        found = known.labels_of(sample.name) if known else None
         if sample.scene and sample.scene.labels:
             labels = sample.scene.labels
-            line = f"{sample.name} {sample.size} {labels.digest}\n"
-            return dict.fromkeys(sample.masks, (line, labels.pixels))
-        for kind, path in sample.masks.items():
-            digest, counts = hashlib.sha256(), np.zeros(256, np.int64)
-            for mask in _mask_strips(sample, path, info):
-                digest.update(np.ascontiguousarray(mask).data)
-                counts += count_labels(mask)
-            # The size counts too: the same bytes in rows of another length are another mask.
-            line = f"{sample.name} {sample.size} {digest.hexdigest()}\n"
-            found[kind] = line, counts[: info.num_classes]
-        return found
+            found = dict.fromkeys(kinds, (labels.digest, labels.pixels))
+        if found is None:
+            new.append(at)
+            continue
+        for kind, (digest, pixels) in found.items():
+            digests[kind][at], counts[kind][at] = digest, pixels
 
-    with ThreadPoolExecutor() as pool:
-        checks = pool.map(check, samples)
-        bar = progress_bar(
-            checks, total=len(samples), desc=f"Checking {split} masks", leave=False, unit="mask"
-        )
-        found = list(bar)
-    digests, counts = {}, {}
-    for kind in samples[0].masks:
-        lines, each = zip(*(one[kind] for one in found), strict=True)
-        digests[kind] = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
-        counts[kind] = np.stack(each)
+    def check(part: Sequence[int]) -> None:
+        for at in part:
+            sample = samples[at]
+            found = {}
+            for kind, path in sample.masks.items():
+                found[kind] = _summary(_mask_strips(sample, path, info), info)
+                digests[kind][at], counts[kind][at] = found[kind]
+            if known:
+                known.set_labels(sample.name, found)
+
+    _for_all(check, new, f"Checking {split} masks", "mask")
+    if known and new:
+        known.add_seconds(perf_counter() - start)
+    # The size counts too: the same bytes in rows of another length are another mask.
+    starts = [f"{sample.name} {sample.size} " for sample in samples]
+    totals = {}
+    for kind, each in digests.items():
+        lines = sorted(f"{one}{digest}\n" for one, digest in zip(starts, each, strict=True))
+        totals[kind] = hashlib.sha256("".join(lines).encode()).hexdigest()
     if not any(each.any() for each in counts.values()):
         raise InputError(
             info.name,
             f"no pixel of the {split} masks has a class",
             "check the masks and the classes",
         )
-    return Labels(digests, counts)
+    return Labels(totals, counts)
+
+
+def _summary(strips: Iterator[np.ndarray], info: DatasetInfo) -> tuple[str, np.ndarray]:
+    """Compute the SHA-256 of the labels of a mask, and the number of pixels of each class."""
+    digest, counts = hashlib.sha256(), np.zeros(256, np.int64)
+    for mask in strips:
+        digest.update(np.ascontiguousarray(mask).data)
+        counts += count_labels(mask)
+    return digest.hexdigest(), counts[: info.num_classes]
 
 
 def _mask_strips(sample: Sample, path: Path, info: DatasetInfo) -> Iterator[np.ndarray]:
@@ -314,6 +446,7 @@ class SegmentationDataset(Dataset):
             ``paste`` is above 0.
         paste: probability that a training crop gets the pixels of a rare class from another crop,
             see :class:`network.settings.Data`.
+        cache: decoded patches, in the order of the samples; by default each is decoded every time.
     """
 
     def __init__(
@@ -325,8 +458,10 @@ class SegmentationDataset(Dataset):
         rare: float = 0.0,
         counts: np.ndarray | None = None,
         paste: float = 0.0,
+        cache: CachePart | None = None,
     ):
         self.samples, self.info, self.transform, self.seed = samples, info, transform, seed
+        self._cache = cache
         self.rare, self.paste = rare, paste
         self._draw = None if counts is None else ClassDraw(counts)
         self._rare_classes = [] if counts is None else rare_classes(counts.sum(axis=0))
@@ -350,7 +485,7 @@ class SegmentationDataset(Dataset):
             pair, focus = chosen
             image, labels = self.transform(lambda _: pair, 0, 1, rng, focus)
         crop = self._pasted((image, labels), np.random.default_rng([self.seed, epoch, index, 2]))
-        return {"image": to_tensor(crop[0]), "labels": torch.from_numpy(crop[1])}
+        return {"image": to_tensor(crop[0]), "labels": torch.from_numpy(own(crop[1]))}
 
     def _pasted(self, crop: Crop, rng: np.random.Generator) -> Crop:
         """Paste the pixels of a rare class onto a crop, with the probability ``paste``."""
@@ -385,9 +520,23 @@ class SegmentationDataset(Dataset):
         mask = next(iter(sample.masks.values()))
         if is_read_in_windows(sample.size):
             return self._lazy(sample, mask)
-        image, valid = read_valid_image(sample.image, self.info)
-        labels = ignore_invalid(read_mask(mask, self.info), valid, self.info)
-        return network_values(image, valid), labels
+        decoded = self._whole(index, used_masks(sample, training=True))
+        return decoded.image, next(iter(decoded.labels.values()))
+
+    def _whole(self, index: int, masks: Mapping[str, Path]) -> Decoded:
+        """Read an image and its masks as a whole, from the cache if it has them."""
+        cached = self._cache and self._cache.read(index)
+        if cached:
+            return cached
+        image, valid = read_valid_image(self.samples[index].image, self.info)
+        labels = {
+            kind: ignore_invalid(read_mask(path, self.info), valid, self.info)
+            for kind, path in masks.items()
+        }
+        decoded = Decoded(network_values(image, valid), valid, labels)
+        if self._cache:
+            self._cache.write(index, decoded)
+        return decoded
 
     def _lazy(self, sample: Sample, mask: Path) -> Pair:
         """Make image and labels of which only the windows are read that the augmentation uses."""
@@ -404,14 +553,15 @@ class SegmentationDataset(Dataset):
     def _evaluation_item(self, index: int) -> dict:
         sample = self.samples[max(index, ~index)]
         if sample.part is None:
-            image, valid = read_valid_image(sample.image, self.info)
-            masks = {kind: read_mask(path, self.info) for kind, path in sample.masks.items()}
+            whole = self._whole(max(index, ~index), used_masks(sample, training=False))
+            image, valid, labels = whole.image, whole.valid, whole.labels
         else:
             image, valid, masks = self._read_part(sample, sample.part)
-        image = network_values(image, valid)
+            image = network_values(image, valid)
+            labels = {kind: ignore_invalid(mask, valid, self.info) for kind, mask in masks.items()}
         if index < 0:
             valid = np.zeros(image.shape[:2], bool)
-        labels = {kind: ignore_invalid(mask, valid, self.info) for kind, mask in masks.items()}
+            labels = {kind: np.full_like(m, self.info.ignore_index) for kind, m in labels.items()}
         return {
             "image": to_tensor(image),
             "labels": {kind: torch.tensor(mask) for kind, mask in labels.items()},
@@ -437,4 +587,33 @@ class SegmentationDataset(Dataset):
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
     """Turn an image (h, w, bands) into a tensor (bands, h, w)."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    if image.dtype != np.uint8 or image.shape[2] != 3:
+        return torch.from_numpy(own(image.transpose(2, 0, 1)))
+    bands = np.empty((3, *image.shape[:2]), np.uint8)
+    cv2.split(np.ascontiguousarray(image), list(bands))  # several times faster than NumPy
+    return torch.from_numpy(bands)
+
+
+def own(array: np.ndarray) -> np.ndarray:
+    """Return an array in C order that may be written to; arrays of a cache are copied."""
+    return np.require(array, requirements=("C", "W"))
+
+
+def used_masks(sample: Sample, *, training: bool) -> dict[str, Path]:
+    """Choose the masks of a sample that a dataset reads: for training one, the first kind."""
+    return dict(islice(sample.masks.items(), 1)) if training else sample.masks
+
+
+def files_of(sample: Sample, known: KnownFiles, *, training: bool) -> Files | None:
+    """Describe the files of a patch for a cache; None for windows and for large images.
+
+    Args:
+        sample: the patch.
+        known: the facts with which it was found.
+        training: whether it is trained on, so only its first mask is read.
+    """
+    if sample.part is not None or is_read_in_windows(sample.size):
+        return None
+    masks = used_masks(sample, training=training)
+    states = known.states_of(sample.name, masks)
+    return None if states is None else Files(sample.image, masks, sample.size, states)

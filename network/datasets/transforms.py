@@ -6,6 +6,7 @@ Source: the augmentation of GeoSeg and of D2LS (ICCV 2025), with which BiCoR-Seg
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -65,15 +66,37 @@ class TrainTransform:
         else:
             pair = read(index)
         image, labels = self.scaled_crop(*pair, rng, focus)
-        transforms = [
+        for transform in self._augmentation(image.dtype == np.uint8):
+            # Each gets a seed of its own; with one for all of them, all would decide the same.
+            transform.set_random_seed(int(rng.integers(2**31)))
+            result = transform(image=image, mask=labels)
+            image, labels = result["image"], result["mask"]
+        labels = np.ascontiguousarray(labels)
+        if self.data.label_share < 1:
+            labels = thinned(labels, self.data.label_share, self.ignore_index, rng)
+        return image, labels
+
+    def _augmentation(self, is_8_bit: bool) -> Sequence[albumentations.BasicTransform]:
+        """Turns, flips and colors, in order; they are made once, since that takes long."""
+        return self._augmentation_of_8_bits if is_8_bit else self._augmentation_of_others
+
+    @cached_property
+    def _augmentation_of_8_bits(self) -> list[albumentations.BasicTransform]:
+        return self._transforms(added=0.25)
+
+    @cached_property
+    def _augmentation_of_others(self) -> list[albumentations.BasicTransform]:
+        # Sensors use a small part of 16 bits, and their bands differ in brightness. A number added
+        # to all bands would be too much for some of them; a factor is not.
+        return self._transforms(added=0.0)
+
+    def _transforms(self, added: float) -> list[albumentations.BasicTransform]:
+        transforms: list[albumentations.BasicTransform] = [
             albumentations.RandomRotate90(p=self.data.rotate),
             albumentations.HorizontalFlip(p=self.data.flip),
             albumentations.VerticalFlip(p=self.data.flip),
         ]
         if self.data.brighten:
-            # Sensors use a small part of 16 bits, and their bands differ in brightness. A number
-            # added to all bands would be too much for some of them; a factor is not.
-            added = 0.25 if image.dtype == np.uint8 else 0.0
             transforms.append(
                 albumentations.RandomBrightnessContrast(
                     brightness_limit=added, contrast_limit=0.25, p=self.data.brighten
@@ -81,15 +104,7 @@ class TrainTransform:
             )
         if self.data.sharpen:
             transforms.append(albumentations.Sharpen(p=self.data.sharpen))
-        augment = albumentations.Compose(transforms)
-        for transform in augment.transforms:
-            # Compose would give the same seed to each of them, so all would decide the same.
-            transform.set_random_seed(int(rng.integers(2**31)))
-        result = augment(image=image, mask=labels)
-        labels = np.ascontiguousarray(result["mask"])
-        if self.data.label_share < 1:
-            labels = thinned(labels, self.data.label_share, self.ignore_index, rng)
-        return np.ascontiguousarray(result["image"]), labels
+        return transforms
 
     def scaled_crop(
         self,

@@ -23,8 +23,8 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _AT_ONCE = 2**22
 """Number of bytes that are read at once."""
 
-# The largest possible ratio of compression by deflate.
-_DEFLATE_LIMIT = 1032
+DEFLATE_LIMIT = 1032
+"""The largest possible ratio of compression by deflate."""
 
 # TIFF tags.
 WIDTH, HEIGHT, BITS, COMPRESSION, ORIENTATION, BANDS, ROWS, PLANAR = (
@@ -134,7 +134,7 @@ def _check_png(path: Path) -> None:
     for kind, at, _ in png_chunks(path):
         if kind == b"IHDR":
             width, height, bits, color = struct.unpack(">IIBB", read_part(path, at, 10))
-            if height * (width * bits * PNG_BANDS[color] // 8) > _DEFLATE_LIMIT * size:
+            if height * (width * bits * PNG_BANDS[color] // 8) > DEFLATE_LIMIT * size:
                 raise InputError(
                     path,
                     f"claims {height} x {width} pixels, more than its {size} bytes can hold",

@@ -13,7 +13,7 @@ from network.training.data import SegmentationData
 from network.training.processes import gathered, is_connected, raise_together
 from network.writing import file_hash
 
-_OWN = {"data.root", "data.workers"}
+_OWN = {"data.root", "data.workers", "data.cache", "data.cache_dir", "data.cache_gb"}
 """Settings that may differ between machines."""
 
 

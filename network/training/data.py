@@ -4,6 +4,8 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from multiprocessing import get_start_method
+from pathlib import Path
 from typing import Self
 
 import pytorch_lightning as pl
@@ -11,7 +13,10 @@ from pytorch_lightning.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader, Dataset
 
 from network.config import Experiment
+from network.datasets.caches import cache_folder
+from network.datasets.known_files import KnownFiles
 from network.datasets.loaders import EpochSampler, WorkerOptions, evaluation_loader, make_loader
+from network.datasets.patch_cache import PatchCache
 from network.datasets.provenance import tile_of_patch
 from network.datasets.read_speed import advise_on_storage
 from network.datasets.scene_windows import (
@@ -26,6 +31,7 @@ from network.datasets.segmentation import (
     Sample,
     SegmentationDataset,
     check_samples,
+    files_of,
     find_samples,
     is_read_in_windows,
 )
@@ -102,7 +108,7 @@ class SegmentationData(pl.LightningDataModule):
         if data.train_labels:
             trained = info.relabeled(data.train, data.train_labels)
             self._check_folders(trained)
-        self.train_samples, labels = self._samples(trained, data.train, data.image_share)
+        self.train_samples, labels, known = self._samples(trained, data.train, data.image_share)
         self._are_scenes = self.train_samples[0].scene is not None
         self.train_digests = labels.digests
         weights = weights_digest(self.train_samples) if self._are_scenes else None
@@ -119,8 +125,10 @@ class SegmentationData(pl.LightningDataModule):
         advise_on_storage(read, data.crop)
         # Read now: checkpoints store this value, and hours later the file may have changed.
         self.ground_resolution = _ground_resolution(self.train_samples[0])
-        self.val_samples = self._samples(info, data.val)[0] if data.val else []
-        self.val_samples = in_windows(self.val_samples, info, data)
+        self.val_samples, known_val = [], None
+        if data.val:
+            found, _, known_val = self._samples(info, data.val)
+            self.val_samples = in_windows(found, info, data)
         self.unlabeled = self._unlabeled_samples(data.unlabeled) if data.unlabeled else []
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
@@ -130,6 +138,7 @@ class SegmentationData(pl.LightningDataModule):
                 f"{experiment.root} for each process",
                 "lower it, or raise data.repeat",
             )
+        self._cache = self._make_cache(trained, known, known_val) if data.cache else None
 
     @classmethod
     def of(cls, trainer: pl.Trainer) -> Self:
@@ -190,17 +199,50 @@ class SegmentationData(pl.LightningDataModule):
                 "self-training is for folders of images, not for scenes on Earth",
                 "cut the scenes into patches",
             )
-        return find_samples(info.relabeled(split, None), self.experiment.root, split)
+        info = info.relabeled(split, None)
+        known = KnownFiles(info, self.experiment.root)
+        samples = find_samples(info, self.experiment.root, split, known)
+        known.keep()
+        return samples
 
     def _samples(
         self, info: DatasetInfo, split: str, share: float = 1.0
-    ) -> tuple[list[Sample], Labels]:
-        samples = find_samples(info, self.experiment.root, split)
+    ) -> tuple[list[Sample], Labels, KnownFiles]:
+        known = KnownFiles(info, self.experiment.root)
+        samples = find_samples(info, self.experiment.root, split, known)
         if share < 1:
             samples = drawn_share(samples, share, info, self.experiment.seed)
         if not samples[0].masks:
             raise InputError(f"{info.name} has no masks for the split '{split}'; use another split")
-        return samples, check_samples(samples, info, split)
+        labels = check_samples(samples, info, split, known)
+        known.keep()
+        return samples, labels, known
+
+    def _make_cache(
+        self, trained: DatasetInfo, known: KnownFiles, known_val: KnownFiles | None
+    ) -> PatchCache:
+        """Open the cache of decoded patches: those of the training, then those of validation."""
+        data = self.experiment.data
+        if self._are_scenes:
+            raise InputError(
+                f"data.cache={data.cache}",
+                "the cache is for folders of patches, not for scenes on Earth",
+                "give data.cache=None; scenes are read in windows, of which GDAL keeps some",
+            )
+        if data.cache == "ram" and data.workers and get_start_method() != "fork":
+            raise InputError(
+                f"data.cache={data.cache}",
+                "this system does not share the memory of a process with its workers",
+                "give data.cache=disk, or data.workers=0",
+            )
+        files = [files_of(sample, known, training=True) for sample in self.train_samples]
+        if known_val:
+            files += [files_of(sample, known_val, training=False) for sample in self.val_samples]
+        folder = None
+        if data.cache == "disk":
+            root = self.experiment.root
+            folder = Path(data.cache_dir) if data.cache_dir else cache_folder(root)
+        return PatchCache(files, trained, folder, data.cache_gb)
 
     def train_dataloader(self) -> DataLoader:
         experiment, data = self.experiment, self.experiment.data
@@ -213,7 +255,10 @@ class SegmentationData(pl.LightningDataModule):
             dataset = SceneWindows(samples, info, transform, data.window, seed, rare, paste)
         else:
             counts = self._counts if rare or paste else None
-            dataset = SegmentationDataset(samples, info, transform, seed, rare, counts, paste)
+            cache = self._cache.part(0) if self._cache else None
+            dataset = SegmentationDataset(
+                samples, info, transform, seed, rare, counts, paste, cache
+            )
         if self.unlabeled:
             plain = TrainTransform(
                 replace(data, max_class_share=1.0, mosaic=0.0), info.ignore_index
@@ -254,6 +299,7 @@ class SegmentationData(pl.LightningDataModule):
             self.val_samples,
             self.experiment.data.val_batch_size,
             *self._processes(),
+            cache=self._cache.part(len(self.train_samples)) if self._cache else None,
             **self._worker_options(),
         )
 

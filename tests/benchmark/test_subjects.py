@@ -54,11 +54,12 @@ def test_parts():
 @pytest.mark.slow
 def test_loading(tmp_path):
     make_dataset(tmp_path, VAIHINGEN, {"train": 4}, ((64, 64),))
-    row = benchmark_loading(tiny(f"data.root={tmp_path}", "data.crop=32"), repeats=1)
+    (row,) = benchmark_loading(tiny(f"data.root={tmp_path}", "data.crop=32"), repeats=1)
     # A mosaic, a quarter of the samples, reads four files.
     assert 1 < row["files_per_sample"] < 4
     assert row["images"] == str(tmp_path)
     assert row["ratio"] > 1
+    assert row["gain_of_the_cache"] > 0
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from network.datasets.scene_windows import (
 )
 from network.datasets.segmentation import find_samples
 from network.datasets.transforms import TrainTransform
+from network.errors import InputError
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 from network.settings import Data, Optim
@@ -243,3 +244,18 @@ def test_training(tmp_path, monkeypatch):
         weights.append(content["state_dict"])
     for name, value in weights[0].items():
         assert torch.equal(weights[1][name], value)
+
+
+def test_no_cache_of_scenes(tmp_path):
+    info = make_scenes(tmp_path, {"a": (96, 96)})
+    data = replace(PLAIN, root=str(tmp_path), val=None, test="train", batch_size=1, cache="ram")
+    experiment = Experiment(
+        dataset=info,
+        model=partial(BiCoRSeg, 3, "test_convnext", weights=None, dim=32),
+        loss=partial(BiCoRLoss, 3),
+        data=data,
+        name="scenes",
+        config="config/scenes.py",
+    )
+    with pytest.raises(InputError, match=r"data\.cache=ram: the cache is for folders of patches"):
+        SegmentationData(experiment)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import albumentations
 import numpy as np
 import pytest
 import torch
@@ -88,6 +89,52 @@ def test_equal_seeds_give_equal_crops():
     )
     np.testing.assert_array_equal(first[0], again[0])
     assert (first[0] != other[0]).any()
+
+
+def composed(transform: TrainTransform, image, labels, rng) -> tuple[np.ndarray, np.ndarray]:
+    """A crop as it was made when every sample composed its transforms anew."""
+    data = transform.data
+    rng.random()  # no mosaic
+    image, labels = transform.scaled_crop(image, labels, rng)
+    chosen = [
+        albumentations.RandomRotate90(p=data.rotate),
+        albumentations.HorizontalFlip(p=data.flip),
+        albumentations.VerticalFlip(p=data.flip),
+    ]
+    if data.brighten:
+        added = 0.25 if image.dtype == np.uint8 else 0.0
+        chosen.append(
+            albumentations.RandomBrightnessContrast(
+                brightness_limit=added, contrast_limit=0.25, p=data.brighten
+            )
+        )
+    if data.sharpen:
+        chosen.append(albumentations.Sharpen(p=data.sharpen))
+    augment = albumentations.Compose(chosen)
+    for one in augment.transforms:
+        one.set_random_seed(int(rng.integers(2**31)))
+    result = augment(image=image, mask=labels)
+    return result["image"], result["mask"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bands", "colors"),
+    [("uint8", 3, 0.7), ("uint8", 1, 0.0), ("uint16", 4, 0.7), ("float32", 2, 0.0)],
+)
+def test_crops_are_those_of_older_versions(dtype, bands, colors):
+    """Bit for bit, so runs can be repeated."""
+    data = Data(crop=32, mosaic=0, rotate=0.7, brighten=colors, sharpen=colors)
+    transform = TrainTransform(data, IGNORE)
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        image = rng.integers(0, 255, (48, 40, bands)).astype(dtype)
+        labels = rng.integers(0, 7, (48, 40), dtype=np.uint8)
+        pair = image, labels
+        expected = composed(transform, *pair, np.random.default_rng([1, seed]))
+        found = transform(lambda _, pair=pair: pair, 0, 1, np.random.default_rng([1, seed]))
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
 
 
 def test_every_flip_and_turn_occurs():

@@ -1,11 +1,15 @@
 """Pixels, what is valid among them, and how they are to be turned."""
 
+import os
+
 import numpy as np
 import pytest
 import rasterio
 from PIL import Image, ImageOps
 from rasterio.transform import from_origin
 
+from network.errors import InputError
+from network.rasters import reader
 from network.rasters.header import read_header
 from network.rasters.place import Place, distance, place_of, write_place
 from network.rasters.reader import read_raster, turned
@@ -152,3 +156,68 @@ def test_a_place_is_carried_over(tmp_path, by):
         if by == "points":
             assert len(carried) == 4
             assert distance(place_of(image), place_of(mask), 30, 40) == 0
+
+
+def read_often(path, times: int = 4) -> list[np.ndarray]:
+    return [read_raster(path, 3).values for _ in range(times)]
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list:
+    """The files that GDAL opens."""
+    paths: list = []
+    plain = reader.opened
+
+    def noted(path, driver):
+        paths.append(path)
+        return plain(path, driver)
+
+    monkeypatch.setattr(reader, "opened", noted)
+    return paths
+
+
+def test_a_tiff_is_soon_read_by_opencv(tmp_path, opened):
+    """With the same pixels; after a change GDAL checks it anew."""
+    path = tmp_path / "a.tif"
+    for seed in (1, 2):
+        image = pixels(20, 30, 3, seed=seed)
+        write_bands(path, image, photometric="RGB", compress="lzw")
+        os.utime(path, ns=(seed, seed))
+        opened.clear()
+        for found in read_often(path):
+            np.testing.assert_array_equal(found, image)
+        assert len(opened) == 2
+        assert read_raster(path, 3).header == read_header(path)
+
+
+def test_what_opencv_reads_otherwise_stays_with_gdal(tmp_path, opened):
+    """Colors of half resolution, which two versions of libjpeg enlarge in two ways."""
+    image = pixels(32, 32, 3)
+    path = tmp_path / "a.jpg"
+    Image.fromarray(image).save(path, subsampling="4:2:0")
+    first, *others = read_often(path)
+    assert all((other == first).all() for other in others)
+    for options in ({"nodata": 7}, {"photometric": "RGB", "dtype": "uint16"}):
+        path = tmp_path / "b.tif"
+        values = image.astype(options.pop("dtype", "uint8"))
+        write_bands(path, values, **options)
+        opened.clear()
+        read_often(path)
+        assert len(opened) == 4
+
+
+def test_a_tiff_with_an_orientation_is_not_turned_by_opencv(tmp_path):
+    path = tmp_path / "a.tif"
+    image = pixels(20, 30, 3)
+    Image.fromarray(image).save(path, tiffinfo={274: 6})
+    for found in read_often(path):
+        np.testing.assert_array_equal(found, image)
+
+
+def test_a_file_that_disappears(tmp_path):
+    path = tmp_path / "a.tif"
+    write_bands(path, pixels(20, 30, 3), photometric="RGB")
+    read_often(path)
+    path.unlink()
+    with pytest.raises(InputError, match=r"a\.tif: unreadable"):
+        read_raster(path, 3)

@@ -1,15 +1,14 @@
 """The scenes of a split: their images, and their labels as rasters."""
 
 import glob
-import hashlib
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rasterio.crs import CRS
 
+from network.datasets.caches import cache_folder
 from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.on_earth.label_raster import (
     LabelPlan,
@@ -165,7 +164,7 @@ def find_scene(
                 areas=files.areas,
                 border=scenes.border,
             )
-            folder = _cache_folder(root)
+            folder = cache_folder(root, CACHE)
             labels = find_label_raster(plan, folder) or draw_label_raster(plan, folder)
             if labels is None:
                 return None
@@ -173,16 +172,6 @@ def find_scene(
         grid = EarthGrid.of(image, place, *source.size) if place else None
         resolution = grid.resolution if grid else None
         return Scene(image, tuple(source.bands), source.size, labels, resolution, grid)
-
-
-def _cache_folder(root: Path) -> Path:
-    """Find the folder of drawn labels: below the user's caches if the data are read-only."""
-    folder = root / CACHE
-    if os.access(folder if folder.is_dir() else root, os.W_OK):
-        return folder
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    return caches / "bicor-seg" / f"{root.resolve().name}-{digest}"
 
 
 def _matches(root: Path, pattern: str | Path) -> list[Path]:
