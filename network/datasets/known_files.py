@@ -23,7 +23,8 @@ from network.errors import InputError
 from network.writing import replacing
 
 LAYOUT = 1
-"""Number of the layout of the file; another one is not read."""
+"""Number of the layout of the file; another one is not read. Raise it, too, when files are checked
+in another way, so that those that were accepted before are checked again."""
 
 WORTH_KEEPING = 2.0
 """Seconds of work that are worth a file."""
