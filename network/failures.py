@@ -7,7 +7,13 @@ traceback is kept for a bug report.
 import errno
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
+
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""Errors that Python raises for a damaged zip file; an ``.npz`` file is one. A wrong byte may claim
+a password (RuntimeError) or an unknown version (NotImplementedError, a kind of it)."""
 
 _REMEDIES = {
     errno.ENOSPC: "free some space",

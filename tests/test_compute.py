@@ -93,7 +93,7 @@ def test_compiled_gradients():
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_compile_keeps_names_and_results():
-    """Of a network whose kernels take seconds to compile; the tests above trace a whole one."""
+    """A tiny network, since its kernels compile in seconds; tests above trace a whole one."""
     torch.compiler.reset()
     network = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.GELU()).eval()
     names = network.state_dict().keys()

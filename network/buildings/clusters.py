@@ -7,7 +7,6 @@ Notation: n is the number of vectors, c of channels, and k of clusters.
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from network.errors import InputError
+from network.failures import DAMAGED_ZIP
 from network.writing import replacing
 
 BLOCK = 65536
@@ -207,5 +207,5 @@ def read_prototypes(path: Path) -> Prototypes:
                 context_kept=torch.from_numpy(arrays["context_kept"]),
                 fell_back=bool(arrays["fell_back"]),
             )
-    except (OSError, ValueError, TypeError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, *DAMAGED_ZIP) as error:
         raise InputError(path, f"unreadable ({error})", "delete it, and cluster again") from error

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from network.datasets.caches import cache_folder
 from network.datasets.files import Listing
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
+from network.failures import DAMAGED_ZIP
 from network.writing import replacing
 
 LAYOUT = 1
@@ -32,7 +32,7 @@ WORTH_KEEPING = 2.0
 _FRESH = 2_000_000_000
 """Nanoseconds in which a file may change again without another time in its state."""
 
-_DAMAGED = (OSError, ValueError, LookupError, BadZipFile, EOFError, MemoryError, OverflowError)
+_DAMAGED = (OSError, ValueError, LookupError, MemoryError, OverflowError, *DAMAGED_ZIP)
 
 State = tuple[int, int, int, int, int]
 """Size, time of the content and of the last change in ns, number on the disk, and the same of all

@@ -9,7 +9,6 @@ names, all in the root of the zip); UAVid (RGB PNG of the frames' size under seq
 
 import io
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from network.datasets.folder_jobs import replacing_folders
 from network.datasets.info import LOVEDA, UAVID
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
+from network.failures import DAMAGED_ZIP
 from network.progress import progress_bar
 from network.writing import replacing
 
@@ -223,7 +223,7 @@ def _check_zip(server: Server, expected: Mapping[str, Path], path: Path, shown: 
                 contents, total=len(names), desc="Checking", unit="mask"
             ):
                 _check_mask(server, content, expected[name], f"{shown}: {name}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except DAMAGED_ZIP as error:
         # This includes encrypted files and unknown compression, which no server reads either.
         raise InputError(shown, f"not a zip, or damaged ({error})", "write it again") from error
     return len(names)

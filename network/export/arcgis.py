@@ -28,7 +28,7 @@ SMALLEST_TILE = 3 * STRIDE
 """The smallest side of a tile: one stride between two paddings."""
 
 FUNCTION = Path(__file__).with_name("templates") / "BicorPixelClassifier.py"
-"""What ArcGIS calls. Its class has the name of the file, as ArcGIS wants it."""
+"""The Python file of a package. ArcGIS wants its class to have the name of the file."""
 
 
 def arcgis_options(size: tuple[int, int] | None) -> ExportOptions:

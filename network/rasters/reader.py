@@ -99,7 +99,7 @@ def _by_gdal(path: Path, bands: int | None, driver: str, orientation: int) -> Ra
 
 @dataclass
 class _Seen:
-    """What is known about a version of a file that was read before.
+    """Facts from earlier reads of a file that has not changed since.
 
     Attributes:
         reads: how often GDAL has decoded it.

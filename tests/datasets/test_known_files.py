@@ -111,7 +111,7 @@ def test_a_changed_mask_is_read(root, read):
 
 
 def test_a_mask_with_the_old_size_and_time_is_read(root):
-    """What a copy can make of it; the time of its last change (ctime) tells."""
+    """A copy can have both; only the time of its last change (ctime) shows it."""
     mask = root / "train/masks_1024" / NAME
     contents = [
         cv2.imencode(".png", np.full((20, 30), label, np.uint8), NOT_COMPRESSED)[1].tobytes()
@@ -178,7 +178,7 @@ def test_another_coding_is_another_fact(root, read):
     assert read
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "folder"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "folder", "password", "version"])
 def test_damaged_facts_are_ignored(root, damage):
     expected = found(root)
     (file,) = (root / ".bicor-seg").iterdir()
@@ -187,7 +187,14 @@ def test_damaged_facts_are_ignored(root, damage):
     if damage == "folder":
         file.mkdir()
     else:
-        damaged = {"cut": content[:-300], "empty": b"", "text": b"hello"}
+        entry = content.index(b"PK\1\2")  # of the zip's list of files
+        damaged = {
+            "cut": content[:-300],
+            "empty": b"",
+            "text": b"hello",
+            "password": content[: entry + 8] + b"\1" + content[entry + 9 :],
+            "version": content[: entry + 6] + b"\xff" + content[entry + 7 :],
+        }
         file.write_bytes(damaged[damage])
     assert are_equal(found(root), expected)
 

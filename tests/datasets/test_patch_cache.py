@@ -90,7 +90,7 @@ def test_a_training_sees_the_same(cached, decoded):
 
 @pytest.mark.filterwarnings("error:.*not writable")
 def test_workers_share_the_patches(cached, decoded):
-    """Of one pass they see some each, and of the next pass others."""
+    """Each worker decodes some of the patches, and later reads those of the others too."""
     expected = batches(SegmentationData(without(cached)))
     data = SegmentationData(replace(cached, data=replace(cached.data, workers=2)))
     assert are_equal(batches(data), expected)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from network.errors import InputError
+from network.failures import DAMAGED_ZIP
 from network.progress import progress_bar
 from network.writing import replacing
 
@@ -68,7 +69,7 @@ def _members(path: Path, folder: Path) -> list[Source]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    except (zipfile.BadZipFile, OSError) as error:
+    except (OSError, *DAMAGED_ZIP) as error:
         raise InputError(
             path, f"damaged or truncated archive ({error})", "download it again"
         ) from error
