@@ -166,7 +166,8 @@ class PatchCache:
         if identity != place.identity or not state & _WRITTEN or not _are_unchanged(place):
             return None
         if not self._is_checked[number]:
-            if zlib.crc32(memoryview(self._map)[place.at : place.end]) != state & 0xFFFFFFFF:
+            content = memoryview(self._map)[place.at : place.end]
+            if zlib.crc32(content, bool(state & _HAS_VALID)) != state & 0xFFFFFFFF:
                 return None
             self._is_checked[number] = 1
         height, width = files.size
@@ -201,7 +202,8 @@ class PatchCache:
         content = b"".join(np.ascontiguousarray(part).data.cast("B") for part in (*parts, bits))
         if len(content) != place.end - place.at:
             return  # the file has become another one
-        state = zlib.crc32(content) | _WRITTEN | (0 if valid is None else _HAS_VALID)
+        state = zlib.crc32(content, valid is not None) | _WRITTEN
+        state |= 0 if valid is None else _HAS_VALID
         row = np.array([place.identity, state], np.uint64).tobytes()
         try:
             self._put(content, place.at)

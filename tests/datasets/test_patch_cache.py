@@ -182,7 +182,7 @@ def test_a_file_beside_an_image_is_seen(on_disk):
     assert not all(batch["valid"].all() for batch in found if "valid" in batch)
 
 
-@pytest.mark.parametrize("damage", ["pixels", "table", "zeros", "cut"])
+@pytest.mark.parametrize("damage", ["pixels", "table", "flag", "zeros", "cut"])
 def test_a_damaged_cache(on_disk, decoded, damage):
     expected = batches(SegmentationData(on_disk))
     path = map_of(on_disk)
@@ -194,6 +194,9 @@ def test_a_damaged_cache(on_disk, decoded, damage):
         elif damage == "table":
             file.seek(9)
             file.write(b"xyz")
+        elif damage == "flag":  # the first patch would have pixels without data
+            file.seek(12)
+            file.write(b"\3")
         elif damage == "cut":
             file.truncate(size // 2)
         else:  # as after a power failure: the table is on the disk, but the pixels are not
