@@ -3,7 +3,7 @@
 Run      python tools/make_demo_data.py --georeferenced
          python train.py -c config/demo/scenes.py
 Source   the scenes of config/demo/bicor.py as GeoTIFFs, with their labels in a GeoPackage
-Expects  see docs/results.md
+Expects  not measured
 """
 
 from dataclasses import replace

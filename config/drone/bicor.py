@@ -4,7 +4,7 @@ Run      python train.py -c config/drone/bicor.py data.root=PATH
          python test_custom.py -c config/drone/bicor.py -o fig_results/drone data.root=PATH
 Source   tiles of DroneDeploy's segmentation sample, in the folders train, val and test. Masks hold
          labels, and 255 means no data. The encoder is small and is trained from scratch
-Expects  see docs/results.md
+Expects  see docs/history.md
 """
 
 from functools import partial

