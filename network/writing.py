@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -50,24 +50,55 @@ def replacing(path: Path, *, sweep: bool = True) -> Iterator[Path]:
     Raises:
         InputError: the file cannot be written (disk full, read-only, no permission).
     """
+    with replacing_together(path, (), sweep=sweep) as (partial, _):
+        yield partial
+
+
+@contextmanager
+def replacing_together(
+    path: Path, companions: Sequence[Path], *, sweep: bool = True
+) -> Iterator[tuple[Path, list[Path]]]:
+    """Yield temporary paths of a file and of those that belong to it, see :func:`replacing`.
+
+    No two files can be renamed at once. So an older file is removed before the first companion gets
+    its name, and the new one gets its name last. A process that is killed between leaves no file,
+    rather than one without its companions or with those of another.
+
+    Args:
+        path: the file.
+        companions: what it needs, or what tells of it.
+        sweep: see :func:`replacing`.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    targets = [*companions, path]
     if _is_in_partial(path):  # the whole folder is renamed later
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield path
+            for target in targets:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            yield path, list(companions)
         return
-    partial = beside(path, "partial")
+    partials = [beside(target, "partial") for target in targets]
     try:
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if sweep:
-                remove_leftovers(path.parent, stem_of(path.name))
-            yield partial
-            flush(partial)
-            partial.replace(path)
-            flush(path.parent)
+            for target in targets:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if sweep:
+                    remove_leftovers(target.parent, stem_of(target.name))
+            yield partials[-1], partials[:-1]
+            for partial in partials:
+                flush(partial)
+            if companions:
+                path.unlink(missing_ok=True)
+                flush(path.parent)
+            for partial, target in zip(partials, targets, strict=True):
+                partial.replace(target)
+                flush(target.parent)
     finally:
-        with suppress(OSError):  # a read-only disk has nothing to remove
-            partial.unlink(missing_ok=True)
+        for partial in partials:
+            with suppress(OSError):  # a read-only disk has nothing to remove
+                partial.unlink(missing_ok=True)
 
 
 @contextmanager

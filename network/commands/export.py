@@ -12,7 +12,7 @@ from network.export.arcgis import Package, arcgis_options
 from network.export.companions import Companion
 from network.export.deepness import deepness_options, deepness_properties
 from network.export.formats import FORMATS
-from network.export.mlm import ModelItem, item_path
+from network.export.mlm import ModelItem, item_path, warn_of_older_item
 from network.export.options import ExportOptions
 from network.export.samples import find_calibration_images
 from network.export.source import find_in_run, load_source
@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
         print(f"{output}: {record.quantization}")
     for companion in companions:
         print(f"{companion.path}: written")
+    if not args.mlm:
+        warn_of_older_item(output)
 
 
 def _options(args: argparse.Namespace) -> ExportOptions:

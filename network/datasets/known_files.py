@@ -1,8 +1,9 @@
 """Facts about unchanged image and mask files, kept from one command to the next.
 
 Before a training or a test, the header of every file is checked and every mask is read. With many
-thousands of patches this takes minutes, and mostly nothing has changed since the last time. So the
-facts are kept in a file, with the state of each file that they come from.
+thousands of patches this takes minutes, and mostly nothing has changed since the last time. So for
+trainings, the facts are kept in a file, with the state of each file that they come from. Tests read
+all files, see :func:`network.evaluation.evaluate.evaluate`.
 """
 
 import hashlib

@@ -89,7 +89,7 @@ def score_masks(
             info.name, f"the labels of '{split}' are held by a server", "try the val split"
         )
     paths = _paired(samples, masks)
-    digests = check_samples(samples, info, split).digests
+    digests = check_samples(samples, info, split).digests  # of all masks, as in a test
     counter = Counter(info, boundary_tolerance)
     records = [
         _record(sample, paths[sample.name], counter)

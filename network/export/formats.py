@@ -2,7 +2,7 @@
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from network.errors import InputError
 from network.exported.programs import INPUT, PROGRAMS, Program, Run, openvino_weights
 from network.exported.record import KEY, ExportRecord
 from network.extras import require_extra
-from network.writing import replacing, unwritable
+from network.writing import replacing_together, unwritable
 
 OPSET = 18
 """Version of the ONNX operators."""
@@ -74,10 +74,20 @@ class Format(ABC):
         return self.program.open(path)[0]
 
     @contextmanager
-    def replacing(self, path: Path) -> Iterator[Path]:
-        """Yield a temporary path, whose files get their names if the block succeeds."""
-        with replacing(path) as partial:
-            yield partial
+    def replacing(
+        self, path: Path, companions: Sequence[Path]
+    ) -> Iterator[tuple[Path, list[Path]]]:
+        """Yield temporary paths of a file and its companions.
+
+        All get their names if the block succeeds, see
+        :func:`network.writing.replacing_together`.
+
+        Args:
+            path: the file.
+            companions: files that lie beside it and tell of it.
+        """
+        with replacing_together(path, companions) as partials:
+            yield partials
 
 
 class TorchFormat(Format):
@@ -176,12 +186,14 @@ class OpenVinoFormat(OnnxFormat):
             named.unlink(missing_ok=True)
 
     @contextmanager
-    def replacing(self, path: Path) -> Iterator[Path]:
-        # The weights are there before the file that needs them.
-        weights = path.with_suffix(".bin")
-        with replacing(path) as partial, replacing(weights) as partial_weights:
+    def replacing(
+        self, path: Path, companions: Sequence[Path]
+    ) -> Iterator[tuple[Path, list[Path]]]:
+        weights = openvino_weights(path)
+        with replacing_together(path, (weights, *companions)) as (partial, others):
+            partial_weights = others.pop(0)
             try:
-                yield partial
+                yield partial, others
                 openvino_weights(partial).replace(partial_weights)
             finally:
                 openvino_weights(partial).unlink(missing_ok=True)

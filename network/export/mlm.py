@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 
 from network.card import Card
 from network.datasets.on_earth.find import list_files
-from network.errors import InputError
+from network.errors import InputError, warn
 from network.export.formats import FORMATS
 from network.export.source import Source
 from network.exported.record import LARGEST_VALUE, SMALLEST, ExportRecord, TensorFact
@@ -68,6 +68,13 @@ class ModelItem:
 def item_path(model: Path) -> Path:
     """Name the item of an exported file: ``best.onnx.json`` lies beside ``best.onnx``."""
     return model.with_name(f"{model.name}.json")
+
+
+def warn_of_older_item(model: Path) -> None:
+    """Warn if an item lies beside an exported file that was written without one."""
+    item = item_path(model)
+    if item.exists():
+        warn(f"{item}: tells of an older {model.name}; export it with an item again, or remove it")
 
 
 def make_item(source: Source, files: Mapping[str, Path], record: ExportRecord) -> "pystac.Item":

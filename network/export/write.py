@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from network.exported.programs import INPUT
 from network.exported.record import LARGEST_VALUE, ExportRecord, Holds, TensorFact
 from network.extras import require_extra
 from network.progress import progress_bar
-from network.writing import replacing, writing
+from network.writing import writing
 
 
 def export(
@@ -84,10 +84,7 @@ def export(
             model = form.convert(program, output)
         bar.update()
         bar.set_description(f"comparing by {form.program.package}")
-        with ExitStack() as stack:
-            # The companions get their names last: they tell of the file.
-            waiting = [(one, stack.enter_context(replacing(one.path))) for one in companions]
-            partial = stack.enter_context(form.replacing(path))
+        with form.replacing(path, [one.path for one in companions]) as (partial, targets):
             form.save(model, record, partial)
             with _explained(name, options):
                 parity = compare(form.open(partial), form.program.runtime, source, options, images)
@@ -109,7 +106,7 @@ def export(
             form.save(model, record, partial)
             names = (file.name for file in form.program.files(path))
             files = dict(zip(names, form.program.files(partial), strict=True))
-            for companion, target in waiting:
+            for companion, target in zip(companions, targets, strict=True):
                 with writing(companion.path):
                     companion.write(target, files, record)
         bar.update()

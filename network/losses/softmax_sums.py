@@ -24,22 +24,27 @@ class SoftmaxSums(NamedTuple):
     """Sums over the valid pixels; k classes, p the softmax of the logits over the classes.
 
     Attributes:
-        true_log_p: sum of w log p of the pixel's own class, with w the weight of this class.
-        mean_log_p: sum of w times the mean of log p over the classes.
+        losses: sum of the cross-entropy of the pixels, each times the weight of its class; or, if
+            asked for, this product for each pixel, (b, H, W), which is 0 where it does not count.
         intersection: sum of p of the pixel's own class, for the pixels of each class, (k,).
         probability: sum of p of each class, (k,).
         pixels: number of pixels of each class, (k,) int64.
     """
 
-    true_log_p: Tensor
-    mean_log_p: Tensor
+    losses: Tensor
     intersection: Tensor
     probability: Tensor
     pixels: Tensor
 
 
 def softmax_sums(
-    logits: Tensor, labels: Tensor, ignore_index: int, weights: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int,
+    smoothing: float = 0.0,
+    weights: Tensor | None = None,
+    *,
+    each_pixel: bool = False,
 ) -> SoftmaxSums:
     """Compute the sums and, in the backward pass, the gradient of the logits.
 
@@ -51,18 +56,29 @@ def softmax_sums(
             bilinear.
         labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
         ignore_index: label of the pixels that do not count.
-        weights: (k,) weights of the classes; None if all are 1.
+        smoothing: label smoothing of the losses, see :func:`network.losses.pixel.cross_entropy`.
+        weights: (k,) weights of the classes in the losses; None if all are 1.
+        each_pixel: whether to return the loss of each pixel instead of the sum.
 
     Returns:
         Sums in float32, or in float64 if the logits have it.
     """
     if logits.device.type != "cpu":
-        return plain_softmax_sums(logits, labels, ignore_index, weights)
-    return SoftmaxSums(*_SoftmaxSums.apply(logits, labels, ignore_index, weights))
+        return plain_softmax_sums(
+            logits, labels, ignore_index, smoothing, weights, each_pixel=each_pixel
+        )
+    options = ignore_index, smoothing, weights, each_pixel
+    return SoftmaxSums(*_SoftmaxSums.apply(logits, labels, *options))
 
 
 def plain_softmax_sums(
-    logits: Tensor, labels: Tensor, ignore_index: int, weights: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int,
+    smoothing: float = 0.0,
+    weights: Tensor | None = None,
+    *,
+    each_pixel: bool = False,
 ) -> SoftmaxSums:
     """Compute the same as :func:`softmax_sums`, by autograd; see there."""
     log_p = at_least_float32(resize(logits, labels)).log_softmax(dim=1)
@@ -72,9 +88,10 @@ def plain_softmax_sums(
     p = log_p.exp() * valid[:, None]
     classes = torch.arange(logits.shape[1], device=labels.device).view(1, -1, 1, 1)
     truth = (labels[:, None] == classes) & valid[:, None]
+    smoothed = (1 - smoothing) * log_p.gather(1, index)[:, 0] + smoothing * log_p.mean(dim=1)
+    losses = -smoothed * own
     return SoftmaxSums(
-        (log_p.gather(1, index)[:, 0] * own).sum(),
-        (log_p.mean(dim=1) * own).sum(),
+        losses if each_pixel else losses.sum(),
         (p * truth).sum(dim=(0, 2, 3)),
         p.sum(dim=(0, 2, 3)),
         truth.sum(dim=(0, 2, 3)),
@@ -133,20 +150,34 @@ class _SoftmaxSums(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, labels: Tensor, ignore_index: int, weights: Tensor | None
+        ctx: Any,
+        logits: Tensor,
+        labels: Tensor,
+        ignore_index: int,
+        smoothing: float,
+        weights: Tensor | None,
+        each_pixel: bool,
     ) -> tuple[Tensor, ...]:
         # Products under autocast would be of half precision.
         with torch.autocast(logits.device.type, enabled=False):
-            return _SoftmaxSums._forward(ctx, logits, labels, ignore_index, weights)
+            options = ignore_index, smoothing, weights, each_pixel
+            return _SoftmaxSums._forward(ctx, logits, labels, *options)
 
     @staticmethod
     def _forward(
-        ctx: Any, logits: Tensor, labels: Tensor, ignore_index: int, weights: Tensor | None
+        ctx: Any,
+        logits: Tensor,
+        labels: Tensor,
+        ignore_index: int,
+        smoothing: float,
+        weights: Tensor | None,
+        each_pixel: bool,
     ) -> tuple[Tensor, ...]:
         full = resize(logits, labels)
         k = full.shape[1]
         kind = torch.promote_types(full.dtype, torch.float32)
         normalizers = torch.empty(full[:, 0].shape, dtype=kind, device=full.device).flatten(1)
+        losses = torch.empty_like(normalizers) if each_pixel else None
         # The sums of many blocks are added in float64.
         true_log_p, mean_log_p = (full.new_zeros((), dtype=torch.float64) for _ in range(2))
         intersection, probability = (full.new_zeros(k, dtype=torch.float64) for _ in range(2))
@@ -157,8 +188,13 @@ class _SoftmaxSums(torch.autograd.Function):
             total = terms.sum(0)
             normalizer = total.log().add_(largest)
             log_p = block.logits.gather(0, block.own_class)[0] - normalizer
-            true_log_p += (log_p * block.weight).sum()
-            mean_log_p += (block.logits.mean(0) - normalizer).mul_(block.weight).sum()
+            own_true = log_p * block.weight
+            own_mean = (block.logits.mean(0) - normalizer).mul_(block.weight)
+            if losses is None:
+                true_log_p += own_true.sum()
+                mean_log_p += own_mean.sum()
+            else:
+                losses[block.image, block.pixels] = _smooth(own_true, own_mean, smoothing)
             p = log_p.exp_().mul_(block.valid)
             intersection += p.new_zeros(k).index_add_(0, block.own_class[0], p)
             probability += terms.mul_(block.valid / total).sum(1)
@@ -168,29 +204,39 @@ class _SoftmaxSums(torch.autograd.Function):
                 ~block.valid, torch.inf
             )
         ctx.save_for_backward(logits, labels, normalizers, weights)
-        ctx.ignore_index = ignore_index
+        ctx.ignore_index, ctx.smoothing = ignore_index, smoothing
         ctx.mark_non_differentiable(pixels)
-        sums = true_log_p, mean_log_p, intersection, probability
-        return *(found.to(kind) for found in sums), pixels
+        if losses is None:
+            found = _smooth(true_log_p.to(kind), mean_log_p.to(kind), smoothing)
+        else:
+            found = losses.view(labels.shape)
+        return found, intersection.to(kind), probability.to(kind), pixels
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         logits, labels, normalizers, weights = ctx.saved_tensors
         with torch.autocast(logits.device.type, enabled=False):
             full = resize(logits, labels)
-            gradient = _gradient(full, labels, ctx.ignore_index, weights, normalizers, gradients)
+            options = ctx.ignore_index, ctx.smoothing, weights
+            gradient = _gradient(full, labels, *options, normalizers, gradients)
             if full is not logits:
                 gradient = torch.ops.aten.upsample_bilinear2d_backward(
                     gradient, full.shape[-2:], logits.shape, False, None, None
                 )
-        return gradient, None, None, None
+        return gradient, None, None, None, None, None
+
+
+def _smooth(true_log_p: Tensor, mean_log_p: Tensor, smoothing: float) -> Tensor:
+    """Compute the loss from log p of the true class and the mean of log p over the classes."""
+    return -((1 - smoothing) * true_log_p + smoothing * mean_log_p)
 
 
 def _gradient(
     logits: Tensor,
     labels: Tensor,
     ignore_index: int,
+    smoothing: float,
     weights: Tensor | None,
     normalizers: Tensor,
     gradients: tuple[Tensor, ...],
@@ -201,23 +247,31 @@ def _gradient(
         logits: (b, k, H, W)
         labels: (b, H, W)
         ignore_index: label of the pixels that do not count.
+        smoothing: label smoothing of the losses.
         weights: (k,) weights of the classes, or None.
         normalizers: logarithm of the sum of the exponentials of each pixel, (b, H * W); infinite
             where the pixel does not count.
         gradients: gradients of the fields of :class:`SoftmaxSums`.
     """
-    of_true, of_mean, of_intersection, of_probability, _ = gradients
+    of_losses, of_intersection, of_probability, _ = gradients
+    each_pixel = of_losses.flatten(1) if of_losses.ndim else None
+    # The gradient of the loss of a pixel is a further weight of it.
+    of_sum = of_losses if each_pixel is None else of_losses.new_ones(())
+    of_true, of_mean = -(1 - smoothing) * of_sum, -smoothing * of_sum
     k = logits.shape[1]
     result = torch.empty_like(logits, memory_format=torch.contiguous_format)
     flat = result.flatten(2)
     for block in _blocks(logits, labels, ignore_index, weights):
         p = (block.logits - normalizers[block.image, block.pixels]).exp_()
+        weight = block.weight
+        if each_pixel is not None:
+            weight = weight * each_pixel[block.image, block.pixels]
         # The gradient of the pixel's own p, times this p.
         own = p.gather(0, block.own_class)[0].mul_(
             of_intersection.index_select(0, block.own_class[0])
         )
-        mean = (of_probability @ p).add_(own).add_(block.weight * (of_true + of_mean))
-        gradient = (of_probability[:, None] - mean).mul_(p).add_(block.weight * (of_mean / k))
-        gradient.scatter_add_(0, block.own_class, own.add_(block.weight * of_true)[None])
+        mean = (of_probability @ p).add_(own).add_(weight * (of_true + of_mean))
+        gradient = (of_probability[:, None] - mean).mul_(p).add_(weight * (of_mean / k))
+        gradient.scatter_add_(0, block.own_class, own.add_(weight * of_true)[None])
         flat[block.image, :, block.pixels] = gradient
     return result

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,10 +178,17 @@ def write_cog(path: Path, mosaic: Path, legend: Legend) -> None:
         "STATISTICS": "YES",
         "NUM_THREADS": "ALL_CPUS",
     }
-    # Otherwise GDAL writes statistics and names into files beside each tile.
-    quiet = rasterio.Env(**{**OPTIONS, "GDAL_PAM_ENABLED": "NO"})
-    with replacing(path) as partial, _naming(path), quiet:
-        rasterio.shutil.copy(mosaic, partial, driver="COG", **options)
+
+    def copy(partial: Path) -> None:
+        # Otherwise GDAL writes statistics and names into files beside each tile.
+        with rasterio.Env(**{**OPTIONS, "GDAL_PAM_ENABLED": "NO"}):
+            rasterio.shutil.copy(mosaic, partial, driver="COG", **options)
+
+    # To compute statistics, GDAL copies the text of the mosaic. Before version 3.11.4, each thread
+    # keeps this text, with a line for each tile, three times until it ends
+    # (https://github.com/OSGeo/gdal/pull/12932). So each file has a thread of its own.
+    with replacing(path) as partial, _naming(path), ThreadPoolExecutor(1) as thread:
+        thread.submit(copy, partial).result()
         # GDAL tells nobody of an error when it closes the file.
         try:
             check_structure(partial, "GTiff")

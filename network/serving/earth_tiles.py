@@ -8,17 +8,13 @@ import errno
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
 import rasterio.warp
 from affine import Affine
-from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
-from rasterio.errors import RasterioError
 from rio_tiler.errors import TileOutsideBounds
 from rio_tiler.io import Reader
 
@@ -31,12 +27,11 @@ from network.maps.options import MapOptions
 from network.maps.plan import Block, Plan
 from network.maps.predict import BlockFailed, Times, predict_blocks
 from network.maps.read import FinishedMap
-from network.rasters.header import OPTIONS
 from network.rasters.place import Place
 from network.rasters.source import Source
 from network.rasters.view import View
-from network.rasters.whole import REMEDY
 from network.serving.batches import Ticket
+from network.serving.readers import Readers
 from network.serving.uploads import no_space
 from network.writing import Unwritable, writing
 
@@ -137,26 +132,16 @@ class MapLabels:
         self.path, self.size = self._view.path, (self._view.height, self._view.width)
         self.place = _known(self.path, self._view.place)
         self.colors = _colors([(entry.label, entry.color) for entry in map_.classes])
-        self._free: SimpleQueue[Reader] = SimpleQueue()
+        self._readers = Readers(self.path, lambda: Reader(None, dataset=self._view.open()))
 
     def tile(self, zoom: int, x: int, y: int, ticket: Ticket) -> np.ndarray | None:
         """Read the labels of a tile, see :class:`Labels`."""
-        with _naming(self.path), rasterio.Env(**OPTIONS), self._borrowed() as reader:
+        with self._readers.borrowed() as reader:
             try:
                 found = reader.tile(x, y, zoom, tilesize=SIDE, indexes=1).array[0]
             except TileOutsideBounds:
                 return None
             return np.where(np.ma.getmaskarray(found), NO_DATA, found.data).astype(np.uint8)
-
-    @contextmanager
-    def _borrowed(self) -> Iterator[Reader]:
-        """Lend a reader to the calling thread: GDAL's datasets serve one thread at a time."""
-        try:
-            reader = self._free.get_nowait()
-        except Empty:
-            reader = Reader(None, dataset=self._view.open())
-        yield reader
-        self._free.put(reader)
 
 
 class ImageLabels:
@@ -352,11 +337,3 @@ def _seen(
 
 def _touch(one: slice, other: slice) -> bool:
     return one.start < other.stop and other.start < one.stop
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (RasterioError, CPLE_BaseError, OSError) as error:
-        raise InputError(path, "unreadable image", f"{REMEDY}") from error

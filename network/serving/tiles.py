@@ -8,21 +8,17 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
 
 import numpy as np
 import rasterio
-from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
-from rasterio.errors import RasterioError
 from rio_tiler.errors import NoOverviewWarning
 from rio_tiler.io import ImageReader
 
-from network.errors import InputError, warn
-from network.rasters.header import OPTIONS
+from network.errors import warn
 from network.rasters.memory import raster_in_memory
 from network.rasters.shrink import Opened, has_overviews, shrink
 from network.rasters.view import View
-from network.rasters.whole import REMEDY
+from network.serving.readers import Readers
 
 SIDE = 256
 """Side of a tile in pixels."""
@@ -56,13 +52,10 @@ class Tiles:
         self.view = view
         self.is_labels = is_labels or view.table is not None
         self.max_zoom = max(0, math.ceil(math.log2(max(view.height, view.width) / SIDE)))
-        self._free: dict[bool, SimpleQueue[ImageReader]] = {
-            False: SimpleQueue(),
-            True: SimpleQueue(),
-        }
-        self._small = None
+        self._readers = Readers(view.path, lambda: ImageReader(None, dataset=view.open()))
+        self._small: Readers[ImageReader] | None = None
         factor = 2**self.max_zoom
-        with self._borrowed(is_small=False) as reader:
+        with self._readers.borrowed() as reader:
             way = "mode" if self.is_labels else "average"
             if factor > SHRUNK and not has_overviews(reader.dataset, factor):
                 warn(
@@ -77,7 +70,10 @@ class Tiles:
                     is_labels=self.is_labels,
                     what=view.path.name,
                 )
-                self._small = raster_in_memory(values, valid, is_labels=self.is_labels)
+                small = raster_in_memory(values, valid, is_labels=self.is_labels)
+                self._small = Readers(
+                    view.path, lambda: ImageReader(None, dataset=rasterio.open(small.name))
+                )
 
     def read(self, zoom: int, x: int, y: int, bands: Sequence[int]) -> np.ma.MaskedArray | None:
         """Read a tile.
@@ -101,10 +97,11 @@ class Tiles:
         side = SIDE * factor
         if not (0 <= x * side < self.view.width and 0 <= y * side < self.view.height):
             return None
-        is_small = self._small is not None and factor >= SHRUNK
-        unit = SHRUNK if is_small else 1
+        readers, unit = self._readers, 1
+        if self._small and factor >= SHRUNK:
+            readers, unit = self._small, SHRUNK
         left, top = x * side // unit, y * side // unit
-        with self._borrowed(is_small=is_small) as reader:
+        with readers.borrowed() as reader:
             # Only the part inside the raster: a warped raster cannot be read beyond its borders.
             right = min(left + side // unit, reader.width)
             bottom = min(top + side // unit, reader.height)
@@ -132,29 +129,12 @@ class Tiles:
         Raises:
             InputError: the pixel cannot be decoded.
         """
-        with self._borrowed(is_small=False) as reader:
+        with self._readers.borrowed() as reader:
             box = (column, row + 1, column + 1, row)
             return reader.part(box, height=1, width=1, indexes=list(bands)).array[:, 0, 0]
 
     @contextmanager
     def opened(self) -> Iterator[Opened]:
         """Lend the raster, or its smaller copy if it has one, to the calling thread."""
-        with self._borrowed(is_small=self._small is not None) as reader:
+        with (self._small or self._readers).borrowed() as reader:
             yield reader.dataset
-
-    @contextmanager
-    def _borrowed(self, *, is_small: bool) -> Iterator[ImageReader]:
-        """Lend a reader to the calling thread: GDAL's datasets serve one thread at a time."""
-        free = self._free[is_small]
-        try:
-            with rasterio.Env(**OPTIONS):
-                try:
-                    reader = free.get_nowait()
-                except Empty:
-                    small = self._small if is_small else None
-                    file = self.view.open() if small is None else rasterio.open(small.name)
-                    reader = ImageReader(None, dataset=file)
-                yield reader
-                free.put(reader)
-        except (RasterioError, CPLE_BaseError, OSError) as error:
-            raise InputError(self.view.path, "unreadable image", f"{REMEDY}") from error

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from network.commands import score_masks as command
+from network.datasets import known_files
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import VAIHINGEN
+from network.datasets.known_files import KnownFiles
+from network.datasets.segmentation import check_samples, find_samples
 from network.errors import InputError
+from network.evaluation.evaluate import evaluate
 from network.evaluation.records import read_records
 from network.evaluation.score_masks import score_masks
 from network.reporting.comparison import compare, read_models
@@ -57,6 +61,43 @@ def test_the_stamp_says_what_nobody_knows(finished, masks, tmp_path):
     differences = compare(models, "full", mixed=True).differences
     assert differences["trained on"] == ["train", "unknown"]
     assert differences["TTA"] == ["none (1 view)", "unknown"]
+
+
+@pytest.mark.slow
+def test_scores_trust_no_times_of_files(finished, masks, tmp_path, monkeypatch):
+    """A disk that changes a mask and not its times: trainings are deceived, scores are not."""
+    info, root = finished.experiment.dataset, finished.experiment.root
+    honest = known_files.listed_states
+    monkeypatch.setattr(
+        known_files, "listed_states", lambda listing: (honest(listing)[0], 0 * honest(listing)[1])
+    )
+    monkeypatch.setattr(known_files, "WORTH_KEEPING", 0.0)
+
+    def digests(known: KnownFiles | None) -> dict[str, str]:
+        found = check_samples(find_samples(info, root, "test", known), info, "test", known).digests
+        if known:
+            known.keep()
+        return found
+
+    before = digests(KnownFiles(info, root))
+    path = find_samples(info, root, "test")[0].masks["full"]
+    content = path.read_bytes()
+    try:
+        write_image(path, VAIHINGEN.to_rgb(1 - np.minimum(read_mask(path, VAIHINGEN), 1)))
+        assert digests(KnownFiles(info, root)) == before
+        score_masks(finished.experiment, masks, tmp_path / "out", split="test")
+        evaluate(
+            finished.experiment,
+            checkpoint=finished.folder.parent / "best.ckpt",
+            output=tmp_path / "test",
+            split="test",
+            device="cpu",
+        )
+        for folder in ("out", "test"):
+            protocol = json.loads((tmp_path / folder / "scores.json").read_text())["protocol"]
+            assert protocol["labels_sha256"] == digests(None) != before
+    finally:
+        path.write_bytes(content)
 
 
 def test_command_line(finished, masks, tmp_path, monkeypatch, capsys):

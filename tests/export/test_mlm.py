@@ -17,7 +17,14 @@ from network import extras
 from network.datasets.on_earth.scenes import Scenes
 from network.errors import InputError
 from network.export.formats import FORMATS
-from network.export.mlm import ModelItem, check_item, item_path, make_item, training_boxes
+from network.export.mlm import (
+    ModelItem,
+    check_item,
+    item_path,
+    make_item,
+    training_boxes,
+    warn_of_older_item,
+)
 from network.export.options import ExportOptions
 from network.export.source import Source, load_source
 from network.export.write import export, tensor_facts
@@ -190,6 +197,14 @@ def test_an_item_that_follows_no_schema(source, tmp_path):
         damaged.properties[key] = wrong
         with pytest.raises(InputError, match=r"best\.onnx\.json: is no valid item \("):
             check_item(damaged, tmp_path / "best.onnx.json")
+
+
+def test_an_item_of_an_older_file(tmp_path, capsys):
+    warn_of_older_item(tmp_path / "best.onnx")
+    assert not capsys.readouterr().err
+    (tmp_path / "best.onnx.json").touch()
+    warn_of_older_item(tmp_path / "best.onnx")
+    assert "best.onnx.json: tells of an older best.onnx; export it" in capsys.readouterr().err
 
 
 def test_together_or_not_at_all(source, tmp_path, monkeypatch):

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segmentation_models_pytorch.losses import DiceLoss
 
-from network.losses.pixel import _torch_cross_entropy, cross_entropy, cross_entropy_and_dice
+from network.losses import pixel as module
+from network.losses.pixel import _torch_losses, cross_entropy, cross_entropy_and_dice
+from network.losses.softmax_sums import softmax_sums
 
 IGNORE = 6
 
@@ -92,7 +94,10 @@ def test_equals_what_gpus_compute(is_weighted):
     """With weights too, which torch treats in another way."""
     logits, labels = random_batch(4, 0.3)
     options = (logits, labels, 255, 0.05, torch.rand(4) + 0.5 if is_weighted else None)
-    torch.testing.assert_close(cross_entropy(*options), _torch_cross_entropy(*options, 1.0))
+    torch.testing.assert_close(softmax_sums(*options).losses, _torch_losses(*options, False).sum())
+    torch.testing.assert_close(
+        softmax_sums(*options, each_pixel=True).losses, _torch_losses(*options, True)
+    )
 
 
 def test_half_precision_logits():
@@ -127,6 +132,17 @@ def test_hard_pixels(k, ignored, share, smoothing, is_weighted):
     kept = found[: math.ceil(share * len(found))]
     expected = sum(kept) / max(len(kept), 1)
     options = (labels, 255, smoothing, weights, share)
+    by_autograd = torch.zeros_like(logits)
+    if kept:
+        hardest = (single * valid).flatten().topk(len(kept)).values
+        (by_autograd,) = torch.autograd.grad(hardest.mean(), logits)
     for ce in (cross_entropy(logits, *options), cross_entropy_and_dice(logits, *options)[0]):
-        assert ce.item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
-        ce.backward(retain_graph=True)  # also without any pixel
+        torch.testing.assert_close(ce.item(), expected, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(torch.autograd.grad(ce, logits)[0], by_autograd)
+
+
+def test_hard_pixels_cost_one_softmax(monkeypatch):
+    """Cross-entropy and Dice take it from the same pass over the logits."""
+    monkeypatch.setattr(module, "_torch_losses", None)
+    logits, labels = random_batch(3, 0.3)
+    assert all(cross_entropy_and_dice(logits, labels, 255, hard_share=0.5))

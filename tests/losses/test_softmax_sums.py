@@ -30,24 +30,31 @@ def random_case(k, share_ignored, is_resized, is_weighted):
     share=st.sampled_from([0.0, 0.4, 1.0]),
     is_resized=st.booleans(),
     is_weighted=st.booleans(),
+    smoothing=st.sampled_from([0.0, 0.1]),
+    each_pixel=st.booleans(),
 )
-def test_equals_autograd(k, share, is_resized, is_weighted):
+def test_equals_autograd(k, share, is_resized, is_weighted, smoothing, each_pixel):
     logits, labels, weights = random_case(k, share, is_resized, is_weighted)
-    expected = plain_softmax_sums(logits, labels, 255, weights)
-    actual = softmax_sums(logits, labels, 255, weights)
+    options = labels, 255, smoothing, weights
+    expected = plain_softmax_sums(logits, *options, each_pixel=each_pixel)
+    actual = softmax_sums(logits, *options, each_pixel=each_pixel)
+    assert actual.losses.shape == (labels.shape if each_pixel else ())
     torch.testing.assert_close(actual, expected)
     assert torch.equal(actual.pixels.sum(), (labels != 255).sum())
-    gradients = [torch.randn_like(found) for found in expected[:4]]
+    gradients = [torch.randn_like(found) for found in expected[:3]]
     torch.testing.assert_close(
-        torch.autograd.grad(actual[:4], logits, gradients),
-        torch.autograd.grad(expected[:4], logits, gradients),
+        torch.autograd.grad(actual[:3], logits, gradients),
+        torch.autograd.grad(expected[:3], logits, gradients),
     )
 
 
-def test_gradcheck():
+@pytest.mark.parametrize("each_pixel", [False, True])
+def test_gradcheck(each_pixel):
     logits, labels, weights = random_case(3, 0.3, True, True)
     assert torch.autograd.gradcheck(
-        lambda x: softmax_sums(x, labels, 255, weights)[:4], logits, atol=1e-6
+        lambda x: softmax_sums(x, labels, 255, 0.1, weights, each_pixel=each_pixel)[:3],
+        logits,
+        atol=1e-6,
     )
 
 
@@ -73,15 +80,15 @@ def test_autocast_changes_nothing():
     logits, labels, weights = random_case(4, 0.2, True, True)
     logits = logits.detach().float().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = softmax_sums(logits, labels, 255, weights)
-    expected = softmax_sums(logits, labels, 255, weights)
+        mixed = softmax_sums(logits, labels, 255, 0.1, weights)
+    expected = softmax_sums(logits, labels, 255, 0.1, weights)
     assert all(map(torch.equal, mixed, expected))
 
 
 def test_half_precision_keeps_its_type():
     logits, labels, weights = random_case(4, 0.2, False, True)
     logits = logits.detach().bfloat16().requires_grad_()
-    sums = softmax_sums(logits, labels, 255, weights)
-    assert {found.dtype for found in sums[:4]} == {torch.float32}
-    sum(found.sum() for found in sums[:4]).backward()
+    sums = softmax_sums(logits, labels, 255, 0.1, weights)
+    assert {found.dtype for found in sums[:3]} == {torch.float32}
+    sum(found.sum() for found in sums[:3]).backward()
     assert logits.grad.dtype == torch.bfloat16
