@@ -177,7 +177,7 @@ def _folders(chain: Chain) -> Iterator[Path]:
                 yield root / folder.masks[0].folder
 
 
-def _samples(chain: Chain, split: str) -> list[Sample]:
+def _samples(chain: Chain, split: str) -> Sequence[Sample]:
     """Find the images of a split with their masks, or the whole tiles if the data set has them.
 
     Patches of whole tiles are not taken: they may overlap or be mirrored, so pixels would count

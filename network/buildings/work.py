@@ -1,5 +1,6 @@
 """Work folder of a chain, and the paths in it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +91,7 @@ class Work:
         """Folder of the table of stages."""
         return self.folder / "stages"
 
-    def tiles_with_truth(self) -> list[Sample]:
+    def tiles_with_truth(self) -> Sequence[Sample]:
         """Find the training tiles with their true masks, only for the evaluation and for oracles.
 
         Raises:

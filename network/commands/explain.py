@@ -4,6 +4,7 @@ For the arguments, see ``tools/explain.py``.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class _Run:
 
     experiment: Experiment
     checkpoint: Path
-    samples: list[Sample]
+    samples: Sequence[Sample]
     split: str
     output: Path
 
@@ -137,7 +138,7 @@ def _of_checkpoint(args: argparse.Namespace) -> _Run:
     return _Run(experiment, checkpoint, _samples(experiment, split), split, args.output)
 
 
-def _samples(experiment: Experiment, split: str) -> list[Sample]:
+def _samples(experiment: Experiment, split: str) -> Sequence[Sample]:
     info = experiment.dataset
     if split not in info.splits:
         problem = f"{info.name} has no such split{nearest(split, info.splits)}"

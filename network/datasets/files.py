@@ -3,7 +3,9 @@
 import os
 import struct
 import zlib
+from array import array
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -43,18 +45,52 @@ class Listing:
 
     Attributes:
         folder: the folder.
-        images: the image files by name, in name order; hidden ones (``.NAME``) are left out.
-        are_files: whether each of them is a regular file.
+        images: names of the image files, in order; hidden ones (``.NAME``) are left out.
+        irregular: those of them that are no regular files.
         others: the other names that are not hidden.
         states: size, time of the content and of the last change in ns, and number on the disk of
-            each image file; empty if they were not asked for.
+            each image file, (n, 4) int64; None if they were not asked for.
     """
 
     folder: Path
-    images: dict[str, Path]
-    are_files: dict[str, bool]
+    images: list[str]
+    irregular: set[str]
     others: list[str]
-    states: dict[str, tuple[int, int, int, int]]
+    states: np.ndarray | None = None
+
+    @cached_property
+    def stems(self) -> list[str]:
+        """Names of the image files without their endings."""
+        return [name[: name.rindex(".")] for name in self.images]
+
+    @cached_property
+    def by_stem(self) -> dict[str, str]:
+        """Names of the image files by their stems.
+
+        Raises:
+            InputError: there is no image, two images have the same stem, or an image is no regular
+                file or has a name that is not UTF-8.
+        """
+        if not self.images:
+            suffixes = ", ".join(IMAGE_SUFFIXES)
+            raise InputError(self.folder, f"no image in this folder ({suffixes})")
+        if self.irregular or not all(map(str.isascii, self.images)):
+            for name in self.images:
+                if not name.isascii() or name in self.irregular:
+                    check_file(self.folder / name)
+        found = dict(zip(self.stems, self.images, strict=True))
+        if len(found) < len(self.images):
+            seen: dict[str, str] = {}
+            for stem, name in zip(self.stems, self.images, strict=True):
+                if stem in seen:
+                    path = self.folder / name
+                    raise InputError(path, f"same name as {seen[stem]}", "keep one of them")
+                seen[stem] = name
+        return found
+
+
+NO_STATE = (-1, 0, 0, 0)
+"""The state of a file that the system does not tell."""
 
 
 def list_folder(folder: Path, *, states: bool = False) -> Listing:
@@ -71,69 +107,89 @@ def list_folder(folder: Path, *, states: bool = False) -> Listing:
         raise InputError(folder, "is a file", "give the folder that it is in")
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "see docs/data.md for the folders")
-    are_files: dict[str, bool] = {}
-    others, found = [], {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = entry.name
-            if name[max(0, name.rfind(".")) :].lower() not in IMAGE_SUFFIXES:
-                others.append(name)
-            elif name[0] != ".":
-                are_files[name] = entry.is_file()
+    names: list[str] = []
+    irregular: set[str] = set()
+    others: list[str] = []
+    numbers = array("q")  # a list of tuples would take several times as long
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # By a descriptor, the system looks up the path of the folder once and not for each file.
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                name = entry.name
+                if name[0] == ".":
+                    continue
+                if not name.lower().endswith(IMAGE_SUFFIXES):
+                    others.append(name)
+                    continue
+                names.append(name)
+                if not entry.is_file():
+                    irregular.add(name)
                 if states:
-                    try:
-                        of = entry.stat()
-                    except OSError:  # it has been removed
-                        continue
-                    found[name] = of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino
-    # A third of the time of joining folder and name.
-    paths = {path.name: path for path in folder.iterdir()}
-    images = {name: paths[name] for name in sorted(are_files.keys() & paths.keys())}
-    return Listing(folder, images, are_files, [n for n in others if n[0] != "."], found)
+                    numbers += _state(entry)
+    finally:
+        os.close(descriptor)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    images = [names[at] for at in order]
+    found = np.frombuffer(numbers, np.int64).reshape(-1, 4)[order] if states else None
+    return Listing(folder, images, irregular, others, found)
 
 
-def list_images(folder: Path, listing: Listing | None = None) -> dict[str, Path]:
+def _state(entry: os.DirEntry[str]) -> array:
+    """Ask the system for the state of a file, see :class:`Listing`."""
+    try:
+        of = entry.stat()
+        # The number of a file has 64 bits without a sign, of which one is left out here.
+        inode = of.st_ino & 0x7FFFFFFFFFFFFFFF
+        return array("q", (of.st_size, of.st_mtime_ns, of.st_ctime_ns, inode))
+    except (OSError, OverflowError):  # removed meanwhile; a time after the year 2262
+        return array("q", NO_STATE)
+
+
+def list_images(folder: Path) -> dict[str, Path]:
     """List the image files of a folder by stem, in name order, without hidden files (``.NAME``).
 
     Args:
         folder: the folder.
-        listing: the names in it; by default they are listed now.
 
     Raises:
         InputError: the folder does not exist or holds no image, two images have the same stem, or
             an image is no regular file or has a name that is not UTF-8.
     """
-    listing = listing or list_folder(folder)
-    files: dict[str, Path] = {}
-    for name, path in listing.images.items():
-        stem = name[: name.rindex(".")]
-        if not name.isascii() or not listing.are_files[name]:
-            check_file(path)
-        if stem in files:
-            raise InputError(path, f"same name as {files[stem].name}", "keep one of them")
-        files[stem] = path
-    if not files:
-        raise InputError(folder, f"no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
-    return files
+    return {stem: folder / name for stem, name in list_folder(folder).by_stem.items()}
 
 
-def list_used(path: Path, folder: Folder, listing: Listing | None = None) -> dict[str, Path]:
-    """List the files of a folder that a split uses, by the names that they have there.
+def used_names(listing: Listing, folder: Folder) -> dict[str, str]:
+    """List the names of the files that a split uses, by the names that their samples have.
+
+    Args:
+        listing: the folder of the images or of their masks.
+        folder: says which names are used, and what is put before them.
+
+    Raises:
+        InputError: see :attr:`Listing.by_stem`; or no file is used.
+    """
+    found = listing.by_stem
+    if not (folder.only or folder.leave_out or folder.prefix):
+        return found
+    used = {folder.prefix + stem: name for stem, name in found.items() if folder.has(stem)}
+    if not used:
+        chosen = f"only={folder.only}, leave_out={folder.leave_out}"
+        raise InputError(listing.folder, f"none of its {len(found)} files is used by {chosen}")
+    return used
+
+
+def list_used(path: Path, folder: Folder) -> dict[str, Path]:
+    """List the files of a folder that a split uses, by the names that their samples have.
 
     Args:
         path: the folder of the images or of their masks.
         folder: says which names are used, and what is put before them.
-        listing: the names in the folder; by default they are listed now.
 
     Raises:
-        InputError: see :func:`list_images`; or no file is used.
+        InputError: the folder does not exist; or see :func:`used_names`.
     """
-    found = list_images(path, listing)
-    used = {folder.prefix + name: file for name, file in found.items() if folder.has(name)}
-    if not used:
-        chosen = f"only={folder.only}, leave_out={folder.leave_out}"
-        raise InputError(path, f"none of its {len(found)} files is used by {chosen}")
-    return used
+    return {name: path / file for name, file in used_names(list_folder(path), folder).items()}
 
 
 def check_file(path: Path) -> None:

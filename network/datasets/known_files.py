@@ -9,7 +9,7 @@ all files, see :func:`network.evaluation.evaluate.evaluate`.
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from network.datasets.caches import cache_folder
-from network.datasets.files import Listing
+from network.datasets.file_checks import LabelFacts
+from network.datasets.files import NO_STATE, Listing
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.failures import DAMAGED_ZIP
@@ -35,15 +36,9 @@ _FRESH = 2_000_000_000
 
 _DAMAGED = (OSError, ValueError, LookupError, MemoryError, OverflowError, *DAMAGED_ZIP)
 
-State = tuple[int, int, int, int, int]
-"""Size, time of the content and of the last change in ns, number on the disk, and the same of all
-files beside it that GDAL may read with it, as one number (0 if there are none)."""
-
-_NO_STATE: State = (-1, 0, 0, 0, 0)
-
 
 class FolderFacts:
-    """Facts about the images of a folder and about their masks, by name.
+    """Facts about the images of a folder and about their masks, in the order of the images.
 
     Args:
         images: the folder of the images.
@@ -51,6 +46,15 @@ class FolderFacts:
         file: the file that the facts are kept in.
         about: text of all that the facts depend on, besides the files.
         classes: number of classes.
+
+    Attributes:
+        files: names of the image files.
+        names: their stems.
+        states: state of each image and of its masks, (n, 1 + kinds, 5) int64: the numbers of
+            :class:`network.datasets.files.Listing`, and one for the states of all files beside it
+            that GDAL may read with it (0 if there are none).
+        sizes: used height and width of each image, (n, 2) int64; 0 if they are not known.
+        labels: facts about the masks.
     """
 
     def __init__(
@@ -58,85 +62,65 @@ class FolderFacts:
     ):
         self.file, self.about = file, about
         self.kinds = list(masks)
-        states = [listed_states(folder) for folder in (images, *masks.values())]
-        names, _ = states[0]
         self.seconds = 0.0
-        self.names = names
-        self._rows = {name: row for row, name in enumerate(names)}
-        count, kinds = len(names), len(masks)
-        # Files with one stem belong together; a pair that is incomplete is an error elsewhere.
-        self.states = np.stack([_in_order(names, *each) for each in states], axis=1)
-        self.sizes = np.zeros((count, 2), np.int64)
-        self.has_labels = np.zeros(count, bool)
-        self.digests = np.zeros((count, kinds, 32), np.uint8)
-        self.counts = np.zeros((count, kinds, classes), np.int64)
+        self.files, self.names = images.images, images.stems
+        folders = (images, *masks.values())
+        self.states = np.stack([_states(self.names, folder) for folder in folders], axis=1)
+        self.sizes = np.zeros((len(self.names), 2), np.int64)
+        self.labels = LabelFacts.empty(len(self.names), len(masks), classes)
         self._take()
-        self.alone: list[list[bool]] = (self.states[..., 4] == 0).tolist()
 
     def _take(self) -> None:
         """Take the facts of those files that are in the same state as when these were found."""
+        labels = self.labels
         try:
             with np.load(self.file) as kept:
                 if kept["about"].item() != self.about:
                     return
                 names = kept["names"].tobytes().decode().split("\n")
                 states, sizes = kept["states"], kept["sizes"]
-                has_labels, digests, counts = (
-                    kept[name] for name in ("has_labels", "digests", "counts")
-                )
-            own = [self.states, self.sizes, self.has_labels, self.digests, self.counts]
-            for mine, theirs in zip(own, (states, sizes, has_labels, digests, counts), strict=True):
-                is_alike = theirs.dtype == mine.dtype and theirs.shape[1:] == mine.shape[1:]
-                if not is_alike or len(theirs) != len(names):
+                found = LabelFacts(kept["has_labels"], kept["digests"], kept["counts"])
+            own = [self.states, self.sizes, labels.known, labels.digests, labels.counts]
+            theirs = [states, sizes, found.known, found.digests, found.counts]
+            for one, other in zip(own, theirs, strict=True):
+                is_alike = other.dtype == one.dtype and other.shape[1:] == one.shape[1:]
+                if not is_alike or len(other) != len(names):
                     return
         except _DAMAGED:
             return  # found anew, like all that is not kept
         if names == self.names:
             here = there = np.arange(len(names))
         else:
-            pairs = [(self._rows[n], row) for row, n in enumerate(names) if n in self._rows]
+            rows = {name: row for row, name in enumerate(self.names)}
+            pairs = [(rows[name], row) for row, name in enumerate(names) if name in rows]
             here, there = np.array(pairs, np.int64).reshape(-1, 2).T
         is_same = (self.states[here] == states[there]).all(axis=(1, 2))
         here, there = here[is_same], there[is_same]
-        self.sizes[here], self.has_labels[here] = sizes[there], has_labels[there]
-        self.digests[here], self.counts[here] = digests[there], counts[there]
+        self.sizes[here] = sizes[there]
+        labels.set_rows(here, found.rows(there))
 
-    def row(self, stem: str) -> int | None:
-        """Return the row of an image in the arrays; None if it has come since."""
-        return self._rows.get(stem)
-
-    def are_alone(self, stem: str) -> list[bool]:
-        """Tell for an image and each of its masks whether no file beside it belongs to it."""
-        row = self._rows.get(stem)
-        return [False] * (1 + len(self.kinds)) if row is None else self.alone[row]
-
-    def sizes_of(self, images: Iterable[Path]) -> list[tuple[int, int] | None]:
-        """Return the used height and width of images; None where they are not known."""
-        sizes = [(height, width) if height else None for height, width in self.sizes.tolist()]
-        rows = [self._rows.get(path.stem) for path in images]
-        return [None if row is None else sizes[row] for row in rows]
-
-    def set_size(self, stem: str, size: tuple[int, int]) -> None:
-        """Remember the used height and width of an image whose header was checked."""
-        row = self._rows.get(stem)
-        if row is not None:
-            self.sizes[row] = size
-
-    def set_labels(self, stem: str, found: Mapping[str, tuple[str, np.ndarray]]) -> None:
-        """Remember SHA-256 and counts of the masks of an image, which were read without errors.
+    def rows_of(self, files: Iterable[str]) -> np.ndarray:
+        """Find the rows of images.
 
         Args:
-            stem: stem of the image.
-            found: SHA-256 and number of pixels of each class, by kind.
+            files: names of their files.
         """
-        row = self._rows.get(stem)
-        if row is None:
-            return
-        for at, kind in enumerate(self.kinds):
-            digest, counts = found[kind]
-            self.digests[row, at] = np.frombuffer(bytes.fromhex(digest), np.uint8)
-            self.counts[row, at] = counts
-        self.has_labels[row] = True
+        wanted = list(files)
+        if wanted == self.files:
+            return np.arange(len(wanted))
+        rows = {name: row for row, name in enumerate(self.files)}
+        return np.array([rows[name] for name in wanted], np.int64)
+
+    def are_alone(self, rows: np.ndarray) -> np.ndarray:
+        """Tell for images and each of their masks whether no file beside them belongs to them.
+
+        Args:
+            rows: the rows of the images.
+
+        Returns:
+            (rows, 1 + kinds) bool
+        """
+        return self.states[rows, :, 4] == 0
 
     def keep(self) -> None:
         """Write the facts, if finding them took long; a disk that refuses them does no harm."""
@@ -144,8 +128,10 @@ class FolderFacts:
             return
         # A file that has just been written may be written again in the same tick of the clock.
         is_settled = self.states[..., 1:3].max(axis=(1, 2)) < time.time_ns() - _FRESH
-        kept = is_settled & (self.sizes[:, 0] > 0)
+        has_states = (self.states[..., 0] != NO_STATE[0]).all(axis=1)
+        kept = is_settled & has_states & (self.sizes[:, 0] > 0)
         names = "\n".join(name for name, is_kept in zip(self.names, kept, strict=True) if is_kept)
+        labels = self.labels.rows(kept)
         with suppress(InputError, UnicodeEncodeError):
             content = np.frombuffer(names.encode(), np.uint8)
             with replacing(self.file) as temporary, temporary.open("wb") as file:
@@ -155,9 +141,9 @@ class FolderFacts:
                     names=content,
                     states=self.states[kept],
                     sizes=self.sizes[kept],
-                    has_labels=self.has_labels[kept],
-                    digests=self.digests[kept],
-                    counts=self.counts[kept],
+                    has_labels=labels.known,
+                    digests=labels.digests,
+                    counts=labels.counts,
                 )
         self.seconds = 0.0
 
@@ -172,12 +158,16 @@ class KnownFiles:
     Args:
         info: description of the data set.
         root: root folder of the data.
+        workers: number of processes that may read files; 0 or 1 for this one only.
     """
 
-    def __init__(self, info: DatasetInfo, root: Path):
-        self.info, self.root = info, root
+    def __init__(self, info: DatasetInfo, root: Path, workers: int = 0):
+        self.info, self.root, self.workers = info, root, workers
         self._folders: dict[Path, FolderFacts] = {}
-        self._of_sample: dict[str, tuple[FolderFacts, int]] = {}
+        # The names of all samples, and for each part of them its rows in the facts of its folder.
+        self._names: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._parts: list[tuple[FolderFacts, np.ndarray]] = []
 
     @cached_property
     def _about(self) -> str:
@@ -186,14 +176,17 @@ class KnownFiles:
         return repr((*facts, info.num_classes, info.ignore_index, info.palette))
 
     def folder(
-        self, images: Listing, masks: Mapping[str, Listing], used: Mapping[str, Path]
-    ) -> FolderFacts:
+        self, images: Listing, masks: Mapping[str, Listing], used: Mapping[str, str]
+    ) -> tuple[FolderFacts, np.ndarray]:
         """Find the facts about images of a folder.
 
         Args:
             images: the folder of the images, with their states.
             masks: the folders of their masks, by kind of labels.
-            used: the image files that are used, by the names of their samples.
+            used: names of the image files that are used, by the names of their samples.
+
+        Returns:
+            The facts about the folder, and the rows of the images that are used.
         """
         paths = [os.path.abspath(one.folder) for one in (images, *masks.values())]
         digest = hashlib.sha256(repr((self._about, paths, list(masks))).encode(errors="replace"))
@@ -202,38 +195,54 @@ class KnownFiles:
         if facts is None:
             facts = FolderFacts(images, masks, file, self._about, self.info.num_classes)
             self._folders[file] = facts
-        for name, path in used.items():
-            row = facts.row(path.stem)
-            if row is not None:
-                self._of_sample[name] = facts, row
-        return facts
+        rows = facts.rows_of(used.values())
+        self._parts.append((facts, rows))
+        self._names += used
+        return facts, rows
 
-    def labels_of(self, name: str) -> dict[str, tuple[str, np.ndarray]] | None:
-        """Return SHA-256 and counts of the masks of a sample, by kind; None if not known.
-
-        Args:
-            name: name of the sample.
-        """
-        if name not in self._of_sample:
-            return None
-        facts, row = self._of_sample[name]
-        if not facts.has_labels[row]:
-            return None
-        return {
-            kind: (facts.digests[row, at].tobytes().hex(), facts.counts[row, at])
-            for at, kind in enumerate(facts.kinds)
-        }
-
-    def set_labels(self, name: str, found: Mapping[str, tuple[str, np.ndarray]]) -> None:
-        """Remember SHA-256 and counts of the masks of a sample, which were read without errors.
+    def labels_of(self, names: Sequence[str], kinds: Sequence[str]) -> LabelFacts:
+        """Return the facts about the masks of samples.
 
         Args:
-            name: name of the sample.
-            found: SHA-256 and number of pixels of each class, by kind.
+            names: names of the samples.
+            kinds: kinds of the masks, in the order of the facts.
         """
-        if name in self._of_sample:
-            facts, row = self._of_sample[name]
-            facts.set_labels(facts.names[row], found)
+        found = LabelFacts.empty(len(names), len(kinds), self.info.num_classes)
+        for facts, at, rows in self._by_folder(names):
+            labels, order = facts.labels.rows(rows), [facts.kinds.index(kind) for kind in kinds]
+            found.known[at] = labels.known
+            found.digests[at], found.counts[at] = labels.digests[:, order], labels.counts[:, order]
+        return found
+
+    def set_labels(self, names: Sequence[str], kinds: Sequence[str], found: LabelFacts) -> None:
+        """Remember facts about masks of samples, which were read without errors.
+
+        Args:
+            names: names of the samples.
+            kinds: kinds of the masks.
+            found: the facts, in this order.
+        """
+        for facts, at, rows in self._by_folder(names):
+            order = [kinds.index(kind) for kind in facts.kinds]
+            facts.labels.known[rows] = found.known[at]
+            facts.labels.digests[rows] = found.digests[at][:, order]
+            facts.labels.counts[rows] = found.counts[at][:, order]
+
+    def _by_folder(
+        self, names: Sequence[str]
+    ) -> Iterator[tuple[FolderFacts, np.ndarray, np.ndarray]]:
+        """Yield each folder that has some of the samples, which of them, and their rows there."""
+        if names == self._names:
+            numbers = np.arange(len(names))
+        else:  # nothing is known here of scenes on Earth
+            if len(self._numbers) < len(self._names):
+                self._numbers = {name: number for number, name in enumerate(self._names)}
+            numbers = np.array([self._numbers.get(name, -1) for name in names], np.int64)
+        start = 0
+        for facts, rows in self._parts:
+            (at,) = np.nonzero((numbers >= start) & (numbers < start + len(rows)))
+            yield facts, at, rows[numbers[at] - start]
+            start += len(rows)
 
     def states_of(self, name: str, kinds: Iterable[str]) -> np.ndarray | None:
         """Return the states of the image and of some masks of a sample; None if not known.
@@ -242,10 +251,10 @@ class KnownFiles:
             name: name of the sample.
             kinds: kinds of the masks.
         """
-        if name not in self._of_sample:
-            return None
-        facts, row = self._of_sample[name]
-        return facts.states[row, [0, *(1 + facts.kinds.index(kind) for kind in kinds)]]
+        for facts, at, rows in self._by_folder([name]):
+            if len(at):
+                return facts.states[rows[0], [0, *(1 + facts.kinds.index(k) for k in kinds)]]
+        return None
 
     def add_seconds(self, seconds: float) -> None:
         """Note how long it took to find facts that were not known."""
@@ -258,32 +267,25 @@ class KnownFiles:
             folder.keep()
 
 
-def listed_states(listing: Listing) -> tuple[list[str], np.ndarray]:
-    """Put the state of every image or mask file of a folder together.
+def _states(stems: list[str], folder: Listing) -> np.ndarray:
+    """Put the states of files together, see :data:`State`.
 
     Args:
-        listing: the folder, with states.
+        stems: stems of the files in the order that is wanted; without such a file, it has no state.
+        folder: the folder of the files, with states.
 
     Returns:
-        The stems of the files in order, and the numbers of :data:`State` for each, (n, 5) int64.
+        (stems, 5) int64
     """
-    stems = {name[: name.rindex(".")]: state for name, state in listing.states.items()}
-    names = sorted(stems)
-    numbers = np.zeros((len(names), 5), np.int64)
-    numbers[:, :4] = np.array([stems[name] for name in names], np.int64).reshape(-1, 4)
-    beside = _states_beside(listing.folder, listing.others)
-    if beside:
-        numbers[:, 4] = [beside.get(name.casefold(), 0) for name in names]
-    return names, numbers
-
-
-def _in_order(wanted: list[str], names: list[str], numbers: np.ndarray) -> np.ndarray:
-    """Put the states of files into another order of names; a file that is missing has none."""
-    if wanted == names:
-        return numbers
-    rows = {name: row for row, name in enumerate(names)}
-    empty = np.array([_NO_STATE], np.int64)
-    return np.concatenate([numbers, empty])[[rows.get(name, len(names)) for name in wanted]]
+    assert folder.states is not None
+    found = folder.states
+    if stems != folder.stems:
+        rows = {stem: row for row, stem in enumerate(folder.stems)}
+        order = [rows.get(stem, len(rows)) for stem in stems]
+        found = np.concatenate([found, np.array([NO_STATE], np.int64)])[order]
+    beside = _states_beside(folder.folder, folder.others)
+    numbers = [beside.get(stem.casefold(), 0) for stem in stems] if beside else 0
+    return np.column_stack([found, np.broadcast_to(np.array(numbers, np.int64), len(stems))])
 
 
 def _states_beside(folder: Path, names: Sequence[str]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from network.datasets.lazy import Lazy
 from network.datasets.on_earth.label_raster import CELL
 from network.datasets.rare import ClassDraw, draw_pixel, paste_class, rare_classes
+from network.datasets.samples import FolderSamples
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, to_tensor
 from network.datasets.transforms import Pair, TrainTransform
@@ -259,7 +260,7 @@ def is_large(sample: Sample, info: DatasetInfo, data: Data) -> bool:
     return not is_whole and height * width > data.windows_above**2
 
 
-def in_windows(samples: Sequence[Sample], info: DatasetInfo, data: Data) -> list[Sample]:
+def in_windows(samples: Sequence[Sample], info: DatasetInfo, data: Data) -> Sequence[Sample]:
     """Replace scenes and large images by the windows that cover them.
 
     Args:
@@ -267,6 +268,8 @@ def in_windows(samples: Sequence[Sample], info: DatasetInfo, data: Data) -> list
         info: description of the data set.
         data: settings of the data.
     """
+    if isinstance(samples, FolderSamples) and info.patched:
+        return samples
     found: list[Sample] = []
     for sample in samples:
         is_cut = sample.scene is not None or is_large(sample, info, data)

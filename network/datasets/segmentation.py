@@ -2,10 +2,10 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,75 +17,51 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from network.datasets.file_checks import (
+    DIGEST,
+    LabelFacts,
+    MaskFiles,
+    PatchFiles,
+    check_files,
+    read_labels,
+)
 from network.datasets.files import (
     Listing,
-    check_pair,
-    fitting_header,
     fitting_size,
     ignore_invalid,
     list_folder,
     list_images,
-    list_used,
-    mask_labels,
     read_mask,
-    read_plain_mask,
     read_valid_image,
-    used_size,
+    used_names,
 )
-from network.datasets.known_files import FolderFacts, KnownFiles
+from network.datasets.known_files import KnownFiles
 from network.datasets.lazy import Lazy
-from network.datasets.on_earth.find import Scene, find_scenes
+from network.datasets.on_earth.find import find_scenes
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.patch_cache import CachePart, Decoded, Files
 from network.datasets.provenance import recorded_kind
 from network.datasets.rare import ClassDraw, Crop, draw_pixel_of, paste_class, rare_classes
+from network.datasets.samples import FolderSamples, Sample, joined, names_of, sizes_of
 from network.datasets.schema import DatasetInfo, Folder
 from network.datasets.transforms import Pair, TrainTransform
-from network.datasets.window_reader import WindowReader, strips
+from network.datasets.window_reader import WindowReader
 from network.datasets.windows import Part, Window
+from network.datasets.workers import in_parts
 from network.errors import InputError
 from network.memory import collector_paused
-from network.progress import progress_bar
-from network.rasters.pixels import count_labels, is_measured, network_values
+from network.rasters.pixels import is_measured, network_values
 
 Item = TypeVar("Item")
 
 READ_WHOLE = 2048**2
 """Number of pixels of the largest images that are read as a whole."""
 
-PART = 32
-"""Number of files that a thread checks one after another."""
-
-QUICK = 0.0005
-"""Seconds for a file in which threads bring nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One image and its masks.
-
-    Args:
-        name: stem of the image file.
-        image: the image file.
-        size: height and width in pixels.
-        masks: mask files by label kind; empty if the labels are not public.
-        scene: the scene that the image is; None for an image in a folder.
-        part: the window that is read, and its core, outside of which labels are ignored; ``size``
-            is that of the window. None for the whole image.
-    """
-
-    name: str
-    image: Path
-    size: tuple[int, int]
-    masks: dict[str, Path] = field(default_factory=dict)
-    scene: Scene | None = None
-    part: Part | None = None
-
 
 @collector_paused()
 def find_samples(
     info: DatasetInfo, root: Path, split: str, known: KnownFiles | None = None
-) -> list[Sample]:
+) -> Sequence[Sample]:
     """Find the images of a split and their masks, in name order, and check the file headers.
 
     Args:
@@ -100,22 +76,16 @@ def find_samples(
             sizes or places on Earth differ, an image has other bands than ``info`` says, or a file
             is damaged.
     """
-    samples: dict[str, Sample] = {}
-    for part in info.splits[split]:
-        if isinstance(part, Folder):
-            own = _folder_samples(root, part, info, known)
-        else:
-            own = _scene_samples(root, part, info)
-        for sample in own:
-            if sample.name in samples:
-                raise InputError(
-                    sample.image,
-                    f"same name as {samples[sample.name].image}",
-                    "masks are saved by name: rename one of the two, or give their folders "
-                    "different prefixes",
-                )
-            samples[sample.name] = sample
-    found = list(samples.values())
+    parts = [
+        _folder_samples(root, part, info, known)
+        if isinstance(part, Folder)
+        else _scene_samples(root, part, info)
+        for part in info.splits[split]
+    ]
+    found = joined(parts)
+    _refuse_twins(found)
+    if isinstance(found, FolderSamples):  # all of them have the same kinds of masks
+        return found
     for sample in found:
         if sample.masks.keys() != found[0].masks.keys():
             raise InputError(
@@ -126,6 +96,23 @@ def find_samples(
                 "way",
             )
     return found
+
+
+def _refuse_twins(samples: Sequence[Sample]) -> None:
+    """Raise an :class:`InputError` if a sample has the name of another one."""
+    names = names_of(samples)
+    if len(set(names)) == len(names):
+        return
+    seen: dict[str, Path] = {}
+    for sample in samples:
+        if sample.name in seen:
+            raise InputError(
+                sample.image,
+                f"same name as {seen[sample.name]}",
+                "masks are saved by name: rename one of the two, or give their folders "
+                "different prefixes",
+            )
+        seen[sample.name] = sample.image
 
 
 def evenly_spread(items: Sequence[Item], count: int) -> list[Item]:
@@ -161,12 +148,12 @@ def find_images(folder: Path, info: DatasetInfo) -> list[Sample]:
 
 def _folder_samples(
     root: Path, folder: Folder, info: DatasetInfo, known: KnownFiles | None
-) -> list[Sample]:
+) -> FolderSamples:
     def listed(path: Path) -> Listing:
         return list_folder(path, states=known is not None)
 
     own = listed(root / folder.images)
-    images = list_used(own.folder, folder, own)
+    images = used_names(own, folder)
     folders: dict[str, Listing] = {}
     for mask_folder in folder.masks:
         path = root / mask_folder.folder
@@ -182,91 +169,61 @@ def _folder_samples(
             )
         folders[kind] = listed(path)
     masks = {kind: _paired_masks(images, folder, own, one) for kind, one in folders.items()}
+    found = FolderSamples(
+        list(images),
+        _joined_paths(own.folder, images.values()),
+        {
+            kind: _joined_paths(folders[kind].folder, files.values())
+            for kind, files in masks.items()
+        },
+        np.zeros((len(images), 2), np.int64),
+    )
     if known is None:
-        with ThreadPoolExecutor() as pool:  # most of the time is spent waiting for the disk
-            sizes = list(pool.map(lambda name: _checked_size(name, images, masks, info), images))
-    else:
-        sizes = _known_sizes(known.folder(own, folders, images), images, masks, info)
-    return [
-        Sample(
-            name=name,
-            image=path,
-            size=size,
-            masks={kind: paths[name] for kind, paths in masks.items()},
+        alone = np.zeros((len(images), 1 + len(masks)), bool)  # which reads all files by GDAL
+        found.sizes = np.concatenate(
+            [sizes for sizes, _ in _checked(found, np.arange(len(images)), alone, info, 0)]
         )
-        for (name, path), size in zip(images.items(), sizes, strict=True)
-    ]
-
-
-def _known_sizes(
-    facts: FolderFacts,
-    images: dict[str, Path],
-    masks: dict[str, dict[str, Path]],
-    info: DatasetInfo,
-) -> list[tuple[int, int]]:
-    """Find the sizes of images; the headers of those without facts are checked."""
-    found = facts.sizes_of(images.values())
-    new = [(at, name) for at, name in enumerate(images) if found[at] is None]
-    start = perf_counter()
-
-    def check(part: Sequence[tuple[int, str]]) -> None:
-        for at, name in part:
-            found[at] = _check_new(name, facts, images, masks, info)
-
-    _for_all(check, new, "Checking files", "image")
-    facts.seconds += perf_counter() - start
-    return [size for size in found if size is not None]
-
-
-def _check_new(
-    name: str,
-    facts: FolderFacts,
-    images: dict[str, Path],
-    masks: dict[str, dict[str, Path]],
-    info: DatasetInfo,
-) -> tuple[int, int]:
-    """Check the headers of an image and its masks as :func:`_checked_size` does, but faster.
-
-    A mask that is a plain PNG is read whole, since opening it again would take longer.
-    """
-    image = images[name]
-    is_alone, *are_alone = facts.are_alone(image.stem)
-    header = fitting_header(image, info, alone=is_alone)
-    size, labels = used_size(header, info), {}
-    for (kind, paths), mask_is_alone in zip(masks.items(), are_alone, strict=True):
-        path = paths[name]
-        is_plain = mask_is_alone and not is_read_in_windows(size)
-        raster = read_plain_mask(path) if is_plain else None
-        check_pair(image, path, header, info, raster.header if raster else None)
-        if raster:
-            with suppress(InputError):  # raised again if this mask is used
-                labels[kind] = _summary(iter((mask_labels(path, raster, info),)), info)
-    facts.set_size(image.stem, size)
-    if len(labels) == len(masks):
-        facts.set_labels(image.stem, labels)
-    return size
-
-
-def _for_all(
-    function: Callable[[Sequence[Item]], None], items: Sequence[Item], text: str, unit: str
-) -> None:
-    """Apply a function to parts of many items, in threads if that is faster."""
-    if not items:
-        return
-    parts = [items[start : start + PART] for start in range(0, len(items), PART)]
-    with (
-        ThreadPoolExecutor() as pool,
-        progress_bar(total=len(items), desc=text, leave=False, unit=unit) as bar,
-    ):
+        return found
+    facts, rows = known.folder(own, folders, images)
+    (new,) = np.nonzero(facts.sizes[rows, 0] == 0)
+    if len(new):
         start = perf_counter()
-        function(parts[0])
-        bar.update(len(parts[0]))
-        # Threads wait for a slow disk together and decode large masks together. But if each item
-        # takes less time than it takes to change between threads, they are slower than one.
-        is_quick = perf_counter() - start < QUICK * len(parts[0])
-        done = map(function, parts[1:]) if is_quick else pool.map(function, parts[1:])
-        for part, _ in zip(parts[1:], done, strict=True):
-            bar.update(len(part))
+        at = 0
+        for sizes, labels in _checked(found, new, facts.are_alone(rows), info, known.workers):
+            checked = rows[new[at : at + len(sizes)]]
+            facts.sizes[checked] = sizes
+            facts.labels.set_rows(checked, labels)
+            at += len(sizes)
+        facts.seconds += perf_counter() - start
+    found.sizes = facts.sizes[rows]
+    return found
+
+
+def _joined_paths(folder: Path, names: Iterable[str]) -> list[str]:
+    """Join a folder and names of files in it, which takes a tenth of the time that paths take."""
+    start = os.path.join(folder, "")
+    return [start + name for name in names]
+
+
+def _checked(
+    samples: FolderSamples, which: np.ndarray, alone: np.ndarray, info: DatasetInfo, workers: int
+) -> Iterator[tuple[np.ndarray, LabelFacts]]:
+    """Check the files of some samples; yield sizes and labels of a part of them after another.
+
+    Args:
+        samples: samples of one folder.
+        which: indices of those to check.
+        alone: for each sample, whether no file beside its image and its masks belongs to them.
+        info: description of the data set.
+        workers: number of processes that may read files.
+    """
+    masks = list(samples.masks.values())
+    patches = [
+        PatchFiles(samples.images[at], tuple(paths[at] for paths in masks), tuple(is_alone))
+        for at, is_alone in zip(which.tolist(), alone[which].tolist(), strict=True)
+    ]
+    check = partial(check_files, info=info, largest=READ_WHOLE)
+    return in_parts(check, patches, "Checking files", "image", workers)
 
 
 def _scene_samples(root: Path, scenes: Scenes, info: DatasetInfo) -> list[Sample]:
@@ -284,32 +241,25 @@ def _scene_samples(root: Path, scenes: Scenes, info: DatasetInfo) -> list[Sample
 
 
 def _paired_masks(
-    images: dict[str, Path], folder: Folder, own: Listing, listing: Listing
-) -> dict[str, Path]:
-    masks = list_used(listing.folder, folder, listing)
-    for one, other, searched, what in (
-        (images, masks, listing.folder, "mask"),
-        (masks, images, own.folder, "image"),
+    images: dict[str, str], folder: Folder, own: Listing, listing: Listing
+) -> dict[str, str]:
+    """Find the mask of each image, in the order of the images."""
+    masks = used_names(listing, folder)
+    if list(masks) == list(images):
+        return masks
+    for one, other, inside, searched, what in (
+        (images, masks, own.folder, listing.folder, "mask"),
+        (masks, images, listing.folder, own.folder, "image"),
     ):
-        alone = [path for name, path in one.items() if name not in other]
+        alone = [file for name, file in one.items() if name not in other]
         if alone:
             raise InputError(
-                alone[0],
+                inside / alone[0],
                 f"no {what} of this name in {searched} ({len(alone)} of {len(one)} files without "
                 "one)",
                 "add the missing files or remove these",
             )
-    return masks
-
-
-def _checked_size(
-    name: str, images: dict[str, Path], masks: dict[str, dict[str, Path]], info: DatasetInfo
-) -> tuple[int, int]:
-    """Check the headers of an image and its masks, and return the size that is used."""
-    header = fitting_header(images[name], info)
-    for paths in masks.values():
-        check_pair(images[name], paths[name], header, info)
-    return used_size(header, info)
+    return {name: masks[name] for name in images}
 
 
 @dataclass(frozen=True)
@@ -348,40 +298,44 @@ def check_samples(
         InputError: a mask cannot be read, holds a label or color that is no class, or no pixel
             of the whole split has a class.
     """
-    kinds = list(samples[0].masks)
-    digests: dict[str, list[str]] = {kind: [""] * len(samples) for kind in kinds}
-    counts = {kind: np.zeros((len(samples), info.num_classes), np.int64) for kind in kinds}
-    new, start = [], perf_counter()
-    for at, sample in enumerate(samples):
-        found = known.labels_of(sample.name) if known else None
-        if sample.scene and sample.scene.labels:
-            labels = sample.scene.labels
-            found = dict.fromkeys(kinds, (labels.digest, labels.pixels))
-        if found is None:
-            new.append(at)
-            continue
-        for kind, (digest, pixels) in found.items():
-            digests[kind][at], counts[kind][at] = digest, pixels
-
-    def check(part: Sequence[int]) -> None:
-        for at in part:
-            sample = samples[at]
-            found = {}
-            for kind, path in sample.masks.items():
-                found[kind] = _summary(_mask_strips(sample, path, info), info)
-                digests[kind][at], counts[kind][at] = found[kind]
-            if known:
-                known.set_labels(sample.name, found)
-
-    _for_all(check, new, f"Checking {split} masks", "mask")
-    if known and new:
-        known.add_seconds(perf_counter() - start)
+    kinds, names = list(samples[0].masks), names_of(samples)
+    if known:
+        labels = known.labels_of(names, kinds)
+    else:
+        labels = LabelFacts.empty(len(samples), len(kinds), info.num_classes)
+    if not isinstance(samples, FolderSamples):
+        for at, sample in enumerate(samples):
+            if sample.scene and sample.scene.labels:
+                own = sample.scene.labels
+                summary = bytes.fromhex(own.digest), np.array(own.pixels)
+                labels.set_row(at, [summary] * len(kinds))
+    (new,) = np.nonzero(~labels.known)
+    if len(new):
+        start, at = perf_counter(), 0
+        masks = [
+            MaskFiles(one.size, tuple(one.masks.values()))
+            for one in map(samples.__getitem__, new.tolist())
+        ]
+        read = partial(read_labels, info=info, largest=READ_WHOLE)
+        workers = known.workers if known else 0
+        for found in in_parts(read, masks, f"Checking {split} masks", "mask", workers):
+            labels.set_rows(new[at : at + len(found.known)], found)
+            at += len(found.known)
+        if known:
+            known.set_labels([names[at] for at in new.tolist()], kinds, labels.rows(new))
+            known.add_seconds(perf_counter() - start)
     # The size counts too: the same bytes in rows of another length are another mask.
-    starts = [f"{sample.name} {sample.size} " for sample in samples]
+    starts = [
+        f"{name} ({height}, {width}) "
+        for name, (height, width) in zip(names, sizes_of(samples).tolist(), strict=True)
+    ]
     totals = {}
-    for kind, each in digests.items():
+    for kind, digests in zip(kinds, labels.digests.swapaxes(0, 1), strict=True):
+        text, length = digests.tobytes().hex(), 2 * DIGEST
+        each = [text[begin : begin + length] for begin in range(0, len(text), length)]
         lines = sorted(f"{one}{digest}\n" for one, digest in zip(starts, each, strict=True))
         totals[kind] = hashlib.sha256("".join(lines).encode()).hexdigest()
+    counts = {kind: labels.counts[:, at] for at, kind in enumerate(kinds)}
     if not any(each.any() for each in counts.values()):
         raise InputError(
             info.name,
@@ -391,25 +345,6 @@ def check_samples(
     return Labels(totals, counts)
 
 
-def _summary(strips: Iterator[np.ndarray], info: DatasetInfo) -> tuple[str, np.ndarray]:
-    """Compute the SHA-256 of the labels of a mask, and the number of pixels of each class."""
-    digest, counts = hashlib.sha256(), np.zeros(256, np.int64)
-    for mask in strips:
-        digest.update(np.ascontiguousarray(mask).data)
-        counts += count_labels(mask)
-    return digest.hexdigest(), counts[: info.num_classes]
-
-
-def _mask_strips(sample: Sample, path: Path, info: DatasetInfo) -> Iterator[np.ndarray]:
-    """Read a mask, strip by strip if it is large."""
-    if not is_read_in_windows(sample.size):
-        yield read_mask(path, info)
-        return
-    reader = WindowReader(info)
-    for window in strips(sample.size):
-        yield reader.mask(path, window)
-
-
 def is_read_in_windows(size: tuple[int, int]) -> bool:
     """Tell whether an image is so large that only those pixels are read that are needed.
 
@@ -417,6 +352,18 @@ def is_read_in_windows(size: tuple[int, int]) -> bool:
         size: height and width of the image.
     """
     return math.prod(size) > READ_WHOLE
+
+
+def read_in_windows(samples: Sequence[Sample]) -> list[Sample]:
+    """List the samples of which only those pixels are read that are needed.
+
+    Args:
+        samples: the images of a split.
+    """
+    if isinstance(samples, FolderSamples):
+        (large,) = np.nonzero(samples.sizes.prod(axis=1) > READ_WHOLE)
+        return [samples[at] for at in large.tolist()]
+    return [sample for sample in samples if sample.scene or is_read_in_windows(sample.size)]
 
 
 class SegmentationDataset(Dataset):

@@ -12,10 +12,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe, spawn
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any, TypeVar
 
 import cv2
@@ -67,12 +69,102 @@ def map_parallel(
     if workers <= 1:
         with progress_bar(items, unit=unit) as bar:
             return [function(item) for item in bar]
+    with progress_bar(total=len(items), unit=unit) as bar:
+        return _in_processes(function, items, workers, True, lambda _: bar.update())
+
+
+PART = 32
+"""Number of items that one thread works on one after another, for :func:`in_parts`."""
+
+PART_OF_PROCESS = 512
+"""The same for processes, since each part is sent to them and its result is sent back."""
+
+TRIAL = 0.5
+"""Seconds in which a few items after the other show how long one takes."""
+
+TRIED = 8
+"""Number of these few items."""
+
+QUICK = 0.0005
+"""Seconds for an item in which threads bring nothing."""
+
+WORTH_PROCESSES = 5.0
+"""Seconds of work that are worth new processes."""
+
+
+def in_parts(
+    function: Callable[[Sequence[Item]], Result],
+    items: Sequence[Item],
+    text: str,
+    unit: str,
+    workers: int,
+) -> Iterator[Result]:
+    """Apply a function to parts of many items, and yield the results in their order.
+
+    If there is much to do, the work is shared by processes, otherwise by threads if that is faster.
+
+    Args:
+        function: the function. It must be possible to pickle it.
+        items: the items, of which parts are its argument.
+        text: text before the progress bar.
+        unit: name of one item, for the progress bar.
+        workers: number of processes; 0 or 1 for this one only.
+
+    Raises:
+        InputError: a worker was killed.
+    """
+    done = 0
+    workers = min(workers, available_cores())
+    with progress_bar(total=len(items), desc=text, leave=False, unit=unit) as bar:
+        start, spent = perf_counter(), 0.0
+        while done < len(items) and (not done or spent < TRIAL):
+            part = items[done : done + TRIED]
+            yield function(part)
+            bar.update(len(part))
+            done += len(part)
+            spent = perf_counter() - start
+        seconds = spent / max(1, done)
+        rest = items[done:]
+        if not rest:
+            return
+        if workers > 1 and seconds * len(rest) > WORTH_PROCESSES:
+            parts = _cut(rest, PART_OF_PROCESS)
+            tell = lambda part: bar.update(len(part))  # noqa: E731
+            yield from _in_processes(function, parts, workers, False, tell)
+            return
+        parts = _cut(rest, PART)
+        with ThreadPoolExecutor() as pool:
+            # Threads wait for a slow disk together and decode large masks together. But if each
+            # item takes less time than it takes to change between threads, they are slower.
+            found = map(function, parts) if seconds < QUICK else pool.map(function, parts)
+            for part, result in zip(parts, found, strict=True):
+                bar.update(len(part))
+                yield result
+
+
+def _cut(items: Sequence[Item], length: int) -> list[Sequence[Item]]:
+    return [items[start : start + length] for start in range(0, len(items), length)]
+
+
+def _in_processes(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    needs_main: bool,
+    tell: Callable[[Item], object],
+) -> list[Result]:
+    """Apply a function to items in processes.
+
+    Args:
+        function: the function.
+        items: its arguments.
+        workers: number of processes.
+        needs_main: see :func:`_started`.
+        tell: is called with each item that is done.
+    """
     results: dict[int, Result] = {}
     todo = iter(enumerate(items))
-    with (
-        progress_bar(total=len(items), unit=unit) as bar,
-        _started(function, workers) as connections,
-    ):
+    with _started(function, min(workers, len(items)), needs_main) as connections:
         try:
             for connection in connections:
                 connection.send(next(todo))
@@ -83,7 +175,7 @@ def map_parallel(
                     if error is not None:
                         raise error
                     results[number] = result
-                    bar.update()
+                    tell(items[number])
                     if (job := next(todo, None)) is not None:
                         ready.send(job)
         except (EOFError, ConnectionError) as error:
@@ -95,8 +187,15 @@ def map_parallel(
 
 
 @contextmanager
-def _started(function: Callable, count: int) -> Iterator[list[Connection]]:
-    """Start ``count`` workers, yield the pipes to them, and end them with the block."""
+def _started(function: Callable, count: int, needs_main: bool) -> Iterator[list[Connection]]:
+    """Start workers, yield the pipes to them, and end them with the block.
+
+    Args:
+        function: the function that they apply.
+        count: number of workers.
+        needs_main: whether they import the file of the command, too. A user's own script that is
+            not made for that would do all its work again in each of them.
+    """
     connections: list[Connection] = []
     processes: list[subprocess.Popen] = []
     try:
@@ -108,6 +207,8 @@ def _started(function: Callable, count: int) -> Iterator[list[Connection]]:
                 theirs.close()
         described = spawn.get_preparation_data("worker")
         del described["authkey"]  # a secret that the pipes do not need
+        if not needs_main:
+            described = {k: v for k, v in described.items() if not k.startswith("init_main_")}
         for connection in connections:
             connection.send(described)
             connection.send(function)

@@ -200,7 +200,7 @@ def predict_samples(
 
 def predict(
     predictor: ImagePredictor,
-    samples: list[Sample],
+    samples: Sequence[Sample],
     output: Path,
     counter: Counter | None = None,
     *,

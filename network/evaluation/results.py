@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ def read_result(folder: Path) -> Result:
     return Result(folder, protocol, scores)
 
 
-def tested_samples(experiment: Experiment, protocol: Stamp) -> list[Sample]:
+def tested_samples(experiment: Experiment, protocol: Stamp) -> Sequence[Sample]:
     """Find the images of a test.
 
     Args:

@@ -1,6 +1,7 @@
 """Scores of masks that other code has predicted, with counts and a stamp as in a test."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -133,7 +134,7 @@ def _stated_training(
     return known or None
 
 
-def _paired(samples: list[Sample], folder: Path) -> dict[str, Path]:
+def _paired(samples: Sequence[Sample], folder: Path) -> dict[str, Path]:
     paths = list_images(folder)
     missing = [sample.name for sample in samples if sample.name not in paths]
     if missing:

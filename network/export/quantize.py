@@ -257,7 +257,7 @@ class _Judge:
         )
 
 
-def _val(source: Source) -> tuple[list[Sample], str]:
+def _val(source: Source) -> tuple[Sequence[Sample], str]:
     """Find images of val with masks, at most :data:`MOST_IMAGES`.
 
     Returns:

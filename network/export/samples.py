@@ -1,6 +1,6 @@
 """Images with which an exported file is compared with its network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def find_calibration_images(source: Source, folder: Path | None = None) -> Image
     """
     if folder is not None:
         info = source.card.info
-        samples = [
+        samples: Sequence[Sample] = [
             Sample(name=name, image=path, size=fitting_size(path, info))
             for name, path in list_images(folder).items()
         ]
@@ -98,7 +98,7 @@ def find_calibration_images(source: Source, folder: Path | None = None) -> Image
 class _Crops:
     """Parts around the middle of images, one image after the other."""
 
-    def __init__(self, info: DatasetInfo, samples: list[Sample]):
+    def __init__(self, info: DatasetInfo, samples: Sequence[Sample]):
         self._samples, self._reader = samples, WindowReader(info)
 
     def __call__(self, batch: int, height: int, width: int) -> Tensor:

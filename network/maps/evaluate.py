@@ -1,5 +1,6 @@
 """Tests of splits of scenes on Earth: their maps, and the scores of these."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from network.config import Experiment
@@ -131,7 +132,7 @@ def evaluate_scenes(
     return summaries
 
 
-def _common_bands(samples: list[Sample], info: DatasetInfo) -> tuple[int, ...]:
+def _common_bands(samples: Sequence[Sample], info: DatasetInfo) -> tuple[int, ...]:
     """Find the bands that are read of all scenes."""
     found = {sample.scene.bands for sample in samples if sample.scene}
     if len(found) > 1:

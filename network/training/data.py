@@ -19,6 +19,7 @@ from network.datasets.loaders import EpochSampler, WorkerOptions, evaluation_loa
 from network.datasets.patch_cache import PatchCache
 from network.datasets.provenance import tile_of_patch
 from network.datasets.read_speed import advise_on_storage
+from network.datasets.samples import sizes_of
 from network.datasets.scene_windows import (
     SceneWindows,
     count_windows,
@@ -33,7 +34,7 @@ from network.datasets.segmentation import (
     check_samples,
     files_of,
     find_samples,
-    is_read_in_windows,
+    read_in_windows,
 )
 from network.datasets.transforms import TrainTransform
 from network.datasets.unlabeled import WithUnlabeled
@@ -121,11 +122,11 @@ class SegmentationData(pl.LightningDataModule):
         self._pixels = next(iter(labels.pixels.values()))
         self._counts = next(iter(labels.counts.values()))
         self._check_labels()
-        read = [one for one in self.train_samples if one.scene or is_read_in_windows(one.size)]
-        advise_on_storage(read, data.crop)
+        advise_on_storage(read_in_windows(self.train_samples), data.crop)
         # Read now: checkpoints store this value, and hours later the file may have changed.
         self.ground_resolution = _ground_resolution(self.train_samples[0])
-        self.val_samples, known_val = [], None
+        self.val_samples: Sequence[Sample] = []
+        known_val = None
         if data.val:
             found, _, known_val = self._samples(info, data.val)
             self.val_samples = in_windows(found, info, data)
@@ -179,7 +180,7 @@ class SegmentationData(pl.LightningDataModule):
         samples = self.train_samples
         if self._are_scenes:  # a few polygons may be all labels of a large scene
             return
-        share = sum(counts) / sum(height * width for height, width in (s.size for s in samples))
+        share = sum(counts) / sizes_of(samples).prod(axis=1).sum()
         if share < 0.02 and POINTS not in samples[0].masks:
             folder = next(iter(samples[0].masks.values())).parent
             raise InputError(
@@ -190,7 +191,7 @@ class SegmentationData(pl.LightningDataModule):
                 f"data.root={self.experiment.root}', then data.train_labels=NAME",
             )
 
-    def _unlabeled_samples(self, split: str) -> list[Sample]:
+    def _unlabeled_samples(self, split: str) -> Sequence[Sample]:
         """Find the images of a split whose masks are not opened, and need not be there."""
         info = self.experiment.dataset
         if info.scenes(split) or self._are_scenes:
@@ -200,15 +201,15 @@ class SegmentationData(pl.LightningDataModule):
                 "cut the scenes into patches",
             )
         info = info.relabeled(split, None)
-        known = KnownFiles(info, self.experiment.root)
+        known = self._known(info)
         samples = find_samples(info, self.experiment.root, split, known)
         known.keep()
         return samples
 
     def _samples(
         self, info: DatasetInfo, split: str, share: float = 1.0
-    ) -> tuple[list[Sample], Labels, KnownFiles]:
-        known = KnownFiles(info, self.experiment.root)
+    ) -> tuple[Sequence[Sample], Labels, KnownFiles]:
+        known = self._known(info)
         samples = find_samples(info, self.experiment.root, split, known)
         if share < 1:
             samples = drawn_share(samples, share, info, self.experiment.seed)
@@ -217,6 +218,10 @@ class SegmentationData(pl.LightningDataModule):
         labels = check_samples(samples, info, split, known)
         known.keep()
         return samples, labels, known
+
+    def _known(self, info: DatasetInfo) -> KnownFiles:
+        experiment = self.experiment
+        return KnownFiles(info, experiment.root, experiment.data.workers)
 
     def _make_cache(
         self, trained: DatasetInfo, known: KnownFiles, known_val: KnownFiles | None

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,14 @@ from network.errors import InputError
 
 def double(number: int) -> int:
     return 2 * number
+
+
+def double_all(numbers: Sequence[int]) -> list[int]:
+    return [2 * number for number in numbers]
+
+
+def tell_process(numbers: Sequence[int]) -> list[int]:
+    return [os.getpid()] * len(numbers)
 
 
 def refuse_three(number: int) -> int:

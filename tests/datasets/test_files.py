@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,7 +11,10 @@ import rasterio
 from PIL import Image
 
 from network.datasets.files import (
+    NO_STATE,
+    _state,
     image_size,
+    list_folder,
     list_images,
     read_colored_mask,
     read_mask,
@@ -367,3 +371,34 @@ def test_list_of_what_is_no_file(tmp_path):
     os.close(os.open(os.fsencode(tmp_path) + b"/caf\xe9.png", os.O_CREAT))
     with pytest.raises(InputError, match=r"caf\\xe9\.png: its name is not UTF-8; rename it"):
         list_images(tmp_path)
+
+
+def test_states(tmp_path):
+    for name, size in (("b.png", 3), ("a.tif", 5), ("a.tfw", 7)):
+        (tmp_path / name).write_bytes(bytes(size))
+    os.utime(tmp_path / "b.png", ns=(0, -5_000_000_001))  # before 1970
+    listing = list_folder(tmp_path, states=True)
+    assert (listing.images, listing.others) == (["a.tif", "b.png"], ["a.tfw"])
+    for name, state in zip(listing.images, listing.states.tolist(), strict=True):
+        about = (tmp_path / name).stat()
+        assert state == [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
+    assert list_folder(tmp_path).states is None
+
+
+def test_states_that_need_more_than_63_bits():
+    """Some network disks number files by hashes of 64 bits; a wrong clock may be far ahead."""
+
+    def told(time, number):
+        about = SimpleNamespace(st_size=1, st_mtime_ns=time, st_ctime_ns=3, st_ino=number)
+        return _state(SimpleNamespace(stat=lambda: about)).tolist()
+
+    assert told(2, 2**64 - 2) == [1, 2, 3, 2**63 - 2]
+    assert told(2**63, 4) == list(NO_STATE)
+
+
+def test_state_of_a_removed_file(tmp_path):
+    (tmp_path / "a.png").touch()
+    with os.scandir(tmp_path) as entries:
+        (entry,) = entries
+    (tmp_path / "a.png").unlink()
+    assert _state(entry).tolist() == list(NO_STATE)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from array import array
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 import rasterio
 
+import network.datasets.file_checks as file_checks
+import network.datasets.files as files
 import network.datasets.known_files as known_files
-import network.datasets.segmentation as segmentation
+import network.datasets.workers as workers
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import LOVEDA, VAIHINGEN
 from network.datasets.known_files import KnownFiles, stems_beside
@@ -46,7 +49,7 @@ def plainly(root, split="train", info=VAIHINGEN) -> tuple[list[Sample], Labels]:
 
 def are_equal(one: tuple[list[Sample], Labels], other: tuple[list[Sample], Labels]) -> bool:
     return (
-        one[0] == other[0]
+        list(one[0]) == list(other[0])
         and one[1].digests == other[1].digests
         and one[1].counts.keys() == other[1].counts.keys()
         and all((one[1].counts[kind] == other[1].counts[kind]).all() for kind in one[1].counts)
@@ -57,14 +60,18 @@ def are_equal(one: tuple[list[Sample], Labels], other: tuple[list[Sample], Label
 def read(monkeypatch) -> list[str]:
     """Names of the files whose header or labels are read."""
     names: list[str] = []
-    for name in ("_check_new", "_mask_strips"):
-        plain = getattr(segmentation, name)
+    check, strips = file_checks._check_patch, file_checks._mask_strips
 
-        def noted(first, *rest, plain=plain):
-            names.append(first if isinstance(first, str) else first.name)
-            return plain(first, *rest)
+    def noted_check(patch, *rest):
+        names.append(Path(patch.image).stem)
+        return check(patch, *rest)
 
-        monkeypatch.setattr(segmentation, name, noted)
+    def noted_strips(size, path, *rest):
+        names.append(path.stem)
+        return strips(size, path, *rest)
+
+    monkeypatch.setattr(file_checks, "_check_patch", noted_check)
+    monkeypatch.setattr(file_checks, "_mask_strips", noted_strips)
     return names
 
 
@@ -93,7 +100,7 @@ def test_folders_without_masks(tmp_path, root):
     for _ in range(2):
         known = KnownFiles(LOVEDA, tmp_path / "loveda")
         samples = find_samples(LOVEDA, tmp_path / "loveda", "test", known)
-        assert samples == find_samples(LOVEDA, tmp_path / "loveda", "test")
+        assert list(samples) == list(find_samples(LOVEDA, tmp_path / "loveda", "test"))
         known.keep()
 
 
@@ -260,3 +267,44 @@ def test_images_on_earth(tmp_path, monkeypatch):
     write_bands(mask.with_suffix(".tif"), labels, **options | {"transform": there})
     with pytest.raises(InputError, match=r"200\.0 pixels away from its image"):
         found(tmp_path)
+
+
+def test_files_without_a_state_are_read_again(root, read, monkeypatch):
+    """Otherwise, a file that is never told would seem to be unchanged forever."""
+    tell = files._state
+
+    def some(entry):
+        return array("q", files.NO_STATE) if entry.name == NAME else tell(entry)
+
+    monkeypatch.setattr(files, "_state", some)
+    found(root)
+    read.clear()
+    assert are_equal(found(root), plainly(root))
+    assert set(read) >= {"train-0-1"}
+
+
+def test_processes_find_the_same(root, monkeypatch):
+    monkeypatch.setattr(workers, "TRIED", 1)
+    monkeypatch.setattr(workers, "TRIAL", 0.0)
+    monkeypatch.setattr(workers, "WORTH_PROCESSES", -1.0)
+    monkeypatch.setattr(workers, "available_cores", lambda: 2)
+    started = []
+    start = workers._started
+    monkeypatch.setattr(workers, "_started", lambda *a: started.append(a[1]) or start(*a))
+    (root / "train/masks_1024" / f"{NAME}.aux.xml").write_text("<PAMDataset/>")
+    known = KnownFiles(VAIHINGEN, root, workers=2)
+    samples = find_samples(VAIHINGEN, root, "train", known)
+    labels = check_samples(samples, VAIHINGEN, "train", known)
+    assert started == [1]  # three files are left, in one part
+    assert are_equal((samples, labels), plainly(root))
+
+
+def test_a_share_of_the_samples_in_another_order(root):
+    """As data.image_share draws them."""
+    known = KnownFiles(VAIHINGEN, root)
+    samples = find_samples(VAIHINGEN, root, "train", known)
+    some = [samples[3], samples[1]]
+    expected = check_samples(some, VAIHINGEN, "train")
+    assert are_equal((some, check_samples(some, VAIHINGEN, "train", known)), (some, expected))
+    assert known.states_of("train-0-3", ["full"])[1, 3] == samples[3].masks["full"].stat().st_ino
+    assert known.states_of("nothing", ["full"]) is None

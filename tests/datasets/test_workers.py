@@ -11,16 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from network.datasets.workers import map_parallel
+import network.datasets.workers as network_workers
+from network.datasets.workers import in_parts, map_parallel
 from network.errors import InputError
 from tests.conftest import ROOT, heed_interrupts
 from tests.datasets.jobs import (
     die,
     double,
+    double_all,
     fail_strangely,
     make_unsendable,
     refuse_the_first,
     refuse_three,
+    tell_process,
     threads,
 )
 
@@ -43,6 +46,47 @@ def test_an_error_ends_the_other_workers_items(tmp_path: Path):
     with pytest.raises(InputError):
         map_parallel(partial(refuse_the_first, tmp_path), range(8), workers=2, unit="item")
     assert {path.name for path in tmp_path.iterdir()} < {"0", "1", "2", "3"}
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 9, 2000])
+@pytest.mark.parametrize("quick", [0.0, 1.0])
+def test_parts_come_in_order(count: int, quick: float, monkeypatch):
+    """In this thread and in several."""
+    monkeypatch.setattr(network_workers, "TRIAL", 0.0)
+    monkeypatch.setattr(network_workers, "QUICK", quick)
+    found = in_parts(double_all, range(count), "Doubling", "number", 2)
+    assert [one for part in found for one in part] == list(range(0, 2 * count, 2))
+
+
+def test_much_work_is_shared_by_processes(monkeypatch):
+    monkeypatch.setattr(network_workers, "TRIAL", 0.0)
+    monkeypatch.setattr(network_workers, "WORTH_PROCESSES", 0.0)
+    monkeypatch.setattr(network_workers, "available_cores", lambda: 2)
+    before = children()
+    found = in_parts(double_all, range(3000), "Doubling", "number", 2)
+    assert [one for part in found for one in part] == list(range(0, 6000, 2))
+    parts = list(in_parts(tell_process, range(3000), "Asking", "number", 2))
+    numbers = {number for part in parts for number in part}
+    assert os.getpid() in numbers  # which measures how long the first parts take
+    assert len(numbers) in (2, 3)
+    assert children() == before
+
+
+def test_a_script_is_not_run_again_by_the_processes(tmp_path: Path):
+    """A user's script that trains need not be written for that."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import network.datasets.workers as workers\n"
+        "from tests.datasets.jobs import double_all\n"
+        "workers.TRIAL, workers.WORTH_PROCESSES, workers.available_cores = 0, 0, lambda: 2\n"
+        "print('begun')\n"
+        "found = workers.in_parts(double_all, range(2000), 'Doubling', 'number', 2)\n"
+        "print(sum(map(sum, found)))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["begun", str(2000 * 1999)], done.stderr
 
 
 def children() -> list[str]:
