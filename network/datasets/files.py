@@ -464,7 +464,8 @@ def mask_labels(
         labels = _labels_of_values(labels, raster.valid, info, where)
     else:
         if raster.valid is not None:
-            labels = np.where(raster.valid, labels, info.ignore_index)
+            # The type of the result holds both, such as int16 for labels of int8.
+            labels = np.where(raster.valid, labels, np.uint8(info.ignore_index))
         check_labels(labels, info, where)
     return _turned_mask(labels.astype(np.uint8), raster, info)
 
