@@ -13,7 +13,7 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
 from network.errors import InputError
-from network.rasters.place import Place, ground_resolution
+from network.rasters.place import Place, full_turn, ground_resolution
 
 Bounds = tuple[float, float, float, float]
 """Left, bottom, right and top, in a reference system."""
@@ -184,15 +184,6 @@ class EarthGrid:
         down, across = max(1, round(height / shrink)), max(1, round(width / shrink))
         scaled = moved @ Affine.scale(width / across, height / down)
         return EarthGrid(down, across, self.crs, scaled)
-
-
-def full_turn(crs: CRS) -> float | None:
-    """Return the longitude of a full turn, such as 360 degrees; None if there are no longitudes.
-
-    Args:
-        crs: the reference system.
-    """
-    return 2 * math.pi / crs.units_factor[1] if crs.is_geographic else None
 
 
 def between(source: CRS, target: CRS, bounds: Bounds, path: Path) -> Bounds:

@@ -15,7 +15,8 @@ from rasterio.crs import CRS
 from rasterio.features import rasterize
 
 from network.errors import InputError, warn
-from network.rasters.earth_grid import Bounds, EarthGrid, full_turn, no_transform
+from network.rasters.earth_grid import Bounds, EarthGrid, no_transform
+from network.rasters.place import full_turn
 
 _BEND = 0.1
 """Largest distance, in pixels, between a border and its course after a change of the reference
