@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from network.datasets.schema import MAX_CLASSES, DatasetInfo, Folder, pixel_type
+from network.datasets.schema import MAX_CLASSES, DatasetInfo, Folder, normal, pixel_type
 from network.errors import InputError, listed
 from network.rasters.display import SHOWN_PERCENTILES, stretch
 from network.rasters.header import Header, read_header
@@ -106,7 +106,7 @@ def list_images(folder: Path, listing: Listing | None = None) -> dict[str, Path]
     listing = listing or list_folder(folder)
     files: dict[str, Path] = {}
     for name, path in listing.images.items():
-        stem = name[: name.rindex(".")]
+        stem = normal(name[: name.rindex(".")])
         if not name.isascii() or not listing.are_files[name]:
             check_file(path)
         if stem in files:
@@ -134,6 +134,15 @@ def list_used(path: Path, folder: Folder, listing: Listing | None = None) -> dic
         chosen = f"only={folder.only}, leave_out={folder.leave_out}"
         raise InputError(path, f"none of its {len(found)} files is used by {chosen}")
     return used
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of an image or a mask without ending; it is the same for both.
+
+    Args:
+        path: the file.
+    """
+    return normal(path.stem)
 
 
 def check_file(path: Path) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from network.datasets.caches import cache_folder
-from network.datasets.files import Listing
-from network.datasets.schema import DatasetInfo
+from network.datasets.files import Listing, stem_of
+from network.datasets.schema import DatasetInfo, normal
 from network.errors import InputError
 from network.failures import DAMAGED_ZIP
 from network.writing import replacing
@@ -112,7 +112,7 @@ class FolderFacts:
     def sizes_of(self, images: Iterable[Path]) -> list[tuple[int, int] | None]:
         """Return the used height and width of images; None where they are not known."""
         sizes = [(height, width) if height else None for height, width in self.sizes.tolist()]
-        rows = [self._rows.get(path.stem) for path in images]
+        rows = [self._rows.get(stem_of(path)) for path in images]
         return [None if row is None else sizes[row] for row in rows]
 
     def set_size(self, stem: str, size: tuple[int, int]) -> None:
@@ -202,7 +202,7 @@ class KnownFiles:
             facts = FolderFacts(images, masks, file, self._about, self.info.num_classes)
             self._folders[file] = facts
         for name, path in used.items():
-            row = facts.row(path.stem)
+            row = facts.row(stem_of(path))
             if row is not None:
                 self._of_sample[name] = facts, row
         return facts
@@ -266,7 +266,7 @@ def listed_states(listing: Listing) -> tuple[list[str], np.ndarray]:
     Returns:
         The stems of the files in order, and the numbers of :data:`State` for each, (n, 5) int64.
     """
-    stems = {name[: name.rindex(".")]: state for name, state in listing.states.items()}
+    stems = {normal(name[: name.rindex(".")]): state for name, state in listing.states.items()}
     names = sorted(stems)
     numbers = np.zeros((len(names), 5), np.int64)
     numbers[:, :4] = np.array([stems[name] for name in names], np.int64).reshape(-1, 4)
@@ -292,7 +292,7 @@ def _states_beside(folder: Path, names: Sequence[str]) -> dict[str, int]:
         with suppress(OSError):
             about = os.stat(folder / name)
             text = repr((name, about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino))
-            for stem in stems_beside(name):
+            for stem in stems_beside(normal(name)):
                 texts.setdefault(stem, []).append(text)
     return {stem: _number("\n".join(own)) for stem, own in texts.items()}
 

@@ -30,6 +30,7 @@ from network.datasets.files import (
     read_mask,
     read_plain_mask,
     read_valid_image,
+    stem_of,
     used_size,
 )
 from network.datasets.known_files import FolderFacts, KnownFiles
@@ -230,7 +231,7 @@ def _check_new(
     A mask that is a plain PNG is read whole, since opening it again would take longer.
     """
     image = images[name]
-    is_alone, *are_alone = facts.are_alone(image.stem)
+    is_alone, *are_alone = facts.are_alone(stem_of(image))
     header = fitting_header(image, info, alone=is_alone)
     size, labels = used_size(header, info), {}
     for (kind, paths), mask_is_alone in zip(masks.items(), are_alone, strict=True):
@@ -241,9 +242,9 @@ def _check_new(
         if raster:
             with suppress(InputError):  # raised again if this mask is used
                 labels[kind] = _summary(iter((mask_labels(path, raster, info),)), info)
-    facts.set_size(image.stem, size)
+    facts.set_size(stem_of(image), size)
     if len(labels) == len(masks):
-        facts.set_labels(image.stem, labels)
+        facts.set_labels(stem_of(image), labels)
     return size
 
 

@@ -260,3 +260,24 @@ def test_images_on_earth(tmp_path, monkeypatch):
     write_bands(mask.with_suffix(".tif"), labels, **options | {"transform": there})
     with pytest.raises(InputError, match=r"200\.0 pixels away from its image"):
         found(tmp_path)
+
+
+def test_names_with_accents(root, read):
+    """Those of macOS, with two characters for a letter, and those of other systems are one name."""
+    part = VAIHINGEN.folders("train")[0]
+    image, (mask, *_) = root / part.images / NAME, (root / one.folder / NAME for one in part.masks)
+    image.rename(image.with_name("a\u0308.png"))
+    mask.rename(mask.with_name("\u00e4.png"))
+    expected = plainly(root)
+    (sample,) = (sample for sample in expected[0] if sample.name == "\u00e4")
+    assert sample.image.name == "a\u0308.png"
+    assert [path.name for path in sample.masks.values()] == ["\u00e4.png"]
+    info = replace(VAIHINGEN, splits={"train": (replace(part, only=("a\u0308", "train-0-2")),)})
+    assert [one.name for one in plainly(root, info=info)[0]] == ["\u00e4", "train-0-2"]
+    assert are_equal(found(root), expected)
+    read.clear()
+    assert are_equal(found(root), expected)
+    assert read == []
+    (mask.parent / "\u00e4.png.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    found(root)
+    assert set(read) == {"\u00e4"}  # a file beside it is seen

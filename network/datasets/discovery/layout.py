@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from network.datasets.files import IMAGE_SUFFIXES, check_file
+from network.datasets.files import IMAGE_SUFFIXES, check_file, stem_of
 from network.datasets.on_earth.find import CACHE
 from network.errors import InputError, listed
 from network.rasters.earth_grid import EarthGrid
@@ -268,7 +268,7 @@ def _pair(
             Pair(
                 images=best,
                 masks=folder,
-                names=tuple(path.stem for path in images[best] if path.stem in common),
+                names=tuple(name for name in map(stem_of, images[best]) if name in common),
                 split=split_of(best, root),
                 left_out=tuple(sorted(_names(images[best]) ^ _names(files))),
             )
@@ -295,7 +295,7 @@ def _keys(parts: tuple[str, ...]) -> set[tuple[str, ...]]:
 
 
 def _names(files: Iterable[Path]) -> set[str]:
-    return {path.stem for path in files}
+    return {stem_of(path) for path in files}
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

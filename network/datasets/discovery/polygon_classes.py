@@ -15,6 +15,7 @@ from rasterio.crs import CRS
 
 from network.datasets.discovery.classes import ClassFound, Proposal, unique_names
 from network.datasets.discovery.layout import relative
+from network.datasets.files import stem_of
 from network.datasets.on_earth.classes import IGNORE, distinct_colors
 from network.datasets.schema import MAX_CLASSES, SPLITS
 from network.errors import InputError, listed, nearest
@@ -100,7 +101,7 @@ def find_layers(root: Path, files: Sequence[Path], stems: set[str]) -> list[Laye
     groups: dict[tuple[Path, str], list[Path]] = {}
     single: list[Path] = []
     for path in files:
-        if path.stem in stems:
+        if stem_of(path) in stems:
             groups.setdefault((path.parent, path.suffix), []).append(path)
         else:
             single.append(path)
