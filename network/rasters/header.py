@@ -1,5 +1,6 @@
 """Reading of a raster's header without decoding its pixels."""
 
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -43,6 +44,9 @@ OPTIONS: dict[str, str | int] = {
 
 # Images without a place on Earth are normal here.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+_PAGE = re.compile(r"\((\d+)P x (\d+)L x \d+B\)")
+"""Size of a page in GDAL's description of it."""
 
 _UPRIGHT = 1
 _ALL_COLORS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
@@ -109,7 +113,11 @@ def header_of(file: rasterio.DatasetReader, driver: str, orientation: int) -> He
         file: the opened file.
         driver: GDAL's name of its format.
         orientation: EXIF's number for how a viewer turns the image, 1 to 8.
+
+    Raises:
+        InputError: the file has several pages, and it is not clear which of them is the image.
     """
+    _check_pages(file)
     structure = file.tags(ns="IMAGE_STRUCTURE")
     return Header(
         height=file.height,
@@ -122,6 +130,23 @@ def header_of(file: rasterio.DatasetReader, driver: str, orientation: int) -> He
         orientation=orientation,
         place=place_of(file),
     )
+
+
+def _check_pages(file: rasterio.DatasetReader) -> None:
+    """Raise an :class:`InputError` if a TIFF has another page that is as large as the first one.
+
+    GDAL reads the first one. Smaller pages are previews.
+    """
+    if file.driver != "GTiff" or not file.subdatasets:
+        return
+    texts = (text for key, text in file.tags(ns="SUBDATASETS").items() if key.endswith("_DESC"))
+    sizes = [(int(m[2]), int(m[1])) for text in texts if (m := _PAGE.search(text))]
+    if sum(h >= file.height and w >= file.width for h, w in sizes) > 1:
+        raise InputError(
+            Path(file.name),
+            f"has {len(sizes)} pages, and only one of them can be the image",
+            "save that page as a file (gdal_translate GTIFF_DIR:1:in.tif out.tif)",
+        )
 
 
 def _color(file: rasterio.DatasetReader, structure: dict[str, str]) -> str:
