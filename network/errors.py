@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 
 from network import failures
 
-
 _LINE_ENDS = str.maketrans({"\n": "\\n", "\r": "\\r"})
 
 
