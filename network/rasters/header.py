@@ -186,6 +186,10 @@ def find_orientation(path: Path, driver: str) -> int:
         for kind, at, length in png_chunks(path):
             if kind == b"eXIf":
                 found = _exif_orientation(read_part(path, at, length))
+    return _known_orientation(found)
+
+
+def _known_orientation(found: Any) -> int:
     try:
         number = int(found)
     except (TypeError, ValueError):
@@ -193,10 +197,31 @@ def find_orientation(path: Path, driver: str) -> int:
     return number if number in range(1, 9) else _UPRIGHT
 
 
+def webp_orientation(path: Path) -> int:
+    """Find EXIF's number for how a viewer turns a WebP file, which GDAL does not tell.
+
+    Args:
+        path: the file.
+
+    Returns:
+        1 to 8; 1, which is not at all, also for a file that is no WebP.
+    """
+    found: Any = _UPRIGHT
+    with path.open("rb") as file:
+        kind = file.read(12)
+        while kind[:4] == b"RIFF" and kind[8:] == b"WEBP" and len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[4:], "little")
+            if head[:4] == b"EXIF":
+                found = _exif_orientation(file.read(length))
+                break
+            file.seek(length + length % 2, 1)
+    return _known_orientation(found)
+
+
 def _exif_orientation(data: bytes) -> Any:
     exif = Image.Exif()
     try:
-        exif.load(b"Exif\0\0" + data)
+        exif.load(b"Exif\0\0" + data.removeprefix(b"Exif\0\0"))
         return exif.get(ORIENTATION, _UPRIGHT)
     except (SyntaxError, ValueError, struct.error):
         return _UPRIGHT
