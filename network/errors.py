@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 from network import failures
 
+_LINE_ENDS = str.maketrans({"\n": "\\n", "\r": "\\r"})
+
 
 class InputError(Exception):
     """The error for a file, setting or argument of the user that cannot be used.
@@ -47,7 +49,8 @@ class InputError(Exception):
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.problem}" if self.where else self.problem
-        return f"{line}; {self.remedy}" if self.remedy else line
+        line = f"{line}; {self.remedy}" if self.remedy else line
+        return line.translate(_LINE_ENDS)  # a name of a file may have them
 
 
 def run_command(main: Callable[..., None] | str, *args: Any) -> NoReturn:

@@ -26,6 +26,7 @@ def test_only_the_first_process_warns(monkeypatch, capsys, key):
         (("optim.lr=-1", "must be above 0"), "optim.lr=-1: must be above 0"),
         (("", "no class", "mend the masks"), "no class; mend the masks"),
         (("no config was given",), "no config was given"),
+        (("a\nb.png", "damaged\r", "copy it"), "a\\nb.png: damaged\\r; copy it"),
     ],
 )
 def test_the_parts_of_an_error(parts, line):

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from network.datasets.schema import MAX_CLASSES, DatasetInfo, Folder, pixel_type
+from network.datasets.schema import MAX_CLASSES, DatasetInfo, Folder, normal, pixel_type
 from network.errors import InputError, listed
 from network.rasters.display import SHOWN_PERCENTILES, stretch
 from network.rasters.header import Header, read_header
@@ -61,7 +61,7 @@ class Listing:
     @cached_property
     def stems(self) -> list[str]:
         """Names of the image files without their endings."""
-        return [name[: name.rindex(".")] for name in self.images]
+        return [normal(name[: name.rindex(".")]) for name in self.images]
 
     @cached_property
     def by_stem(self) -> dict[str, str]:
@@ -190,6 +190,15 @@ def list_used(path: Path, folder: Folder) -> dict[str, Path]:
         InputError: the folder does not exist; or see :func:`used_names`.
     """
     return {name: path / file for name, file in used_names(list_folder(path), folder).items()}
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of an image or a mask without ending; it is the same for both.
+
+    Args:
+        path: the file.
+    """
+    return normal(path.stem)
 
 
 def check_file(path: Path) -> None:
@@ -520,7 +529,8 @@ def mask_labels(
         labels = _labels_of_values(labels, raster.valid, info, where)
     else:
         if raster.valid is not None:
-            labels = np.where(raster.valid, labels, info.ignore_index)
+            # The type of the result holds both, such as int16 for labels of int8.
+            labels = np.where(raster.valid, labels, np.uint8(info.ignore_index))
         check_labels(labels, info, where)
     return _turned_mask(labels.astype(np.uint8), raster, info)
 

@@ -19,7 +19,7 @@ import numpy as np
 from network.datasets.caches import cache_folder
 from network.datasets.file_checks import LabelFacts
 from network.datasets.files import NO_STATE, Listing
-from network.datasets.schema import DatasetInfo
+from network.datasets.schema import DatasetInfo, normal
 from network.errors import InputError
 from network.failures import DAMAGED_ZIP
 from network.writing import replacing
@@ -295,7 +295,7 @@ def _states_beside(folder: Path, names: Sequence[str]) -> dict[str, int]:
         with suppress(OSError):
             about = os.stat(folder / name)
             text = repr((name, about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino))
-            for stem in stems_beside(name):
+            for stem in stems_beside(normal(name)):
                 texts.setdefault(stem, []).append(text)
     return {stem: _number("\n".join(own)) for stem, own in texts.items()}
 

@@ -1,7 +1,8 @@
 """Description of a data set: its classes, colors, ignore label, folders, splits and views."""
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -80,8 +81,21 @@ class Folder:
 
     def has(self, name: str) -> bool:
         """Tell whether an image is used, by its name without ending and prefix."""
-        is_chosen = not self.only or any(fnmatchcase(name, pattern) for pattern in self.only)
-        return is_chosen and not any(fnmatchcase(name, pattern) for pattern in self.leave_out)
+        is_chosen = not self.only or _matches(name, self.only)
+        return is_chosen and not _matches(name, self.leave_out)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(normal(name), normal(pattern)) for pattern in patterns)
+
+
+def normal(name: str) -> str:
+    """Write accented letters as one character each, since names of files may have them as two.
+
+    Args:
+        name: the name, such as one that macOS has written.
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True, kw_only=True)

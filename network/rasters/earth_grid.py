@@ -1,5 +1,6 @@
 """The grid of a raster on Earth: which pixel lies where."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
 from network.errors import InputError
-from network.rasters.place import Place, ground_resolution
+from network.rasters.place import Place, full_turn, ground_resolution
 
 Bounds = tuple[float, float, float, float]
 """Left, bottom, right and top, in a reference system."""
@@ -108,6 +109,28 @@ class EarthGrid:
         left, bottom, right, top = between(self.crs, crs, self.bounds, path)
         is_box = np.isfinite([left, bottom, right, top]).all() and left < right and bottom < top
         return (left, bottom, right, top) if is_box else None
+
+    def across_date_line(self, crs: CRS, path: Path) -> tuple[float, float, float] | None:
+        """Find the longitudes of a grid that reaches over the date line; None for any other grid.
+
+        Args:
+            crs: the system of the longitudes.
+            path: the file that has it, for the error.
+
+        Returns:
+            The smallest and the largest longitude, one of which is beyond the date line, and the
+            longitude of a full turn (360 in degrees). None if the system has no longitudes.
+
+        Raises:
+            InputError: no transform leads to the other system.
+        """
+        turn = full_turn(crs)
+        if turn is None:
+            return None
+        left, _, right, _ = between(self.crs, crs, self.bounds, path)
+        right += turn * (left > right)
+        is_across = left < -turn / 2 or right > turn / 2  # false for NaN too
+        return (left, right, turn) if is_across and math.isfinite(right - left) else None
 
     def window_of(self, bounds: Bounds, crs: CRS, path: Path) -> tuple[slice, slice] | None:
         """Find the rows and columns that a box touches; None if it lies elsewhere.

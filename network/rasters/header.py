@@ -1,5 +1,6 @@
 """Reading of a raster's header without decoding its pixels."""
 
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -43,6 +44,9 @@ OPTIONS: dict[str, str | int] = {
 
 # Images without a place on Earth are normal here.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+_PAGE = re.compile(r"\((\d+)P x (\d+)L x \d+B\)")
+"""Size of a page in GDAL's description of it."""
 
 _UPRIGHT = 1
 _ALL_COLORS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
@@ -109,7 +113,11 @@ def header_of(file: rasterio.DatasetReader, driver: str, orientation: int) -> He
         file: the opened file.
         driver: GDAL's name of its format.
         orientation: EXIF's number for how a viewer turns the image, 1 to 8.
+
+    Raises:
+        InputError: the file has several pages, and it is not clear which of them is the image.
     """
+    _check_pages(file)
     structure = file.tags(ns="IMAGE_STRUCTURE")
     return Header(
         height=file.height,
@@ -122,6 +130,23 @@ def header_of(file: rasterio.DatasetReader, driver: str, orientation: int) -> He
         orientation=orientation,
         place=place_of(file),
     )
+
+
+def _check_pages(file: rasterio.DatasetReader) -> None:
+    """Raise an :class:`InputError` if a TIFF has another page that is as large as the first one.
+
+    GDAL reads the first one. Smaller pages are previews.
+    """
+    if file.driver != "GTiff" or not file.subdatasets:
+        return
+    texts = (text for key, text in file.tags(ns="SUBDATASETS").items() if key.endswith("_DESC"))
+    sizes = [(int(m[2]), int(m[1])) for text in texts if (m := _PAGE.search(text))]
+    if sum(h >= file.height and w >= file.width for h, w in sizes) > 1:
+        raise InputError(
+            Path(file.name),
+            f"has {len(sizes)} pages, and only one of them can be the image",
+            "save that page as a file (gdal_translate GTIFF_DIR:1:in.tif out.tif)",
+        )
 
 
 def _color(file: rasterio.DatasetReader, structure: dict[str, str]) -> str:
@@ -161,6 +186,10 @@ def find_orientation(path: Path, driver: str) -> int:
         for kind, at, length in png_chunks(path):
             if kind == b"eXIf":
                 found = _exif_orientation(read_part(path, at, length))
+    return _known_orientation(found)
+
+
+def _known_orientation(found: Any) -> int:
     try:
         number = int(found)
     except (TypeError, ValueError):
@@ -168,10 +197,31 @@ def find_orientation(path: Path, driver: str) -> int:
     return number if number in range(1, 9) else _UPRIGHT
 
 
+def webp_orientation(path: Path) -> int:
+    """Find EXIF's number for how a viewer turns a WebP file, which GDAL does not tell.
+
+    Args:
+        path: the file.
+
+    Returns:
+        1 to 8; 1, which is not at all, also for a file that is no WebP.
+    """
+    found: Any = _UPRIGHT
+    with path.open("rb") as file:
+        kind = file.read(12)
+        while kind[:4] == b"RIFF" and kind[8:] == b"WEBP" and len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[4:], "little")
+            if head[:4] == b"EXIF":
+                found = _exif_orientation(file.read(length))
+                break
+            file.seek(length + length % 2, 1)
+    return _known_orientation(found)
+
+
 def _exif_orientation(data: bytes) -> Any:
     exif = Image.Exif()
     try:
-        exif.load(b"Exif\0\0" + data)
+        exif.load(b"Exif\0\0" + data.removeprefix(b"Exif\0\0"))
         return exif.get(ORIENTATION, _UPRIGHT)
     except (SyntaxError, ValueError, struct.error):
         return _UPRIGHT

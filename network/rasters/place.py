@@ -59,22 +59,61 @@ def distance(one: Place, other: Place, height: int, width: int) -> float | None:
         width: width of both in pixels.
 
     Returns:
-        The distance in pixels of ``one``. It is None if one has control points and the other one
-        has none or different ones, since there are several ways to interpolate them.
+        The distance in pixels of ``one``. There are several ways to interpolate control points, so
+        it is the least distance then: that of the affine transforms nearest to the points, less
+        the errors of these. It is None if there are fewer than three points.
     """
     if one.transform is None or other.transform is None:
         same = [_numbers(p) for p in one.points] == [_numbers(p) for p in other.points]
-        return 0.0 if same and one.crs == other.crs else None
+        if same and one.crs == other.crs:
+            return 0.0
+    ours, theirs = _fitted(one), _fitted(other)
+    if ours is None or theirs is None:
+        return None
+    (transform, error), (other_transform, other_error) = ours, theirs
+    if transform.is_degenerate:
+        return math.inf
     columns, rows = np.array([[0, width, 0, width], [0, 0, height, height]], float)
-    x, y = other.transform @ (columns, rows)
+    x, y = other_transform @ (columns, rows)
     if one.crs and other.crs and one.crs != other.crs:
         try:
             x, y = map(np.array, rasterio.warp.transform(other.crs, one.crs, x, y))
-        except RasterioError:
-            return float("inf")
-    found_columns, found_rows = ~one.transform @ (x, y)
-    apart = np.hypot(found_columns - columns, found_rows - rows).max()
-    return float(apart) if np.isfinite(apart) else float("inf")
+        except (RasterioError, CPLE_BaseError):
+            return math.inf
+    turn = one.crs and full_turn(one.crs)
+    if turn:  # a longitude may be written as 180 or as -180 degrees
+        x = x + turn * np.round((transform.c - x) / turn)
+    found_columns, found_rows = ~transform @ (x, y)
+    apart = np.hypot(found_columns - columns, found_rows - rows).max() - error - other_error
+    return max(0.0, float(apart)) if np.isfinite(apart) else math.inf
+
+
+def _fitted(place: Place) -> tuple[Affine, float] | None:
+    """Find the transform of a place, and its largest error at control points in pixels.
+
+    It is None if there are too few points.
+    """
+    if place.transform is not None:
+        return place.transform, 0.0
+    pixels = np.array([(point.col, point.row, 1) for point in place.points], float)
+    if len(pixels) < 3 or np.linalg.matrix_rank(pixels) < 3:
+        return None
+    places = np.array([(point.x, point.y) for point in place.points], float)
+    found, *_ = np.linalg.lstsq(pixels, places)  # (3, 2)
+    transform = Affine(*found.T.ravel())
+    if transform.is_degenerate:
+        return None
+    columns, rows = ~transform @ (places[:, 0], places[:, 1])
+    return transform, float(np.hypot(columns - pixels[:, 0], rows - pixels[:, 1]).max())
+
+
+def full_turn(crs: CRS) -> float | None:
+    """Return the longitude of a full turn, such as 360 degrees; None if there are no longitudes.
+
+    Args:
+        crs: the reference system.
+    """
+    return 2 * math.pi / crs.units_factor[1] if crs.is_geographic else None
 
 
 def ground_resolution(place: Place | None, height: int, width: int) -> float | None:

@@ -139,10 +139,16 @@ def _by_opencv(path: Path, bands: int) -> np.ndarray | None:
     if bands not in (1, 3):
         return None
     mode = cv2.IMREAD_GRAYSCALE if bands == 1 else cv2.IMREAD_COLOR_RGB
+    logging = cv2.utils.logging
+    level = logging.getLogLevel()
     try:
+        # It would write a warning of each tag of GeoTIFF, and an error of each type it cannot read.
+        logging.setLogLevel(logging.LOG_LEVEL_SILENT)
         pixels = cv2.imread(str(path), mode | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return None
+    finally:
+        logging.setLogLevel(level)
     return None if pixels is None else pixels.reshape(*pixels.shape[:2], bands)
 
 

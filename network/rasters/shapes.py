@@ -16,6 +16,7 @@ from rasterio.features import rasterize
 
 from network.errors import InputError, warn
 from network.rasters.earth_grid import Bounds, EarthGrid, no_transform
+from network.rasters.place import full_turn
 
 _BEND = 0.1
 """Largest distance, in pixels, between a border and its course after a change of the reference
@@ -177,6 +178,7 @@ def to_grid(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.nda
         InputError: no transform is known.
     """
     is_same, to_pixels = crs == grid.crs, grid.pixels_of
+    date_line, turn = grid.across_date_line(crs, path), full_turn(grid.crs)
     if not is_same:
         try:
             transformer = Transformer.from_crs(crs.to_wkt(), grid.crs.to_wkt(), always_xy=True)
@@ -184,14 +186,49 @@ def to_grid(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.nda
             raise no_transform(path, crs, grid.crs) from error
 
         def to_pixels(places: np.ndarray) -> np.ndarray:
-            return grid.pixels_of(np.stack(transformer.transform(*places.T), axis=1))
+            found = np.stack(transformer.transform(*places.T), axis=1)
+            return grid.pixels_of(found if turn is None else _turned(found, middle, turn))
 
+        middle = (grid.bounds[0] + grid.bounds[2]) / 2
     for start in range(0, len(shapes), _AT_ONCE):
         some = shapes[start : start + _AT_ONCE]
+        if date_line:
+            some = _moved(some, *date_line)
         if not is_same:
             some = _bent(_near(path, some, crs, grid), to_pixels)
         shapes[start : start + _AT_ONCE] = shapely.transform(some, to_pixels)
     return shapes
+
+
+def _turned(places: np.ndarray, middle: float, turn: float) -> np.ndarray:
+    """Move longitudes of places (n, 2) by full turns to those that are nearest to ``middle``."""
+    moved = places.copy()
+    with np.errstate(invalid="ignore"):
+        moved[:, 0] += turn * np.round((middle - places[:, 0]) / turn)
+    return moved
+
+
+def _moved(shapes: np.ndarray, left: float, right: float, turn: float) -> np.ndarray:
+    """Move shapes by full turns to a grid that reaches over the date line.
+
+    Polygons may be on both sides of the line, since GeoJSON cuts them there. Parts that are far
+    from the grid are cut off.
+
+    Args:
+        shapes: (n,) geometries.
+        left: smallest longitude of the grid.
+        right: largest longitude of the grid.
+        turn: longitude of a full turn.
+    """
+    if (shapely.get_dimensions(shapes) < 2).any():
+        middle = (left + right) / 2
+        return shapely.transform(shapes, lambda places: _turned(places, middle, turn))
+    width = right - left
+    bounds = shapely.total_bounds(shapes)
+    box = shapely.box(left - width, bounds[1], right + width, bounds[3])
+    steps = np.array([[-turn, 0], [0, 0], [turn, 0]])
+    copies = np.array([shapely.transform(shapes, step.__add__) for step in steps])
+    return shapely.union_all(shapely.intersection(copies, box), axis=0)
 
 
 def _near(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.ndarray:

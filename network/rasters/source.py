@@ -15,7 +15,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from network.errors import InputError
-from network.rasters.header import OPTIONS, Header, find_orientation, header_of
+from network.rasters.header import OPTIONS, Header, find_orientation, header_of, webp_orientation
 from network.rasters.pixels import finite_pixels
 from network.rasters.reader import Raster, check_once, turned, validity
 from network.rasters.whole import REMEDY, check_structure, find_driver
@@ -297,6 +297,8 @@ def is_remote(path: str) -> bool:
 def _look_at(path: str) -> tuple[str | None, int]:
     """Find GDAL's driver of a PNG, JPEG or TIFF file and its orientation, and check it is whole.
 
+    Of WebP files, only the orientation is found.
+
     All bytes of a PNG are checked; of a JPEG or TIFF, only the structure.
 
     Other formats are left to GDAL: the driver is None, and the orientation is upright.
@@ -306,6 +308,8 @@ def _look_at(path: str) -> tuple[str | None, int]:
     file = Path(path)
     if not file.exists():
         raise InputError(file, "no such file")
+    if file.suffix.lower() == ".webp" and file.is_file():
+        return None, webp_orientation(file)
     if file.is_dir() or file.suffix.lower() not in _CHECKED:
         return None, 1
     driver = find_driver(file)

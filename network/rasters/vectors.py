@@ -31,6 +31,10 @@ _TYPE_IDS = {kind: shapely.GeometryType[kind.upper()] for kind in (*POLYGONS, *P
 
 _PARQUET = (".parquet", ".geoparquet")
 
+_INDEXED = ("GPKG", "FlatGeobuf", "SQLite", "OpenFileGDB")
+"""Formats whose features come in the order of a spatial index if only those in a box are read. The
+numbers of features are in the order of the file."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -187,10 +191,15 @@ def bounds_of(path: Path, layer: str | None = None) -> tuple[Bounds, CRS]:
 
 
 def text_of(value: Any) -> str:
-    """Turn the value of an attribute into text: 2.0 becomes ``"2"``, and no value ``""``."""
+    """Turn the value of an attribute into text: 2.0 becomes ``"2"``, and no value ``""``.
+
+    The values of a list are separated by commas.
+    """
+    if isinstance(value, list | tuple | np.ndarray):
+        return ", ".join(map(text_of, value))
     if value is None or value != value or str(value) in ("<NA>", "NaT"):
         return ""
-    if isinstance(value, float | np.floating) and value == int(value):
+    if isinstance(value, float | np.floating) and np.isfinite(value) and value == int(value):
         return str(int(value))
     # Unicode writes an accented letter as one character or as two.
     return unicodedata.normalize("NFC", str(value).strip())
@@ -269,7 +278,7 @@ def _read(
         about = pyogrio.read_info(path, layer=layer)
         _check_names(path, attributes, about["fields"])
         crs = _system(path, about["crs"])
-        box = near and near.bounds_in(crs, path)
+        box = near and (None if near.across_date_line(crs, path) else near.bounds_in(crs, path))
         frame = pyogrio.read_dataframe(
             path,
             layer=layer,
@@ -278,6 +287,9 @@ def _read(
             fid_as_index=True,
             force_2d=True,
         )
+        # The order counts: of polygons that overlap, the last one is seen.
+        if about["driver"] in _INDEXED and not frame.index.is_monotonic_increasing:
+            frame = frame.sort_index()
     except (DataSourceError, DataLayerError, UnknownSystem, ValueError, OSError) as error:
         raise _unreadable(path) from error
     return frame, crs

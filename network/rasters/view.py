@@ -207,6 +207,8 @@ def _overlap(image: View, grid: View, transform: Affine, of_grid: Affine) -> boo
             x, y = rasterio.warp.transform(image.place.crs, grid.place.crs, x, y)
         except (RasterioError, CPLE_BaseError):
             return False
+    if of_grid.is_degenerate:
+        return False
     columns, rows = ~of_grid @ (np.array(x), np.array(y))
     known = np.isfinite(columns) & np.isfinite(rows)
     if not known.any():

@@ -46,6 +46,8 @@ class WarpedSource(Source):
         self._stored = self._file
         # An alpha band is added where nothing else would tell the pixels outside.
         is_marked = self._file.nodata is not None or header.has_alpha
+        # GDAL heeds no no-data value of integers of 64 bits here. Labels are exact as floats.
+        has_long_integers = header.dtype in ("int64", "uint64")
         try:
             with self._environment:
                 self._file = WarpedVRT(
@@ -56,6 +58,7 @@ class WarpedSource(Source):
                     width=grid.width,
                     resampling=Resampling.nearest,
                     add_alpha=not is_marked,
+                    dtype="float64" if has_long_integers and is_marked else None,
                 )
         except (RasterioError, CPLE_BaseError, ValueError) as error:
             raise no_transform(path, self.own_grid.crs, grid.crs) from error

@@ -170,17 +170,19 @@ def test_written_images_are_compressed_without_loss(tmp_path, suffix):
     "dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32"]
 )
 @pytest.mark.parametrize("nodata", [None, -7, 99, 255])
-def test_labels_of_every_type(tmp_path, dtype, nodata):
+@pytest.mark.parametrize("ignored", [6, 255])
+def test_labels_of_every_type(tmp_path, dtype, nodata, ignored):
     """The mask's own no-data value is ignored, in whatever type it is."""
+    info = replace(VAIHINGEN, ignore_index=ignored)
     kind = np.iinfo(dtype) if dtype != "float32" else np.finfo(dtype)
     if nodata is not None and not kind.min <= nodata <= kind.max:
         return
     expected = np.arange(35, dtype=np.uint8).reshape(5, 7) % 6
     labels = expected.astype(dtype)
     if nodata is not None:
-        labels[1:3], expected[1:3] = nodata, VAIHINGEN.ignore_index
+        labels[1:3], expected[1:3] = nodata, ignored
     write_bands(tmp_path / "mask.tif", labels[..., None], nodata=nodata)
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif", VAIHINGEN), expected)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif", info), expected)
 
 
 @pytest.mark.parametrize(

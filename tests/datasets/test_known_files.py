@@ -18,6 +18,7 @@ import network.datasets.workers as workers
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import LOVEDA, VAIHINGEN
 from network.datasets.known_files import KnownFiles, stems_beside
+from network.datasets.schema import normal
 from network.datasets.segmentation import Labels, Sample, check_samples, find_samples
 from network.errors import InputError
 from tests.scenes import make_dataset, write_bands
@@ -308,3 +309,24 @@ def test_a_share_of_the_samples_in_another_order(root):
     assert are_equal((some, check_samples(some, VAIHINGEN, "train", known)), (some, expected))
     assert known.states_of("train-0-3", ["full"])[1, 3] == samples[3].masks["full"].stat().st_ino
     assert known.states_of("nothing", ["full"]) is None
+
+
+def test_names_with_accents(root, read):
+    """Those of macOS, with two characters for a letter, and those of other systems are one name."""
+    part = VAIHINGEN.folders("train")[0]
+    image, (mask, *_) = root / part.images / NAME, (root / one.folder / NAME for one in part.masks)
+    image.rename(image.with_name("a\u0308.png"))
+    mask.rename(mask.with_name("\u00e4.png"))
+    expected = plainly(root)
+    (sample,) = (sample for sample in expected[0] if sample.name == "\u00e4")
+    assert sample.image.name == "a\u0308.png"
+    assert [path.name for path in sample.masks.values()] == ["\u00e4.png"]
+    info = replace(VAIHINGEN, splits={"train": (replace(part, only=("a\u0308", "train-0-2")),)})
+    assert [one.name for one in plainly(root, info=info)[0]] == ["\u00e4", "train-0-2"]
+    assert are_equal(found(root), expected)
+    read.clear()
+    assert are_equal(found(root), expected)
+    assert read == []
+    (mask.parent / "\u00e4.png.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    found(root)
+    assert set(map(normal, read)) == {"\u00e4"}  # a file beside it is seen

@@ -5,10 +5,11 @@ import math
 import pyproj
 import pytest
 from affine import Affine
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
-from network.rasters.place import Place, ground_at_middle, ground_resolution
+from network.rasters.place import Place, distance, ground_at_middle, ground_resolution
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,51 @@ def test_ground_at_middle(name):
 )
 def test_no_ground(place):
     assert ground_at_middle(place, 100, 100) is None
+
+
+UTM, LONGITUDES = CRS.from_epsg(32632), CRS.from_epsg(4326)
+METERS = from_origin(500_000, 5_400_000, 1, 1)
+
+
+def control_points(transform, bend=0.0, count=4):
+    """Points at the corners of 64 x 64 pixels, and one in the middle that lies elsewhere."""
+    places = [(0, 0), (64, 0), (0, 64), (64, 64), (32, 32)][: count + bool(bend)]
+    found = []
+    for column, row in places:
+        x, y = transform @ (column + bend * (column == 32), row)
+        found.append(GroundControlPoint(row, column, x, y))
+    return tuple(found)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (METERS, METERS @ Affine.translation(3, 4), 5),
+        (METERS, METERS @ Affine.scale(2), 64 * math.sqrt(2)),
+        (METERS, METERS @ Affine(1, 0, 0, 0, -1, 64), 64),  # counted upwards
+        (control_points(METERS), control_points(METERS), 0),
+        (control_points(METERS), control_points(METERS @ Affine.translation(3, 4)), 5),
+        (METERS, control_points(METERS @ Affine.translation(3, 4)), 5),
+        (control_points(METERS), METERS, 0),
+        # The transform may be wrong by 1.6 pixels in the middle, since the point there is by 2.
+        (METERS, control_points(METERS, bend=2), 0),
+        (METERS, control_points(METERS @ Affine.translation(30, 0), bend=2), 28.8),
+        (METERS, control_points(METERS, count=2), None),
+        (Affine(0, 0, 5, 0, 0, 5), METERS, math.inf),
+    ],
+)
+def test_distance(one, other, expected):
+    places = [
+        Place(UTM, one) if isinstance(one, Affine) else Place(UTM, None, one)
+        for one in (one, other)
+    ]
+    found = distance(*places, 64, 64)
+    assert found == (None if expected is None else pytest.approx(expected, abs=1e-6))
+
+
+def test_distance_in_other_systems():
+    """Longitudes may differ by a full turn; no transform leads to a local system."""
+    west, east = (Place(LONGITUDES, from_origin(x, 5, 1e-5, 1e-5)) for x in (-180.0001, 179.9999))
+    assert distance(west, east, 64, 64) == pytest.approx(0, abs=1e-3)
+    local = CRS.from_wkt('LOCAL_CS["Site",UNIT["metre",1],AXIS["E",EAST],AXIS["N",NORTH]]')
+    assert distance(Place(UTM, METERS), Place(local, METERS), 64, 64) == math.inf

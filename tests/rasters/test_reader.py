@@ -13,6 +13,7 @@ from network.rasters import reader
 from network.rasters.header import read_header
 from network.rasters.place import Place, distance, place_of, write_place
 from network.rasters.reader import read_raster, turned
+from network.rasters.source import Source
 from tests.scenes import write_bands
 
 WHERE = {"crs": "EPSG:32632", "transform": from_origin(500000, 5400000, 0.1, 0.1)}
@@ -221,3 +222,17 @@ def test_a_file_that_disappears(tmp_path):
     path.unlink()
     with pytest.raises(InputError, match=r"a\.tif: unreadable"):
         read_raster(path, 3)
+
+
+@pytest.mark.parametrize(("sizes", "is_clear"), [((9, 9), False), ((4, 9), False), ((9, 4), True)])
+def test_tiffs_of_several_pages(tmp_path, sizes, is_clear):
+    """A smaller page after the first one is a preview."""
+    pages = [Image.fromarray(np.full((side, side), side, np.uint8)) for side in sizes]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    if is_clear:
+        assert (read_raster(tmp_path / "a.tif").values == 9).all()
+        assert read_header(tmp_path / "a.tif").height == 9
+        return
+    for read in (read_raster, read_header, Source):
+        with pytest.raises(InputError, match=r"a\.tif: has 2 pages, .*gdal_translate GTIFF_DIR:1"):
+            read(tmp_path / "a.tif")

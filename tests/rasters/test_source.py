@@ -9,6 +9,7 @@ import rasterio
 import rasterio.shutil
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 from network.datasets.files import read_valid_image
 from network.datasets.schema import DatasetInfo
@@ -151,3 +152,19 @@ def test_what_is_no_raster(tmp_path):
     for bands in ((0, 1), (2, -1)):
         with pytest.raises(InputError, match=f"has no band {min(bands)}, only 1 to 3"):
             Source(tmp_path / "c.tif", bands)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_webp_is_turned_as_pillow_does(tmp_path, orientation):
+    """GDAL does not tell the orientation of a WebP file."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.webp", lossless=True, exif=exif)
+    with Image.open(tmp_path / "a.webp") as file:
+        expected = np.array(ImageOps.exif_transpose(file))
+    with Source(tmp_path / "a.webp", turn=True) as source:
+        assert source.header.orientation == orientation
+        assert source.size == expected.shape[:2]
+        values, _ = source.read(*(slice(0, side) for side in source.size))
+    np.testing.assert_array_equal(values, expected)

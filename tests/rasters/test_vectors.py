@@ -58,6 +58,60 @@ def test_the_last_one_counts_where_polygons_overlap(two):
     np.testing.assert_array_equal(draw(found, [1, 2]), expected)
 
 
+@pytest.mark.parametrize("ending", [".gpkg", ".fgb"])
+def test_the_last_one_of_many_counts(tmp_path, ending):
+    """The order of the file, although a spatial index finds those near the image."""
+    rng = np.random.default_rng(0)
+    corners, sides = rng.uniform(-200, 200, (600, 2)), rng.uniform(5, 30, (600, 2))
+    polygons = [pixel_box(*near, *far) for near, far in zip(corners, corners + sides, strict=True)]
+    path = layer(tmp_path / f"many{ending}", polygons, value=rng.integers(1, 9, 600))
+    found = read_features(path, GRID, POLYGONS, attributes={"value": "attribute"})
+    stored = geopandas.read_file(path)
+    expected = rasterize(
+        list(zip(stored.geometry, stored["value"], strict=True)),
+        out_shape=(40, 60),
+        transform=ORIGIN,
+        dtype="uint8",
+    )
+    np.testing.assert_array_equal(draw(found, list(map(int, found.values["value"]))), expected)
+
+
+AT_DATE_LINE = grid_of(40, 60, from_origin(179.97, -17, 0.001, 0.001), CRS.from_epsg(4326))
+
+
+@pytest.mark.parametrize("form", ["beyond", "cut", "east", "meters"])
+def test_image_across_the_date_line(tmp_path, form):
+    """Longitudes go on beyond 180 degrees, are cut there as in GeoJSON, or are negative."""
+    west, east = (
+        shapely.box(179.98, -17.02, 180, -17.01),
+        shapely.box(-180, -17.02, -179.99, -17.01),
+    )
+    given = {
+        "beyond": (shapely.box(179.98, -17.02, 180.01, -17.01), 4326),
+        "cut": (shapely.MultiPolygon([west, east]), 4326),
+        "east": (east, 4326),
+        "meters": (shapely.box(179.98, -17.02, 180.01, -17.01), 3832),
+    }
+    polygon, code = given[form]
+    frame = geopandas.GeoDataFrame(geometry=[polygon], crs=4326).to_crs(code)
+    far = shapely.box(-100, -17.02, -99, -17.01)
+    frame = geopandas.GeoDataFrame(geometry=[*frame.geometry, far], crs=code)
+    frame.to_file(tmp_path / "a.gpkg")
+    found = read_features(tmp_path / "a.gpkg", AT_DATE_LINE, POLYGONS)
+    expected = np.zeros((40, 60), np.uint8)
+    expected[10:20, 30 if form == "east" else 10 : 40] = 1
+    np.testing.assert_array_equal(draw(found, [1] * len(found)), expected)
+
+
+def test_points_across_the_date_line(tmp_path):
+    points = [shapely.Point(179.9755, -17.0105), shapely.Point(-179.9945, -17.0105)]
+    layer(tmp_path / "a.gpkg", points, crs=4326)
+    found = read_features(tmp_path / "a.gpkg", AT_DATE_LINE, POINTS)
+    np.testing.assert_allclose(
+        shapely.get_coordinates(found.shapes), [[5.5, 10.5], [35.5, 10.5]], atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("ending", [".gpkg", ".shp", ".geojson", ".parquet"])
 def test_formats_and_systems(tmp_path, two, ending):
     """The same polygons in degrees, in several formats, give the same pixels."""
@@ -175,9 +229,8 @@ def test_values_and_labels(tmp_path):
     assert labels_of(found, "kind", labels).tolist() == [0, 2, 9, 1]
     with pytest.raises(InputError, match=r"number of their features: 'b' \(1\).*values=VALUE=CL"):
         labels_of(found, "kind", {"a": 0, "é": 2, "": 9})
-    assert [text_of(v) for v in (2.0, 2.5, None, float("nan"), " x ", np.int64(3))] == [
-        *("2", "2.5", "", "", "x", "3"),
-    ]
+    values = 2.0, 2.5, None, float("nan"), " x ", np.int64(3), float("inf"), np.array([" a", "b"])
+    assert [text_of(v) for v in values] == ["2", "2.5", "", "", "x", "3", "inf", "a, b"]
 
 
 def test_overlaps():

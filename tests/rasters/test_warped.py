@@ -51,6 +51,18 @@ def test_moved_grid(tmp_path_factory, down, across, off, nodata):
     np.testing.assert_array_equal(read(path, grid), window)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int64", "uint64", "float64"])
+@pytest.mark.parametrize("nodata", [None, 0, 3, 127])
+def test_types_of_labels(tmp_path, dtype, nodata):
+    """Neither a pixel without data nor one outside has a label."""
+    labels, path = random_labels(30, 40), tmp_path / "a.tif"
+    write_labels(path, labels.astype(dtype), nodata=nodata)
+    expected = np.full((50, 60), OUTSIDE)
+    expected[10:40, 10:50] = np.where(labels == nodata, OUTSIDE, labels)
+    grid = grid_of(50, 60, ORIGIN @ Affine.translation(-10, -10))
+    np.testing.assert_array_equal(read(path, grid), expected)
+
+
 @pytest.mark.parametrize("kind", ["mask", "alpha", "upwards"])
 def test_other_forms(tmp_path, kind):
     labels, path = random_labels(30, 40), tmp_path / "a.tif"

@@ -17,7 +17,7 @@ from network.datasets.discovery.layout import Layout
 from network.datasets.discovery.legends import find_legend
 from network.datasets.discovery.mask_classes import class_counts, count_values, propose_classes
 from network.datasets.discovery.scenes import describe_scenes, label_rasters
-from network.datasets.files import IMAGE_SUFFIXES, list_images
+from network.datasets.files import IMAGE_SUFFIXES, list_images, stem_of
 from network.datasets.on_earth.files import LabelFile
 from network.errors import InputError, listed
 from network.extras import require_extra
@@ -151,7 +151,7 @@ def _of_polygons(
     if areas is None and len(files) > 1:
         areas = _found_areas(files)
     files = [path for path in files if areas is None or not path.samefile(areas)]
-    stems = {path.stem for path in paths}
+    stems = {stem_of(path) for path in paths}
     layers = polygon_classes.find_layers(layout.root, files, stems)
     proposal, found = polygon_classes.propose_from_polygons(layers, attribute, _ground(images))
     labels = tuple(LabelFile(path=Path(one.layer.pattern), **one.options) for one in found)

@@ -20,7 +20,7 @@ from network.datasets.discovery.description import (
 from network.datasets.discovery.images import Images, normalization, odd_values
 from network.datasets.discovery.layout import Layout, Pair, relative
 from network.datasets.discovery.splitting import draw_splits, parents_of, tile_pattern
-from network.datasets.files import list_images
+from network.datasets.files import list_images, stem_of
 from network.datasets.schema import SPLITS, Folder, MaskFolder
 from network.errors import listed
 from network.rasters.header import read_header
@@ -170,7 +170,7 @@ def _draw(
 
 def _files_of(layout: Layout, keys: Keys) -> list[Path]:
     by_key = {
-        (number, path.stem): path
+        (number, stem_of(path)): path
         for number, pair in enumerate(layout.pairs)
         for path in layout.images[pair.images]
     }
@@ -244,7 +244,7 @@ def _orientation(layout: Layout, images: Images, notes: list[str]) -> str:
             header = images.headers[path]
             if header.orientation <= 4 or header.height == header.width:
                 continue
-            mask = read_header(masks[number, path.stem])
+            mask = read_header(masks[number, stem_of(path)])
             if (mask.height, mask.width) == (header.width, header.height):
                 notes.append("viewers turn some images, and the sizes of masks fit the turned ones")
                 return "shown"
@@ -261,14 +261,14 @@ def _orientation(layout: Layout, images: Images, notes: list[str]) -> str:
 def images_of(layout: Layout, pair: Pair) -> list[Path]:
     """List the images of a pair of folders that have a mask."""
     names = set(pair.names)
-    return [path for path in layout.images[pair.images] if path.stem in names]
+    return [path for path in layout.images[pair.images] if stem_of(path) in names]
 
 
 def masks_of(layout: Layout) -> dict[tuple[int, str], Path]:
     """List the masks that have an image, by the number of the pair and the name."""
     found: dict[tuple[int, str], Path] = {}
     for number, pair in enumerate(layout.pairs):
-        found |= {(number, path.stem): path for path in mask_files(pair)}
+        found |= {(number, stem_of(path)): path for path in mask_files(pair)}
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from network.datasets.files import IMAGE_SUFFIXES, check_file
+from network.datasets.files import IMAGE_SUFFIXES, check_file, stem_of
 from network.datasets.on_earth.find import CACHE
 from network.errors import InputError, listed
 from network.rasters.earth_grid import EarthGrid
@@ -30,6 +30,9 @@ _SPLITS = {
     "val": re.compile(r"val(id|idation)?|dev", re.IGNORECASE),
     "test": re.compile(r"test(ing)?", re.IGNORECASE),
 }
+_OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
+"""Folders in which operating systems and file servers keep previews and deleted files."""
+
 _DEEPEST = 4
 """Folders are searched to this depth."""
 
@@ -152,14 +155,17 @@ def _expanded(word: str) -> list[Path]:
 
 
 def _files(paths: Iterable[Path], named: Sequence[str] = ()) -> Iterator[Path]:
-    """Yield the files at and below paths, without hidden ones, in the order of names."""
+    """Yield the files at and below paths, in the order of names.
+
+    Files that are hidden or that systems keep for themselves are left out.
+    """
     for path in paths:
         if path.is_file():
             yield path
             continue
         for folder, folders, files in os.walk(path, followlinks=True):
             depth = len(Path(folder).relative_to(path).parts)
-            kept = sorted(f for f in folders if f[0] != "." and f != CACHE)
+            kept = sorted(f for f in folders if f[0] != "." and f not in (CACHE, *_OF_SYSTEMS))
             folders[:] = kept if depth < _DEEPEST else []
             for name in sorted(files):
                 if name[0] != "." and Path(name).suffix.lower() in (*RASTERS, *VECTORS, *named):
@@ -262,7 +268,7 @@ def _pair(
             Pair(
                 images=best,
                 masks=folder,
-                names=tuple(path.stem for path in images[best] if path.stem in common),
+                names=tuple(name for name in map(stem_of, images[best]) if name in common),
                 split=split_of(best, root),
                 left_out=tuple(sorted(_names(images[best]) ^ _names(files))),
             )
@@ -289,7 +295,7 @@ def _keys(parts: tuple[str, ...]) -> set[tuple[str, ...]]:
 
 
 def _names(files: Iterable[Path]) -> set[str]:
-    return {path.stem for path in files}
+    return {stem_of(path) for path in files}
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

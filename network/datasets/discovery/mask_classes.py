@@ -1,7 +1,7 @@
 """Classes from the values and colors of masks."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,8 @@ _FEW = 16
 """If more colors than these are rare, the colors of the masks differ slightly."""
 
 _FLAT = 8
-"""Largest difference in each band within the 5 x 5 pixels around one that is inside a region."""
+"""Largest difference in each band within the 5 x 5 pixels around one that is inside a region.
+Labels have to be equal there."""
 
 _INSIDE = 2e-3
 """Smallest share of the pixels inside regions that are near the color of a class, if colors differ
@@ -41,6 +42,8 @@ _WHOLE = 2**26
 
 _ROWS = 1024
 """Number of rows of a part."""
+
+_HUGE = 2**62
 
 _PHOTO = 2**18
 """A file with more values or colors is no mask."""
@@ -61,8 +64,9 @@ class Values:
         has_colors: whether the mask has three bands, so that its values are codes of colors.
         is_lossy: whether it was compressed with loss.
         counts: number of pixels of each value.
-        inside: the same counts of the pixels inside regions, if the mask has many colors.
+        inside: the same counts of the pixels inside regions, if the mask has many values.
         table: color of each index that occurs, if the mask has a color table.
+        without: number of pixels without data.
     """
 
     path: Path
@@ -71,6 +75,7 @@ class Values:
     counts: Mapping[int, int]
     inside: Mapping[int, int] = field(default_factory=dict)
     table: Mapping[int, RGB] = field(default_factory=dict)
+    without: int = 0
 
 
 def count_values(masks: Sequence[Path], workers: Workers) -> list[Values]:
@@ -90,6 +95,7 @@ def _values_of(path: Path) -> Values:
     """Count the values of one mask; this runs in a worker."""
     counts: Counter[int] = Counter()
     inside: Counter[int] = Counter()
+    without = 0
     header, parts = _parts_of(path)
     bands = header.bands - header.has_alpha
     table: Mapping[int, tuple[int, int, int, int]] = {}
@@ -102,6 +108,7 @@ def _values_of(path: Path) -> Values:
             )
         values = _single(part.values)
         used = values if part.valid is None else values[part.valid]
+        without += values.size - used.size
         if values.dtype.kind == "f" and not _are_whole(used):
             raise InputError(
                 path, "has values that are not whole", "is it an image? labels are whole numbers"
@@ -113,14 +120,14 @@ def _values_of(path: Path) -> Values:
                 f"has more than {_PHOTO} different values or colors",
                 "is it an image? choose the masks by labels=PATH",
             )
-        if header.is_lossy or (bands == 3 and (len(counts) > _FEW or _is_large(header))):
-            is_flat = _is_flat(part.values)
+        if header.is_lossy or len(counts) > _FEW or (bands == 3 and _is_large(header)):
+            is_flat = _is_flat(part.values, _FLAT if header.is_lossy or bands == 3 else 0)
             inside.update(_counts(values[is_flat if part.valid is None else is_flat & part.valid]))
         table = part.table or table
     if not header.is_lossy and len(counts) <= _FEW:
         inside.clear()
     named = {index: color[:3] for index, color in table.items() if index in counts}
-    return Values(path, bands == 3, header.is_lossy, dict(counts), dict(inside), named)
+    return Values(path, bands == 3, header.is_lossy, dict(counts), dict(inside), named, without)
 
 
 def _parts_of(path: Path) -> tuple[Header, Iterator[Raster]]:
@@ -159,11 +166,19 @@ def _counts(values: np.ndarray) -> dict[int, int]:
     return {int(value): int(count) for value, count in zip(*found, strict=True)}
 
 
-def _is_flat(pixels: np.ndarray) -> np.ndarray:
-    """Tell which pixels (h, w) have almost one color around them, in an image (h, w, bands)."""
+def _is_flat(pixels: np.ndarray, most: int) -> np.ndarray:
+    """Tell which pixels (h, w) have almost one color around them, in an image (h, w, bands).
+
+    Args:
+        pixels: the image.
+        most: largest difference in each band.
+    """
     around = np.ones((5, 5), np.uint8)
-    spread = cv2.dilate(pixels, around).astype(int) - cv2.erode(pixels, around)
-    return spread.reshape(*pixels.shape[:2], -1).max(axis=2) <= _FLAT
+    if pixels.dtype not in (np.uint8, np.uint16, np.int16, np.float32):
+        pixels = pixels.astype(np.float64)
+    high, low = cv2.dilate(pixels, around), cv2.erode(pixels, around)
+    spread = high.astype(np.float64) - low
+    return spread.reshape(*pixels.shape[:2], -1).max(axis=2) <= most
 
 
 def propose_classes(masks: Sequence[Values], legend: Legend | None) -> Proposal:
@@ -212,7 +227,16 @@ def propose_classes(masks: Sequence[Values], legend: Legend | None) -> Proposal:
             proposal.coding["color_tables"] = "colors"
     else:
         table = {i: color for mask in tables for i, color in mask.table.items()}
+        if not table and legend is None:
+            _check_smooth(masks[0].path, total, inside)
         proposal = _of_values(masks[0].path, total, legend, table)
+    without = sum(mask.without for mask in masks)
+    if without:
+        share = without / (without + sum(total.values()))
+        notes.append(
+            f"{share:.2%} of the pixels of the masks have no data (by a no-data value, a mask or "
+            "transparent colors) and are ignored"
+        )
     proposal.notes[:0] = notes
     return proposal
 
@@ -232,7 +256,7 @@ def _in_colors(mask: Values) -> Values:
     counts = Counter[int]()
     for index, count in mask.counts.items():
         counts[_code(mask.table[int(index)])] += count
-    return Values(mask.path, True, mask.is_lossy, counts, counts)
+    return Values(mask.path, True, mask.is_lossy, counts, counts, without=mask.without)
 
 
 def _code(color: Sequence[int]) -> int:
@@ -245,7 +269,26 @@ def _color_of(code: int) -> RGB:
     return number >> 16, number >> 8 & 255, number & 255
 
 
+def _are_mixtures(counts: Iterable[int], inside: Mapping[int, int]) -> bool:
+    """Tell whether most values are never inside a region, as smoothing makes them at borders."""
+    values = list(counts)
+    mixed = sum(not inside.get(value) for value in values)
+    return mixed > _FEW and 2 * mixed > len(values)
+
+
 # Values -----------------------------------------------------------------------------------------
+
+
+def _check_smooth(path: Path, counts: Mapping[int, int], inside: Mapping[int, int]) -> None:
+    """Raise an :class:`InputError` if most values are mixtures of others, which are no labels."""
+    if len(counts) <= MAX_CLASSES and _are_mixtures(counts, inside):
+        raise InputError(
+            path,
+            f"the masks have {len(counts)} different values, most of them only at borders, as "
+            "smoothing makes them",
+            "make the masks anew, resized by the nearest neighbor and drawn without antialiasing, "
+            "or name the values in a file classes.json beside the masks",
+        )
 
 
 def _of_values(
@@ -296,9 +339,13 @@ def _of_values(
     return proposal
 
 
+_LARGEST = {2**bits - 1 for bits in (15, 16, 31, 32, 63, 64)}
+"""Largest values of types of integers."""
+
+
 def _is_marker(value: int) -> bool:
     """Tell whether a value mostly marks pixels without a label: -9999, 255, 65535 and so on."""
-    return value < 0 or value in (255, 2**16 - 1, 2**32 - 1)
+    return value < 0 or value == 255 or value in _LARGEST
 
 
 def _few(values: Sequence[int]) -> str:
@@ -348,7 +395,8 @@ def _of_colors(
     frequent = {code for code, count in counts.items() if count >= RARE * total}
     if legend:
         frequent |= {code for code in counts if legend.of_color(_color_of(code))}
-    if is_lossy or len(counts) - len(frequent) > _FEW or len(frequent) > MAX_CLASSES:
+    are_many = len(counts) - len(frequent) > _FEW or len(frequent) > MAX_CLASSES
+    if is_lossy or are_many or _are_mixtures(frequent, inside):
         return _of_similar_colors(path, counts, inside, legend)
     proposal = Proposal(unit="pixels", total=total)
     _sort_out(path, proposal, {_color_of(code): n for code, n in counts.items()}, legend, frequent)
@@ -386,8 +434,8 @@ def _of_similar_colors(
     proposal.coding["tolerance"] = TOLERANCE
     _sort_out(path, proposal, centers, legend, {_code(color) for color in centers}, TOLERANCE)
     proposal.notes.append(
-        f"the colors of the masks differ slightly ({len(codes)} colors), as lossy compression "
-        f"makes them: a pixel has the nearest class within {TOLERANCE} in each band, and "
+        f"the colors of the masks differ slightly ({len(codes)} colors), as lossy compression or "
+        f"smoothing makes them: a pixel has the nearest class within {TOLERANCE} in each band, and "
         f"{1 - covered:.2%} of the pixels are ignored; masks that were saved without loss are "
         "better"
     )
@@ -406,6 +454,7 @@ def _sort_out(
     named = {color: legend.of_color(color, tolerance) if legend else None for color in counts}
     black, classes, ignored = (0, 0, 0), [], []
     is_binary = len(counts) == 2
+    are_labels = legend is None and sorted(counts) == [(n, n, n) for n in range(len(counts))]
     for color, count in sorted(counts.items(), key=lambda item: -item[1]):
         entry = named[color]
         if entry and not entry.is_nothing:
@@ -413,20 +462,22 @@ def _sort_out(
         elif entry:
             proposal.ignore(color, count, f"'{entry.name}' in {_name(legend)}")
             ignored.append(color)
-        elif color == black and not is_binary:
+        elif color == black and not is_binary and not are_labels:
             proposal.ignore(color, count, "black, unlabeled")
         elif _code(color) not in frequent:
             proposal.ignore(color, count, "rare")
             ignored.append(color)
         else:
             classes.append(color)
-    if is_binary and black in classes:  # the background has label 0
+    if are_labels or (is_binary and black in classes):  # the background has label 0
         classes.sort()
     if legend:
         order = [entry.name for entry in legend.entries]
         classes.sort(key=lambda c: order.index(e.name) if (e := named[c]) else len(order))
     _check_number(path, classes, "colors")
     names = [_entry_name(named[color]) or _color_name(color, is_binary) for color in classes]
+    if are_labels and not is_binary:  # in three equal bands
+        names = [f"class_{number}" for number in range(len(classes))]
     for color, name in zip(classes, unique_names(names), strict=True):
         proposal.classes.append(ClassFound(name, color, counts[color], str(color)))
     colors = tuple(color for color in ignored if color != black)
@@ -489,7 +540,8 @@ def class_counts(masks: Sequence[Values], proposal: Proposal) -> list[np.ndarray
         if mask.table and "color_tables" in proposal.coding:
             mask = _in_colors(mask)
         counts = np.zeros(len(palette))
-        keys = np.array(list(mask.counts), np.int64)
+        # No class has so large a value, but floats without data do.
+        keys = np.array([max(-_HUGE, min(value, _HUGE)) for value in mask.counts], np.int64)
         numbers = np.array(list(mask.counts.values()), float)
         if mask.has_colors or tolerance:
             parts = (keys >> 16, keys >> 8 & 255, keys & 255) if mask.has_colors else (keys,) * 3

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import geopandas
+import numpy as np
 import pyogrio
+from pyproj.exceptions import ProjError
+from rasterio.crs import CRS
 
 from network.datasets.discovery.classes import ClassFound, Proposal, unique_names
 from network.datasets.discovery.layout import relative
+from network.datasets.files import stem_of
 from network.datasets.on_earth.classes import IGNORE, distinct_colors
 from network.datasets.schema import MAX_CLASSES, SPLITS
 from network.errors import InputError, listed, nearest
+from network.rasters.earth_grid import no_transform
 from network.rasters.vectors import POLYGONS, text_of
 
 _BY_NAME = re.compile(
@@ -35,7 +40,7 @@ _TECHNICAL = re.compile(
 _MOST = 40
 """An attribute with more values is not chosen unless the user names it."""
 
-_EQUAL_AREA = "EPSG:6933"
+_EQUAL_AREA = CRS.from_epsg(6933)
 _WHOLE = 0.9
 """Share of the images that polygons must cover before the rest counts as forgotten, not as
 background."""
@@ -96,7 +101,7 @@ def find_layers(root: Path, files: Sequence[Path], stems: set[str]) -> list[Laye
     groups: dict[tuple[Path, str], list[Path]] = {}
     single: list[Path] = []
     for path in files:
-        if path.stem in stems:
+        if stem_of(path) in stems:
             groups.setdefault((path.parent, path.suffix), []).append(path)
         else:
             single.append(path)
@@ -129,9 +134,7 @@ def pyogrio_layers(path: Path) -> list[tuple[str, str | None]]:
     try:
         layers = pyogrio.list_layers(path)
     except pyogrio.errors.DataSourceError as error:
-        raise InputError(
-            path, "unreadable vector file", "export it again, as GeoPackage"
-        ) from error
+        raise _unreadable(path) from error
     return [(name, kind) for name, kind in layers if kind is not None]
 
 
@@ -164,14 +167,15 @@ def find_areas(files: Sequence[Path]) -> tuple[Path, str] | None:
 
 
 def _read(path: Path, layer: str | None) -> geopandas.GeoDataFrame:
+    """Read the features of a layer that have a geometry."""
     try:
         if path.suffix.lower() in (".parquet", ".geoparquet"):
-            return geopandas.read_parquet(path)
-        return geopandas.read_file(path, layer=layer)
+            frame = geopandas.read_parquet(path)
+        else:
+            frame = geopandas.read_file(path, layer=layer)
     except (pyogrio.errors.DataSourceError, ValueError, OSError) as error:
-        raise InputError(
-            path, "unreadable vector file", "export it again, as GeoPackage"
-        ) from error
+        raise _unreadable(path) from error
+    return frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
 
 
 def propose_from_polygons(
@@ -274,11 +278,21 @@ def _table(layer: Layer) -> _Table:
                 "does not say in which reference system its coordinates are",
                 "name it (ogr2ogr -a_srs EPSG:...)",
             )
-        areas += frame.geometry.to_crs(_EQUAL_AREA).area.tolist()
+        areas += _areas(path, frame).tolist()
     names = [name for name in frames[0].columns if name != frames[0].geometry.name]
     shared = [name for name in names if all(name in frame.columns for frame in frames)]
     cells = {str(name): [cell for frame in frames for cell in frame[name]] for name in shared}
     return _Table(cells, areas)
+
+
+def _areas(path: Path, frame: geopandas.GeoDataFrame) -> np.ndarray:
+    """Compute the areas of polygons in square meters; 0 where they are no places on Earth."""
+    try:
+        shapes = frame.geometry.to_crs(_EQUAL_AREA)
+    except ProjError as error:
+        raise no_transform(path, CRS.from_wkt(frame.crs.to_wkt()), _EQUAL_AREA) from error
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(shapes.area.to_numpy(), posinf=0)
 
 
 def _columns(tables: Mapping[Layer, _Table]) -> list[str]:

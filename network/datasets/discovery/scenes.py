@@ -237,7 +237,13 @@ def _divided(
 def _box(path: Path, header: Header) -> Bounds:
     """Find west, south, east and north of an image in degrees."""
     grid = EarthGrid.of(path, header.place, header.height, header.width)
-    return between(grid.crs, _DEGREES, grid.bounds, path)
+    return _degrees(grid.crs, grid.bounds, path)
+
+
+def _degrees(crs: CRS, bounds: Bounds, path: Path) -> Bounds:
+    """Find west, south, east and north of a box; beyond the date line, east is more than 180."""
+    west, south, east, north = between(crs, _DEGREES, bounds, path)
+    return west, south, east + 360 * (east < west), north
 
 
 def _check_place(layout: Layout, images: Images, labels: Sequence[LabelFile]) -> None:
@@ -251,7 +257,7 @@ def _check_place(layout: Layout, images: Images, labels: Sequence[LabelFile]) ->
         for path in sorted(layout.root.glob(str(file.path))) or [layout.root / file.path]:
             bounds, crs = bounds_of(path, file.layer)
             if np.isfinite(bounds).all():  # it has features
-                boxes.append(between(crs, _DEGREES, bounds, path))
+                boxes.append(_degrees(crs, bounds, path))
     if boxes:
         west, south, east, north = zip(*boxes, strict=True)
         limits = min(west), min(south), max(east), max(north)
@@ -265,4 +271,8 @@ def _check_place(layout: Layout, images: Images, labels: Sequence[LabelFile]) ->
 
 
 def _overlap(one: Bounds, other: Bounds) -> bool:
-    return all(one[n] < other[n + 2] and other[n] < one[n + 2] for n in (0, 1))
+    """Tell whether two boxes of degrees share ground, also if a full turn is between them."""
+    is_beside = any(
+        one[0] + turn < other[2] and other[0] < one[2] + turn for turn in (-360, 0, 360)
+    )
+    return is_beside and one[1] < other[3] and other[1] < one[3]

@@ -9,6 +9,7 @@ from pathlib import Path
 from rasterio.crs import CRS
 
 from network.datasets.caches import cache_folder
+from network.datasets.files import stem_of
 from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.on_earth.label_raster import (
     LabelPlan,
@@ -207,7 +208,7 @@ def _label_files(root: Path, file: LabelFile) -> list[Path]:
 
 def _of_image(image: Path, files: Sequence[LabelFile]) -> list[LabelFile]:
     """Choose the file of labels with the name of an image; if there is none, take all of them."""
-    same = [file for file in files if file.path.stem == image.stem]
+    same = [file for file in files if stem_of(file.path) == stem_of(image)]
     return same if len(same) == 1 else list(files)
 
 

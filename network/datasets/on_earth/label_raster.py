@@ -47,7 +47,7 @@ _STRIP = 2 * CELL
 _ACROSS = 16 * CELL
 """Rows that are drawn at once, and columns of the image whose validity is read at once."""
 
-_VERSION = 1
+_VERSION = 2
 """Number of this way to draw labels; files of another one are drawn again."""
 
 

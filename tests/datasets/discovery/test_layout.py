@@ -116,3 +116,13 @@ def test_paths_that_do_not_exist(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no label in it"):
         find_layout([str(tmp_path)], [str(tmp_path / "empty")])
+
+
+def test_folders_of_systems_are_left_out(tmp_path):
+    """Previews of file servers and what is in a bin, as images and as masks."""
+    touch(
+        tmp_path, "images/a.png", "masks/a.png", "__MACOSX/masks/a.png", "masks/@eaDir/a.png/M.jpg"
+    )
+    touch(tmp_path, "images/@eaDir/a.png/M.jpg", "images/#recycle/b.png", "$RECYCLE.BIN/c.png")
+    assert pairs_of(tmp_path) == {("images", "masks", None, ("a",))}
+    assert find_layout([str(tmp_path)]).alone == ()

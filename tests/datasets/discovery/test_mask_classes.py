@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import rasterio
@@ -242,6 +243,68 @@ def test_one_class(tmp_path):
     write_image(tmp_path / "a.png", np.zeros((32, 32), np.uint8))
     with pytest.raises(InputError, match=r"have 1 class \(values: 0\); there must be two"):
         proposed(tmp_path)
+
+
+def test_labels_in_three_equal_bands(tmp_path):
+    """Black is the class 0 then."""
+    labels = labels_of(0)
+    write_image(tmp_path / "a.png", np.repeat(labels[..., None], 3, axis=2))
+    found = proposed(tmp_path)
+    assert names(found) == ["class_0", "class_1", "class_2"]
+    assert [one.color for one in found.classes] == [(0, 0, 0), (1, 1, 1), (2, 2, 2)]
+    assert [one.amount for one in found.classes] == np.bincount(labels.ravel()).tolist()
+
+
+@pytest.mark.parametrize("smooth", ["resized", "blurred"])
+@pytest.mark.parametrize("kind", ["values", "colors"])
+def test_mixtures_at_borders_are_no_classes(tmp_path, smooth, kind):
+    """Colors have the nearest class, or none. Mixtures of values may be other classes."""
+    labels = np.kron(labels_of(0, 64), np.ones((8, 8), np.uint8))
+    pixels = COLORS[labels] if kind == "colors" else 100 * labels
+    if smooth == "resized":
+        pixels = cv2.resize(cv2.resize(pixels, (400, 400)), (512, 512))
+    else:
+        pixels = cv2.GaussianBlur(pixels, (3, 3), 0)
+    write_image(tmp_path / "a.png", pixels)
+    if kind == "values":
+        words = r"different values, most of them only at borders, as smoothing makes them; make"
+        with pytest.raises(InputError, match=words):
+            proposed(tmp_path)
+        (tmp_path / "classes.json").write_text(json.dumps({"0": "a", "100": "b", "200": "c"}))
+        assert "does not name the values" in proposed(tmp_path).notes[0]
+        return
+    found = proposed(tmp_path)
+    assert {one.color for one in found.classes} == {tuple(color) for color in COLORS.tolist()}
+    amounts = {one.color: one.amount for one in found.classes}
+    for color, count in zip(COLORS.tolist(), np.bincount(labels.ravel()), strict=True):
+        assert amounts[tuple(color)] == pytest.approx(count, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("int16", 2**15 - 1), ("uint64", 2**64 - 1), ("float32", np.finfo(np.float32).min)],
+)
+def test_values_at_the_end_of_a_type_are_no_label(tmp_path, dtype, value):
+    """Also those that do not fit into 64 bits with a sign."""
+    values = labels_of(0).astype(dtype)
+    values[:4] = value
+    write_bands(tmp_path / "a.tif", values[..., None])
+    found = proposed(tmp_path)
+    assert names(found) == ["class_0", "class_1", "class_2"]
+    assert found.coding == {"ignored": (int(value),)}
+    (counts,) = class_counts(count_values([tmp_path / "a.tif"], 1), found)
+    assert counts.tolist() == np.bincount(labels_of(0)[4:].ravel()).tolist()
+
+
+def test_transparent_colors_are_told(tmp_path):
+    labels = labels_of(0)
+    image = Image.fromarray(labels)
+    image.putpalette(COLORS.ravel().tolist())
+    image.save(tmp_path / "a.png", transparency=0)
+    found = proposed(tmp_path)
+    assert names(found) == ["class_1", "class_2"]
+    share = f"{(labels == 0).mean():.2%}"
+    assert found.notes[0].startswith(f"{share} of the pixels of the masks have no data")
 
 
 def test_labels_beside_colors(tmp_path):

@@ -55,6 +55,32 @@ def test_polygons_that_cover_a_part(tmp_path):
     assert "polygons cover 10% of the images; pixels in no polygon are ignored" in proposal.notes[1]
 
 
+def test_features_without_geometry(tmp_path):
+    """They have no area, so a class that has no others is none."""
+    nothing = [None, shapely.Polygon(), *SQUARES[:6]]
+    names = ["road", "pond", *CLASSES[:6]]
+    write_features(tmp_path / "plots.gpkg", nothing, **{"class": names})
+    proposal, _ = proposed(tmp_path, "plots.gpkg", ground=800)
+    assert [one.name for one in proposal.classes] == ["field", "road", "house"]
+    assert proposal.total == pytest.approx(600, rel=0.01)
+
+
+def test_numbers_without_end_and_lists_are_no_classes(tmp_path):
+    columns = {"class": CLASSES, "ratio": [float("inf"), 0.5] * 4, "tags": [["a", "b"], []] * 4}
+    write_features(tmp_path / "plots.geojson", SQUARES, **columns)
+    _, found = proposed(tmp_path, "plots.geojson", ground=800)
+    assert found == [("plots.geojson", {"attribute": "class"})]
+
+
+def test_a_local_system(tmp_path):
+    """Its places on Earth are not known."""
+    crs = 'LOCAL_CS["Site grid",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
+    frame = geopandas.GeoDataFrame({"class": CLASSES}, geometry=SQUARES, crs=crs)
+    frame.to_file(tmp_path / "plots.gpkg")
+    with pytest.raises(InputError, match=r"plots\.gpkg: no transform is known from Site grid"):
+        proposed(tmp_path, "plots.gpkg")
+
+
 def test_one_class(tmp_path):
     """Named by the file, or by the folder if there is a file for each image."""
     write_features(tmp_path / "houses.gpkg", SQUARES, name=[f"house {n}" for n in range(8)])

@@ -273,6 +273,14 @@ def test_folder_that_holds_nothing(tmp_path):
         find_sources(tmp_path / "outer")
 
 
+def test_files_of_macos_are_left_out(tmp_path):
+    with zipfile.ZipFile(tmp_path / "Train.zip", "w") as archive:
+        for name in ("a.png", "__MACOSX/._a.png", "__MACOSX/._inner.zip", "._b.png"):
+            archive.writestr(name, b"x")
+    (tmp_path / "._Train.zip").write_bytes(b"\0\5\x16\7")
+    assert [str(source.path) for source in find_sources(tmp_path)] == ["a.png"]
+
+
 def test_full_disk(tmp_path):
     check_disk_space(tmp_path / "a" / "b", 1)
     with pytest.raises(InputError, match=r"needs about 1000000000\.0 GB"):
