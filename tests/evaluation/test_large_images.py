@@ -243,7 +243,7 @@ def test_figures_show_windows(root, checkpoint, windows, tmp_path, monkeypatch):
     whole_ones = shown_by_windows(
         samples, windows, experiment.dataset, make_experiment(root).data, tmp_path / "cut"
     )
-    assert whole_ones.samples == samples
+    assert whole_ones.samples == list(samples)
     (windows / "c.png").rename(tmp_path / "c.png")
     (tmp_path / "other").mkdir()
     try:
