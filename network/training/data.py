@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from multiprocessing import get_start_method
 from pathlib import Path
 from typing import Self
@@ -39,6 +40,7 @@ from network.datasets.segmentation import (
 from network.datasets.transforms import TrainTransform
 from network.datasets.unlabeled import WithUnlabeled
 from network.errors import InputError, warn
+from network.evaluation.protocol import training_settings
 from network.points.labels import POINTS, dense_counts
 from network.rasters.header import read_header
 from network.rasters.place import ground_resolution
@@ -307,6 +309,11 @@ class SegmentationData(pl.LightningDataModule):
             cache=self._cache.part(len(self.train_samples)) if self._cache else None,
             **self._worker_options(),
         )
+
+    @cached_property
+    def checkpoint_settings(self) -> dict:
+        """What checkpoints store about the run, found once, see :func:`training_settings`."""
+        return training_settings(self.experiment, self.train_samples, self.train_digests)
 
     @property
     def _train_count(self) -> int:

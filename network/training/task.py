@@ -18,7 +18,7 @@ from network.config import Experiment
 from network.datasets.transforms import Normalize
 from network.errors import InputError
 from network.evaluation.metrics import ConfusionMatrix
-from network.evaluation.protocol import PROCESSES_KEY, training_settings
+from network.evaluation.protocol import PROCESSES_KEY
 from network.evaluation.scores import MAIN, Scores, compute_scores
 from network.models.checkpoint import SETTINGS_KEY, TASK_PREFIX
 from network.models.output import SegOutput
@@ -89,9 +89,8 @@ class SegmentationTask(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         data = SegmentationData.of(self.trainer)
-        known = training_settings(self.experiment, data.train_samples, data.train_digests)
         processes = {PROCESSES_KEY: self.trainer.world_size}
-        checkpoint[SETTINGS_KEY] = known | processes | self.history
+        checkpoint[SETTINGS_KEY] = data.checkpoint_settings | processes | self.history
         checkpoint[CARD_KEY] = make_card(self.experiment, data.ground_resolution).to_plain()
         if self.average:
             self.average.save(checkpoint, TASK_PREFIX)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from network.datasets import files
 from network.datasets.files import write_image
 from network.datasets.info import VAIHINGEN
 from network.datasets.provenance import PROVENANCE_FILE
 from network.datasets.segmentation import check_samples, find_samples
 from network.errors import InputError
+from network.evaluation import protocol
 from network.evaluation.protocol import check_image_files, mask_protocol
 from network.evaluation.records import Counter, ImageRecord
 from network.evaluation.results import other_padding
@@ -63,6 +65,27 @@ def test_padding_of_masks_without_a_record(root, label, policy, caption):
         )
         summary = summarize([ImageRecord("a", {"full": counts})], "full", VAIHINGEN)
         assert other_padding(summary).startswith(caption)
+
+
+def test_of_many_patches_some_are_searched_for_padding(root, monkeypatch):
+    """They are evenly spread, from the first to the last; the padded one is the second of four."""
+    pad(root, 6)
+    found = {sample.name: sample for sample in find_samples(VAIHINGEN, root, "test")}
+    padded = found.pop("test-0-1")
+    one, *_ = found.values()
+    read = []
+
+    def read_image(path, info):
+        read.append(path)
+        return files.read_image(path, info)
+
+    monkeypatch.setattr(protocol, "read_image", read_image)
+    monkeypatch.setattr(protocol, "_READ", 2)
+    samples = [one, padded, one, one]
+    assert mask_protocol(VAIHINGEN, samples)["full"].padding_policy == "none"
+    assert read == 2 * 2 * [one.image]  # for two kinds of masks
+    monkeypatch.setattr(protocol, "_READ", 4)
+    assert mask_protocol(VAIHINGEN, samples)["full"].padding_policy == "ignore"
 
 
 def test_infrared_images_are_not_those_of_the_training(root):
