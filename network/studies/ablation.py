@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from torch import nn
 
 from network.benchmark.complexity import benchmark_models
@@ -436,6 +437,11 @@ def _write_costs_figure(
             variant.name, (cost.gmacs, mean), (6, 5), textcoords="offset points", fontsize=8
         )
     side = costs[0].side
+    # Costs differ by a factor, and cheap networks would lie upon each other otherwise.
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("")
     axis.margins(x=0.15)
     axis.set(
         xlabel=f"GMACs of a forward pass, {side} x {side} pixels",
