@@ -67,10 +67,8 @@ def test_the_stamp_says_what_nobody_knows(finished, masks, tmp_path):
 def test_scores_trust_no_times_of_files(finished, masks, tmp_path, monkeypatch):
     """A disk that changes a mask and not its times: trainings are deceived, scores are not."""
     info, root = finished.experiment.dataset, finished.experiment.root
-    honest = known_files.listed_states
-    monkeypatch.setattr(
-        known_files, "listed_states", lambda listing: (honest(listing)[0], 0 * honest(listing)[1])
-    )
+    honest = known_files._states
+    monkeypatch.setattr(known_files, "_states", lambda stems, folder: 0 * honest(stems, folder))
     monkeypatch.setattr(known_files, "WORTH_KEEPING", 0.0)
 
     def digests(known: KnownFiles | None) -> dict[str, str]:

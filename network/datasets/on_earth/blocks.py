@@ -177,8 +177,11 @@ def _squares(outlines: np.ndarray, side: float) -> np.ndarray:
                 f"block={side:g}", f"gives more than {MOST} blocks", "choose larger blocks"
             )
         found |= {(row, column) for row in rows for column in columns}
-    rows_of, columns_of = np.array(sorted(found, key=lambda place: (-place[0], place[1]))).T * side
-    return shapely.box(columns_of, rows_of, columns_of + side, rows_of + side)
+    rows_of, columns_of = np.array(sorted(found, key=lambda place: (-place[0], place[1]))).T
+    # Neighbors have equal numbers for their common border. With the sum of a corner and the side,
+    # there would be gaps of rounding, and pixels with their center there would be in no block.
+    corners = columns_of * side, rows_of * side, (columns_of + 1) * side, (rows_of + 1) * side
+    return shapely.box(*corners)
 
 
 def _within(squares: np.ndarray, outlines: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rasterio.crs import CRS
@@ -92,6 +92,7 @@ def scenes_of(root: Path, info: DatasetInfo | None = None) -> list[Scene]:
 
 
 @settings(max_examples=12, deadline=None)
+@example(height=20, width=20, pixel=0.5, side=10.95, buffer=0.0, seed=0)  # borders at centers
 @given(
     height=st.integers(20, 60),
     width=st.integers(20, 60),
