@@ -101,7 +101,7 @@ def list_folder(folder: Path, *, states: bool = False) -> Listing:
         states: whether to ask the system for the state of each image file.
 
     Raises:
-        InputError: the folder does not exist.
+        InputError: the folder does not exist or cannot be listed.
     """
     if folder.is_file():
         raise InputError(folder, "is a file", "give the folder that it is in")
@@ -111,9 +111,14 @@ def list_folder(folder: Path, *, states: bool = False) -> Listing:
     irregular: set[str] = set()
     others: list[str] = []
     numbers = array("q")  # a list of tuples would take several times as long
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        # By a descriptor, the system looks up the path of the folder once and not for each file.
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(
+            folder, f"cannot be listed ({error.strerror})", "see who may read it"
+        ) from error
+    try:
+        # The folder is opened once. Otherwise, the system would look up its path for each file.
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 name = entry.name

@@ -70,7 +70,7 @@ def map_parallel(
         with progress_bar(items, unit=unit) as bar:
             return [function(item) for item in bar]
     with progress_bar(total=len(items), unit=unit) as bar:
-        return _in_processes(function, items, workers, True, lambda _: bar.update())
+        return _in_processes(function, items, workers, needs_main=True, tell=lambda _: bar.update())
 
 
 PART = 32
@@ -129,8 +129,9 @@ def in_parts(
             return
         if workers > 1 and seconds * len(rest) > WORTH_PROCESSES:
             parts = _cut(rest, PART_OF_PROCESS)
-            tell = lambda part: bar.update(len(part))  # noqa: E731
-            yield from _in_processes(function, parts, workers, False, tell)
+            yield from _in_processes(
+                function, parts, workers, needs_main=False, tell=lambda part: bar.update(len(part))
+            )
             return
         parts = _cut(rest, PART)
         with ThreadPoolExecutor() as pool:
@@ -150,6 +151,7 @@ def _in_processes(
     function: Callable[[Item], Result],
     items: Sequence[Item],
     workers: int,
+    *,
     needs_main: bool,
     tell: Callable[[Item], object],
 ) -> list[Result]:

@@ -1,8 +1,11 @@
 """Reader of a raster's pixels and of the mask of valid ones, for images and masks."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -134,21 +137,47 @@ def _header_if_alike(path: Path, raster: Raster) -> Header | None:
     return header if is_alike else None
 
 
+class _OpenCVLog:
+    """The log of OpenCV, which has one level for all threads.
+
+    Without this, OpenCV writes a warning of each tag of GeoTIFF, and an error of each type that it
+    cannot read.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._level = Lock(), 0, 0
+
+    @contextmanager
+    def silenced(self) -> Iterator[None]:
+        """Write nothing in the block. The last thread that leaves one restores the level."""
+        logging = cv2.utils.logging
+        with self._lock:
+            if not self._users:
+                self._level = logging.getLogLevel()
+                logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    logging.setLogLevel(self._level)
+
+
+_opencv_log = _OpenCVLog()
+
+
 def _by_opencv(path: Path, bands: int) -> np.ndarray | None:
     """Decode an image of 8 bits with one or three bands; None if OpenCV cannot."""
     if bands not in (1, 3):
         return None
     mode = cv2.IMREAD_GRAYSCALE if bands == 1 else cv2.IMREAD_COLOR_RGB
-    logging = cv2.utils.logging
-    level = logging.getLogLevel()
     try:
-        # It would write a warning of each tag of GeoTIFF, and an error of each type it cannot read.
-        logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-        pixels = cv2.imread(str(path), mode | cv2.IMREAD_IGNORE_ORIENTATION)
+        with _opencv_log.silenced():
+            pixels = cv2.imread(str(path), mode | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return None
-    finally:
-        logging.setLogLevel(level)
     return None if pixels is None else pixels.reshape(*pixels.shape[:2], bands)
 
 

@@ -312,7 +312,10 @@ class SegmentationData(pl.LightningDataModule):
 
     @cached_property
     def checkpoint_settings(self) -> dict:
-        """What checkpoints store about the run, found once, see :func:`training_settings`."""
+        """The settings and facts that each checkpoint stores; see :func:`training_settings`.
+
+        They are found once, since this may read many images.
+        """
         return training_settings(self.experiment, self.train_samples, self.train_digests)
 
     @property

@@ -2,6 +2,8 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import cv2
@@ -404,3 +406,16 @@ def test_state_of_a_removed_file(tmp_path):
         (entry,) = entries
     (tmp_path / "a.png").unlink()
     assert _state(entry).tolist() == list(NO_STATE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_folder_that_others_may_not_list():
+    with TemporaryDirectory() as path:  # other users may not pass through tmp_path
+        folder = Path(path)
+        folder.chmod(0o711)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(InputError, match=r"cannot be listed \(Permission denied\)"):
+                list_images(folder)
+        finally:
+            os.seteuid(0)

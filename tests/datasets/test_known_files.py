@@ -312,7 +312,7 @@ def test_a_share_of_the_samples_in_another_order(root):
 
 
 def test_names_with_accents(root, read):
-    """Those of macOS, with two characters for a letter, and those of other systems are one name."""
+    """In names, macOS writes an accent as a character of its own; they match all the same."""
     part = VAIHINGEN.folders("train")[0]
     image, (mask, *_) = root / part.images / NAME, (root / one.folder / NAME for one in part.masks)
     image.rename(image.with_name("a\u0308.png"))

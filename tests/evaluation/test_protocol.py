@@ -68,7 +68,7 @@ def test_padding_of_masks_without_a_record(root, label, policy, caption):
 
 
 def test_of_many_patches_some_are_searched_for_padding(root, monkeypatch):
-    """They are evenly spread, from the first to the last; the padded one is the second of four."""
+    """They are drawn: every second patch is padded, and ten of a hundred find one of these."""
     pad(root, 6)
     found = {sample.name: sample for sample in find_samples(VAIHINGEN, root, "test")}
     padded = found.pop("test-0-1")
@@ -80,12 +80,12 @@ def test_of_many_patches_some_are_searched_for_padding(root, monkeypatch):
         return files.read_image(path, info)
 
     monkeypatch.setattr(protocol, "read_image", read_image)
-    monkeypatch.setattr(protocol, "_READ", 2)
-    samples = [one, padded, one, one]
-    assert mask_protocol(VAIHINGEN, samples)["full"].padding_policy == "none"
-    assert read == 2 * 2 * [one.image]  # for two kinds of masks
-    monkeypatch.setattr(protocol, "_READ", 4)
-    assert mask_protocol(VAIHINGEN, samples)["full"].padding_policy == "ignore"
+    monkeypatch.setattr(protocol, "_READ", 10)
+    kinds = len(one.masks)
+    assert mask_protocol(VAIHINGEN, 100 * [one])["full"].padding_policy == "none"
+    assert read == kinds * 10 * [one.image]
+    assert mask_protocol(VAIHINGEN, 50 * [one, padded])["full"].padding_policy == "ignore"
+    assert mask_protocol(VAIHINGEN, [*(9 * [one]), padded])["full"].padding_policy == "ignore"
 
 
 def test_infrared_images_are_not_those_of_the_training(root):

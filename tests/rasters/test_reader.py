@@ -1,7 +1,9 @@
 """Pixels, what is valid among them, and how they are to be turned."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 import rasterio
@@ -236,3 +238,17 @@ def test_tiffs_of_several_pages(tmp_path, sizes, is_clear):
     for read in (read_raster, read_header, Source):
         with pytest.raises(InputError, match=r"a\.tif: has 2 pages, .*gdal_translate GTIFF_DIR:1"):
             read(tmp_path / "a.tif")
+
+
+def test_the_log_of_opencv_is_as_before():
+    """Also if a thread begins to read while another one reads: both silence the log."""
+    logging = cv2.utils.logging
+    level = logging.getLogLevel()
+    with reader._opencv_log.silenced():
+        with ThreadPoolExecutor(1) as pool:
+            enter = reader._opencv_log.silenced()
+            pool.submit(enter.__enter__).result()
+        assert logging.getLogLevel() == logging.LOG_LEVEL_SILENT
+    assert logging.getLogLevel() == logging.LOG_LEVEL_SILENT  # the other one still reads
+    enter.__exit__(None, None, None)
+    assert logging.getLogLevel() == level != logging.LOG_LEVEL_SILENT

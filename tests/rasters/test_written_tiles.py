@@ -12,7 +12,7 @@ NAMES, COLORS = ("road", "tree"), ((1, 2, 3), (4, 5, 6))
 
 
 class Heap(ctypes.Structure):
-    """What ``mallinfo2`` of the C library tells, in bytes: ten numbers."""
+    """The result of the function ``mallinfo2`` of the C library, ten numbers of bytes or blocks."""
 
     _fields_ = [(name, ctypes.c_size_t) for name in "abcdefghij"]
 
