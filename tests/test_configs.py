@@ -118,6 +118,18 @@ def test_baselines_are_named_by_their_architecture():
         load_experiment(path, ["name=x/{model.arch}"])
 
 
+def test_decoders_have_the_width_of_the_papers():
+    """With 128 channels, BiCoR-Seg and D2LS fall behind other decoders (docs/results.md)."""
+    widths = {
+        config: settings(load_experiment(ROOT / config)).get("model.dim")
+        for config in CONFIGS
+        if "bicor" in config or "d2ls" in config
+    }
+    # The configs of the demo are small, to be trained in minutes.
+    assert {c: width for c, width in widths.items() if width != 256 and "/demo/" not in c} == {}
+    assert len(widths) > 10
+
+
 def test_no_config_selects_on_the_test_split():
     for config in CONFIGS:
         data = load_experiment(ROOT / config).data

@@ -24,7 +24,7 @@ experiment = Experiment(
         DUBAI.num_classes,
         encoder="tf_efficientnet_lite2",
         weights="imagenet",
-        dim=128,
+        dim=256,
         layers=2,
         topk_ratio=0.02,
     ),
