@@ -1,8 +1,9 @@
 """Synthetic aerial scenes, BiCoR-Seg with a changed HBIS layer: an example of how to change it.
 
 Run      python train.py -c config/demo/bicor_layer.py   (after make demo)
-Source   config/demo/bicor.py. Here each layer adds the context to the class embedding; the original
-         layer mixes both by a gate
+Source   the scenes of config/demo/bicor.py, with an encoder from scratch, which needs no weights.
+         Here each layer adds the context to the class embedding; the original layer mixes both by
+         a gate. To compare, train this config with BiCoRSeg instead of ResidualBiCoRSeg
 Expects  not measured
 """
 

@@ -151,7 +151,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--files", type=Path, nargs="+", default=[], help="exported files, in 'engines'")
     add("--no-naive", action="store_true", help="leave out the naive order of computation")
     add("-t", "--tta", choices=TTA_NAMES, default="d4", help="views in 'testing' (default d4)")
-    add("--repeats", type=int, help="rounds (default 16; patches 5, testing and models 6)")
+    add("--repeats", type=int, help="rounds (default 16; gpu and patches 5, models and testing 6)")
     add("--threads", type=int, help="threads of torch (default: all cores)")
     add("--device", default="auto", help="cpu, cuda, ... (default auto)")
     add("--json", type=Path, metavar="FILE", help="write the figures there, too")

@@ -24,7 +24,7 @@ from network.errors import InputError
 from network.failures import DAMAGED_ZIP
 from network.writing import replacing
 
-LAYOUT = 1
+LAYOUT = 2
 """Number of the layout of the file; another one is not read. Raise it, too, when files are checked
 in another way, so that those that were accepted before are checked again."""
 

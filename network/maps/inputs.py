@@ -51,7 +51,8 @@ def find_outputs(images: Sequence[str | Path], output: Path) -> list[Path]:
         output: the folder, or for a single image the file.
 
     Raises:
-        InputError: outputs would have the same name, or replace an image.
+        InputError: outputs would have the same name, or replace an image, or the folder belongs to
+            a test.
     """
     if output.suffix.lower() in (".tif", ".png") and not output.is_dir():
         if len(images) > 1:
@@ -61,6 +62,9 @@ def find_outputs(images: Sequence[str | Path], output: Path) -> list[Path]:
         return [output]
     if output.is_file():
         raise InputError(output, "is a file", "choose another output")
+    if (output / "protocol.json").exists():  # PROTOCOL_FILE, whose module needs torch
+        what = "holds the results of a test script, or of predict.py before it wrote maps"
+        raise InputError(output, what, "choose another output")
     found: dict[str, str | Path] = {}
     for image in images:
         path = Path(str(image))

@@ -94,7 +94,7 @@ _PROBLEMS = {
     422: "The image is damaged or does not fit the network, or a setting is out of range.",
     429: "Too many images wait; Retry-After says when to ask again.",
     500: "The service failed; its log says why.",
-    503: "The service is being stopped.",
+    503: "The service is being stopped, or its disk is full.",
     504: "The answer was not ready in time.",
 }
 

@@ -11,6 +11,7 @@ import rasterio.shutil
 from rasterio.transform import from_origin
 
 from network.errors import InputError
+from network.evaluation.results import PROTOCOL_FILE
 from network.maps.inputs import find_inputs, find_outputs
 from network.maps.layers import CONFIDENCE, PROBABILITIES
 from network.maps.run import SomeFailed, predict_maps
@@ -137,6 +138,13 @@ def test_an_output_folder_above_the_images(predictor, tmp_path):
     assert find_outputs([tmp_path / "in/a.tif"], tmp_path) == [tmp_path / "a"]
     with pytest.raises(InputError, match="is the folder of the image"):
         find_outputs([tmp_path / "in/a.tif"], tmp_path / "in")
+
+
+def test_the_output_folder_of_a_test_is_refused(tmp_path):
+    (tmp_path / PROTOCOL_FILE).write_text("{}")
+    with pytest.raises(InputError, match="holds the results of a test script"):
+        find_outputs(["in/a.tif"], tmp_path)
+    assert find_outputs(["in/a.tif"], tmp_path / "maps") == [tmp_path / "maps/a"]
 
 
 @pytest.mark.parametrize("name", ["a_confidence.tif", "a.qml", "a.tif.aux.xml"])
