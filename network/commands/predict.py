@@ -26,7 +26,7 @@ from network.maps.inputs import find_inputs
 from network.maps.layers import LAYERS
 from network.maps.mosaic import RULES, MosaicOptions, check_target, make_mosaic, map_files
 from network.maps.options import CONTEXTS, POLYGON_FORMATS, MapOptions, PolygonOptions
-from network.maps.plan import BLENDS, HALO, WINDOW
+from network.maps.plan import BLENDS, HALO, WINDOW, default_halo
 from network.maps.run import predict_images
 
 FORMATS = ("auto", "tif", "png")
@@ -62,7 +62,9 @@ def main(description: str) -> None:
     )
     halo = parser.add_mutually_exclusive_group()
     halo.add_argument(
-        "--halo", type=int, help=f"pixels of context around each part (default {HALO})"
+        "--halo",
+        type=int,
+        help=f"pixels of context around each part (default: a quarter of -p, at most {HALO})",
     )
     halo.add_argument("--overlap", type=int, help="pixels that windows share: twice the halo")
     add(
@@ -189,7 +191,7 @@ def _halo(args: argparse.Namespace) -> int:
     if args.overlap is not None:
         # Half of it on each side, and windows begin at multiples of the stride.
         return -(-args.overlap // (2 * STRIDE)) * STRIDE
-    return HALO if args.halo is None else args.halo
+    return default_halo(args.window) if args.halo is None else args.halo
 
 
 def _polygons(args: argparse.Namespace) -> PolygonOptions | None:

@@ -1,6 +1,8 @@
 """The formats of exported files: how each is written, carries its facts and is run."""
 
 import io
+import logging
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -127,15 +129,19 @@ class OnnxFormat(Format):
             """Round half to even, as Python does, which torch does not translate."""
             return opset18.Cast(opset18.Round(value), to=7)  # int64
 
-        converted = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[output],
-            custom_translation_table={round: rounded},
-            verbose=False,
-        )
+        # It warns of each layer norm that it leaves as it is.
+        logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch about its own code
+            converted = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=[output],
+                custom_translation_table={round: rounded},
+                verbose=False,
+            )
         assert converted is not None  # without dynamo, torch returns nothing
         model = converted.model_proto
         model.ir_version = IR_VERSION

@@ -18,7 +18,7 @@ from itertools import product
 
 import numpy as np
 
-from network.datasets.windows import Part, Window, check_lengths, spans, with_halo
+from network.datasets.windows import STRIDE, Part, Window, check_lengths, spans, with_halo
 from network.errors import InputError
 
 WINDOW, HALO = 1024, 128
@@ -93,6 +93,16 @@ class Block:
             )
         )
         return rows, columns
+
+
+def default_halo(window: int) -> int:
+    """Choose the halo of windows for which none is given: a quarter of their side, at most 128.
+
+    Examples:
+        >>> [default_halo(window) for window in (1024, 512, 256, 96)]
+        [128, 128, 64, 0]
+    """
+    return min(HALO, window // 4 // STRIDE * STRIDE)
 
 
 @dataclass(frozen=True)

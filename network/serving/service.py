@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
-from network.datasets.windows import STRIDE
 from network.maps.options import MapOptions
-from network.maps.plan import HALO
+from network.maps.plan import default_halo
 from network.maps.run import check_options
 from network.memory import share_memory_among_threads
 from network.prediction import ImagePredictor
@@ -73,9 +72,7 @@ class Service:
         self.options = MapOptions()
         if predictor.fixed_size:  # of an exported file
             window = predictor.fixed_size[0]
-            # Halos are multiples of the stride, and less than half of a window.
-            halo = min(HALO, (window - 1) // (2 * STRIDE) * STRIDE)
-            self.options = MapOptions(window=window, halo=halo)
+            self.options = MapOptions(window=window, halo=default_halo(window))
             check_options(self.options, predictor)
         self._answerer = Answerer(predictor.info, identity, limits, self.options)
         self._batches = Batches(
