@@ -144,7 +144,8 @@ def _measure(experiment: Experiment, root: Path, repeats: int) -> dict:
         "normalized": load_and_normalize,
         "cached": load_cached,
     }
-    # In the second round, files are compared that OpenCV then decodes in place of GDAL.
+    # In round SAME_READS, the reader compares pixels of OpenCV with those of GDAL; from then on
+    # OpenCV decodes.
     times = interleave(functions, repeats, warmup=SAME_READS + 1, label="loading")
     return {
         "files_per_sample": len(reads) / SAMPLES,

@@ -45,8 +45,8 @@ def kmeans(
 ) -> Clustering:
     """Cluster vectors by cosine distance; a center is the plain mean of its vectors.
 
-    If a cluster loses all its vectors, it starts again from the vector that is farthest from its
-    center.
+    If a cluster loses all its vectors, it starts again from the vector that is farthest from the
+    center of the cluster that it is in.
 
     Args:
         vectors: (n, c), float16 or wider, on the device that computes.

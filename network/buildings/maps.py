@@ -30,6 +30,7 @@ from network.datasets.loaders import evaluation_loader
 from network.datasets.segmentation import Sample
 from network.errors import InputError, warn
 from network.models.checkpoint import load_weights
+from network.models.encoder import DENSE_STRIDE
 from network.progress import progress_bar
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -165,7 +166,8 @@ def cluster(work: Work) -> dict:
 def _at_cells(activation: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Sample a map (H, W) at the centers of the feature cells, (h, w)."""
     rows, columns = (
-        np.minimum((np.arange(cells) * 2 + 1) * side // (2 * cells), side - 1)
+        # The last cell may reach beyond the image.
+        np.minimum(np.arange(cells) * DENSE_STRIDE + DENSE_STRIDE // 2, side - 1)
         for cells, side in zip(shape, activation.shape, strict=True)
     )
     return activation[np.ix_(rows, columns)]

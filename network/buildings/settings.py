@@ -32,8 +32,8 @@ class Tiles:
 
     Args:
         side: side of the tiles in pixels. A smaller image is one tile. A rest at the right and at
-            the bottom of training images is not used. Images are not cut if ``labels`` names a
-            list.
+            the bottom of training images is not used. If ``Chain.labels`` names a list, training
+            images are not cut.
         positive_share: a tile is positive if buildings cover at least this share of it, and
             negative if they cover nothing. Other tiles are left out. We also leave out tiles of
             which less than half has a class.
@@ -74,9 +74,9 @@ class Classifier:
         weights: its pretrained weights; None to start from scratch.
         encoder_lr: learning rate of the encoder.
         lr: learning rate of the last layer.
-        momentum: momentum of SGD. The default 1e-4 is what SGD gets in the released code. Its
-            optimizer uses its argument ``momentum`` (0.9) as the exponent of the learning-rate
-            schedule, and passes the weight decay at the place of SGD's momentum.
+        momentum: momentum of SGD. The default 1e-4 is what SGD gets in the released code: the
+            optimizer there passes its weight decay to SGD as momentum, and uses its argument
+            ``momentum`` (0.9) as the exponent of the learning-rate schedule.
         weight_decay: weight decay of all parameters.
         epochs: number of passes over the tiles.
         batch_size: tiles in a training step.
@@ -334,8 +334,10 @@ class Chain:
             )
         if not info.is_rgb8:
             raise InputError(
-                f"{info.name} has {info.bands} bands of {info.dtype}; the chain from image "
-                "labels needs three bands of 8 bits"
+                info.name,
+                f"has {info.bands} bands of {info.dtype}; the chain from image labels needs three "
+                "bands of 8 bits",
+                "describe such versions of the images",
             )
         if self.test and self._folders(self.train) & self._folders(self.test):
             raise InputError(

@@ -60,7 +60,7 @@ def threshold_counts(activation: np.ndarray, truth: np.ndarray) -> np.ndarray:
         activation: (h, w), 0 to 1.
         truth: (h, w), 0 for background, 1 for building; other pixels do not count.
     """
-    # In float16, a hundredth is not exact.
+    # 0.07 * 100 is a little more than 7.
     columns = np.ceil(np.clip(activation, 0, 1) * BINS - 1e-3).astype(np.int64)
     valid = truth <= 1
     codes = truth[valid].astype(np.int64) * (BINS + 1) + columns[valid]
@@ -193,8 +193,7 @@ def write_stages(
     folder = work.stages
     rows = [_row(stage) for stage in stages]
     document = {
-        "rule of the image labels": f"positive with {100 * work.chain.tiles.positive_share:g} % of "
-        "the tile covered by buildings, negative with none",
+        "rule of the image labels": _rule(work),
         "oracle": work.chain.is_oracle,
         "stages": [{**asdict(stage), "scores": _scores(stage)} for stage in stages],
     }
@@ -264,11 +263,19 @@ def _scores(stage: Stage) -> dict:
     }
 
 
-def _notes(work: Work) -> list[str]:
+def _rule(work: Work) -> str:
+    """The rule of the image labels of training tiles, in words."""
+    if work.chain.labels:
+        return "those of a list"
     share = f"{100 * work.chain.tiles.positive_share:g}"
+    return (
+        f"positive if buildings cover at least {share} % of the tile, negative if they cover none"
+    )
+
+
+def _notes(work: Work) -> list[str]:
     notes = [
-        f"IoU and F1 of buildings, percent. In a positive tile, buildings cover at least {share} "
-        "%. The training tiles are the positive tiles and tiles without any building.",
+        f"IoU and F1 of buildings, percent. Labels of the training tiles: {_rule(work)}.",
         f"'{BY_TRUTH}': the truth chooses the threshold, for this table alone.",
     ]
     if work.chain.is_oracle:

@@ -318,20 +318,25 @@ def read_labels(path: Path) -> dict[str, int]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
-            path, f"not a readable CSV with the columns name and label ({error})"
+            path,
+            f"not a readable CSV with the columns name and label ({error})",
+            "save it as UTF-8 with these columns",
         ) from error
-    if not rows or not {"name", "label"} <= rows[0].keys():
-        raise InputError(path, "expected a CSV with the columns name and label, and rows")
+    if not rows or not {"name", "label"} <= set(reader.fieldnames or ()):
+        remedy = "begin it with the line name,label"
+        raise InputError(path, "expected a CSV with the columns name and label, and rows", remedy)
     labels: dict[str, int] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         name = row["name"]
         if row["label"] not in ("0", "1"):
-            raise InputError(path, f"line {number}: label '{row['label']}', expected 0 or 1")
+            problem = f"line {number}: label '{row['label']}', expected 0 or 1"
+            raise InputError(path, problem, "mend this line")
         if name in labels:
-            raise InputError(path, f"line {number}: '{name}' for the second time")
+            raise InputError(path, f"line {number}: '{name}' for the second time", "remove one")
         labels[name] = int(row["label"])
     return labels
 

@@ -77,8 +77,8 @@ def explain(
 ) -> Findings:
     """Look inside a trained network.
 
-    The network sees each image as a whole, without views. Of images with a side of more than 1024
-    pixels, it sees the window with the most labels.
+    The network sees each image as a whole, without test-time augmentation. Of scenes, and of images
+    with a side of more than 1024 pixels, it sees one window with many labels.
 
     Args:
         experiment: the experiment.

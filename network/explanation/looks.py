@@ -55,8 +55,8 @@ class Look:
 def look_at(predictor: Predictor, sample: Sample, kind: str | None, info: DatasetInfo) -> Look:
     """Segment an image as a whole, and keep what the network tells about it.
 
-    Images with a side of more than 1024 pixels are cut to the window with the most labels, since
-    the network sees all pixels at once.
+    Scenes, and images with a side of more than 1024 pixels, are cut to one window with many labels,
+    since the network sees all pixels at once.
 
     Args:
         predictor: the predictor.

@@ -47,7 +47,7 @@ class Explanation:
         left_out: a sentence for each part that is missing.
         ratios: scatter within the classes divided by that between them, by layer.
         pooled: share of the pooled weight that lies on the class in the truth, by image, layer and
-            class; None for a class that the truth lacks.
+            class; None if the truth lacks the class, or no labeled pixel has a weight.
         border: largest distance of a pixel that is near a border, in pixels.
         wrong: number of wrong pixels; None without labels.
         wrong_near: number of those near a border with the class that they are taken for.
@@ -73,7 +73,7 @@ class Explanation:
     def over(self) -> str:
         """The images that embeddings and errors are taken from, in words."""
         of = "" if self.count == self.images_in_split else f" of {self.images_in_split}"
-        return f"{self.count}{of} {'windows of images' if self.are_windows else 'images'}"
+        return f"{self.count}{of} {'images or windows of them' if self.are_windows else 'images'}"
 
 
 def check_folder(output: Path) -> None:

@@ -66,7 +66,7 @@ def deepness_properties(card: Card, side: int, resolution: float | None = None) 
         "tiles_overlap": OVERLAP,
         "standardization_mean": [0.0] * card.bands,
         "standardization_std": [1.0] * card.bands,
-        # Smaller probabilities would become 0, and then the first class.
+        # Where all probabilities are smaller, Deepness would take the first class.
         "seg_thresh": 0.0,
         "seg_small_segment": 0,  # Deepness then does not smooth the map
     }

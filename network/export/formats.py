@@ -25,7 +25,7 @@ IR_VERSION = 8
 """Version of the file format, which came with these operators. Older programs refuse newer ones."""
 
 _MOST_BYTES = 2**31 - 2**24
-"""Bytes that the weights of an ONNX file may have; all of it may have 2 GB."""
+"""Bytes that the weights of an ONNX file may have; the whole file may have 2 GB."""
 
 _NAMES = "batch", None, "height", "width"
 
@@ -119,8 +119,9 @@ class OnnxFormat(Format):
         total = sum(w.numel() * w.element_size() for w in weights if isinstance(w, torch.Tensor))
         if total > _MOST_BYTES:
             raise InputError(
-                "format=onnx",
-                f"the weights have {total / 1e9:.1f} GB, and an ONNX file holds 2 GB",
+                "the network",
+                f"the weights have {total / 1e9:.1f} GB, and ONNX, also on the way to OpenVINO, "
+                "holds 2 GB",
                 "give format=torch",
             )
         from onnxscript import opset18

@@ -11,7 +11,7 @@ from network.exported.programs import Run
 from network.exported.record import LARGEST_VALUE, Parity
 
 TOLERANCE = 1e-3
-"""Largest accepted difference, all in float32, as a share of the largest logit or of 1.
+"""Largest accepted difference, all in float32, as a share of the largest logit, or of 1 if more.
 
 Programs round differently, by about 1e-6. Where a network pools the pixels with the largest values
 of a heatmap, and two are nearly equal, another one may be chosen: the trained network of the demo

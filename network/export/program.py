@@ -119,5 +119,5 @@ def not_exported(name: str, options: ExportOptions, error: Exception) -> InputEr
     return InputError(
         name,
         f"cannot be exported ({reason})",
-        "its forward may have no branches by the values of tensors",
+        "change its forward so that it does not branch on the values of tensors",
     )

@@ -1,4 +1,4 @@
-"""Files of OpenVINO whose layers compute in 8 bits, as exact as labels need it.
+"""Files of OpenVINO whose layers compute in 8 bits, with nearly the same labels as in float32.
 
 The library nncf chooses the range of each layer from a few images. Where labels suffer, some layers
 stay in float32: the layers are cut into segments in the order of the computation, and those whose

@@ -60,7 +60,7 @@ class ExportedNetwork:
             options: further arguments of :class:`network.prediction.ImagePredictor`.
 
         Raises:
-            InputError: a value is out of range, or the file is for another size than the views.
+            InputError: a value is out of range, or views need other sizes than the file takes.
         """
         predictor = ImagePredictor(self.engine, info or self.card.info, **options)
         self._check_views(options.get("tta", "none"), predictor)

@@ -85,7 +85,7 @@ class Forest:
         return number
 
     def join(self, number: int, root: int) -> None:
-        """Join the sets of two numbers; what stands for that of ``root`` then stands for both."""
+        """Join two sets; the number that stands for the set of ``root`` then stands for both."""
         self._parents[self.root(number)] = self.root(root)
 
     def roots(self) -> np.ndarray:

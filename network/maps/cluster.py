@@ -377,7 +377,7 @@ class _Run:
             self._again.append(_Step(_clean, step.work))
 
     def _take_killed(self, step: _Step) -> None:
-        """Do a step again whose worker was killed; who was alone with it has killed it."""
+        """Run a step again whose worker was killed; one that ran alone is the cause itself."""
         if step.is_alone:
             self._fail(step, "the process that computes it is killed each time")
         else:
@@ -389,6 +389,12 @@ class _Run:
 
     def _fail(self, step: _Step, reason: str) -> None:
         """Give up a step."""
+        if step.function is _clean:
+            return  # the map is finished; the next run removes its blocks
+        if step.function is _finish:  # all blocks are there, but the map cannot be put together
+            error = UnreadableImage(step.work.task.image, reason)
+            self._failures.add_image(step.work.task, error)
+            return
         numbers = step.numbers or tuple(step.work.missing)
         step.work.share.failed |= dict.fromkeys(numbers, reason)
         if step.function is _predict:

@@ -33,7 +33,7 @@ def eliminate(
     neighbors = _Neighbors(borders, is_small, pixel_shape)
     label, area, first = regions.label.tolist(), regions.area.tolist(), regions.first.tolist()
     forest = Forest(len(regions))
-    # The regions that have been joined, of each region that is still small.
+    # For each region that is still small, the regions that have become part of it.
     members = {number: [number] for number in np.flatnonzero(is_small).tolist()}
     queue = [(area[number], first[number], number) for number in members]
     heapq.heapify(queue)

@@ -63,7 +63,7 @@ def finish_map(
         target = job.file(layer)
         if layer not in job.layers:
             continue
-        if target.suffix == ".png":
+        if target.suffix.lower() == ".png":
             _write_png(job, plan, blocks, info, format_.rgb)
             write_place(place, target)
         else:

@@ -112,7 +112,7 @@ class Job:
         """All files that a finished map has."""
         found = [self.file(layer) for layer in self.layers]
         found.append(self.target.with_name(f"{self.target.name}.aux.xml"))
-        if self.target.suffix != ".png":
+        if self.target.suffix.lower() != ".png":
             found.append(style_of(self.target))
         return found if self.polygons is None else [*found, self.polygons]
 

@@ -39,7 +39,7 @@ SIDE = 4096
 
 
 SPREAD = 1000
-"""The area of a mosaic divided by that of its maps; if it is larger, a map lies elsewhere."""
+"""Area of a mosaic divided by that of its maps, above which one of them seems misplaced."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Times:
     writing: float = 0.0
 
     def add(self, other: "Times") -> None:
-        """Add the seconds of another image."""
+        """Add the seconds of other work."""
         self.reading += other.reading
         self.network += other.network
         self.merging += other.merging

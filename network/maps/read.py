@@ -22,7 +22,7 @@ from network.rasters.source import Source
 from network.rasters.view import View, on_grid, view_of
 
 MOST_CLASSES = 64
-"""Number of values, or colors, from which on a raster without names is taken for a photo."""
+"""Number of values, or colors, above which a raster without names is taken for a photo."""
 
 _ROWS = 512
 

@@ -102,7 +102,9 @@ def suggest_windows(maps: Sequence[Path], search: Search) -> Suggestions:
             continue
         polygon = own.polygon(row, column, first)
         others = [p for p, owner in zip(polygons, owners, strict=True) if owner != number]
-        if others and shapely.area(shapely.intersection(polygon, others)).max() > own.tolerance:
+        # Windows of two maps overlap if they share more than a pixel.
+        pixel = polygon.area / own.pixels(row, column)
+        if others and shapely.area(shapely.intersection(polygon, others)).max() > pixel:
             continue
         own.take(row, column)
         score = float(own.scores[row, column])
@@ -118,7 +120,10 @@ def suggest_windows(maps: Sequence[Path], search: Search) -> Suggestions:
             "choose a smaller one, or more maps",
         )
     if len(chosen) < search.number:
-        warn(f"only {len(chosen)} of {search.number} windows: the rest is labeled or has no data")
+        warn(
+            f"only {len(chosen)} of {search.number} windows: all others are labeled, lack data, "
+            "overlap these, or lie outside of the areas"
+        )
     return Suggestions(tuple(chosen), first, opened[0].classes)
 
 
@@ -193,10 +198,9 @@ class _Scored:
             x, y = pyproj.Transformer.from_crs(self.crs, crs, always_xy=True).transform(x, y)
         return shapely.orient_polygons(shapely.Polygon(np.stack([x, y], axis=1)))
 
-    @property
-    def tolerance(self) -> float:
-        """Area of a pixel; windows of two maps overlap if they share more."""
-        return abs(self.grid.transform.determinant)
+    def pixels(self, row: int, column: int) -> int:
+        """Count the pixels of a window."""
+        return math.prod(side.stop - side.start for side in self.window(row, column))
 
 
 def _scored(map_: FinishedMap, number: int, search: Search) -> _Scored:
@@ -214,7 +218,8 @@ def _scored(map_: FinishedMap, number: int, search: Search) -> _Scored:
         )
     sides = search.size / ground.down, search.size / ground.meters
     if min(sides) < 1:
-        raise InputError(f"size={search.size:g}", f"is less than a pixel of {path}")
+        problem = f"is less than a pixel of {path}"
+        raise InputError(f"size={search.size:g}", problem, "choose a larger one")
     for side in _STEPS:
         height, width = (max(1, round(length / side)) for length in sides)
         cells = -(-grid.height // height), -(-grid.width // width)

@@ -364,7 +364,7 @@ def _job(source: Source, task: Task, means: Means, cores: tuple[int, int]) -> Jo
     }
     if options.blend != "crop":
         how["blend"] = options.blend
-    if target.suffix == ".png":
+    if target.suffix.lower() == ".png":
         how["rgb"] = options.rgb
     if options.polygons:
         how["polygons"] = _polygons(options.polygons, target)

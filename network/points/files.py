@@ -131,7 +131,8 @@ def read_points(path: Path, samples: Sequence[Sample], info: DatasetInfo) -> dic
     if path.is_dir():
         return _from_masks(path, images)
     if path.suffix.lower() not in (*TABLES, *DOCUMENTS):
-        raise InputError(path, "expected a .csv, a .geojson, or a folder of masks")
+        endings = ", ".join((*TABLES, *DOCUMENTS))
+        raise InputError(path, f"expected a folder of masks, or a file ending in {endings}")
     try:
         found, empty = _read_known(path, possible_texts(path.read_bytes()), images)
     except (OSError, ValueError, csv.Error) as error:
@@ -204,7 +205,7 @@ def _pixels(
             yield from maps.find(feature.where, x, y)
             continue
         sample = images.sample(feature.where, feature.image)
-        if maps.shows(sample, x, y):
+        if maps.are_of_geojson and maps.shows(sample, x, y):
             raise InputError(
                 feature.where,
                 f"{x:g}, {y:g} is a place on Earth in {sample.name}, not column and row",
@@ -218,6 +219,7 @@ class _Maps:
 
     def __init__(self, path: Path, crs: str | None, images: _Images):
         self.path, self.named, self.images = path, crs or GEOJSON_CRS, images
+        self.are_of_geojson = path.suffix.lower() not in TABLES
         self.frames: dict[str, tuple[rasterio.CRS, Affine] | None] = {}
 
     @cached_property
@@ -250,7 +252,7 @@ class _Maps:
 
     def find(self, where: str, x: float, y: float) -> list[tuple[str, tuple[int, int]]]:
         """Find the pixel of a place in each of the images that show it."""
-        remedy = "remove the point, or give the file's coordinate system"
+        remedy = "remove the point, or name the file's coordinate system in its 'crs'"
         for sample in self.images.by_name.values():
             if self.frame(sample) is None:
                 raise InputError(
@@ -300,6 +302,7 @@ def _from_masks(folder: Path, images: _Images) -> dict[str, Points]:
                 path,
                 f"{mask.shape[0]} x {mask.shape[1]} pixels, its image has {sample.size[0]} x "
                 f"{sample.size[1]}",
+                "make it for this image again",
             )
         places = np.argwhere(mask != images.info.ignore_index)
         found[sample.name] = Points(places, mask[tuple(places.T)])

@@ -54,7 +54,7 @@ class Row:
         """Parse the number in a column.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the text is no number.
         """
         return _number(self.cells[column], self.is_european)
 

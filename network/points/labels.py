@@ -81,7 +81,7 @@ def make_point_labels(
     if radius < 0:
         raise InputError(f"radius={radius}", "expected 0 or more")
     if not info.folders(split)[0].masks:
-        raise InputError(info.name, f"a server holds the masks of '{split}'", "take another split")
+        raise InputError(info.name, f"has no masks of '{split}'", "take another split")
     relabeled = info.relabeled(split, _checked_name(name))
     outputs = [root / folder.masks[0].folder for folder in relabeled.folders(split)]
     inputs = [

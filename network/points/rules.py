@@ -28,7 +28,7 @@ class PointRule:
             takes the innermost pixel of each connected component of more than 100 pixels, and
             ``"grid"`` draws one pixel in each cell of a grid and keeps it if it has a class.
         budget: number of points of an image; with ``"per_class"``, of each class of an image; with
-            ``"grid"``, number of cells. It must be None with ``"component"``.
+            ``"grid"``, about the number of cells. It must be None with ``"component"``.
         share: percentage of the pixels (of the class), above 0 and at most 100, instead of
             ``budget``.
         seed: seed that decides the points, together with the name of the image.

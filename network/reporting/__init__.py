@@ -1,1 +1,1 @@
-"""Reporting: the page of a finished test, and comparisons of several tests."""
+"""Reporting: the page of a finished test, comparisons of several tests, pictures of maps."""

@@ -74,7 +74,11 @@ def _check_files(facts: MapTruth, protocol: Stamp) -> None:
     for name, digest in expected.items():
         path = Path(name)
         if not path.exists():
-            raise InputError(path, "no such file, but it was there when the map was scored")
+            raise InputError(
+                path,
+                "no such file, but it was there when the map was scored",
+                "put it back, or score the map again",
+            )
         if content_hash(path) != digest:
             raise InputError(path, "has changed since the map was scored", "score it again")
 

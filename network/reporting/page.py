@@ -63,7 +63,7 @@ def write_report(
         folder: output folder of the test script, or folder with the scores of other masks.
         output: the HTML file to write.
         images: number of images to show; half are the worst, half the best. Of scenes and other
-            large images, so many windows are shown.
+            large images, windows are shown: a third the worst, a third typical, a third the best.
         heatmaps: number of these images that also get class heatmaps, if the tested checkpoint
             still exists.
         device: name of the device for the heatmaps, see :func:`network.compute.find_device`.

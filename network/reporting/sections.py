@@ -33,7 +33,7 @@ def stated(protocol: Stamp) -> list[tuple[str, str]]:
             rows.append((key, "; ".join(f"{kind}: {value}" for kind, value in values.items())))
     if not kinds:
         rows += [("data set", protocol.data_set), ("split", protocol.split)]
-        rows += [("masks", "none: the labels of this split are held by a server")]
+        rows += [("masks", "none: this split has no masks here")]
         rows += [("TTA", protocol.tta)]
     software = ", ".join(f"{name} {number}" for name, number in protocol.software.items())
     seed = protocol.seed

@@ -115,7 +115,7 @@ def _curve(shape: shapely.Geometry) -> Curve:
 
 
 def _add_scale_bar(axes: Axes, meters: float) -> None:
-    """Draw a bar of a round length below the map, which is this wide as the axes are."""
+    """Draw a bar of a round length below the map; the axes are so wide on the ground."""
     length = round_length(meters / 4)
     axes.set(xlim=(0, meters), ylim=(0, 1))
     axes.axis("off")

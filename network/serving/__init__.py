@@ -1,1 +1,1 @@
-"""A local web page on a finished map: tiles, polygons, answers to clicks, and the server."""
+"""Pages on finished maps, and the service that predicts images by HTTP."""

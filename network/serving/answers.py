@@ -1,7 +1,7 @@
 """Answers of the service: masks, GeoTIFFs, probabilities and polygons of one received image.
 
-All of them come from the windows and blocks of ``predict.py``, and GeoTIFFs and polygons of images
-that lie on Earth from its code as a whole. So an answer has the pixels of the file that
+All are computed in the windows and blocks of ``predict.py``. GeoTIFFs, and polygons of images on
+Earth, are also written by its code. So an answer has the pixels of the file that
 ``predict.py`` writes for the same image.
 """
 

@@ -76,7 +76,7 @@ class Batches:
 
     Args:
         logits: computes logits (b, k, h, w) of windows (b, bands, h, w).
-        most: number of windows in a batch.
+        most: largest number of windows in a batch; a single request may bring more.
         wait: how long a window waits for others, in seconds.
         observe: called with the number of windows of each batch.
     """

@@ -110,6 +110,8 @@ class EarthTiles:
 
         Raises:
             InputError: the raster cannot be decoded.
+            Refusal: the network cannot predict it now.
+            Cancelled: the work was given up.
         """
         if not (0 <= zoom <= MOST_ZOOM and 0 <= x < 2**zoom and 0 <= y < 2**zoom):
             return None

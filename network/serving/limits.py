@@ -35,7 +35,7 @@ class Limits:
         for name in ("max_megabytes", "max_megapixels", "body_seconds", "seconds"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name}={value:g}", "must be more than 0")
+                raise InputError(f"{name}={value:g}", "must be a finite number above 0")
         for name in ("queue", "batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}", "must be at least 1")

@@ -36,7 +36,7 @@ class Polygons:
         is_wanted: whether the page shows them at first.
 
     Raises:
-        InputError: the file cannot be read, or nobody knows how it lies to the map.
+        InputError: the file cannot be read, or the map does not say where it lies.
     """
 
     def __init__(self, path: Path, place: Place | None, *, is_wanted: bool = True):

@@ -94,7 +94,7 @@ def serve_and_drain(app: FastAPI, opened: socket.socket, drain: Callable[[], Non
         app: answers the requests.
         opened: the opened port.
         drain: called after the signal; returns when all accepted requests are answered. Meanwhile
-            the application is asked further.
+            the server goes on answering.
     """
     with _running(app, opened, drains=True) as (running, server):
         try:

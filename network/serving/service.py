@@ -136,7 +136,7 @@ class Service:
             work: the work, which uses the network by a ticket.
 
         Raises:
-            Refusal: the queue is full, or the work takes too long.
+            Refusal: the queue is full, the service is being stopped, or the work takes too long.
             ClientDisconnect: the sender went away.
         """
         with self._take_place() as place:
@@ -189,7 +189,7 @@ class Service:
         place: "_Place",
         work: Callable[[Ticket], Result],
     ) -> Result:
-        """Do work in a thread; wait no longer than allowed, or than the sender of the request."""
+        """Do work in a thread; stop waiting when the time is over or the sender has gone."""
         ticket, start = Ticket(self._batches), time.monotonic()
 
         def with_ticket() -> Result:

@@ -25,7 +25,7 @@ def check_headers(request: Request, limits: Limits) -> None:
     """Refuse a body that its headers already rule out.
 
     Raises:
-        Refusal: the body has another type, no length, or too large a length.
+        Refusal: there is no body, or it has another type, is compressed, or is too large.
     """
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given not in TYPES:
@@ -56,7 +56,7 @@ async def receive(request: Request, folder: Path, limits: Limits) -> Path:
         The file.
 
     Raises:
-        Refusal: the body is too large, empty, or too slow.
+        Refusal: the body is too large, empty, or too slow, or the disk is full.
         ClientDisconnect: the sender went away.
     """
     path, size = folder / "image", 0

@@ -14,7 +14,15 @@ from rasterio._err import CPLE_BaseError  # has no public name, and is no Raster
 from rasterio.errors import RasterioError
 
 from network.datasets.files import encode
-from network.maps.layers import CONFIDENCE, ENTROPY, LAYERS, NO_DATA, PROBABILITIES, STEPS
+from network.maps.layers import (
+    CONFIDENCE,
+    DISAGREEMENT,
+    ENTROPY,
+    LAYERS,
+    NO_DATA,
+    PROBABILITIES,
+    STEPS,
+)
 from network.maps.read import FinishedMap
 from network.rasters.display import choose_bands, display_of
 from network.rasters.place import Place, ground_at_middle
@@ -24,7 +32,12 @@ from network.serving.tiles import SIDE, Tiles
 CLASSES, IMAGE = "classes", "image"
 """Names of two of the layers that have tiles; the others are called like their files."""
 
-COLOR_MAPS = {CONFIDENCE.name: "viridis", PROBABILITIES.name: "viridis", ENTROPY.name: "magma"}
+COLOR_MAPS = {
+    CONFIDENCE.name: "viridis",
+    PROBABILITIES.name: "viridis",
+    ENTROPY.name: "magma",
+    DISAGREEMENT.name: "magma",
+}
 """Matplotlib's names of the colors of shares; these can be told apart by the color-blind."""
 
 _STOPS = 17

@@ -83,7 +83,8 @@ class Cost:
 def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int) -> Experiment:
     """Build the experiment of one run.
 
-    Data, optimizer and encoder come from the base config, everything else from the variant.
+    Data and optimizer come from the base config. A variant with a network of its own also keeps the
+    settings in ``_SHARED``; any other variant keeps all that it does not override.
 
     Args:
         base: experiment of the base config.
@@ -246,7 +247,7 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
         try:
             found = read_json(path)
         except ValueError:
-            found = {}
+            found = None
         if not isinstance(found, dict):
             raise InputError(path, "not the record of an ablation", "choose another output")
         # Older folders do not store the digest.
@@ -367,9 +368,13 @@ def to_markdown(
     if costs:
         parts.append(
             f"Costs of a forward pass with one image of {costs[0].side} x {costs[0].side} pixels, "
-            f"{torch.get_num_threads()} threads of the {costs[0].device.upper()}; median of 5."
+            f"{_device_in_words(costs[0].device)}; median of 5."
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _device_in_words(device: str) -> str:
+    return f"{torch.get_num_threads()} threads of the CPU" if device == "cpu" else f"on {device}"
 
 
 def _write_points_figure(table: Table, comparison: Comparison, path: Path) -> None:
@@ -388,10 +393,11 @@ def _write_points_figure(table: Table, comparison: Comparison, path: Path) -> No
         color = f"C{number}"
         label = ", ".join(overrides)
         points = [point for point in lines[overrides] if point[0] is not None]
-        shares, means, deviations = zip(*points, strict=True)
-        axis.errorbar(
-            shares, means, deviations, fmt="o-", capsize=4, ms=4, color=color, label=label
-        )
+        if points:  # --variants may leave only full masks
+            shares, means, deviations = zip(*points, strict=True)
+            axis.errorbar(
+                shares, means, deviations, fmt="o-", capsize=4, ms=4, color=color, label=label
+            )
         for share, mean, std in lines[overrides]:
             if share is None:
                 axis.axhline(mean, color=color, linestyle="--", label=f"{label}, full masks")
@@ -457,7 +463,7 @@ def write_figure(
 ) -> None:
     """Draw the mIoU of each run as a point, with mean and deviation of each variant as a bar.
 
-    A table of point labels gets lines instead, and one with costs mIoU against cost.
+    A table of point labels gets lines instead, and a table with costs gets mIoU against cost.
 
     Args:
         table: the table.

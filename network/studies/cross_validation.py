@@ -45,8 +45,8 @@ class CrossValidation:
             key: name of the score as in ``scores.json``, or ``"IoU CLASS"`` for a class.
 
         Returns:
-            The mean, and the deviation of a sample; None if fewer than one or two folds have the
-            score.
+            The mean, None if no fold has the score; and the deviation of a sample, None if fewer
+            than two have it.
         """
         known = [value for one in self.folds if (value := values_of(one)[key]) is not None]
         mean = statistics.fmean(known) if known else None
@@ -91,7 +91,8 @@ def fold_experiment(base: Experiment, areas: Path, fold: int) -> Experiment:
         fold: number of the tested fold.
 
     Raises:
-        InputError: the data set has folders of images and masks.
+        InputError: the data set has folders of images and masks, or the file of the folds cannot be
+            read.
     """
     # Other folds are other runs, even if they are in a file of the same name.
     digest, has_val = file_hash(areas)[:8], count_folds(areas) > 2

@@ -51,8 +51,8 @@ class Rounds:
         start: number of windows of the first round.
         step: number of windows that each later round adds.
         count: number of rounds.
-        head_start: how many times the config's epochs the first round has, whose network begins
-            without weights.
+        head_start: how many times the config's epochs the first round has, since it begins with the
+            weights of no earlier round.
 
     Raises:
         InputError: a value is out of range.
@@ -98,8 +98,8 @@ def run_study(
     """Run the rounds of each way and seed; finished rounds are not repeated.
 
     The first round of a seed is the same for all ways. Each later round begins with the weights of
-    the round before. All rounds train on the same number of windows: the config's ``data.repeat``
-    counts in the first round, and falls as labels are added.
+    the round before. The config's ``data.repeat`` counts in the first round. It falls as labels are
+    added, so that all rounds have about as many steps an epoch, if it is large enough.
 
     Args:
         base: the experiment; its data set has scenes. Only windows in the areas of its train split
@@ -210,7 +210,9 @@ class _Round:
         found = suggest_windows(maps, search)
         if len(found.windows) < count:
             raise InputError(
-                f"count={self.rounds.count}", "there are not enough windows", "choose fewer rounds"
+                f"size={self.rounds.size:g}",
+                f"round {self.number} needs {count} windows, only {len(found.windows)} are left",
+                "lower the size, the windows of a round, or the number of rounds",
             )
         polygons, numbers = [window.polygon for window in found.windows], [self.number] * count
         if before is not None:

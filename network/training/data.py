@@ -138,7 +138,7 @@ class SegmentationData(pl.LightningDataModule):
             raise InputError(
                 f"data.batch_size={experiment.data.batch_size}",
                 f"only {count} training {'windows' if self._are_scenes else 'images'} in "
-                f"{experiment.root} for each process",
+                f"{experiment.root} for each process, with data.repeat={data.repeat}",
                 "lower it, or raise data.repeat",
             )
         self._cache = self._make_cache(trained, known, known_val) if data.cache else None

@@ -113,7 +113,7 @@ def _groups(network: nn.Module, optim: Optim) -> list[dict[str, Any]]:
 def layer_scales(network: nn.Module, decay: float) -> dict[nn.Parameter, float]:
     """Compute the factors on the learning rates of the layers of a network's encoder.
 
-    The factor is ``decay`` to the power of one more than the number of layers behind the
+    The factor is ``decay`` to the power of one more than the number of layers after the
     parameter's own.
 
     Args:

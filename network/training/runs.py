@@ -125,7 +125,7 @@ def read_curves(checkpoint: Path) -> dict[str, list[tuple[int, float]]]:
         if not path.is_file():
             continue
         try:
-            with path.open() as file:
+            with path.open(encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     epoch = row.pop("epoch", None)
                     for name, value in row.items():

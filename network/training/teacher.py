@@ -43,7 +43,7 @@ def pseudo_labels(
 
 
 def mix(images: Tensor, labels: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-    """Replace a rectangle of images by that of the next one in the batch, with its labels.
+    """Replace a rectangle of images by that of the image before in the batch, with its labels.
 
     The sides of the rectangle are a quarter to three quarters of the image. Random numbers are of
     torch's own generator.

@@ -28,7 +28,7 @@ SIDE = 512
 
 
 class Tracker(Logger):
-    """One of Lightning's loggers, without which a training goes on if it can no longer be used.
+    """One of Lightning's loggers; if it fails, the training goes on without it.
 
     A server may stop, and a disk may be full. This is told once, and nothing more is sent.
 

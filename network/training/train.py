@@ -215,6 +215,7 @@ def _make_trainer(options: dict[str, Any], folder: Path) -> pl.Trainer:
             f"accelerator={options['accelerator']}, devices={options['devices']}, "
             f"strategy={options['strategy']}, precision={options['precision']}",
             f"Lightning cannot run this here ({reason})",
+            "give others, such as accelerator=cpu devices=1",
         ) from error
     if trainer.is_global_zero and not is_first_process():
         raise InputError(
@@ -300,7 +301,11 @@ def check_devices(accelerator: str, devices: str) -> None:
     available = torch.cuda.device_count() if on_gpu else os.cpu_count() or 1
     kind = "GPU" if on_gpu else "CPU core"
     if not available:
-        raise InputError(f"accelerator={accelerator}", "this machine has no GPU that torch can use")
+        raise InputError(
+            f"accelerator={accelerator}",
+            "this machine has no GPU that torch can use",
+            "give accelerator=cpu",
+        )
     if devices == "auto" or (on_gpu and devices == "-1"):
         return
     # CPU processes have no numbers, so a list is not possible.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import shapely
@@ -163,20 +164,26 @@ def test_ties_are_broken_by_the_seed(tmp_path):
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.parametrize("is_reversed", [False, True])
 @pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:3857", "EPSG:4326"])
-def test_windows_of_two_maps_do_not_overlap(tmp_path, crs):
+def test_windows_of_two_maps_do_not_overlap(tmp_path, crs, is_reversed):
     """Also if the maps have several reference systems: the second one shows the same ground."""
     one = write_layers(tmp_path / "maps", "a", entropy=noise(0, 60, 60))
     bounds = rasterio.warp.transform_bounds("EPSG:32632", crs, *_bounds(one))
     left, bottom, right, top = bounds
     place = from_origin(left, top, (right - left) / 60, (top - bottom) / 60)
     other = write_layers(tmp_path / "maps", "b", place, crs, entropy=noise(1, 60, 60))
-    found = suggest_windows([one, other], Search(size=6, number=9))
+    maps = [other, one] if is_reversed else [one, other]
+    found = suggest_windows(maps, Search(size=6, number=9))
     assert {window.map for window in found.windows} == {one, other}
-    assert found.crs.to_epsg() == 32632
+    assert found.crs == (crs if is_reversed else "EPSG:32632")
     scores = [window.score for window in found.windows]
     assert scores == sorted(scores, reverse=True)
-    shapes = [window.polygon for window in found.windows]
+    to_meters = pyproj.Transformer.from_crs(found.crs, "EPSG:32632", always_xy=True)
+    shapes = [
+        shapely.transform(window.polygon, to_meters.transform, interleaved=False)
+        for window in found.windows
+    ]
     for number, shape in enumerate(shapes):
         assert abs(shape.area - 36) < 4
         others = shapely.union_all(shapes[:number] + shapes[number + 1 :])

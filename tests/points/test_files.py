@@ -261,6 +261,16 @@ def test_places_on_earth(tmp_path, crs):
     assert read(points, samples) == {"a0": {(7, 25): 1}}
 
 
+def test_columns_and_rows_that_could_be_degrees(tmp_path):
+    """A table always has columns and rows, also if they are a place inside of the image."""
+    path = tmp_path / "a0.tif"
+    place = {"crs": "EPSG:4326", "transform": from_origin(0, 60, 1, 1)}
+    write_bands(path, np.zeros((48, 64, 3), np.uint8), **place)
+    points = tmp_path / "points.csv"
+    points.write_text("image,row,column,class\na0,40,11,1\n")
+    assert read(points, [sample(path)]) == {"a0": {(40, 11): 1}}
+
+
 @pytest.mark.parametrize(
     ("crs", "words"),
     [

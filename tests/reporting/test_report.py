@@ -195,7 +195,7 @@ def test_labels_that_a_server_holds(tmp_path):
     """Without scores the page still has its protocol and pictures."""
     finished = make_test(tmp_path, images=1, info=LOVEDA)
     text = finished.write(tmp_path / "report.html").read_text()
-    assert "held by a server" in text
+    assert "none: this split has no masks here" in text
     assert text.count('class="stage"') == 2
     assert text.count('<th scope="row">layer 1') == 2  # none is best: all are from the first
     assert 'data-layer="truth"' not in text

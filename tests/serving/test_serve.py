@@ -112,7 +112,7 @@ ERRORS = (
     (["CKPT", "--host", "here"], "--host here: is no address"),
     (["CKPT", "--host", "0.0.0.0"], "there is no token; give --token-file FILE"),
     (["CKPT", "--queue", "0"], "--queue 0: must be at least 1"),
-    (["CKPT", "--max-megapixels", "nan"], "--max-megapixels nan: must be more than 0"),
+    (["CKPT", "--max-megapixels", "nan"], "--max-megapixels nan: must be a finite number above 0"),
     (["CKPT", "--token-file", "short.txt"], "short.txt: is no token of at least 16 letters"),
     (["CKPT", "--token-file", "none.txt"], "none.txt: cannot be read as a token"),
     (["CKPT", "--image", "photo.tif"], "photo.tif: does not say where it lies on Earth"),

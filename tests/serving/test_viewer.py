@@ -9,8 +9,9 @@ import pytest
 from rasterio.warp import transform
 
 from network.errors import InputError
+from network.maps.layers import LAYERS
 from network.maps.read import read_image, read_map
-from network.serving.viewer import MapViewer
+from network.serving.viewer import COLOR_MAPS, MapViewer
 from tests.scenes import write_bands
 from tests.serving.scene import COLORS, NAMES, PLACE, make_scene
 
@@ -64,6 +65,10 @@ def test_tiles_of_shares(viewer, scene):
         expected[shares == 255] = 0
         np.testing.assert_array_equal(tile[shares < 255], expected[shares < 255])
         assert (tile[shares == 255, 3] == 0).all()
+
+
+def test_every_layer_of_predictions_has_colors():
+    assert {"", *COLOR_MAPS} == set(LAYERS)
 
 
 def test_sixteen_bits_and_chosen_bands(scene, tmp_path):

@@ -260,8 +260,11 @@ def test_points_and_full_masks(points, tmp_path):
         run_variant(experiment, folder, "test", accelerator="cpu")
     comparisons = collect(tmp_path / "out", table, (1,))
     assert "| full masks | 1 |" in to_markdown(table, comparisons, "potsdam")
-    write_figure(table, comparisons[0], tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size > 5000
+    for names in (["few", "more", "full masks"], ["full masks"]):
+        some = table.of(names)
+        write_figure(some, collect(tmp_path / "out", some, (1,))[0], tmp_path / "figure.png")
+        assert (tmp_path / "figure.png").stat().st_size > 5000
+        (tmp_path / "figure.png").unlink()
 
 
 @pytest.mark.parametrize("word", ["data.label_share=0.5", "loss.counted=dense"])

@@ -114,7 +114,9 @@ def test_tables(tmp_path):
 
 def test_more_windows_than_there_is_ground(base, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="count=2: there are not enough windows"):
+    with pytest.raises(
+        InputError, match=r"size=\S+: round \d+ needs \d+ windows, only \d+ are left"
+    ):
         run_study(base, Rounds(size=16, start=40, count=2), ["random"], [1], tmp_path / "out")
 
 
