@@ -181,7 +181,7 @@ class Branching(UNetFormer):
 def test_networks_that_cannot_be_traced(bicor):
     source = load_source(bicor)
     source.predictor.engine.model = Branching(6, "test_resnet", weights=None).eval()
-    with pytest.raises(InputError, match=r"Branching: cannot be exported \(\w+: .*no branches"):
+    with pytest.raises(InputError, match=r"Branching: cannot be exported \(\w+: .*does not branch"):
         export(source, "x.pt2", "torch", ExportOptions(size=(32, 32), batch=1))
     with pytest.raises(InputError, match=r"any number of images .*give batch=1"):
         export(source, "x.pt2", "torch", ExportOptions(size=(32, 32)))

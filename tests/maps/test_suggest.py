@@ -225,7 +225,7 @@ def test_fewer_windows_than_wanted(tmp_path, capfd):
     found = suggest_windows([path], Search(size=8, number=9))
     count = len(found.windows)
     assert count in (1, 2)
-    assert f"warning: only {count} of 9 windows: the rest is labeled" in capfd.readouterr().err
+    assert f"warning: only {count} of 9 windows: all others are labeled" in capfd.readouterr().err
 
 
 def test_coarser_steps_on_large_maps(tmp_path, monkeypatch):

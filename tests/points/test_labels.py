@@ -166,7 +166,7 @@ def test_geojson_on_the_map(root, tmp_path, crs):
     # The last are meters, which without their system are no degrees.
     for place in ((0, 0), (500_001, 5_399_999 - 10_000)):
         path.write_text(features((place, {"class": 2}), **document))
-        with pytest.raises(InputError, match=r"feature 0: .*give the file's coordinate system"):
+        with pytest.raises(InputError, match=r"feature 0: .*name the file's coordinate system"):
             read_points(path, samples, INFO)
 
 
@@ -248,7 +248,7 @@ def test_wrong_points(root, tmp_path, row, words):
         ("p.geojson", features(((1, 1), {"kind": 2})), "feature 0: not a Point with .*'class'"),
         ("p.geojson", features(((1, 1), {"class": 2})), "train-0-0.png does not say where"),
         ("p.geojson", features((("a", 1), {"class": 2})), "feature 0: not a Point"),
-        ("p.txt", "", "expected a .csv, a .geojson"),
+        ("p.txt", "", "expected a folder of masks, or a file ending in .csv"),
     ],
 )
 def test_wrong_files(root, tmp_path, name, text, words):
