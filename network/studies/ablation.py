@@ -190,7 +190,7 @@ def check_overrides(words: Sequence[str], table: Table) -> None:
                 f"of model and loss only {', '.join(_SHARED)} can be changed for all",
             )
         if key in ("seed", "name"):
-            raise InputError(f"override '{word}'", "each run has its own; --seeds gives the seeds")
+            raise InputError(f"override '{word}'", "each run has its own", "give seeds=N")
 
 
 def result_folder(output: Path, variant: Variant, seed: int) -> Path:

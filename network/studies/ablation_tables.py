@@ -71,12 +71,12 @@ class Table:
         for name in names:
             if name not in known:
                 raise InputError(
-                    f"--variants {name!r}",
+                    f"variants={name!r}",
                     f"this table has no such variant{nearest(name, known)}",
                     f"give some of {', '.join(map(repr, known))}",
                 )
         if len(set(names)) < len(names):
-            raise InputError(f"--variants {' '.join(map(repr, names))}", "give each once")
+            raise InputError(f"variants={' '.join(map(repr, names))}", "give each once")
         return replace(self, variants=tuple(v for v in self.variants if v.name in names))
 
     @property

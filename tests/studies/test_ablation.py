@@ -82,7 +82,7 @@ def test_some_rows_of_a_table():
     """In the order of the table; a name that it lacks is told, with the nearest one."""
     layers = TABLES["layers"]
     assert [v.name for v in layers.of(["L = 3", "L = 1"]).variants] == ["L = 1", "L = 3"]
-    with pytest.raises(InputError, match=r"--variants 'L=2': .* did you mean 'L = 2'"):
+    with pytest.raises(InputError, match=r"variants='L=2': .* did you mean 'L = 2'"):
         layers.of(["L=2"])
     with pytest.raises(InputError, match="give each once"):
         layers.of(["L = 1", "L = 1"])
