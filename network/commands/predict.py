@@ -26,7 +26,7 @@ from network.maps.inputs import find_inputs
 from network.maps.layers import LAYERS
 from network.maps.mosaic import RULES, MosaicOptions, check_target, make_mosaic, map_files
 from network.maps.options import CONTEXTS, POLYGON_FORMATS, MapOptions, PolygonOptions
-from network.maps.plan import BLENDS, HALO, WINDOW, default_halo
+from network.maps.plan import BLENDS, HALO, WINDOW
 from network.maps.run import predict_images
 
 FORMATS = ("auto", "tif", "png")
@@ -187,11 +187,11 @@ def _on_cluster(
     return predict_on_cluster(cluster, model, images, args.output, options)
 
 
-def _halo(args: argparse.Namespace) -> int:
+def _halo(args: argparse.Namespace) -> int | None:
     if args.overlap is not None:
         # Half of it on each side, and windows begin at multiples of the stride.
         return -(-args.overlap // (2 * STRIDE)) * STRIDE
-    return default_halo(args.window) if args.halo is None else args.halo
+    return args.halo
 
 
 def _polygons(args: argparse.Namespace) -> PolygonOptions | None:

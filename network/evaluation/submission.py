@@ -100,7 +100,7 @@ def write_submission(
     Raises:
         InputError: names, sizes or labels are not those of the test images; nothing is written.
     """
-    is_zip = output.suffix == ".zip"
+    is_zip = output.suffix.lower() == ".zip"
     if server.zip_only and not is_zip:
         raise InputError(output, f"{server.info.name} takes a zip", "end the name in .zip")
     if not is_zip and output.exists():

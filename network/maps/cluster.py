@@ -392,7 +392,8 @@ class _Run:
         if step.function is _clean:
             return  # the map is finished; the next run removes its blocks
         if step.function is _finish:  # all blocks are there, but the map cannot be put together
-            error = UnreadableImage(step.work.task.image, reason)
+            image = step.work.task.image
+            error = UnreadableImage(image, reason.removeprefix(f"{image}: "))
             self._failures.add_image(step.work.task, error)
             return
         numbers = step.numbers or tuple(step.work.missing)

@@ -24,7 +24,7 @@ from network.evaluation.training_distance import distance_to_training
 from network.exported.choice import Backend
 from network.maps.layers import CONFIDENCE
 from network.maps.options import MapOptions
-from network.maps.plan import HALO, WINDOW
+from network.maps.plan import WINDOW
 from network.maps.run import predict_images
 from network.rasters.source import Source
 from network.tta import build_views
@@ -42,7 +42,7 @@ def evaluate_scenes(
     backend: Backend | None = None,
     boundary_tolerance: int = BOUNDARY_TOLERANCE,
     window: int = WINDOW,
-    halo: int = HALO,
+    halo: int | None = None,
     overwrite: bool = False,
 ) -> dict[str, Summary]:
     """Predict the map of each scene of a split, and score the maps where there are labels.
@@ -63,7 +63,7 @@ def evaluate_scenes(
         boundary_tolerance: largest distance of boundaries that boundary F1 takes as matched, in
             pixels.
         window: largest side of the windows that the network sees, in pixels.
-        halo: context around the part of a window that is kept, in pixels.
+        halo: context around the part of a window that is kept, in pixels; None for the default.
         overwrite: whether to delete the maps and scores of another run in ``output``.
 
     Returns:
@@ -82,6 +82,15 @@ def evaluate_scenes(
     experiment, training = subject.experiment, subject.training
     check_image_files(training, info, samples, checkpoint)
     digests = check_samples(samples, info, split).digests if samples[0].masks else {}
+    options = MapOptions(
+        window=window,
+        halo=halo,
+        batch_size=batch_size,
+        layers=(CONFIDENCE,),
+        format="tif",
+        bands=bands,
+        overwrite=overwrite,
+    )
     protocol = make_stamp(
         experiment,
         split=split,
@@ -95,17 +104,8 @@ def evaluate_scenes(
         views=len(build_views(tta, info)),
         boundary_tolerance=boundary_tolerance,
         training_distance=distance_to_training(info, experiment.root, split, samples, training),
-    ).predicted_in(window, window, halo)
+    ).predicted_in(window, window, options.halo_width)
     del subject  # its network, which is loaded again
-    options = MapOptions(
-        window=window,
-        halo=halo,
-        batch_size=batch_size,
-        layers=(CONFIDENCE,),
-        format="tif",
-        bands=bands,
-        overwrite=overwrite,
-    )
     images = [sample.image for sample in samples]
     predict_images(
         experiment,

@@ -7,7 +7,7 @@ from pathlib import Path
 from network.errors import InputError
 from network.extras import require_extra
 from network.maps.layers import Layer
-from network.maps.plan import HALO, WINDOW, Plan
+from network.maps.plan import WINDOW, Plan, default_halo
 
 POLYGON_FORMATS = ("gpkg", "parquet")
 
@@ -53,7 +53,8 @@ class MapOptions:
 
     Attributes:
         window: largest side of the windows that the network sees, in pixels.
-        halo: context around the part of a window that is kept, in pixels.
+        halo: context around the part of a window that is kept, in pixels; None for that of
+            :func:`network.maps.plan.default_halo`.
         blend: how windows are put together: ``"crop"`` or ``"hann"``, see
             :class:`network.maps.plan.Plan`.
         batch_size: number of windows in a step.
@@ -74,7 +75,7 @@ class MapOptions:
     """
 
     window: int = WINDOW
-    halo: int = HALO
+    halo: int | None = None
     blend: str = "crop"
     batch_size: int = 1
     layers: tuple[Layer, ...] = ()
@@ -86,10 +87,15 @@ class MapOptions:
     overwrite: bool = False
     polygons: PolygonOptions | None = None
 
+    @property
+    def halo_width(self) -> int:
+        """The halo in pixels, whether it was given or not."""
+        return default_halo(self.window) if self.halo is None else self.halo
+
     def __post_init__(self) -> None:
         if self.context not in CONTEXTS:
             raise InputError(f"context={self.context}", f"must be one of {', '.join(CONTEXTS)}")
-        Plan(1, 1, self.window, self.halo, blend=self.blend)  # raises what does not fit
+        Plan(1, 1, self.window, self.halo_width, blend=self.blend)  # raises what does not fit
         if self.batch_size < 1:
             raise InputError(f"batch_size={self.batch_size}", "must be at least 1")
         number, count = self.shard

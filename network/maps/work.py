@@ -338,7 +338,7 @@ def plan_of(source: Source, options: MapOptions) -> Plan:
         options: how its map is predicted.
     """
     height, width = source.size
-    plan = Plan(height, width, options.window, options.halo, blend=options.blend)
+    plan = Plan(height, width, options.window, options.halo_width, blend=options.blend)
     if any(layer.per_class for layer in options.layers) and options.blend == "crop":
         # Blocks with a band for each class take much memory. With "hann", smaller blocks would need
         # more passes of the network.
@@ -347,7 +347,7 @@ def plan_of(source: Source, options: MapOptions) -> Plan:
     if stored_width < width or stored_height >= height:
         return plan
     # The file is stored in rows over the whole width. Such blocks decode each row almost once.
-    return replace(plan, cores=(1, len(spans(width, options.window, options.halo))))
+    return replace(plan, cores=(1, len(spans(width, options.window, options.halo_width))))
 
 
 def _job(source: Source, task: Task, means: Means, cores: tuple[int, int]) -> Job:
@@ -357,7 +357,7 @@ def _job(source: Source, task: Task, means: Means, cores: tuple[int, int]) -> Jo
         target = target.with_name(f"{target.name}{'.tif' if is_map else '.png'}")
     how: dict[str, Any] = {
         "window": options.window,
-        "halo": options.halo,
+        "halo": options.halo_width,
         "context": options.context,
         "layers": [layer.name or "labels" for layer in (LABELS, *options.layers)],
         "bands": list(source.bands),

@@ -165,7 +165,7 @@ class ImageLabels:
             self.size, self.place = source.size, _known(path, source.header.place)
         self.colors = _colors(list(enumerate(info.palette)))
         # Each block is one window.
-        self._plan = Plan(*self.size, options.window, options.halo, cores=(1, 1))
+        self._plan = Plan(*self.size, options.window, options.halo_width, cores=(1, 1))
         self._stored = _StoredLabels(folder / "labels", self.size)
         self._done: set[str] = set()
         self._lock = threading.Lock()

@@ -15,7 +15,6 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
 from network.maps.options import MapOptions
-from network.maps.plan import default_halo
 from network.maps.run import check_options
 from network.memory import share_memory_among_threads
 from network.prediction import ImagePredictor
@@ -71,8 +70,7 @@ class Service:
         identity = {name: fact for name, fact in facts.items() if name != "version"}
         self.options = MapOptions()
         if predictor.fixed_size:  # of an exported file
-            window = predictor.fixed_size[0]
-            self.options = MapOptions(window=window, halo=default_halo(window))
+            self.options = MapOptions(window=predictor.fixed_size[0])
             check_options(self.options, predictor)
         self._answerer = Answerer(predictor.info, identity, limits, self.options)
         self._batches = Batches(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from network.datasets.windows import STRIDE, spans
 from network.errors import InputError
+from network.maps.options import MapOptions
 from network.maps.plan import Plan, default_halo
 
 LENGTHS = st.tuples(st.integers(1, 40), st.integers(0, 10)).filter(lambda n: 2 * n[1] < n[0])
@@ -62,7 +63,7 @@ def test_an_image_no_larger_than_a_window_is_seen_whole():
 def test_the_default_halo_fits_every_window():
     for window in range(STRIDE, 2048, STRIDE):
         halo = default_halo(window)
-        assert Plan(100, 100, window, halo).halo == halo
+        assert Plan(100, 100, window, halo).halo == halo == MapOptions(window=window).halo_width
         assert 2 * halo <= window / 2  # so at most four times the pixels are computed
 
 

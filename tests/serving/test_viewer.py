@@ -1,5 +1,6 @@
 """Colors of tiles, answers about pixels, and the description of a map, against the arrays."""
 
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -69,6 +70,16 @@ def test_tiles_of_shares(viewer, scene):
 
 def test_every_layer_of_predictions_has_colors():
     assert {"", *COLOR_MAPS} == set(LAYERS)
+
+
+def test_a_layer_of_disagreement(tmp_path):
+    scene = make_scene(tmp_path, 300, 400)
+    confidence = scene.map.with_name("town_confidence.tif")
+    shutil.copy(confidence, scene.map.with_name("town_disagreement.tif"))
+    viewer = MapViewer(read_map(scene.map))
+    shares = viewer.at(150, 200)["shares"]
+    assert shares["disagreement"] == shares["confidence"]
+    assert viewer.tile("disagreement", 0, 0, 0)
 
 
 def test_sixteen_bits_and_chosen_bands(scene, tmp_path):

@@ -78,12 +78,13 @@ function content(about, found) {
   if (entry) title.append(swatch(entry.color), entry.name);
   else title.append("No data");
   box.append(title);
-  const { probabilities, confidence, entropy } = found.shares;
+  const { probabilities, confidence, entropy, disagreement } = found.shares;
   if (probabilities) box.append(bars(about.classes, probabilities));
   const facts = [
     // The confidence is the largest of the probabilities.
     ["Probability", probabilities ? undefined : confidence && percent(confidence)],
     ["Entropy", entropy?.toFixed(2)],
+    ["Disagreement", disagreement?.toFixed(2)],
     ["Row, column", `${found.row}, ${found.column}`],
     ["Coordinates", found.place && written(about, [found.place.x, found.place.y])],
     ["Lat, long", degrees(about, found.place)],
