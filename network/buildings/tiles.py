@@ -7,7 +7,6 @@ cover at least a quarter of it, and negative if there are none. Other tiles are 
 import csv
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,7 +98,7 @@ def cut_train_tiles(chain: Chain, images: Path, masks: Path, list_file: Path) ->
         )
         labels = {name: label for found in results for name, label in found if label is not None}
         left_out = sum(label is None for found in results for _, label in found)
-        _check_names(results)
+        _check_names(samples, results)
     not_drawn = _surplus(chain, labels)
     for name in not_drawn:
         del labels[name]
@@ -128,19 +127,24 @@ def cut_test_tiles(chain: Chain, images: Path, masks: Path) -> int:
     cutter = _Cutter(chain, images, masks, is_train=False)
     samples = _samples(chain, chain.test)
     results = map_parallel(cutter, samples, workers=max(1, chain.workers), unit="image")
-    _check_names(results)
+    _check_names(samples, results)
     return sum(len(found) for found in results)
 
 
-def _check_names(results: Sequence[Sequence[tuple[str, int | None]]]) -> None:
-    names = Counter(name for found in results for name, _ in found)
-    name, times = names.most_common(1)[0]
-    if times > 1:
-        raise InputError(
-            name,
-            "two images give tiles of this name",
-            "rename one of the images",
-        )
+def _check_names(
+    samples: Sequence[Sample], results: Sequence[Sequence[tuple[str, int | None]]]
+) -> None:
+    """Require that no two images give tiles of one name."""
+    source: dict[str, Sample] = {}
+    for sample, tiles in zip(samples, results, strict=True):
+        for name, _ in tiles:
+            other = source.setdefault(name, sample)
+            if other is not sample:
+                raise InputError(
+                    sample.image,
+                    f"gives tiles of the same name as {other.image} ({name})",
+                    "rename one of the images",
+                )
 
 
 def source_digest(chain: Chain) -> str | None:

@@ -1,11 +1,7 @@
 """The exponential moving average of a network's weights."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
-
-from network.errors import InputError
 
 TRAINED_KEY = "training_state"
 """Key of a checkpoint whose ``state_dict`` is the average: the weights that are trained."""
@@ -78,17 +74,11 @@ class WeightAverage:
         """Take the average out of a checkpoint, and make the trained weights its weights again.
 
         Args:
-            checkpoint: checkpoint of Lightning that a training resumes from.
+            checkpoint: checkpoint of Lightning that a training resumes from. It has both, see
+                :func:`network.training.resume.restore`.
             prefix: prefix of the network's tensors in it.
-
-        Raises:
-            InputError: it does not have the weights that are trained.
         """
-        state, trained = checkpoint["state_dict"], checkpoint.get(TRAINED_KEY)
-        if not isinstance(trained, Mapping) or trained.keys() != self.average.keys():
-            raise InputError(
-                "the checkpoint", f"has no complete {TRAINED_KEY}", "train anew with optim.ema"
-            )
+        state, trained = checkpoint["state_dict"], checkpoint[TRAINED_KEY]
         for name, value in self.average.items():
             value.copy_(state[prefix + name])
         self.steps = checkpoint["global_step"]

@@ -24,6 +24,7 @@ from network.models.checkpoint import (
     load_weights,
     read_checkpoint,
 )
+from network.training.averaging import TRAINED_KEY
 from network.training.data import SegmentationData, epochs_done
 from network.training.optim import build_optimizer, extend_schedule
 from network.training.run_files import RunCheckpoint
@@ -146,6 +147,7 @@ def restore(resumed: Resumed, task: SegmentationTask, trainer: pl.Trainer) -> st
         for name, value in task.state_dict().items()
     }
     optimizer, scheduler = build_optimizer(task.model, task.experiment.optim)
+    _check_trained(resumed, task)
     _check_optimizer(resumed, optimizer)
     _check_scheduler(resumed, scheduler)
     _check_loops(resumed, trainer)
@@ -175,6 +177,28 @@ def _require(condition: object, path: Path, what: str) -> None:
             f"a training cannot resume from it: its {what}",
             "take another last.ckpt, or train anew",
         )
+
+
+def _check_trained(resumed: Resumed, task: SegmentationTask) -> None:
+    """Require the weights that are trained, where ``state_dict`` holds their moving average."""
+    if not task.experiment.optim.ema:
+        return
+    trained, own = resumed.content.get(TRAINED_KEY), task.model.state_dict()
+    _require(
+        isinstance(trained, Mapping)
+        and trained.keys() == own.keys()
+        and all(
+            isinstance(value, Tensor)
+            and is_dense(value)
+            and value.shape == own[name].shape
+            and value.dtype == own[name].dtype
+            for name, value in trained.items()
+        ),
+        resumed.path,
+        f"{TRAINED_KEY}, which are the weights without the moving average, is not complete",
+    )
+    name = first_not_finite(trained)
+    _require(name is None, resumed.path, f"{TRAINED_KEY} has a {name} that is not finite")
 
 
 def _check_optimizer(resumed: Resumed, optimizer: Optimizer) -> None:

@@ -206,7 +206,7 @@ def test_names_of_tiles_do_not_meet(chain, tmp_path):
     """An image that is called like a tile of another."""
     make_source(tmp_path / "source", {"train-a_0001": (32, 32)}, {"train-a_0001": np.s_[:]})
     out = tmp_path / "out"
-    with pytest.raises(InputError, match=r"train-a_0001: two images give tiles of this name"):
+    with pytest.raises(InputError, match=r"train-a_0001\.png: .*same name as .*train-a\."):
         cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 from dataclasses import replace
@@ -207,10 +208,22 @@ def test_the_average_is_validated_and_saved_and_changes_no_training(experiment):
     assert float(logged[-1]["val/loss"]) == pytest.approx(found["val/loss"], rel=1e-5)
 
     # A longer run needs the weights that are trained.
-    del last["training_state"]
-    torch.save(last, run / "last.ckpt")
     longer = override(experiment, ["optim.ema=0.9", "optim.epochs=3"])
-    with pytest.raises(InputError, match="has no complete training_state"):
+    state = last.pop("training_state")
+    name = next(name for name, value in state.items() if value.is_floating_point())
+    for damaged in (
+        {},
+        {"training_state": 3},
+        {"training_state": {key: value for key, value in state.items() if key != name}},
+        {"training_state": state | {name: state[name][:1]}},
+        {"training_state": state | {name: state[name].double()}},
+    ):
+        torch.save(last | damaged, run / "last.ckpt")
+        with pytest.raises(InputError, match=r"last\.ckpt: .*training_state, .* is not complete"):
+            train(longer, accelerator="cpu", resume="latest")
+    broken = {"training_state": state | {name: state[name] * torch.nan}}
+    torch.save(last | broken, run / "last.ckpt")
+    with pytest.raises(InputError, match=rf"last\.ckpt: .*{re.escape(name)} that is not finite"):
         train(longer, accelerator="cpu", resume="latest")
 
 
