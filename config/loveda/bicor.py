@@ -2,8 +2,9 @@
 
 Run      python train.py -c config/loveda/bicor.py
          python test_loveda.py -c config/loveda/bicor.py -o fig_results/loveda/bicor -t d4
-Source   arXiv 2512.20255, section 4.2; AdamW + Lookahead, augmentation and stochastic depth as in
-         the released code. To train as in the paper, add data.train=train_val data.val=None
+Source   arXiv 2512.20255, section 4.2. AdamW + Lookahead, the 30 epochs, the auxiliary output
+         (aux), the augmentation and the stochastic depth are from the released code. To train as in
+         the paper, add data.train=train_val data.val=None
 Expects  55.5 mIoU on the test server when trained on train_val (paper); not reproduced here
 """
 

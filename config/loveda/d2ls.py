@@ -3,9 +3,10 @@
 Run      python train.py -c config/loveda/d2ls.py
          python test_loveda.py -c config/loveda/d2ls.py -o fig_results/loveda/d2ls -t d4
 Source   arXiv 2503.06683 and its released settings; stochastic depth 0.5 as in torchvision's
-         ConvNeXt-B. To train as in the released code, add data.train=train_val data.val=None.
-         The release uses torchvision's encoder weights
-         (model.weights=convnext_base-6075fbad.pth); here they are timm's
+         ConvNeXt-B. To train as in the released code, add data.train=train_val data.val=None. The
+         release uses torchvision's encoder weights (model.weights=convnext_base-6075fbad.pth); here
+         they are timm's. The release divides the cross-entropy by the number of all pixels, here
+         only valid ones count
 Expects  55.3 mIoU on the test server when trained on train_val (paper); not reproduced here
 """
 

@@ -3,7 +3,8 @@
 Run      python train.py -c config/potsdam/bicor.py
          python test_potsdam.py -c config/potsdam/bicor.py -o fig_results/potsdam/bicor -t lr
 Source   arXiv 2512.20255. L = 2 and the top-k ratio 0.02 are from its text. AdamW + Lookahead, the
-         45 epochs, the augmentation and the stochastic depth are from the released code
+         45 epochs, the auxiliary output (aux), the augmentation and the stochastic depth are from
+         the released code
 Expects  89.9 mIoU, 94.6 mF1, 92.1 OA (paper); not reproduced here
 """
 

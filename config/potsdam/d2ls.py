@@ -3,9 +3,10 @@
 Run      python train.py -c config/potsdam/d2ls.py
          python test_potsdam.py -c config/potsdam/d2ls.py -o fig_results/potsdam/d2ls -t lr
 Source   arXiv 2503.06683 and a third-party copy of its settings; stochastic depth 0.5 as in
-         torchvision's ConvNeXt-B.
-         The release uses torchvision's encoder weights
-         (model.weights=convnext_base-6075fbad.pth); here they are timm's
+         torchvision's ConvNeXt-B. The release uses torchvision's encoder weights
+         (model.weights=convnext_base-6075fbad.pth); here they are timm's. The release chooses the
+         checkpoint on the test tiles, here val does. It divides the cross-entropy by the number of
+         all pixels, here only valid ones count
 Expects  94.7 mF1 (paper); not reproduced here
 """
 

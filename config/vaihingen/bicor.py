@@ -3,9 +3,10 @@
 Run      python train.py -c config/vaihingen/bicor.py
          python test_vaihingen.py -c config/vaihingen/bicor.py -o fig_results/vaihingen/bicor -t d4
 Source   arXiv 2512.20255. L = 2 and the top-k ratio 0.02 are from its text. AdamW + Lookahead, the
-         45 epochs, the augmentation and the stochastic depth are from the released code
-Expects  85.4 mIoU, 91.9 mF1, 92.1 OA (paper); not reproduced here. Read docs/protocol.md
-         before you compare scores
+         45 epochs, the auxiliary output (aux), the augmentation and the stochastic depth are from
+         the released code
+Expects  85.4 mIoU, 91.9 mF1, 92.1 OA (paper); not reproduced here. Read docs/protocol.md before you
+         compare scores
 """
 
 from functools import partial

@@ -4,10 +4,11 @@ Run      python train.py -c config/vaihingen/bicor_reference.py
 Source   the released code: alpha fixed at 0.5, between-class scatter as a mean over pairs of
          classes, all pixels selected (top-k ratio 1.0), lr 5e-5, batch 4. It chooses the checkpoint
          on the test tiles, and divides the cross-entropy by the number of all pixels, ignored ones
-         too. Here val chooses the checkpoint, and only valid pixels count.
-         The release uses torchvision's encoder weights (model.weights=convnext_base-6075fbad.pth)
-         and trains on the validation tile; here the weights are timm's, and the tile is held out
-Expects  85.4 mIoU, 91.9 mF1, 92.1 OA (paper, padding scored as ImSurf); not reproduced here
+         too. Here val chooses the checkpoint, and only valid pixels count. The release uses
+         torchvision's encoder weights (model.weights=convnext_base-6075fbad.pth) and trains on the
+         validation tile; here the weights are timm's, and the tile is held out
+Expects  85.4 mIoU, 91.9 mF1, 92.1 OA (paper, padding probably scored as ImSurf); not reproduced
+         here
 """
 
 from functools import partial

@@ -3,10 +3,11 @@
 Run      python train.py -c config/vaihingen/d2ls.py
          python test_vaihingen.py -c config/vaihingen/d2ls.py -o fig_results/vaihingen/d2ls -t d4
 Source   arXiv 2503.06683 and a third-party copy of its settings; stochastic depth 0.5 as in
-         torchvision's ConvNeXt-B. The authors say that they used two layers for
-         their Vaihingen score.
-         The release uses torchvision's encoder weights
-         (model.weights=convnext_base-6075fbad.pth); here they are timm's
+         torchvision's ConvNeXt-B. The authors say that they used two layers for their Vaihingen
+         score. The release uses torchvision's encoder weights
+         (model.weights=convnext_base-6075fbad.pth); here they are timm's. The release chooses the
+         checkpoint on the test tiles, here val does. It divides the cross-entropy by the number of
+         all pixels, here only valid ones count
 Expects  91.9 mF1, 85.3 mIoU (paper, padding probably scored as ImSurf); not reproduced here
 """
 

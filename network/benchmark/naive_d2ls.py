@@ -1,4 +1,4 @@
-"""D2LS in the order in which its paper writes it, with projections of every pixel.
+"""D2LS in the order in which its released code computes it, with projections of every pixel.
 
 It computes the same function as :mod:`network.models.d2ls`, whose cheaper order is compared with
 it. Its modules have the names that the released checkpoints use.

@@ -1,6 +1,7 @@
 """The composite loss of D2LS.
 
-Source: arXiv 2503.06683; weights of the released code.
+Source: arXiv 2503.06683; weights of the released code. The released code divides the cross-entropy
+by the number of all pixels, ignored ones too. Here only valid pixels count.
 """
 
 from torch import Tensor
