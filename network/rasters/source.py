@@ -257,8 +257,9 @@ def _stat(path: str) -> os.stat_result | None:
 def content_hash(path: Path) -> str:
     """Compute the SHA-256 of a data source, in hexadecimal.
 
-    A Shapefile has several files, and other formats are folders; then it is the digest of the names
-    and the hashes of all of them.
+    A Shapefile has several files, a VRT has sources, a GeoPackage may have edits in a file beside
+    it, and other formats are folders. Then it is the digest of the names and the hashes of all
+    files.
 
     Args:
         path: the file or the folder.
@@ -276,17 +277,42 @@ def file_version(path: Path) -> str:
     Args:
         path: the file or the folder.
     """
-    stamps = [_stat(str(one)) for one in _files_of(path)]
-    return " ".join(f"{about.st_size}-{about.st_mtime_ns}" for about in stamps if about)
+    files = _files_of(path)
+    # GDAL's side files may say which value is which class. QGIS also writes statistics into them,
+    # so the hash of the content leaves them out.
+    side = [one.with_name(one.name + ".aux.xml") for one in files]
+    stamps = [about for one in files if (about := _stat(str(one)))]
+    stamps += [one.stat() for one in side if one.is_file()]
+    return " ".join(f"{about.st_size}-{about.st_mtime_ns}" for about in stamps)
 
 
 def _files_of(path: Path) -> list[Path]:
-    """List the files of a data source: a Shapefile has several, other formats are folders."""
+    """List the files that hold the content of a data source, itself first if it is a file."""
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.is_file())
     if path.suffix.lower() == ".shp":
         return sorted(one for one in path.parent.iterdir() if one.stem == path.stem)
-    return [path]
+    if path.suffix.lower() == ".vrt":
+        return [path, *_sources(path, {path})]
+    # While QGIS has a GeoPackage open, its edits stand in the log, and the file stays as it was.
+    log = path.with_name(path.name + "-wal")
+    return [path, log] if log.is_file() and log.stat().st_size else [path]
+
+
+def _sources(vrt: Path, known: set[Path]) -> list[Path]:
+    """List the files that a VRT reads, also by other VRTs; a vector VRT counts as one file."""
+    try:
+        with rasterio.open(vrt) as file:
+            listed = [Path(name) for name in file.files]
+    except (RasterioError, CPLE_BaseError):
+        return []
+    found = []
+    for source in sorted(set(listed) - known):
+        if source.is_file():
+            known.add(source)
+            found.append(source)
+            found += _sources(source, known) if source.suffix.lower() == ".vrt" else []
+    return found
 
 
 def is_remote(path: str) -> bool:

@@ -310,6 +310,11 @@ class SegmentationData(pl.LightningDataModule):
             **self._worker_options(),
         )
 
+    @property
+    def train_digest(self) -> str:
+        """The digest of the labels that are trained on."""
+        return next(iter(self.train_digests.values()))
+
     @cached_property
     def checkpoint_settings(self) -> dict:
         """The settings and facts that each checkpoint stores; see :func:`training_settings`.

@@ -107,8 +107,7 @@ def check_data(resumed: Resumed, data: SegmentationData, processes: int) -> None
         processes: number of processes.
     """
     known, path = resumed.settings, resumed.path
-    own = next(iter(data.train_digests.values()))
-    if known.get(LABELS_KEY, own) != own:
+    if known.get(LABELS_KEY, data.train_digest) != data.train_digest:
         raise InputError(
             path,
             f"was trained on other labels than are in {data.experiment.root} now",

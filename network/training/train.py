@@ -20,7 +20,7 @@ from network.config import Experiment, check_settings, default_settings, setting
 from network.contracts import CountingLoss
 from network.differences import as_trained, defines_training
 from network.errors import InputError, is_first_process, nearest, warn
-from network.evaluation.protocol import HISTORY, INIT_KEY
+from network.evaluation.protocol import HISTORY, INIT_KEY, LABELS_KEY
 from network.losses.weights import WeightedLoss
 from network.models.checkpoint import SETTINGS_KEY, check_readable, read_checkpoint
 from network.models.pretrained import pretrained_normalization
@@ -261,6 +261,8 @@ def _finish(experiment: Experiment, resumed: Resumed, accelerator: str) -> Path:
 def train_once(experiment: Experiment, **options: Unpack[DeviceOptions]) -> Path:
     """Train an experiment unless it has a finished run; an unfinished run is resumed.
 
+    Runs on other labels than there are now do not count.
+
     Args:
         experiment: the experiment.
         options: options of the devices, see :func:`train`.
@@ -268,11 +270,14 @@ def train_once(experiment: Experiment, **options: Unpack[DeviceOptions]) -> Path
     Returns:
         The folder of the finished run.
     """
+    data: SegmentationData | None = None
     for run in reversed(runs(experiment)):
         last = run / "last.ckpt"
         if not last.is_file():
             continue
         checkpoint = read_checkpoint(last)
+        if "epoch" not in checkpoint:
+            continue
         recorded = checkpoint.get(SETTINGS_KEY, {})
         trained = default_settings(experiment) | recorded
         own = settings(as_trained(experiment, recorded))
@@ -280,6 +285,9 @@ def train_once(experiment: Experiment, **options: Unpack[DeviceOptions]) -> Path
         if any(key in trained for key in HISTORY) or any(
             trained.get(key) != own[key] for key in kept
         ):
+            continue
+        data = data or SegmentationData(experiment)
+        if recorded.get(LABELS_KEY, data.train_digest) != data.train_digest:
             continue
         if checkpoint["epoch"] + 1 < experiment.optim.epochs:
             return train(experiment, resume=str(last), **options)

@@ -1,5 +1,6 @@
 """Windows of a raster are parts of the whole, however it is stored."""
 
+import sqlite3
 import zipfile
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from PIL import Image, ImageOps
 from network.datasets.files import read_valid_image
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
-from network.rasters.source import Source, UnreadableImage
+from network.rasters.source import Source, UnreadableImage, content_hash, file_version
+from tests.datasets.on_earth.scenes import box, write_features
 from tests.scenes import write_bands
 
 HEIGHT, WIDTH = 70, 90
@@ -168,3 +170,46 @@ def test_webp_is_turned_as_pillow_does(tmp_path, orientation):
         assert source.size == expected.shape[:2]
         values, _ = source.read(*(slice(0, side) for side in source.size))
     np.testing.assert_array_equal(values, expected)
+
+
+def test_the_version_sees_edits_that_a_geopackage_keeps_beside_itself(tmp_path):
+    """As QGIS does, a program holds the file open and has committed an edit."""
+    path = tmp_path / "labels.gpkg"
+    write_features(path, [box(np.s_[0:2], np.s_[0:2])], name=["road"])
+    plain, version, digest = path.read_bytes(), file_version(path), content_hash(path)
+    edit = sqlite3.connect(path)
+    edit.execute("PRAGMA journal_mode=WAL")
+    size, time = path.stat().st_size, path.stat().st_mtime_ns
+    versions = {version, file_version(path)}
+    for name in ("house", "water"):
+        edit.execute(f'UPDATE gpkg_contents SET description = "{name}"')
+        edit.commit()
+        assert (path.stat().st_size, path.stat().st_mtime_ns) == (size, time)
+        assert file_version(path) not in versions
+        versions.add(file_version(path))
+        assert content_hash(path) != digest
+    edit.close()
+    path.write_bytes(plain)
+    assert content_hash(path) == digest
+
+
+def test_the_version_sees_sources_and_class_names_of_a_raster(tmp_path):
+    values = np.zeros((8, 8, 1), np.uint8)
+    for name in ("a", "b"):
+        write_bands(tmp_path / f"{name}.tif", values)
+    inner, outer = tmp_path / "inner.vrt", tmp_path / "outer.vrt"
+    rasterio.shutil.copy(tmp_path / "a.tif", inner, driver="VRT")
+    rasterio.shutil.copy(inner, outer, driver="VRT")
+    known = {path: (file_version(path), content_hash(path)) for path in (inner, outer)}
+    write_bands(tmp_path / "b.tif", values + 1)
+    assert all((file_version(p), content_hash(p)) == known[p] for p in known)
+    write_bands(tmp_path / "a.tif", values + 1)
+    for path, (version, digest) in known.items():
+        assert file_version(path) != version
+        assert content_hash(path) != digest
+
+    path = tmp_path / "b.tif"
+    version, digest = file_version(path), content_hash(path)
+    Path(f"{path}.aux.xml").write_text("<PAMDataset/>")
+    assert file_version(path) != version
+    assert content_hash(path) == digest  # QGIS writes statistics there when it shows a map

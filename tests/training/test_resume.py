@@ -7,9 +7,11 @@ from dataclasses import replace
 from math import cos, pi
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from torch import nn
 
 from network.config import override
@@ -170,6 +172,26 @@ def test_a_run_keeps_its_normalization(tiny, monkeypatch, tmp_path):
     assert found[SETTINGS_KEY]["data.mean"] == (0.5, 0.5, 0.5)
     pairs = zip(found["state_dict"].values(), expected["state_dict"].values(), strict=True)
     assert all(value.equal(other) for value, other in pairs)
+
+
+@pytest.mark.slow
+def test_a_run_on_other_labels_does_not_count(tiny):
+    run = train_once(tiny, accelerator="cpu")
+    assert train_once(tiny, accelerator="cpu") == run
+    mask = tiny.root / "train/masks_1024/train-0-0.png"
+    colors = np.array(Image.open(mask))
+    Image.fromarray(colors[::-1]).save(mask)
+    anew = train_once(tiny, accelerator="cpu")
+    assert anew != run
+    assert train_once(tiny, accelerator="cpu") == anew
+
+    # Nor is a run gone on with that was interrupted.
+    Image.fromarray(colors[:, ::-1]).save(mask)
+    longer = replace(tiny, optim=replace(tiny.optim, epochs=2))
+    last = load(run / "last.ckpt")
+    last[SETTINGS_KEY]["optim.epochs"] = 2
+    torch.save(last, run / "last.ckpt")
+    assert train_once(longer, accelerator="cpu") not in (run, anew)
 
 
 def logged_rates(experiment) -> dict[int, float]:
