@@ -102,6 +102,8 @@ def normal(name: str) -> str:
 class MaskCoding:
     """The meaning of values and colors in mask files, where they are not labels 0 to k-1.
 
+    Scenes on Earth say the meaning of values by their :class:`LabelFile` instead.
+
     Args:
         values: the value of each class in masks of one band, such as ``(0, 255)``; empty if the
             values are labels.
@@ -305,6 +307,14 @@ class DatasetInfo:
         both = {*self.mask_values, *self.palette} & set(coding.ignored)
         if both:
             raise ValueError(f"{self.name}: {both.pop()} is ignored, but it is also a class")
+        if any(isinstance(part, Scenes) for parts in self.splits.values() for part in parts):
+            for name in ("values", "color_tables"):
+                given = getattr(coding, name)
+                if given != getattr(MaskCoding(), name):
+                    raise ValueError(
+                        f"{self.name}: mask_coding has {name}={given!r}, which scenes do not heed; "
+                        "say what the values are by LabelFile(values={...})"
+                    )
 
     def folders(self, split: str) -> tuple[Folder, ...]:
         """Return the folders of a split.

@@ -25,6 +25,7 @@ from network.datasets.info import VAIHINGEN
 from network.datasets.on_earth.areas import Area, Areas, open_areas
 from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.on_earth.open_labels import open_labels
+from network.datasets.schema import MaskCoding
 from network.errors import InputError
 from network.evaluation.on_earth.counts import KIND, count_map
 from network.evaluation.on_earth.open_map import MapFile, OpenMap
@@ -107,6 +108,27 @@ def info_of(map_):
 
 def matrix_of(found) -> np.ndarray:
     return sum(record.counts[KIND].matrix for record in found.records)
+
+
+@pytest.mark.parametrize(
+    ("coding", "values", "options"),
+    [
+        (MaskCoding(values=(0, 128, 255)), (0, 128, 255, 9), {"nodata": 9}),
+        (MaskCoding(values=(1, 2, 3), ignored=(0,)), (1, 2, 3, 0), {"nodata": None}),
+        (MaskCoding(color_tables="colors"), (7, 5, 0, 9), {"nodata": 9}),
+    ],
+)
+def test_truth_whose_values_the_data_set_explains(tmp_path, files, truth, coding, values, options):
+    map_, plain = files
+    expected = matrix_of(counts_of(map_, LabelFile(path=plain)))
+    stored = np.array([*values[:3], *[values[3]] * 253], np.uint8)[truth]
+    coded = write_labels(tmp_path / "coded.tif", stored, **options)
+    if coding.color_tables == "colors":
+        with rasterio.open(coded, "r+") as file:
+            file.write_colormap(1, dict(zip(values, PALETTE, strict=False)))
+    info = replace(info_of(map_), mask_coding=coding)
+    found = matrix_of(counts_of(map_, LabelFile(path=coded), info=info))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_counts_are_those_of_the_whole_image(files, truth, prediction):

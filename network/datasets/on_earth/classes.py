@@ -80,15 +80,17 @@ def find_classes(
 
 
 def value_labels(
-    path: Path, info: DatasetInfo, values: Mapping[str, str], option: str
+    path: Path, source: Source, info: DatasetInfo, values: Mapping[str, str], option: str
 ) -> ValueLabels:
     """Find the labels of the values of a raster.
 
     The user's ``values`` count. Without them, the names count that the raster has for its values.
-    If it has no names either, its values are labels.
+    If it has no names either, its values mean what ``info.mask_coding`` says: by default, they are
+    labels.
 
     Args:
         path: file of the raster.
+        source: the opened raster.
         info: the classes.
         values: the class of each value, by the user; empty if the user says nothing.
         option: name of the user's setting for ``values``.
@@ -104,8 +106,31 @@ def value_labels(
         names = {one.value: plain(one.name) for one in named}
         labels = {v: info.classes.index(n) for v, n in names.items() if n in _classes(info)}
         return ValueLabels(labels, names, option)
-    labels = {label: label for label in (*range(info.num_classes), info.ignore_index)}
+    if info.mask_coding.color_tables == "colors" and source.color_table:
+        codes = color_labels(info)
+        table = {value: codes.get(color_code(color)) for value, color in source.color_table.items()}
+        return ValueLabels({v: n for v, n in table.items() if n is not None}, {}, option)
+    ignored = (info.ignore_index, *info.mask_coding.ignored_values)
+    labels = dict.fromkeys(ignored, info.ignore_index)
+    labels |= {value: label for label, value in enumerate(info.mask_values)}
     return ValueLabels(labels, {}, option)
+
+
+def color_labels(info: DatasetInfo) -> dict[int, int]:
+    """Find the label of the code of each color; black is ignored unless a class is black.
+
+    Args:
+        info: the classes, with their palette.
+    """
+    ignored = [(0, 0, 0), *info.mask_coding.ignored_colors]
+    labels = dict.fromkeys(map(color_code, ignored), info.ignore_index)
+    return labels | {color_code(color): label for label, color in enumerate(info.palette)}
+
+
+def color_code(color: RGB) -> int:
+    """Write red, green and blue as one number of 24 bits."""
+    red, green, blue = color
+    return red << 16 | green << 8 | blue
 
 
 def text_labels(info: DatasetInfo, values: Mapping[str, str], option: str) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from network.datasets.on_earth.classes import ValueLabels
+from network.datasets.on_earth.classes import ValueLabels, color_labels
 from network.datasets.schema import MAX_CLASSES, DatasetInfo
 from network.errors import InputError, listed
 from network.rasters.source import Source
@@ -61,7 +61,7 @@ class RasterLabels:
                 f"has {len(source.bands)} bands",
                 "labels are one band of numbers, or three bands of colors",
             )
-        labels = _of_colors(info) if self._is_colored else dict(values.labels)
+        labels = color_labels(info) if self._is_colored else dict(values.labels)
         if not labels:
             raise InputError(
                 path,
@@ -135,13 +135,6 @@ class RasterLabels:
             return f"color ({code >> 16}, {code >> 8 & 255}, {code & 255})"
         name = self._values.names.get(int(value)) if value == int(value) else None
         return f"{value:g}" + (f" '{name}'" if name else "")
-
-
-def _of_colors(info: DatasetInfo) -> dict[int, int]:
-    """List the label of the code of each color; black is ignored unless a class is black."""
-    codes = {red << 16 | green << 8 | blue: n for n, (red, green, blue) in enumerate(info.palette)}
-    ignored = [(0, 0, 0), *info.mask_coding.ignored_colors]
-    return {r << 16 | g << 8 | b: info.ignore_index for r, g, b in ignored} | codes
 
 
 def _table(labels: Mapping[int, int]) -> np.ndarray:

@@ -111,9 +111,8 @@ def _open_raster(file: LabelFile, grid: EarthGrid, info: DatasetInfo) -> OpenedL
     source = WarpedSource(file.path, grid)
     try:
         own = source.own_grid
-        labels = RasterLabels(
-            file.path, source, info, value_labels(file.path, info, file.values, file.option)
-        )
+        values = value_labels(file.path, source, info, file.values, file.option)
+        labels = RasterLabels(file.path, source, info, values)
         window = grid.window_of(own.bounds, own.crs, file.path)
         if window is None:
             raise elsewhere(file.path, own.crs, grid)

@@ -65,7 +65,8 @@ class OpenMap:
             self.grid = EarthGrid.of(file.path, source.header.place, height, width)
             info = find_classes(file.path, source, file.info, file.values)
             self.info = _as_whole_image(info)
-            values = value_labels(file.path, self.info, file.values, "map_values")
+            # Maps hold labels, whatever values the masks of the data set have.
+            values = value_labels(file.path, source, info.decoded, file.values, "map_values")
             self.labels = RasterLabels(file.path, source, self.info, values)
             self.confidence_path = self._find_confidence() if with_confidence else None
         except InputError:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -22,6 +23,7 @@ from network.datasets.info import VAIHINGEN
 from network.datasets.on_earth import find, label_raster
 from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.on_earth.label_raster import CELL, without_borders
+from network.datasets.schema import MaskCoding
 from network.datasets.segmentation import check_samples, find_samples
 from network.datasets.synthetic.town import make_scene
 from network.errors import InputError
@@ -93,6 +95,13 @@ def test_rasters(tmp_path, truth):
     values = {"0": "field", "1": "ignore", "2": "road"}
     labels = drawn(tmp_path, labels=(LabelFile(path=Path("masks/*.tif"), values=values),))
     np.testing.assert_array_equal(labels, np.array([2, 255, 0, *[255] * 253], np.uint8)[truth])
+
+
+@pytest.mark.parametrize("coding", [{"values": (0, 128, 255)}, {"color_tables": "colors"}])
+def test_scenes_say_the_meaning_of_values_by_their_files(coding):
+    info = dataset(train={"images": ("*.tif",), "labels": (by_class(),)})
+    with pytest.raises(ValueError, match=r"which scenes do not heed; .* by LabelFile"):
+        replace(info, mask_coding=MaskCoding(**coding))
 
 
 def test_what_no_polygon_covers(tmp_path, truth):
