@@ -127,7 +127,12 @@ class TrainingRecord:
         share = known.get("data.label_share", 1.0)
         if share < 1:
             labels = f"{100 * share:g} % of {labels or 'them'}"
+        share = known.get("data.image_share", 1.0)
+        if share < 1:
+            split = f"{100 * share:g} % of {split}"
         words = f"{split} (labels: {labels})" if labels else split
+        if known.get("data.unlabeled"):
+            words += f", and on {known['data.unlabeled']} without labels"
         if INIT_KEY in known:  # the run was not trained from scratch
             begun = known[INIT_KEY]
             words += f", begun with {Path(begun['path']).name} {begun['sha256'][:8]}"

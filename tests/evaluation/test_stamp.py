@@ -133,3 +133,20 @@ def test_names_of_patches_that_tell_no_tile(names):
     assert Stamp.from_json(DOCUMENT | {"patch_names": "(?P<tile>.+)_[0-9]+"}).patch_names
     with pytest.raises(ValueError, match="patch_names"):
         Stamp.from_json(DOCUMENT | {"patch_names": names})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "train"),
+        ({"data.label_share": 0.222}, "train (labels: 22.2 % of them)"),
+        ({"data.image_share": 0.1}, "10 % of train"),
+        (
+            {"data.image_share": 0.25, "teacher.weight": 1.0, "data.unlabeled": "val"},
+            "25 % of train, and on val without labels",
+        ),
+    ],
+)
+def test_what_a_run_was_trained_on_in_words(settings, words):
+    record = TrainingRecord({"data.train": "train", "data.image_share": 1.0} | settings)
+    assert record.trained_on("uuad") == words

@@ -120,6 +120,8 @@ def test_the_stamp_of_these_tests_is_a_real_one(tmp_path):
         ({"training": TRAINING | {"data.train": "train_val"}}, ["trained on"]),
         ({"training": TRAINING | {"data.train_labels": "points_200"}}, ["trained on"]),
         ({"training": TRAINING | {"data.label_share": 0.222}}, ["trained on"]),
+        ({"training": TRAINING | {"data.image_share": 0.1}}, ["trained on"]),
+        ({"training": TRAINING | {"teacher.weight": 1.0, "data.unlabeled": "val"}}, ["trained on"]),
         ({"training": TRAINING | {"data.data_set": "potsdam"}}, ["trained on"]),
         ({"training": TRAINING | {"data.padding": "geoseg"}}, ["padding in training"]),
         ({"training": None}, ["trained on", "padding in training"]),
