@@ -1,6 +1,5 @@
 """Functions to build the variants of an ablation, run them, and collect their results."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,8 +41,8 @@ from network.reporting.comparison import (
 from network.reporting.comparison_tables import caption, difference_lines
 from network.reporting.published import PUBLISHED
 from network.studies.ablation_tables import PIXELS, TABLES, Table, Variant
+from network.studies.claims import claim
 from network.training.train import train_once
-from network.writing import is_unused, read_json, replacing
 
 NETWORKS: dict[str, tuple[type[nn.Module], Callable[..., nn.Module]]] = {
     "bicor": (BiCoRSeg, BiCoRLoss),
@@ -240,32 +239,8 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
 
     keys = {key: value for key, value in settings(base).items() if is_kept(key)}
     own = {"table": table, "data_set": base.dataset.name, "split": split, "masks": masks, **keys}
-    own = json.loads(json.dumps(own))  # the form that a reader of the file gets
-    defaults = json.loads(json.dumps(default_settings(base), default=str))
-    path = output / ABLATION_FILE
-    if path.is_file():
-        try:
-            found = read_json(path)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise InputError(path, "not the record of an ablation", "choose another output")
-        # Older folders do not store the digest.
-        defaults["masks"] = masks
-        found = {key: default for key, default in defaults.items() if key in own} | found
-        others = [key for key in (own | found) if own.get(key) != found.get(key)]
-        if others:
-            told = " and ".join(f"{key} {found.get(key)}, not {own.get(key)}" for key in others)
-            raise InputError(
-                output,
-                f"holds another ablation ({told})",
-                "choose another output, or remove this one",
-            )
-        return
-    if not is_unused(output):
-        raise InputError(output, "holds other files", "choose another output")
-    with replacing(path) as partial_file:
-        partial_file.write_text(json.dumps(own, indent=2) + "\n")
+    # Older folders do not store the digest.
+    claim(output, ABLATION_FILE, own, default_settings(base) | {"masks": masks})
 
 
 def is_done(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import csv
 import io
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import geopandas
@@ -18,10 +18,11 @@ import pyproj
 import shapely
 from matplotlib.figure import Figure
 
-from network.config import Experiment
+from network.config import Experiment, default_settings, settings
 from network.datasets.on_earth.files import AreaFile
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
+from network.differences import defines_training
 from network.errors import InputError
 from network.evaluation.figure_fonts import save_figure
 from network.evaluation.results import SCORES_FILE, read_result
@@ -32,10 +33,11 @@ from network.maps.run import predict_images
 from network.maps.search import RANDOM, Search
 from network.maps.suggest import suggest_windows
 from network.rasters.vector_files import Layer, Rows, write_geopackage
+from network.studies.claims import claim
 from network.training.train import train
 from network.writing import replacing
 
-TABLE, FIGURE = "next_labels.csv", "next_labels.png"
+TABLE, FIGURE, STUDY_FILE = "next_labels.csv", "next_labels.png", "label_study.json"
 
 _WINDOWS, _CHECKPOINT = "windows.gpkg", "checkpoint.txt"
 _FIRST = "first"
@@ -114,12 +116,19 @@ def run_study(
         The test scores of each way.
 
     Raises:
-        InputError: the data set has no scenes, or there are not enough windows.
+        InputError: the data set has no scenes, there are not enough windows, or the folder belongs
+            to another study.
     """
     split = base.data.train
     if not base.dataset.scenes(split):
         raise InputError(base.dataset.name, "has folders of images and masks, not scenes on Earth")
     samples = find_samples(base.dataset, base.root, split)
+    # More rounds, ways and seeds go on in the same folder.
+    kept = {k: v for k, v in settings(base).items() if defines_training(k) or k == "data.root"}
+    facts = {name: value for name, value in asdict(rounds).items() if name != "count"} | kept
+    for name in ("seed", "data.val"):  # each run sets these itself
+        facts.pop(name, None)
+    claim(output, STUDY_FILE, facts | {"data.test": base.data.test}, default_settings(base))
     scores = np.empty((len(ways), len(seeds), rounds.count))
     for place, seed in enumerate(seeds):
         for way, found in zip(ways, scores[:, place], strict=True):

@@ -91,6 +91,15 @@ def test_rounds(base, tmp_path, monkeypatch):
     for one, other in zip(curves, again, strict=True):
         np.testing.assert_array_equal(one.scores, other.scores)
 
+    # Its files belong to this study alone.
+    for changed, rounds, words in (
+        (base, replace(ROUNDS, size=8), "size 16, not 8"),
+        (base, replace(ROUNDS, head_start=1), "head_start 2, not 1"),
+        (replace(base, optim=Optim(lr=1e-3, epochs=2)), ROUNDS, r"optim\.epochs 1, not 2"),
+    ):
+        with pytest.raises(InputError, match=f"out: holds another label study .{words}"):
+            run_study(changed, rounds, ways, [1], output, "cpu")
+
 
 def test_tables(tmp_path):
     """Mean and deviation of each round over the seeds."""
