@@ -48,8 +48,8 @@ def _parse(key: str, text: str, expected: Any) -> Any:
     """Parse ``text`` as a value of the expected type."""
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        value = text  # among what literal_eval raises: {[1]: 2}, and texts that are nested deeply
     if isinstance(value, int | float) and typing.get_origin(expected) is tuple:
         value = (value,)
     try:

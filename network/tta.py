@@ -209,7 +209,7 @@ def _by_scale(
     """Compute for each scale the sum of the logits of its views, at the size of ``image``."""
     height, width = image.shape[-2:]
     for scale in views.scales:
-        resized = _resize(image, (round(height * scale), round(width * scale)))
+        resized = _resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
         count = max(1, max_pixels // _pixels(resized[:1]))
         parts = []
         for first in range(0, len(resized), count):

@@ -177,6 +177,8 @@ def test_overrides_anywhere_on_the_command_line():
         ("compute.precision=bf16", ["compute.precision=bf16", "did you mean 'bf16-mixed'?"]),
         ("compute.compiled=True", ["did you mean 'compute.compile'?"]),
         ("optim.lr=fast", ["optim.lr=fast", "float"]),
+        ("optim.lr={[1]:2}", ["optim.lr={[1]:2}", "float"]),
+        ("optim.lr=" + 9999 * "-" + "1", ["optim.lr=---", "float"]),
         ("optim.lookahead=maybe", ["optim.lookahead", "bool"]),
         ("data.scales=", ["data.scales"]),
         ("data.mosaic=2", ["data.mosaic=2", "0 to 1"]),

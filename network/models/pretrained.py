@@ -24,6 +24,7 @@ from network.models.weights_packages import (
 )
 
 PRETRAINED_DIR = Path("model_weights/pretrained")
+_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 SCRATCH = "model.weights=None; in a chain classifier.weights=None, refiner.weights=None"
 
 _HEAD = ("conv_head.", "bn2.", "classifier.")
@@ -68,11 +69,37 @@ def build(name: str, weights: str | None, options: Mapping[str, Any]) -> nn.Modu
         return timm.create_model(name, **options)
     if weights != "imagenet":
         return _load_file(name, Path(weights), options)
-    for path in sorted(PRETRAINED_DIR.glob(f"{name}.*")):
-        if path.suffix in (".safetensors", ".pth", ".pt", ".bin"):
-            return _load_file(name, path, options)
+    stored = _stored_file(name)
+    if stored:
+        return _load_file(name, stored, options)
     packaged = None if _is_cached(name) else packaged_weights(name)
     return _load_file(name, packaged, options) if packaged else _from_hub(name, options)
+
+
+def _stored_file(name: str) -> Path | None:
+    """Find the file of a model in ``model_weights/pretrained``, by its name and timm's tag.
+
+    A name without a tag stands for timm's default tag: ``resnet18`` for ``resnet18.a1_in1k``.
+
+    Raises:
+        InputError: there are only files of other tags.
+    """
+    files = [path for path in sorted(PRETRAINED_DIR.glob(f"{name}.*")) if path.suffix in _ENDINGS]
+    known = timm.get_pretrained_cfg(name)
+    names = [name]
+    if "." not in name and known and known.tag:
+        names.append(f"{name}.{known.tag}")
+    for wanted in names:
+        for path in files:
+            if path.stem == wanted:
+                return path
+    if files and "." not in name:
+        raise InputError(
+            files[0],
+            f"is not named like the default weights of encoder '{name}', {' or '.join(names)}",
+            f"give model.encoder={files[0].stem}, or rename it to {name}{files[0].suffix}",
+        )
+    return None
 
 
 def _load_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
@@ -81,30 +108,40 @@ def _load_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
         state = from_torchvision_convnext(state)
     if is_packaged(state):
         state = _from_package(name, path, state, options)
-    overlay = {"state_dict": dict(state), **_first_convolution(name, path, state, options)}
+    first = _first_convolution(name, path, state, options)
 
-    def build(seed: int) -> nn.Module:
-        torch.manual_seed(seed)
+    def build(tensors: Mapping[str, Tensor]) -> nn.Module:
+        overlay = {"state_dict": dict(tensors), **first}
         # timm's own loader knows the names of other projects.
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
 
     try:
         with torch.random.fork_rng(devices=[]):
-            body, other = build(0), build(1)
+            torch.manual_seed(0)
+            body = build(state)
+            torch.manual_seed(0)
+            other = build({key: _changed(value) for key, value in state.items()})
     except (RuntimeError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(path, f"these weights do not fit encoder '{name}' ({reason})") from error
     # timm skips names that it does not find. A tensor that is missing in the file keeps its
-    # initial value. Except in norms and biases, this is random, so it differs between two seeds.
+    # initial value, whatever the file holds.
+    learned = dict(body.named_parameters())
+    learned |= {key: value for key, value in body.named_buffers() if "running_" in key}
     others = other.state_dict()
-    missing = [key for key, value in body.state_dict().items() if not value.equal(others[key])]
+    missing = [key for key, value in learned.items() if value.equal(others[key])]
     if missing:
         raise InputError(
             path,
-            f"not the weights of encoder '{name}', {len(missing)} of {len(others)} tensors are "
+            f"not the weights of encoder '{name}', {len(missing)} of {len(learned)} tensors are "
             f"missing, the first is {missing[0]}",
         )
     return body
+
+
+def _changed(tensor: Tensor) -> Tensor:
+    """Change all values of a tensor of floats."""
+    return torch.where(tensor == 0, 1, -tensor) if tensor.is_floating_point() else tensor
 
 
 def _first_convolution(

@@ -148,6 +148,15 @@ def test_given_strata(map_, tmp_path, prediction, labeled, capsys):
     differ = (prediction[rows, columns] != prediction[rows, moved]).sum()
     assert f"{differ} points lie on another class of the map" in capsys.readouterr().err
 
+    strata = [*strata, "none", "none"]
+    rows, columns, names = [*rows, 5, 6], [*columns, 5, 6], [*names, "road", "road"]
+    path = write_sample(tmp_path / "more.gpkg", rows, columns, names, drawn=strata)
+    sample = SampleFile(path=path, attribute="class", stratum="drawn", values={"none": "ignore"})
+    found = estimate_map_areas(MapFile(path=map_), sample, tmp_path / "more")
+    assert_same(found, expected_of(prediction, *labeled))
+    told = "2 of 122 points are left out, with a stratum that is to be ignored"
+    assert told in capsys.readouterr().err
+
 
 def test_inside_areas(map_, tmp_path, prediction, labeled):
     (x0, y0), (x1, y1) = ORIGIN @ (0, 0), ORIGIN @ (40, HEIGHT)
@@ -205,6 +214,25 @@ def test_drawn_points(map_, prediction, tmp_path):
     np.testing.assert_allclose(again.geometry.y, frame.geometry.y)
     draw_map_sample(MapFile(path=map_), tmp_path / "b.csv", 200, minimum=30, seed=4)
     assert pd.read_csv(tmp_path / "b.csv")["x"].tolist() != table["x"].tolist()
+
+
+@pytest.mark.parametrize("name", ["mine", "zone 32, moved"])
+def test_a_drawn_table_names_a_system_that_can_be_read(tmp_path, prediction, name):
+    """A reference system without a code, whose name says nothing or has a comma."""
+    own = UTM.to_wkt().replace("WGS 84 / UTM zone 32N", name).replace('"EPSG","32632"', '"A","1"')
+    own = own.replace("500000", "500001")
+    map_ = write_map(tmp_path / "map.tif", prediction, crs=CRS.from_wkt(own))
+    draw_map_sample(MapFile(path=map_), tmp_path / "p.csv", 100, minimum=30, seed=3)
+    table = pd.read_csv(tmp_path / "p.csv", dtype=str)
+    assert list(table.columns) == ["id", "x", "y", "crs", "class"]
+    x, y = table["x"].astype(float).to_numpy(), table["y"].astype(float).to_numpy()
+    columns, rows = np.floor(~ORIGIN @ (x, y)).astype(int)
+    reference = prediction[rows, columns]
+    table["class"] = np.array(CLASSES)[reference]
+    table.to_csv(tmp_path / "labeled.csv", index=False)
+    sample = SampleFile(path=tmp_path / "labeled.csv", attribute="class")
+    found = estimate_map_areas(MapFile(path=map_), sample, tmp_path / "out")
+    assert_same(found, expected_of(prediction, rows, columns, reference))
 
 
 def test_a_drawn_file_is_never_replaced_by_itself(map_, tmp_path):

@@ -78,6 +78,22 @@ def test_imagenet_weights_from_the_local_folder(tmp_path, monkeypatch):
     assert Encoder(NAME, "imagenet").body.stem_0.weight.equal(network.stem[0].weight)
 
 
+def test_imagenet_weights_of_the_right_tag(tmp_path, monkeypatch):
+    """A name without a tag stands for timm's default one, whatever comes first in the alphabet."""
+    monkeypatch.setattr(pretrained, "PRETRAINED_DIR", tmp_path)
+    name, tag = NAME.split(".")
+    other, own, plain = (timm.create_model(NAME).state_dict() for _ in range(3))
+    save_file(other, tmp_path / f"{name}.clip_x.safetensors")
+    with pytest.raises(InputError, match=rf"clip_x.*: .* like .*{tag}; .*={name}\.clip_x, or"):
+        Encoder(name, "imagenet")
+    save_file(own, tmp_path / f"{NAME}.safetensors")
+    assert Encoder(name, "imagenet").body.stem_0.weight.equal(own["stem.0.weight"])
+    assert Encoder(NAME, "imagenet").body.stem_0.weight.equal(own["stem.0.weight"])
+    save_file(plain, tmp_path / f"{name}.safetensors")
+    assert Encoder(name, "imagenet").body.stem_0.weight.equal(plain["stem.0.weight"])
+    assert Encoder(NAME, "imagenet").body.stem_0.weight.equal(own["stem.0.weight"])
+
+
 @pytest.mark.slow
 def test_torchvision_weights(tmp_path):
     """The file that users of the released code have in their cache."""
@@ -112,6 +128,11 @@ def test_incomplete_weights(tmp_path):
     torch.save({k: v for k, v in state.items() if not k.startswith("stages.2")}, path)
     with pytest.raises(InputError, match=r"part\.pth: not the weights of .*, \d+ of \d+ tensors"):
         Encoder(NAME, str(path))
+    # Norms and biases begin with the same values in each network, as they may also end.
+    for name in ("stages.1.blocks.0.norm.weight", "stages.1.blocks.0.conv_dw.bias"):
+        torch.save({k: v for k, v in state.items() if k != name}, path)
+        with pytest.raises(InputError, match=r", 1 of \d+ tensors are missing, .* is stages_1"):
+            Encoder(NAME, str(path))
 
 
 def test_foreign_weights(tmp_path):

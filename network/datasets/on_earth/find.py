@@ -84,7 +84,7 @@ def list_files(root: Path, scenes: Scenes) -> SceneFiles:
         InputError: there are no such files, or the areas cannot be read.
     """
     left_out = {image for pattern in scenes.leave_out for image in _matches(root, pattern)}
-    found = [image for pattern in scenes.images for image in _matches(root, pattern)]
+    found = dict.fromkeys(image for pattern in scenes.images for image in _matches(root, pattern))
     images = tuple(image for image in found if image not in left_out)
     if not images:
         raise InputError(root, f"leave_out={scenes.leave_out} leaves out all images")

@@ -116,7 +116,7 @@ def _use(sample: SampleFile, points: SamplePoints, strata: Strata, k: int, ignor
     is_unlabeled = ~is_nowhere & (reference == UNLABELED)
     is_ignored = ~is_nowhere & (reference == ignored)
     used = ~(is_nowhere | is_unlabeled | is_ignored)
-    rows = on_map
+    rows, is_outside = on_map, np.zeros_like(used)
     if points.strata is not None:
         rows = points.strata
         differ = int((used & (rows != on_map)).sum())
@@ -125,6 +125,7 @@ def _use(sample: SampleFile, points: SamplePoints, strata: Strata, k: int, ignor
                 f"{sample.path}: {differ} points lie on another class of the map than their "
                 "stratum; if they were drawn from another map, the estimates are wrong"
             )
+        is_outside = used & (rows >= k)
         used &= rows < k
         empty = np.flatnonzero((strata.pixels == 0) & (np.bincount(rows[used], minlength=k) > 0))
         if len(empty):
@@ -139,6 +140,7 @@ def _use(sample: SampleFile, points: SamplePoints, strata: Strata, k: int, ignor
         "outside the map or where it has no data": int(is_nowhere.sum()),
         "without a reference class": int(is_unlabeled.sum()),
         "with a value that is to be ignored": int(is_ignored.sum()),
+        "with a stratum that is to be ignored": int(is_outside.sum()),
     }
     return _Used(counts, {reason: count for reason, count in left_out.items() if count})
 

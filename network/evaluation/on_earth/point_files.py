@@ -1,11 +1,14 @@
 """Files of points that wait for a person to write their class."""
 
+import csv
 from pathlib import Path
 
 import geopandas
 import numpy as np
 import pyogrio
 from pyogrio.errors import DataSourceError
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
 
 from network.errors import InputError
 from network.rasters.earth_grid import EarthGrid, name_of
@@ -43,13 +46,12 @@ def write_points(path: Path, places: np.ndarray, grid: EarthGrid) -> None:
     numbers = np.arange(1, len(places) + 1)
     with replacing(path) as partial:
         if path.suffix.lower() == ".csv":
-            lines = [
-                f"{number},{east!r},{north!r},{name_of(grid.crs)},\n"
-                for number, east, north in zip(
-                    numbers.tolist(), x.tolist(), y.tolist(), strict=True
-                )
-            ]
-            partial.write_text(f"id,x,y,crs,{CLASS}\n" + "".join(lines), encoding="utf-8")
+            system = _readable_name(grid.crs)
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                table = csv.writer(file, lineterminator="\n")
+                table.writerow(["id", "x", "y", "crs", CLASS])
+                for row in zip(numbers.tolist(), x.tolist(), y.tolist(), strict=True):
+                    table.writerow([*row, system, ""])
             return
         frame = geopandas.GeoDataFrame(
             {"id": numbers, CLASS: [""] * len(numbers)},
@@ -67,3 +69,12 @@ def write_points(path: Path, places: np.ndarray, grid: EarthGrid) -> None:
             raise InputError(path, f"cannot be written ({error})") from error
         finally:
             named.unlink(missing_ok=True)
+
+
+def _readable_name(crs: CRS) -> str:
+    """Name a reference system so that it can be read again: in a few words, or as WKT."""
+    short = name_of(crs)
+    try:
+        return short if CRS.from_user_input(short) == crs else crs.to_wkt()
+    except CRSError:
+        return crs.to_wkt()

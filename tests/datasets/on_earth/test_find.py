@@ -378,6 +378,13 @@ def test_mixed_resolutions(tmp_path, truth, capfd):
     assert "pixels of 0.5 m and" in capfd.readouterr().err
 
 
+def test_an_image_that_two_patterns_match_counts_once(tmp_path, truth):
+    write_scene(tmp_path / "a.tif", truth)
+    write_regions(tmp_path / "labels.gpkg", truth)
+    info = dataset(train={"images": ("a.tif", "*.tif"), "labels": (by_class(),)})
+    assert len(find_samples(info, tmp_path, "train")) == 1
+
+
 def test_images_that_are_left_out(tmp_path, truth):
     for name in ("a", "b", "c"):
         write_scene(tmp_path / f"{name}.tif", truth)
