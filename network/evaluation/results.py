@@ -157,12 +157,16 @@ def write_results(folder: Path, protocol: Stamp, summaries: dict[str, Summary]) 
 
 
 def write_figures(folder: Path, protocol: Stamp, summaries: dict[str, Summary]) -> None:
-    """Draw the reliability diagram ``figures/reliability_<kind>.png`` of each kind of labels."""
+    """Draw the reliability diagram ``figures/reliability_<kind>.png`` of each kind of labels.
+
+    A diagram of an earlier result is deleted where this one has no probabilities.
+    """
     for kind, summary in summaries.items():
+        figure = folder / FIGURES / f"reliability_{kind}.png"
         if not summary.calibration.any():
+            figure.unlink(missing_ok=True)
             continue
         title = f"{protocol.data_set} {protocol.split}, {kind} masks"
-        figure = folder / FIGURES / f"reliability_{kind}.png"
         write_reliability(summary.calibration, figure, title)
 
 

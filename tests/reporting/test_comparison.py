@@ -268,14 +268,20 @@ def test_paired_differences(tmp_path, three):
 
 
 def test_patches_are_paired_by_tile(tmp_path):
-    """Six images, which the stamp calls patches and whose names tell no tile: six tiles."""
+    """Six patches of two tiles, by their names."""
     masks = {"full": {"padding_policy": "ignore", "tiling": "patches of 16, stride 16"}}
     one = make_result(tmp_path / "one", masks=masks)
     other = make_result(tmp_path / "other", skill=0.9, masks=masks)
+    for folder in (one, other):
+        records = [json.loads(line) for line in (folder / "images.jsonl").read_text().splitlines()]
+        for number, record in enumerate(records):
+            record["name"] = f"area{1 + number // 3}_0_{number % 3}"
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / "images.jsonl").write_text(lines)
     models = read_models([f"a={one}", f"b={other}"])
     found = paired_differences(models, "full")
-    assert {(d.count, d.unit) for d in found} == {(6, "tiles")}
-    assert "95 % interval over 6 tiles" in difference_lines(found)[0]
+    assert {(d.count, d.unit) for d in found} == {(2, "tiles")}
+    assert "95 % interval over 2 tiles" in difference_lines(found)[0]
     rows = to_csv([compare(models, "full")], [found]).splitlines()
     assert sum(",mIoU - a," in row for row in rows) == 1
 

@@ -241,6 +241,26 @@ def test_warmup(experiment):
     assert rate == pytest.approx(1e-3)  # of the schedule
 
 
+def test_clipped_gradients_move_nothing(experiment):
+    """Adam divides by the size of the gradients, but not far below its epsilon."""
+    pl.seed_everything(experiment.seed, verbose=False)
+    first = dict(SegmentationTask(experiment).model.named_parameters())
+    clipped = override(experiment, ["optim.epochs=1", "optim.clip=1e-20", "optim.weight_decay=0"])
+    moved = weights(train(clipped, accelerator="cpu"), "last.ckpt")
+    for name, value in first.items():
+        torch.testing.assert_close(moved[f"model.{name}"], value.detach(), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(("monitor", "best"), [("val/loss", min), ("val/mIoU", max)])
+def test_the_best_epoch(experiment, monitor, best):
+    run = train(replace(experiment, monitor=monitor), accelerator="cpu")
+    logged = rows(Path(f"lightning_logs/tiny/bicor/{run.name}"))
+    scores = {float(row[monitor]): int(row["epoch"]) for row in logged if row[monitor]}
+    assert len(scores) == 3
+    found = torch.load(run / "best.ckpt", weights_only=True)
+    assert found["epoch"] == scores[best(scores)]
+
+
 def test_class_weights(experiment, capsys):
     """They are those of the training masks, told in one line, and change the training."""
     plain = weights(train(experiment, accelerator="cpu"), "last.ckpt")
