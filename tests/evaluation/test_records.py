@@ -81,6 +81,19 @@ def test_pooled_scores_are_those_of_all_pixels():
     assert summary.worst == sorted(mious.items(), key=lambda pair: pair[1])
 
 
+def test_intervals_of_patches_are_over_their_tiles():
+    counts = [random_counts(n) for n in range(12)]
+    patches = [ImageRecord(f"area{n // 3}_0_{n % 3}", {"full": c}) for n, c in enumerate(counts)]
+    tiles = []
+    for first in range(0, 12, 3):
+        of_tile = [vars(c) for c in counts[first : first + 3]]
+        pooled = {key: sum(values[key] for values in of_tile) for key in of_tile[0]}
+        tiles.append(ImageRecord(f"area{first // 3}", {"full": type(counts[0])(**pooled)}))
+    found = summarize(patches, "full", replace(INFO, patched=True)).intervals
+    assert found == summarize(tiles, "full", INFO).intervals
+    assert found["mIoU"] != summarize(patches, "full", INFO).intervals["mIoU"]
+
+
 @pytest.mark.parametrize("labeled", [False, True])
 def test_both_padding_policies(labeled):
     """Whichever the masks were cut with, the scores of the other are at hand."""

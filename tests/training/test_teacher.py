@@ -127,6 +127,17 @@ def test_a_share_takes_whole_tiles(share):
     assert len(drawn_share(samples, share, alone, seed=1)) == round(180 * share)
 
 
+def test_the_share_is_of_the_training_images_alone(tmp_path):
+    root = make_dataset(tmp_path / "data", VAIHINGEN, {"train": 6, "val": 4})
+    words = [f"data.root={root}", "data.image_share=0.5", "data.batch_size=2"]
+    data = SegmentationData(load_experiment(ROOT / "config/vaihingen/bicor.py", words))
+    every = SegmentationData(load_experiment(ROOT / "config/vaihingen/bicor.py", words[::2]))
+    assert (len(data.train_samples), len(data.val_samples)) == (3, 4)
+    assert len(every.train_samples) == 6
+    assert {s.name for s in data.train_samples} < {s.name for s in every.train_samples}
+    assert data.train_digest != every.train_digest
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
