@@ -89,9 +89,10 @@ def test_intervals_of_patches_are_over_their_tiles():
         of_tile = [vars(c) for c in counts[first : first + 3]]
         pooled = {key: sum(values[key] for values in of_tile) for key in of_tile[0]}
         tiles.append(ImageRecord(f"area{first // 3}", {"full": type(counts[0])(**pooled)}))
-    found = summarize(patches, "full", replace(INFO, patched=True)).intervals
-    assert found == summarize(tiles, "full", INFO).intervals
-    assert found["mIoU"] != summarize(patches, "full", INFO).intervals["mIoU"]
+    whole = replace(INFO, tiles=None, patched=False)
+    found = summarize(patches, "full", INFO).intervals
+    assert found == summarize(tiles, "full", whole).intervals
+    assert found["mIoU"] != summarize(patches, "full", whole).intervals["mIoU"]
 
 
 @pytest.mark.parametrize("labeled", [False, True])
