@@ -13,7 +13,7 @@ from network.config import Experiment
 from network.datasets.on_earth.files import AreaFile
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.schema import SPLITS, DatasetInfo
-from network.errors import InputError
+from network.errors import InputError, listed
 from network.evaluation.records import read_records
 from network.evaluation.results import read_result
 from network.evaluation.scores import Scores, Value, overall_scores
@@ -108,7 +108,14 @@ def _of_fold(info: DatasetInfo, areas: Path, fold: int) -> DatasetInfo:
     described: dict[tuple[str, ...], Scenes] = {}
     for split in info.splits:
         for scenes in info.scenes(split):
-            described.setdefault(scenes.images, scenes)
+            known = described.setdefault(scenes.images, scenes)
+            if known.labels != scenes.labels:
+                raise InputError(
+                    info.name,
+                    f"split '{split}' has other labels for {listed(scenes.images)} than a split "
+                    "before it",
+                    "name the same labels in both, since folds train and test on the same ones",
+                )
     if not described:
         raise InputError(
             info.name,

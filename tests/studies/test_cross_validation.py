@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from network.evaluation.records import read_records
 from network.evaluation.scores import compute_scores
 from network.studies.cross_validation import count_folds, fold_experiment
 from tests.commands import error_of, succeed
-from tests.datasets.on_earth.scenes import write_features, write_regions, write_scene
+from tests.datasets.on_earth.scenes import by_class, write_features, write_regions, write_scene
 from tests.rasters.earth import blocks
 from tests.test_commands import OVERRIDES
 from tests.tools.test_split_scenes import CONFIG
@@ -69,6 +70,15 @@ def two(work) -> Path:
 def test_two_folds_have_no_val_split(two):
     work, base = two, load_experiment(two / "fields.py", [f"data.root={two}/data"])
     assert fold_experiment(base, work / "two.gpkg", 0).data.val is None
+
+
+def test_splits_with_other_labels_of_the_same_images(work):
+    base = load_experiment(work / "fields.py", [f"data.root={work}/data"])
+    (scenes,) = base.dataset.scenes("train")
+    other = replace(scenes, labels=(by_class("official.gpkg"),))
+    info = replace(base.dataset, splits=base.dataset.splits | {"test": (other,)})
+    with pytest.raises(InputError, match=r"split 'test' has other labels for images/\*\.tif"):
+        fold_experiment(replace(base, dataset=info), work / "folds.gpkg", 0)
 
 
 def test_files_without_folds(work):
