@@ -112,8 +112,22 @@ def test_patches_of_one_image_are_the_image(tiny, checkpoint):
     whole = Predictor.load(checkpoint, device="cpu", patch=None).predict(image)
     one = Predictor.load(checkpoint, device="cpu", patch=image.shape[:2], overlap=0)
     np.testing.assert_array_equal(one.predict(image).confidence, whole.confidence)
-    several = Predictor.load(checkpoint, device="cpu", patch=(64, 32), overlap=8, batch_size=3)
-    assert several.predict(image).labels.shape == whole.labels.shape
+
+
+def test_patches_are_predicted_one_by_one(tiny, checkpoint):
+    (image,) = images(tiny)
+    height, width = image.shape[:2]
+    load = partial(Predictor.load, checkpoint, device="cpu", batch_size=3)
+    found = load(patch=(32, 32), overlap=0).predict(image)
+    alone = load(patch=None)
+    for top in range(0, height, 32):
+        for left in range(0, width, 32):
+            place = np.s_[top : top + 32, left : left + 32]
+            expected = alone.predict(image[place])
+            np.testing.assert_array_equal(found.labels[place], expected.labels)
+            np.testing.assert_allclose(found.confidence[place], expected.confidence, rtol=1e-5)
+    overlapping = load(patch=(32, 32), overlap=16).predict(image)
+    assert np.abs(overlapping.confidence - found.confidence).max() > 1e-4
 
 
 def test_config_instead_of_a_card(tiny, checkpoint, tmp_path):
