@@ -14,6 +14,12 @@ from network.datasets.provenance import tile_of_patch
 DRAWS = 1000
 LEVEL = 0.95
 
+FEWEST = 6
+"""Number of units below which the draws of a difference are no 95 % interval.
+
+Of five units, all differ in the same direction by chance in 6 % of the cases (2 x 0.5 ** 5).
+"""
+
 # Takes pooled confusion matrices (draws, k, k); gives one score for each draw, nan without one.
 Statistic = Callable[[np.ndarray], np.ndarray]
 

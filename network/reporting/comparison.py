@@ -265,7 +265,8 @@ class Difference:
         other: name of the second model.
         score: key of the score.
         difference: score of the second model minus score of the first, -1 to 1.
-        interval: 95 % interval over tiles or images; None with fewer than two of them.
+        interval: 95 % interval over tiles or images; None with fewer than two of them. With fewer
+            than six, it is only the range of the draws.
         count: number of tiles or images.
         unit: ``"tiles"`` or ``"images"``.
     """
@@ -280,8 +281,15 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the whole interval is on one side of zero."""
-        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+        """Whether the whole interval is on one side of zero, and there are enough units."""
+        if self.interval is None or self.has_few:
+            return False
+        return self.interval[0] > 0 or self.interval[1] < 0
+
+    @property
+    def has_few(self) -> bool:
+        """Whether there are too few tiles or images for a 95 % interval."""
+        return self.count < bootstrap.FEWEST
 
 
 def paired_differences(models: Sequence[Model], kind: str) -> list[Difference]:

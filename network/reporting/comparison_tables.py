@@ -44,7 +44,7 @@ def difference_lines(differences: Sequence[Difference]) -> list[str]:
     """Write the results of the paired bootstrap, as one sentence for each difference."""
     return [
         f"{d.other} - {d.one}: {d.score} {100 * d.difference:+.2f} points, {_interval(d)}"
-        + ("." if d.is_clear else ": no clear difference.")
+        + ("." if d.is_clear or d.has_few else ": no clear difference.")
         for d in differences
     ]
 
@@ -53,8 +53,10 @@ def _interval(difference: Difference) -> str:
     if difference.interval is None:
         return f"no interval, too few {difference.unit} ({difference.count})"
     low, high = difference.interval
-    over = f"95 % interval over {difference.count} {difference.unit}"
-    return f"{over} {100 * low:+.2f} to {100 * high:+.2f}"
+    span, over = f"{100 * low:+.2f} to {100 * high:+.2f}", f"{difference.count} {difference.unit}"
+    if difference.has_few:
+        return f"{span} in draws of {over}, which are too few for a 95 % interval"
+    return f"95 % interval over {over} {span}"
 
 
 def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
