@@ -126,7 +126,7 @@ def _load_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
         raise InputError(path, f"these weights do not fit encoder '{name}' ({reason})") from error
     # timm skips names that it does not find. A tensor that is missing in the file keeps its
     # initial value, whatever the file holds.
-    learned = dict(body.named_parameters())
+    learned: dict[str, Tensor] = dict(body.named_parameters())
     learned |= {key: value for key, value in body.named_buffers() if "running_" in key}
     others = other.state_dict()
     missing = [key for key, value in learned.items() if value.equal(others[key])]
