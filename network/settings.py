@@ -149,7 +149,7 @@ class Optim:
             fall on the cosine.
         weight_decay: decoupled weight decay of all parameters. With 0, AdamW is Adam.
         epochs: number of passes over the training set.
-        accumulate: number of batches whose gradients are added up for one step.
+        accumulate: number of batches whose mean gradient makes one step.
         lookahead: whether to wrap AdamW in Lookahead (k = 5, alpha = 0.5).
         warmup: number of steps at the beginning in which the rates rise linearly from 0 to those of
             the schedule.

@@ -14,6 +14,7 @@ import numpy as np
 from network.differences import defines_training
 from network.errors import InputError
 from network.evaluation import bootstrap
+from network.evaluation.protocol import LABELS_KEY
 from network.evaluation.records import check_counts, read_records
 from network.evaluation.results import SCORES_FILE, Result, read_result
 from network.evaluation.scores import Scores, Value, class_scores, drawn_scores, overall_scores
@@ -120,11 +121,13 @@ def check_runs_of_one_model(one: Result, other: Result) -> None:
             f"of the same seed {one.protocol.seed} as {one.folder}",
             f"leave it out or {apart}",
         )
+    # The seed also draws the images of a share, so the labels of two seeds differ.
+    is_drawn = all(training.get("data.image_share", 1.0) < 1 for training in trainings if training)
     settings: list[dict[str, Any]] = [
         {
             key: value
             for key, value in (training or {}).items()
-            if key != "seed" and defines_training(key)
+            if key != "seed" and defines_training(key) and not (is_drawn and key == LABELS_KEY)
         }
         for training in trainings
     ]

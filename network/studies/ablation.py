@@ -334,7 +334,8 @@ def to_markdown(
                 texts += [f"{cost.parameters:.1f}", f"{cost.gmacs:.2f}", f"{cost.milliseconds:.0f}"]
             rows.append(f"| {variant.name} | {len(model.runs)} | {' | '.join(texts)} |")
         # The rows differ in this on purpose, so the caption must not warn of it.
-        varied = {"trained on"} if table.has_points else set()
+        of_data = {"data.train_labels", "data.image_share", "data.unlabeled"}
+        varied = {"trained on"} if table.own_keys & of_data else set()
         kept = {k: v for k, v in comparison.differences.items() if k not in varied}
         parts += [caption(replace(comparison, differences=kept)), "\n".join(rows)]
         if len(comparison.models) > 1:

@@ -267,9 +267,10 @@ class SegmentationData(pl.LightningDataModule):
                 samples, info, transform, seed, rare, counts, paste, cache
             )
         if self.unlabeled:
-            plain = TrainTransform(
-                replace(data, max_class_share=1.0, mosaic=0.0), info.ignore_index
-            )
+            # The teacher sees each crop as it is, and may label all of its pixels.
+            as_it_is = {"brighten": 0.0, "sharpen": 0.0, "mosaic": 0.0}
+            every_pixel = {"max_class_share": 1.0, "label_share": 1.0}
+            plain = TrainTransform(replace(data, **as_it_is, **every_pixel), info.ignore_index)
             dataset = WithUnlabeled(dataset, self.unlabeled, info, plain, seed)
         sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
         if self.trainer:

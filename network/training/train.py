@@ -167,6 +167,8 @@ def _train(
     pl.seed_everything(experiment.seed, verbose=False)
     model, begun = begin_with(experiment, init_from) if init_from else (None, None)
     task = SegmentationTask(experiment, pretrained=resumed is None, model=model)
+    if experiment.compute.precision == "64-true":
+        task.double()  # Lightning would do so later, after weights are loaded or averaged in 32 bits
     if begun:
         task.history[INIT_KEY] = begun.record
         if trainer.is_global_zero:

@@ -70,6 +70,21 @@ def three(tmp_path) -> list[str]:
     return [str(make_result(tmp_path / f"run{seed}", seed)) for seed in (1, 2, 3)]
 
 
+def test_seeds_that_drew_their_own_images_are_one_row(tmp_path):
+    """The labels of a share of the images are others for each seed."""
+    folders = []
+    for seed in (1, 2):
+        training = TRAINING | {"seed": seed, "data.labels_sha256": str(seed)}
+        for share in (0.1, 1.0):
+            folder = tmp_path / f"{seed}_{share}"
+            make_result(folder, seed, training=training | {"data.image_share": share})
+            folders.append(str(folder))
+    (model,) = read_models(folders[::2])
+    assert model.seeds == [1, 2]
+    with pytest.raises(InputError, match=r"data\.labels_sha256 is 2, .* not runs of one model"):
+        read_models(folders[1::2])
+
+
 def test_seeds_are_one_row(three):
     (model,) = read_models(three)
     assert (model.name, model.seeds) == ("ours", [1, 2, 3])

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.slow
 
 RARE = ["data.rare_share=0.5", "loss.weights=sqrt_inverse", "loss.hard_share=0.5"]
 RECIPE = ["optim.ema=0.9", "optim.warmup=3", "optim.clip=0.1"]
+DOUBLE = "compute.precision=64-true"
 TEACHER = ["data.unlabeled=test", "teacher.weight=0.5", "teacher.threshold=0.1"]
 
 
@@ -150,7 +151,9 @@ def test_resuming_with_another_number_of_processes(experiment):
         train(longer, accelerator="cpu", resume="latest")
 
 
-@pytest.mark.parametrize(("workers", "changes"), [(0, []), (2, RARE + RECIPE + TEACHER)])
+@pytest.mark.parametrize(
+    ("workers", "changes"), [(0, []), (2, RARE + RECIPE + TEACHER), (0, [*RECIPE, DOUBLE])]
+)
 def test_resuming_equals_an_uninterrupted_run(experiment, monkeypatch, workers, changes):
     """Weights, to the last bit: order, augmentation, stochastic depth, Lookahead, schedule."""
     resumes_equally(override(experiment, [f"data.workers={workers}", *changes]), monkeypatch)
