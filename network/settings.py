@@ -56,7 +56,8 @@ class Data:
             are of each image in turn.
         paste: probability that a training crop gets the pixels of a rare class from another crop,
             at the same place (copy-paste, Ghiasi et al., CVPR 2021). Rare is a class with fewer
-            pixels than all classes have on average; they are drawn with the same probability.
+            pixels than all classes have on average; they are drawn with the same probability. It
+            needs whole masks, no points.
         repeat: number of passes over the training images in one epoch; more than 1 helps small
             sets.
         mean: mean of each band. For unsigned values of 8 or 16 bits it is a share of the largest
@@ -114,6 +115,8 @@ class Data:
         for key in ("mosaic", "rotate", "flip", "brighten", "sharpen", "rare_share", "paste"):
             value = getattr(self, key)
             require(0 <= value <= 1, f"data.{key}", value, "a probability, 0 to 1")
+        pastes_whole = not self.paste or self.label_share == 1
+        require(pastes_whole, "data.paste", self.paste, "0 with data.label_share below 1")
         scales_fit = bool(self.scales) and min(self.scales) > 0
         require(scales_fit, "data.scales", self.scales, "one or more factors above 0")
         mean, std = self.mean, self.std

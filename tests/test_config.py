@@ -192,6 +192,11 @@ def test_wrong_override(config, override, words):
     assert all(word in message for word in words), message
 
 
+def test_overrides_that_do_not_go_together(config):
+    message = error_of(config, "data.paste=0.5", "data.label_share=0.2")
+    assert "data.paste=0.5: must be 0 with data.label_share below 1" in message
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 import timm
 import torch
+from timm.layers import DropPath
 from timm.models import FeatureDictNet, FeatureInfo, is_model_in_modules
 from torch import Tensor, nn
 from torch.nn import functional
@@ -285,6 +286,9 @@ def _plan(name: str, out_indices: Sequence[int] | None) -> _Plan:
     known = timm.get_pretrained_cfg(name)  # None if it was registered without a configuration
     if known is None or known.fixed_input_size:
         _check_any_size(name, network)
+    # Swin and others have stochastic depth by default, but drop_path=0 is to mean none.
+    if any(isinstance(part, DropPath) and part.drop_prob for part in network.modules()):
+        options["drop_path_rate"] = 0.0
     return _Plan(tuple(strides.index(stride) for stride in STRIDES), options)
 
 

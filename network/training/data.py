@@ -180,6 +180,12 @@ class SegmentationData(pl.LightningDataModule):
                 "palette's colors"
             )
         samples = self.train_samples
+        if self.experiment.data.paste and POINTS in samples[0].masks:
+            raise InputError(
+                f"data.paste={self.experiment.data.paste}",
+                "pastes the labeled pixels of a class, which are only points here",
+                "give data.paste=0, or full masks",
+            )
         if self._are_scenes:  # a few polygons may be all labels of a large scene
             return
         share = sum(counts) / sizes_of(samples).prod(axis=1).sum()
@@ -268,9 +274,9 @@ class SegmentationData(pl.LightningDataModule):
             )
         if self.unlabeled:
             # The teacher sees each crop as it is, and may label all of its pixels.
-            as_it_is = {"brighten": 0.0, "sharpen": 0.0, "mosaic": 0.0}
-            every_pixel = {"max_class_share": 1.0, "label_share": 1.0}
-            plain = TrainTransform(replace(data, **as_it_is, **every_pixel), info.ignore_index)
+            as_it_is = replace(data, brighten=0.0, sharpen=0.0, mosaic=0.0)
+            every_pixel = replace(as_it_is, max_class_share=1.0, label_share=1.0)
+            plain = TrainTransform(every_pixel, info.ignore_index)
             dataset = WithUnlabeled(dataset, self.unlabeled, info, plain, seed)
         sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
         if self.trainer:
@@ -292,10 +298,17 @@ class SegmentationData(pl.LightningDataModule):
                 that their points were drawn from (if they are points).
 
         Raises:
-            InputError: the source of the points is unknown.
+            InputError: the source of the points is unknown, or has the counts of more images.
         """
         masks = [next(iter(sample.masks.values())) for sample in self.train_samples]
         if counted == "dense" and POINTS in self.train_samples[0].masks:
+            share = self.experiment.data.image_share
+            if share < 1:
+                raise InputError(
+                    f"data.image_share={share}",
+                    "loss.counted=dense knows the pixels of all images only",
+                    "give loss.counted=labels, or data.image_share=1",
+                )
             return dense_counts(sorted({path.parent for path in masks}))
         return self._pixels
 

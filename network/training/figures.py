@@ -20,6 +20,7 @@ from network.evaluation.figures import write_panel
 from network.evaluation.shown_windows import has_large
 from network.points.labels import dense_counts
 from network.settings import Data
+from network.training.data import drawn_share
 from network.training.runs import read_curves
 
 CURVES, PANEL = "curves.png", "panel.png"
@@ -104,10 +105,16 @@ def _training_samples(experiment: Experiment) -> tuple[list[Sample], list[Path] 
     Otherwise nothing has opened them, so they are not opened here either.
     """
     info, data, root = experiment.dataset, experiment.data, experiment.root
+
+    def some(described: DatasetInfo) -> list[Sample]:
+        samples: Sequence[Sample] = find_samples(described, root, data.train)
+        if data.image_share < 1:
+            samples = drawn_share(samples, data.image_share, described, experiment.seed)
+        return evenly_spread(samples, IMAGES)
+
     if not data.train_labels:
-        return evenly_spread(find_samples(info, root, data.train), IMAGES), None
-    labeled = info.relabeled(data.train, data.train_labels)
-    sparse = evenly_spread(find_samples(labeled, root, data.train), IMAGES)
+        return some(info), None
+    sparse = some(info.relabeled(data.train, data.train_labels))
     trained_on = [next(iter(sample.masks.values())) for sample in sparse]
     try:
         dense_counts(sorted({path.parent for path in trained_on}))

@@ -1,7 +1,9 @@
 """Trackers that follow a training on request: TensorBoard, Weights & Biases, MLflow."""
 
 import os
-from collections.abc import Callable, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,11 +37,13 @@ class Tracker(Logger):
     Args:
         kind: name of the tracker, a key of ``log.to``.
         logger: the logger.
+        names: names of values that the tracker does not take, and those that it gets instead.
     """
 
-    def __init__(self, kind: str, logger: Logger):
+    def __init__(self, kind: str, logger: Logger, names: Mapping[str, str] | None = None):
         super().__init__()
         self.kind, self.logger, self.is_lost = kind, logger, False
+        self.names = names or {}
 
     @property
     def name(self) -> str:
@@ -55,7 +59,8 @@ class Tracker(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Send values by name."""
-        self._try(self.logger.log_metrics, metrics, step)
+        sent = {self.names.get(name, name): value for name, value in metrics.items()}
+        self._try(self.logger.log_metrics, sent, step)
 
     def log_picture(self, name: str, picture: np.ndarray, epoch: int) -> None:
         """Send a picture (h, w, 3) RGB uint8 under a name that is the same in all epochs."""
@@ -98,10 +103,33 @@ def make_trackers(experiment: Experiment, run: Path, logs: Path) -> list[Tracker
     for name in experiment.log.trackers:
         require_extra(name, f"log.to={name}")
         try:
-            trackers.append(Tracker(name, _MAKERS[name](experiment, run, logs)))
+            names = mlflow_names(experiment.dataset.classes) if name == "mlflow" else None
+            trackers.append(Tracker(name, _MAKERS[name](experiment, run, logs), names))
         except Exception as error:
             raise _unusable(name, error) from error
     return trackers
+
+
+def mlflow_names(classes: Sequence[str]) -> dict[str, str]:
+    """Name the IoU of each class in ASCII, since MLflow takes nothing else.
+
+    Accents are left out. A class of which nothing is left, or of which another one leaves the same,
+    is named by its label.
+
+    Args:
+        classes: names of the classes.
+
+    Examples:
+        >>> list(mlflow_names(["forêt", "дорога"]).values())
+        ['val/IoU/foret', 'val/IoU/class 1']
+    """
+    found: dict[str, str] = {}
+    for label, name in enumerate(classes):
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+        plain = " ".join(re.sub(r"[^\w. -]", " ", plain).split())
+        is_free = plain and f"val/IoU/{plain}" not in found.values()
+        found[f"val/IoU/{name}"] = f"val/IoU/{plain if is_free else f'class {label}'}"
+    return found
 
 
 def _unusable(name: str, error: Exception) -> InputError:

@@ -168,7 +168,7 @@ def _train(
     model, begun = begin_with(experiment, init_from) if init_from else (None, None)
     task = SegmentationTask(experiment, pretrained=resumed is None, model=model)
     if experiment.compute.precision == "64-true":
-        task.double()  # Lightning would do so later, after weights are loaded or averaged in 32 bits
+        task.double()  # Lightning does so later, when weights were loaded or averaged in 32 bits
     if begun:
         task.history[INIT_KEY] = begun.record
         if trainer.is_global_zero:

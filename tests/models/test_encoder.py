@@ -51,13 +51,16 @@ def test_maps_are_the_raw_stages():
         torch.testing.assert_close(features, expected)
 
 
-def test_drop_path():
-    rates = [
-        module.drop_prob
-        for module in Encoder("convnext_atto", None, drop_path=0.5).modules()
-        if isinstance(module, timm.layers.DropPath)
-    ]
-    assert max(rates) == pytest.approx(0.5)
+@pytest.mark.parametrize("name", ["convnext_atto", "swin_tiny_patch4_window7_224"])
+def test_drop_path(name):
+    """Swin has stochastic depth in timm by default, but none here unless it is asked for."""
+
+    def largest(rate: float) -> float:
+        parts = Encoder(name, None, drop_path=rate).modules()
+        return max((p.drop_prob for p in parts if isinstance(p, timm.layers.DropPath)), default=0)
+
+    assert largest(0.5) == pytest.approx(0.5)
+    assert largest(0.0) == 0
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

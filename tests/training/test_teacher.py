@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from network.config import load_experiment, override
+from network.datasets.files import read_rgb
 from network.datasets.info import UUAD, VAIHINGEN
 from network.datasets.segmentation import Sample
 from network.datasets.unlabeled import strong_view
@@ -20,6 +21,10 @@ from network.training.data import SegmentationData, drawn_share
 from network.training.teacher import mix, pseudo_labels, unlabeled_loss
 from tests.conftest import ROOT
 from tests.scenes import make_dataset
+
+
+def pixels_of(path: Path) -> list[list[int]]:
+    return read_rgb(path).reshape(-1, 3).tolist()
 
 
 class Scale(nn.Module):
@@ -153,3 +158,16 @@ def test_what_the_settings_need(words, message):
     experiment = load_experiment(ROOT / "config/vaihingen/bicor.py")
     with pytest.raises(InputError, match=message):
         override(experiment, words)
+
+
+def test_the_teacher_may_label_every_pixel_of_crops_as_they_are(tmp_path):
+    root = make_dataset(tmp_path / "data", VAIHINGEN, {"train": 2, "test": 2})
+    words = ["data.unlabeled=test", "teacher.weight=1", "optim.ema=0.9", "data.label_share=0.02"]
+    words += ["data.brighten=1", "data.sharpen=1", "data.crop=32", "data.scales=(1.0,)"]
+    words += [f"data.root={root}", "data.batch_size=2", "data.workers=0", "data.val=None"]
+    experiment = load_experiment(ROOT / "config/vaihingen/bicor.py", words)
+    (batch,) = SegmentationData(experiment).train_dataloader()
+    assert batch["known"].all()
+    assert (batch["labels"] != VAIHINGEN.ignore_index).float().mean() < 0.1
+    colors = {tuple(c) for f in (root / "test").rglob("images*/*") for c in pixels_of(f)}
+    assert {tuple(c) for c in batch["unlabeled"].movedim(1, 3).reshape(-1, 3).tolist()} <= colors

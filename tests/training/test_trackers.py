@@ -4,6 +4,7 @@ import csv
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from network.settings import Data, Optim
 from network.training import trackers
 from network.training.data import SegmentationData
 from network.training.task import SegmentationTask
-from network.training.trackers import picture_of
+from network.training.trackers import Tracker, mlflow_names, picture_of
 from network.training.train import train
 from tests.scenes import make_dataset
 
@@ -95,6 +96,18 @@ def test_a_picture_shows_image_truth_and_prediction(experiment):
     np.testing.assert_array_equal(truth, VAIHINGEN.to_rgb(mask))
     labels = task.output_of({"image": item["image"][None]}).logits[0].argmax(dim=0).numpy()
     np.testing.assert_array_equal(prediction, VAIHINGEN.to_rgb(labels.astype(np.uint8)))
+
+
+def test_names_for_mlflow():
+    names = ("forêt", "foret", "дорога", "Low veg. / grass", "9")
+    found = mlflow_names(names)
+    assert list(found) == [f"val/IoU/{name}" for name in names]
+    plain = ["foret", "class 1", "class 2", "Low veg. grass", "9"]
+    assert list(found.values()) == [f"val/IoU/{name}" for name in plain]
+    sent = []
+    logger = SimpleNamespace(log_metrics=lambda metrics, step: sent.append((metrics, step)))
+    Tracker("mlflow", logger, found).log_metrics({"val/IoU/дорога": 0.5, "lr": 0.1}, 7)
+    assert sent == [({"val/IoU/class 2": 0.5, "lr": 0.1}, 7)]
 
 
 def test_a_library_that_is_missing(experiment, monkeypatch):
