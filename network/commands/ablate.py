@@ -73,7 +73,9 @@ def run(args: argparse.Namespace) -> None:
     check_devices(args.devices)
     runs = [(variant, seed) for seed in args.seeds for variant in table.variants]
     for variant, seed in runs:  # so that errors come before any training
-        variant_experiment(base, args.table, variant, seed)
+        experiment = variant_experiment(base, args.table, variant, seed)
+        if seed == args.seeds[0] and variant.adapts_model:
+            experiment.build_model(pretrained=False)
     masks = training_masks(base)
     with owned(output):
         claim_folder(output, args.table, base, split, masks)

@@ -135,7 +135,7 @@ def _imports(found: Description, is_scene: bool) -> str:
     has_labels = is_scene and bool(_first_scenes(found).labels)
     names = ["DatasetInfo"]
     names += [] if is_scene else ["Folder", "MaskFolder"]
-    names += ["MaskCoding"] if found.info.mask_coding != MaskCoding() and _coding(found) else []
+    names += ["MaskCoding"] if _coding(found) else []
     files = [*(["AreaFile"] if has_areas else []), *(["LabelFile"] if has_labels else [])]
     lines = ["from functools import partial"]
     if found.division is not None:
@@ -189,12 +189,10 @@ def _data(found: Description) -> Call:
 
 
 def _coding(found: Description) -> tuple[tuple[str, Any], ...]:
-    """List what the masks of a config need; scenes say the classes of values by their labels."""
-    coding = found.proposal.coding
-    if found.sizes.window is not None:
-        ignored = tuple(one for one in coding.get("ignored", ()) if not isinstance(one, int))
-        return (("ignored", ignored),) if ignored else ()
-    return tuple((f.name, coding[f.name]) for f in fields(MaskCoding) if f.name in coding)
+    """List what the masks of a config need."""
+    coding = found.info.mask_coding
+    chosen = ((f.name, getattr(coding, f.name), f.default) for f in fields(MaskCoding))
+    return tuple((name, value) for name, value, default in chosen if value != default)
 
 
 def _dataset(found: Description, splits: Code) -> Call:

@@ -38,6 +38,11 @@ class Variant:
         return f"study_{self.points.mode}_{self.points.share:.4g}" if self.points else None
 
     @property
+    def adapts_model(self) -> bool:
+        """Whether it changes the base's own model in ways that not every encoder allows."""
+        return self.network is None and any(word.startswith("model.") for word in self.overrides)
+
+    @property
     def slug(self) -> str:
         """Name of the variant in a form for folders."""
         return re.sub(r"[^\w.=-]+", "_", self.name).strip("_")

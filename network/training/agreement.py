@@ -45,6 +45,7 @@ class Agreement(Callback):
         facts |= {f"{kind} training labels": d[:12] for kind, d in data.train_digests.items()}
         facts["training images"] = len(data.train_samples)
         facts["validation images"] = len(data.val_samples)
+        facts["images without labels"] = len(data.unlabeled)
         if INIT_KEY in task.history:
             facts["weights to begin with"] = task.history[INIT_KEY]["sha256"][:12]
         if self.resumed:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from network.errors import InputError
+
 TRAINED_KEY = "training_state"
 """Key of a checkpoint whose ``state_dict`` is the average: the weights that are trained."""
 
@@ -21,9 +23,13 @@ class WeightAverage:
     Args:
         network: the network.
         decay: largest decay, 0 to 1.
+
+    Raises:
+        InputError: two layers of the network share a tensor.
     """
 
     def __init__(self, network: nn.Module, decay: float):
+        _check_apart(network)
         self.decay, self.steps = decay, 0
         self.average = {name: value.clone() for name, value in _tensors(network).items()}
 
@@ -45,7 +51,9 @@ class WeightAverage:
         share = 1 - min(self.decay, (1 + steps) / (10 + steps))
         for name, value in _tensors(network).items():
             if value.is_floating_point():
-                self.average[name].lerp_(value, share)
+                # Constants may be infinite, and the mean of two infinite values is no number.
+                mean = self.average[name].lerp(value, share)
+                self.average[name].copy_(torch.where(value.isinf(), value, mean))
             else:
                 self.average[name].copy_(value)
 
@@ -87,3 +95,17 @@ class WeightAverage:
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in network.state_dict().items()}
+
+
+def _check_apart(network: nn.Module) -> None:
+    """Require that each tensor has one name, since a shared one would be exchanged twice."""
+    names: dict[int, str] = {}
+    for found in (network.named_parameters, network.named_buffers):
+        for name, value in found(remove_duplicate=False):
+            other = names.setdefault(id(value), name)
+            if other != name:
+                raise InputError(
+                    "optim.ema",
+                    f"{name} and {other} of the model are one tensor",
+                    "give optim.ema=0",
+                )

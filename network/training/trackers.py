@@ -166,6 +166,8 @@ def _mlflow(experiment: Experiment, run: Path, logs: Path) -> Logger:
             "no server is named",
             "set the variable MLFLOW_TRACKING_URI, for example to http://127.0.0.1:5000",
         )
+    # Its own seven retries take four minutes, in which nothing is said.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     return MLFlowLogger(experiment.name, run_name=run.name, tracking_uri=place)
 
 

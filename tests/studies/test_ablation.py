@@ -321,6 +321,11 @@ def test_command(small, tmp_path):
     assert "--devices 77" in message
     message = error_of("tools/ablate.py", *args, "-o", "out", "optim.epochs=2", cwd=tmp_path)
     assert "holds another ablation" in message
+    shared = [word for word in args[1:] if word not in rows]
+    lora = ["adaptation", *shared, "--variants", "whole", "LoRA, rank 8", "-o", "lora"]
+    message = error_of("tools/ablate.py", *lora, cwd=tmp_path)
+    assert "model.lora=8" in message
+    assert not (tmp_path / "lora").exists()  # before any training
     broken = next((tmp_path / "data/val").glob("masks*/val-0-0.png"))
     broken.write_bytes(broken.read_bytes()[:20])
     broken_run = [*args, "--devices", "cpu", "-o", "other", "data.crop=16"]

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from network.errors import InputError
 from network.training.averaging import WeightAverage
 
 
@@ -70,3 +71,21 @@ def test_swapping_twice_changes_nothing():
     average.swap(model)
     assert all(v.equal(before[n]) for n, v in model.state_dict().items())
     assert all(v.equal(mean[n]) for n, v in average.average.items())
+
+
+def test_infinite_constants_stay():
+    """Such as the mask of an attention."""
+    model = network()
+    model.register_buffer("mask", torch.tensor([0.5, -torch.inf]))
+    average = WeightAverage(model, decay=0.9)
+    for step in range(1, 4):
+        change(model, step)
+        average.update(model, step)
+    assert average.average["mask"].tolist() == [0.5, -torch.inf]
+
+
+def test_shared_tensors_are_refused():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    with pytest.raises(InputError, match=r"optim\.ema: 1\.weight and 0\.weight .* are one tensor"):
+        WeightAverage(model, decay=0.9)

@@ -9,7 +9,8 @@ from network.datasets.discovery.classes import Proposal
 from network.datasets.discovery.images import Images
 from network.datasets.discovery.layout import Layout
 from network.datasets.discovery.mask_classes import coding_of
-from network.datasets.schema import DatasetInfo
+from network.datasets.on_earth.scenes import Scenes
+from network.datasets.schema import DatasetInfo, MaskCoding
 from network.errors import InputError
 from network.rasters.earth_grid import EarthGrid
 from network.rasters.header import Header
@@ -97,6 +98,9 @@ def dataset_info(
         orientation: how images with an EXIF orientation are read; None if there are none.
         patch_names: where names of images say the larger image that they are a part of.
     """
+    coding = coding_of(proposal)
+    if any(isinstance(part, Scenes) for parts in splits.values() for part in parts):
+        coding = MaskCoding(ignored=tuple(coding.ignored_colors))  # their files say the rest
     return DatasetInfo(
         name=name,
         root=layout.root.as_posix(),
@@ -104,7 +108,7 @@ def dataset_info(
         palette=tuple(one.color for one in proposal.classes),
         ignore_index=IGNORE_INDEX,
         splits=splits,
-        mask_coding=coding_of(proposal),
+        mask_coding=coding,
         bands=images.bands,
         bits=images.bits,
         values=images.values,
