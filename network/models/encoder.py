@@ -286,9 +286,7 @@ def _plan(name: str, out_indices: Sequence[int] | None) -> _Plan:
     known = timm.get_pretrained_cfg(name)  # None if it was registered without a configuration
     if known is None or known.fixed_input_size:
         _check_any_size(name, network)
-    # Swin and others have stochastic depth by default, but drop_path=0 is to mean none.
-    if any(isinstance(part, DropPath) and part.drop_prob for part in network.modules()):
-        options["drop_path_rate"] = 0.0
+    options |= _no_drop_path(network)
     return _Plan(tuple(strides.index(stride) for stride in STRIDES), options)
 
 
@@ -311,7 +309,14 @@ def _plan_plain(name: str, out_indices: Sequence[int] | None, blocks: int, patch
             f"model.out_indices={tuple(out_indices)}",
             f"must be {levels} rising numbers from 0 to {blocks - 1}, one for each map",
         )
-    return _Plan(tuple(out_indices), options, patch)
+    return _Plan(tuple(out_indices), options | _no_drop_path(network), patch)
+
+
+def _no_drop_path(network: nn.Module) -> dict[str, Any]:
+    """Find the options that switch off stochastic depth, which Swin and others have by default."""
+    parts = network.modules()
+    has_some = any(isinstance(part, DropPath) and part.drop_prob for part in parts)
+    return {"drop_path_rate": 0.0} if has_some else {}
 
 
 def _check_any_size(name: str, network: nn.Module, unit: int = 32) -> None:

@@ -281,8 +281,8 @@ def file_version(path: Path) -> str:
     # GDAL's side files may say which value is which class. QGIS also writes statistics into them,
     # so the hash of the content leaves them out.
     side = [one.with_name(one.name + ".aux.xml") for one in files]
-    stamps = [about for one in files if (about := _stat(str(one)))]
-    stamps += [one.stat() for one in side if one.is_file()]
+    found = [*files, *(one for one in side if one.is_file())]
+    stamps = [about for one in found if (about := _stat(str(one)))]
     return " ".join(f"{about.st_size}-{about.st_mtime_ns}" for about in stamps)
 
 
@@ -296,7 +296,8 @@ def _files_of(path: Path) -> list[Path]:
         return [path, *_sources(path, {path})]
     # While QGIS has a GeoPackage open, its edits stand in the log, and the file stays as it was.
     log = path.with_name(path.name + "-wal")
-    return [path, log] if log.is_file() and log.stat().st_size else [path]
+    about = _stat(str(log)) if log.is_file() else None  # it goes when QGIS closes the file
+    return [path, log] if about and about.st_size else [path]
 
 
 def _sources(vrt: Path, known: set[Path]) -> list[Path]:

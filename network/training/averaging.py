@@ -14,7 +14,8 @@ class WeightAverage:
 
     After step t, average = d * average + (1 - d) * weights with d = min(decay, (1 + t) / (10 + t)).
     So the first weights have no lasting effect, as in TensorFlow's ``ExponentialMovingAverage``.
-    Whole numbers, such as the counters of batch normalization, are copied.
+    Whole numbers, such as the counters of batch normalization, and tensors with infinite constants
+    are copied.
 
     Source: Polyak and Juditsky, SIAM J. Control Optim. 1992; for segmentation with a teacher,
     Tarvainen and Valpola, NeurIPS 2017. Lightning's own callback averages the whole task, with the
@@ -32,6 +33,12 @@ class WeightAverage:
         _check_apart(network)
         self.decay, self.steps = decay, 0
         self.average = {name: value.clone() for name, value in _tensors(network).items()}
+        # The mean of two infinite values, as of a mask, is no number.
+        self.copied = {
+            name
+            for name, value in self.average.items()
+            if not value.is_floating_point() or value.isinf().any()
+        }
 
     def move(self, device: torch.device) -> None:
         """Move the average to the device of the network."""
@@ -50,12 +57,10 @@ class WeightAverage:
         self.steps = steps
         share = 1 - min(self.decay, (1 + steps) / (10 + steps))
         for name, value in _tensors(network).items():
-            if value.is_floating_point():
-                # Constants may be infinite, and the mean of two infinite values is no number.
-                mean = self.average[name].lerp(value, share)
-                self.average[name].copy_(torch.where(value.isinf(), value, mean))
-            else:
+            if name in self.copied:
                 self.average[name].copy_(value)
+            else:
+                self.average[name].lerp_(value, share)
 
     @torch.no_grad()
     def swap(self, network: nn.Module) -> None:

@@ -19,6 +19,7 @@ from network.evaluation.protocol import EXTENDED_KEY, HISTORY, LABELS_KEY, PROCE
 from network.models.checkpoint import (
     SETTINGS_KEY,
     TASK_PREFIX,
+    check_finite,
     first_not_finite,
     is_dense,
     load_weights,
@@ -182,7 +183,8 @@ def _check_trained(resumed: Resumed, task: SegmentationTask) -> None:
     """Require the weights that are trained, where ``state_dict`` holds their moving average."""
     if not task.experiment.optim.ema:
         return
-    trained, own = resumed.content.get(TRAINED_KEY), task.model.state_dict()
+    trained: Any = resumed.content.get(TRAINED_KEY)
+    own = task.model.state_dict()
     _require(
         isinstance(trained, Mapping)
         and trained.keys() == own.keys()
@@ -196,8 +198,7 @@ def _check_trained(resumed: Resumed, task: SegmentationTask) -> None:
         resumed.path,
         f"{TRAINED_KEY}, which are the weights without the moving average, is not complete",
     )
-    name = first_not_finite(trained)
-    _require(name is None, resumed.path, f"{TRAINED_KEY} has a {name} that is not finite")
+    check_finite(trained, own, resumed.path)
 
 
 def _check_optimizer(resumed: Resumed, optimizer: Optimizer) -> None:

@@ -1,4 +1,4 @@
-"""What all composite losses share, and the loss of D2LS: settings that reach their parts."""
+"""The settings of composite losses reach each of their parts, and the loss of D2LS by hand."""
 
 import pytest
 import torch

@@ -1,12 +1,16 @@
 """The moving average of weights, by hand and against torch's own."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from network.errors import InputError
-from network.training.averaging import WeightAverage
+from network.training.averaging import TRAINED_KEY, WeightAverage
+from network.training.resume import _check_trained
 
 
 def network() -> nn.Sequential:
@@ -82,6 +86,19 @@ def test_infinite_constants_stay():
         change(model, step)
         average.update(model, step)
     assert average.average["mask"].tolist() == [0.5, -torch.inf]
+
+
+def test_a_checkpoint_may_hold_infinite_constants():
+    model = network()
+    model.register_buffer("mask", torch.tensor([0.5, -torch.inf]))
+    optim = SimpleNamespace(ema=0.9)
+    task = SimpleNamespace(model=model, experiment=SimpleNamespace(optim=optim))
+    trained = {name: value.clone() for name, value in model.state_dict().items()}
+    resumed = SimpleNamespace(path=Path("last.ckpt"), content={TRAINED_KEY: trained})
+    _check_trained(resumed, task)
+    trained["0.weight"][0] = torch.inf
+    with pytest.raises(InputError, match=r"last\.ckpt: 0\.weight is not finite"):
+        _check_trained(resumed, task)
 
 
 def test_shared_tensors_are_refused():
