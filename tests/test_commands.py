@@ -87,8 +87,7 @@ def test_masks_are_the_scored_ones(trained, tested):
         named = [scores["classes"][name]["IoU"] for name in VAIHINGEN.classes]
         assert named == pytest.approx(iou.tolist())
         assert scores["mIoU"] == pytest.approx(iou[:5].mean())
-        low, high = scores["intervals_95"]["mIoU"]
-        assert low <= scores["mIoU"] <= high
+        assert scores["intervals_95"] == {}  # three tiles are too few
         assert {image["name"] for image in scores["worst_images"]} == set(names)
         assert 0 < scores["calibration_error"] < 1
         assert (tested / f"figures/reliability_{kind}.png").is_file()

@@ -15,9 +15,10 @@ DRAWS = 1000
 LEVEL = 0.95
 
 FEWEST = 6
-"""Number of units below which the draws of a difference are no 95 % interval.
+"""Number of units below which draws of them are no 95 % interval.
 
-Of five units, all differ in the same direction by chance in 6 % of the cases (2 x 0.5 ** 5).
+Of five units, all differ in the same direction by chance in 6 % of the cases (2 x 0.5 ** 5). And
+their draws can hardly be better than the best of them, or worse than the worst.
 """
 
 # Takes pooled confusion matrices (draws, k, k); gives one score for each draw, nan without one.
@@ -102,9 +103,9 @@ def interval(
         draws: number of draws.
 
     Returns:
-        The lower and the upper end; None with fewer than two units, which allow no interval.
+        The lower and the upper end; None with fewer than :data:`FEWEST` units.
     """
-    if len(matrices) < 2:
+    if len(matrices) < FEWEST:
         return None
     return _percentiles(score(draw(matrices, seed, draws)))
 

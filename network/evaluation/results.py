@@ -198,6 +198,8 @@ def print_results(protocol: Stamp, summaries: dict[str, Summary]) -> None:
             print(
                 f"{name} {_percent(low)} to {_percent(high)} (95 % interval over {protocol.unit})"
             )
+        if not summary.intervals:
+            print(f"too few {protocol.unit} for 95 % intervals: {summary.units}")
         print("; ".join(_remarks(s, protocol.boundary_tolerance)))
         if summary.other_padding:
             miou, oa = (_percent(summary.other_padding.overall[key]) for key in ("mIoU", "OA"))

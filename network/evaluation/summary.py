@@ -24,8 +24,9 @@ class Summary:
             padding is labeled, they leave it out; otherwise they count all padding as the first
             class, as published rows do. None if there is no padding.
         calibration: (3, bins) counts, see :class:`Calibration`.
-        intervals: 95 % bootstrap intervals by the key of a score. Units are whole tiles if images
-            are patches, else images; with fewer than two units there are no intervals.
+        units: number of tiles if images are patches, else of images, as far as they have labels.
+        intervals: 95 % bootstrap intervals over these units by the key of a score; none if the
+            units are too few, see :data:`network.evaluation.bootstrap.FEWEST`.
         worst: names and scores of the images with the lowest mIoU over the classes that they have,
             lowest first.
     """
@@ -34,6 +35,7 @@ class Summary:
     padding_is_labeled: bool
     other_padding: Scores | None
     calibration: np.ndarray
+    units: int
     intervals: dict[str, tuple[float, float]]
     worst: list[tuple[str, float]]
 
@@ -63,21 +65,20 @@ def summarize(records: Sequence[ImageRecord], kind: str, info: DatasetInfo) -> S
         boundary=np.zeros_like(boundary) if kind == "eroded" else boundary,
         calibration=np.sum([c.calibration for c in counts], axis=0),
     )
+    units = bootstrap.units(names, chosen, is_cut=info.patched, patch_names=info.patch_names)
     has_padding = any(c.padding.any() for c in counts)
     return Summary(
         scores=pooled_scores(pooled),
         padding_is_labeled=padding_is_labeled,
         other_padding=compute_scores(other.sum(0), info) if has_padding else None,
         calibration=pooled.calibration,
-        intervals=_intervals(names, chosen, info),
+        units=len(units),
+        intervals=_intervals(units, info),
         worst=_worst(names, chosen, info),
     )
 
 
-def _intervals(
-    names: Sequence[str], matrices: np.ndarray, info: DatasetInfo
-) -> dict[str, tuple[float, float]]:
-    units = bootstrap.units(names, matrices, is_cut=info.patched, patch_names=info.patch_names)
+def _intervals(units: np.ndarray, info: DatasetInfo) -> dict[str, tuple[float, float]]:
     drawn = drawn_scores(info.scored)
     found = {key: bootstrap.interval(units, statistic) for key, statistic in drawn.items()}
     return {name: interval for name, interval in found.items() if interval is not None}

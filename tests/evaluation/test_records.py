@@ -82,10 +82,10 @@ def test_pooled_scores_are_those_of_all_pixels():
 
 
 def test_intervals_of_patches_are_over_their_tiles():
-    counts = [random_counts(n) for n in range(12)]
+    counts = [random_counts(n) for n in range(18)]
     patches = [ImageRecord(f"area{n // 3}_0_{n % 3}", {"full": c}) for n, c in enumerate(counts)]
     tiles = []
-    for first in range(0, 12, 3):
+    for first in range(0, 18, 3):
         of_tile = [vars(c) for c in counts[first : first + 3]]
         pooled = {key: sum(values[key] for values in of_tile) for key in of_tile[0]}
         tiles.append(ImageRecord(f"area{first // 3}", {"full": type(counts[0])(**pooled)}))
@@ -123,6 +123,9 @@ def test_eroded_masks_have_no_boundaries():
         assert eroded.by_class[name] == ((None, None) if nothing else values)
 
 
-def test_one_image_has_no_interval():
-    summary = summarize([ImageRecord("x", {"full": random_counts(0)})], "full", INFO)
-    assert summary.intervals == {}
+@pytest.mark.parametrize("count", [1, 5, 6])
+def test_few_images_have_no_interval(count):
+    records = [ImageRecord(str(n), {"full": random_counts(n)}) for n in range(count)]
+    summary = summarize(records, "full", INFO)
+    assert summary.units == count
+    assert summary.intervals.keys() == ({"mIoU", "OA"} if count == 6 else set())
