@@ -291,10 +291,15 @@ def _folder_call(folder: Folder, split: str, known: Mapping[str, tuple[str, ...]
 
 def _without(names: tuple[str, ...], known: Mapping[str, tuple[str, ...]]) -> Any:
     """Write names as those of the constants that hold them, and the rest."""
-    rest = [n for n in names if not any(n in own for own in known.values())]
-    if not known:
+    # A constant may have names of another folder, which mean other images here.
+    held: dict[str, tuple[str, ...]] = {}
+    for split, own in known.items():
+        if set(own) <= set(names) - {n for others in held.values() for n in others}:
+            held[split] = own
+    rest = [n for n in names if not any(n in own for own in held.values())]
+    if not held:
         return names
-    parts = [f"*{split.upper()}" for split in known] + [_text(name) for name in rest]
+    parts = [f"*{split.upper()}" for split in held] + [_text(name) for name in rest]
     return Code(f"({', '.join(parts)}{',' * (len(parts) == 1)})")
 
 

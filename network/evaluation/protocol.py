@@ -11,6 +11,7 @@ from pydantic import PlainValidator
 
 from network.config import Experiment, settings
 from network.datasets.files import read_image, read_mask
+from network.datasets.overlap import splits_overlap
 from network.datasets.provenance import Provenance, read_provenance
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
@@ -91,11 +92,12 @@ class TrainingRecord:
         """Seed of weights, augmentation and order; None if unknown."""
         return self.settings.get("seed")
 
-    def has_seen(self, info: DatasetInfo, used: str, split: str) -> bool | None:
-        """Tell whether a split shares a folder with one that the run used; None if unknown.
+    def has_seen(self, info: DatasetInfo, root: Path, used: str, split: str) -> bool | None:
+        """Tell whether a split shares images with one that the run used; None if unknown.
 
         Args:
             info: description of the data set of the split.
+            root: root folder of the data.
             used: key of the used split: ``"data.train"``, or ``"data.val"``, by which the
                 checkpoint is chosen.
             split: name of the tested split.
@@ -109,7 +111,7 @@ class TrainingRecord:
             return None
         if split not in info.splits:  # frames of UAVid in a folder of any name
             return None
-        return bool(set(info.splits[split]) & set(info.splits[name]))
+        return splits_overlap(info, root, split, name)
 
     def trained_on(self, data_set: str) -> str:
         """Describe the training data of the run in a few words.

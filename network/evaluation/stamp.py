@@ -334,12 +334,13 @@ def make_stamp(
         exported: how an exported file is tested; None for a checkpoint.
     """
     info, record = experiment.dataset, TrainingRecord(training or {})
+    root = experiment.root
     is_whole = frames is not None
     return Stamp(
         data_set=info.name,
         split=split,
-        trained_on=record.has_seen(info, "data.train", split),
-        chosen_on=record.has_seen(info, "data.val", split),
+        trained_on=record.has_seen(info, root, "data.train", split),
+        chosen_on=record.has_seen(info, root, "data.val", split),
         images=len(samples),
         label_kinds=tuple(digests),
         masks=mask_protocol(info, samples, is_whole) if digests else {},

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from network.datasets.files import list_images
+from network.datasets.files import list_used
 from network.datasets.on_earth.files import AreaFile
 from network.datasets.on_earth.find import list_files
 from network.datasets.on_earth.scenes import Scenes
@@ -73,7 +73,7 @@ def _covers(info: DatasetInfo, root: Path, split: str, name: str | None = None) 
 
     covers = []
     for part in info.splits[split]:
-        images, areas = _images(root, part)
+        images, areas = _images(info, root, part)
         with ThreadPoolExecutor() as pool:  # most of the time is spent waiting for the disk
             grids = pool.map(_grid_of, images)
             covers += [
@@ -84,10 +84,12 @@ def _covers(info: DatasetInfo, root: Path, split: str, name: str | None = None) 
     return covers
 
 
-def _images(root: Path, part: Folder | Scenes) -> tuple[Sequence[Path], AreaFile | None]:
+def _images(
+    info: DatasetInfo, root: Path, part: Folder | Scenes
+) -> tuple[Sequence[Path], AreaFile | None]:
     if isinstance(part, Folder):
-        return list(list_images(root / part.images).values()), None
-    files = list_files(root, part)
+        return list(list_used(root / part.images, part).values()), None
+    files = list_files(info, root, part)
     return files.images, files.areas
 
 

@@ -156,7 +156,7 @@ def training_boxes(source: Source) -> list[Bounds]:
     boxes = []
     try:
         for scenes in info.scenes(split):
-            for image in list_files(root, scenes).images:
+            for image in list_files(info, root, scenes).images:
                 with Raster(image) as raster:
                     header = raster.header
                 grid = EarthGrid.of(image, header.place, header.height, header.width)

@@ -133,8 +133,9 @@ def _header_if_alike(path: Path, raster: Raster) -> Header | None:
     if not is_plain or raster.values.shape[2] != header.bands:
         return None
     values = _by_opencv(path, header.bands)
-    is_alike = values is not None and np.array_equal(values, raster.values)
-    return header if is_alike else None
+    if values is None or values.dtype != raster.values.dtype:  # zeros of 16 bits equal those of 8
+        return None
+    return header if np.array_equal(values, raster.values) else None
 
 
 class _OpenCVLog:

@@ -153,9 +153,13 @@ def list_values(path: Path, attribute: str, layer: str | None = None) -> Counter
     try:
         if path.suffix.lower() in _PARQUET:
             frame = geopandas.read_parquet(path)
+            if frame.empty:
+                return Counter()
             _check_names(path, {attribute: "attribute"}, frame.columns)
         else:
             about = pyogrio.read_info(path, layer=layer)
+            if not about["features"]:
+                return Counter()
             _check_names(path, {attribute: "attribute"}, about["fields"])
             frame = pyogrio.read_dataframe(
                 path, layer=layer, columns=[attribute], read_geometry=False
@@ -271,22 +275,27 @@ def _read(
     try:
         if path.suffix.lower() in _PARQUET:
             frame = geopandas.read_parquet(path)
-            _check_names(path, attributes, frame.columns.drop(frame.geometry.name))
+            if len(frame):
+                _check_names(path, attributes, frame.columns.drop(frame.geometry.name))
             crs = _system(path, frame.crs and frame.crs.to_wkt())
-            frame = frame[[*names, frame.geometry.name]]
+            frame = frame.reindex(columns=[*names, frame.geometry.name])
             return frame.set_geometry(shapely.force_2d(frame.geometry.to_numpy())), crs
         about = pyogrio.read_info(path, layer=layer)
-        _check_names(path, attributes, about["fields"])
+        is_empty = not about["features"]  # a file without objects may lack their attributes
+        if not is_empty:
+            _check_names(path, attributes, about["fields"])
         crs = _system(path, about["crs"])
         box = near and (None if near.across_date_line(crs, path) else near.bounds_in(crs, path))
         frame = pyogrio.read_dataframe(
             path,
             layer=layer,
-            columns=names,
+            columns=[] if is_empty else names,
             bbox=box and grown(box, 0.01),
             fid_as_index=True,
             force_2d=True,
         )
+        if is_empty:
+            frame = frame.reindex(columns=[*names, frame.geometry.name])
         # The order counts: of polygons that overlap, the last one is seen.
         if about["driver"] in _INDEXED and not frame.index.is_monotonic_increasing:
             frame = frame.sort_index()

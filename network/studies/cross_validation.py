@@ -116,6 +116,8 @@ def _of_fold(info: DatasetInfo, areas: Path, fold: int) -> DatasetInfo:
                     "before it",
                     "name the same labels in both, since folds train and test on the same ones",
                 )
+            left_out = tuple(name for name in known.leave_out if name in scenes.leave_out)
+            described[scenes.images] = replace(known, leave_out=left_out)
     if not described:
         raise InputError(
             info.name,

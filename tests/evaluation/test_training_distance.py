@@ -100,3 +100,15 @@ def test_in_the_stamp_of_a_test(tmp_path, monkeypatch):
     )
     protocol = json.loads(Path("out/scores.json").read_text())["protocol"]
     assert protocol["training_distance"] == pytest.approx(1.0)
+
+
+def test_splits_of_one_folder(tmp_path):
+    """Only the images of a split count, not all that lie in its folder."""
+    for name, east in (("a", 0), ("b", 1000)):
+        write_patch(tmp_path, "all", name, ORIGIN @ Affine.translation(east, 0))
+    (folder,) = PATCHES.splits["train"]
+    folder = replace(
+        folder, images="all/images", masks=(replace(folder.masks[0], folder="all/masks"),)
+    )
+    splits = {"train": (replace(folder, only=("a",)),), "val": (replace(folder, only=("b",)),)}
+    assert distance(tmp_path, replace(PATCHES, splits=splits)) == pytest.approx((1000 - 96) / 2)

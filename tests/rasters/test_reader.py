@@ -252,3 +252,11 @@ def test_the_log_of_opencv_is_as_before():
     assert logging.getLogLevel() == logging.LOG_LEVEL_SILENT  # the other one still reads
     enter.__exit__(None, None, None)
     assert logging.getLogLevel() == level != logging.LOG_LEVEL_SILENT
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16"])
+def test_black_images_keep_their_type(tmp_path, dtype):
+    """OpenCV reads them as 8 bits, and the zeros are equal."""
+    path = tmp_path / "a.tif"
+    write_bands(path, np.zeros((8, 9, 3), dtype), photometric="RGB")
+    assert {found.dtype.name for found in read_often(path)} == {dtype}

@@ -128,3 +128,19 @@ def test_a_cross_validation(two):
     assert min(distances) >= 1  # the guard band of one meter
     wrong = error_of("tools/cross_validate.py", *args, "data.val=train", cwd=work)
     assert "each fold sets this itself" in wrong
+
+
+def test_images_that_splits_leave_out(work):
+    """The images of all splits are in the folds, except those that no split has."""
+    base = load_experiment(work / "fields.py", [f"data.root={work}/data"])
+    (scenes,) = base.dataset.splits["train"]
+    left_out = {"train": ("b", "c", "old"), "val": ("a", "c", "old"), "test": ("a", "b", "old")}
+    splits = {
+        split: (replace(scenes, leave_out=tuple(f"images/{n}.tif" for n in names)),)
+        for split, names in left_out.items()
+    }
+    base = replace(base, dataset=replace(base.dataset, splits=splits))
+    info = fold_experiment(base, work / "folds.gpkg", 0).dataset
+    for split in ("train", "val", "test"):
+        (found,) = info.scenes(split)
+        assert found.leave_out == ("images/old.tif",)

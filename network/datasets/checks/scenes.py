@@ -65,7 +65,7 @@ def examine_scenes(
     for split in splits:
         for scenes in info.scenes(split):
             try:
-                files = list_files(root, scenes)
+                files = list_files(info, root, scenes)
             except InputError as error:
                 findings.append(finding_of(error))
                 continue

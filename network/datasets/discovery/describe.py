@@ -12,7 +12,7 @@ from network.datasets.discovery.folders import (
     mask_files,
     masks_of,
 )
-from network.datasets.discovery.images import Images, describe_images
+from network.datasets.discovery.images import describe_images
 from network.datasets.discovery.layout import Layout
 from network.datasets.discovery.legends import find_legend
 from network.datasets.discovery.mask_classes import class_counts, count_values, propose_classes
@@ -145,25 +145,19 @@ def _of_polygons(
 
     paths = [path for files in layout.images.values() for path in files]
     images = describe_images(paths)
-    for path, header in images.headers.items():
+    ground = polygon_classes.ground_of(
         EarthGrid.of(path, header.place, header.height, header.width)
+        for path, header in images.headers.items()
+    )
     files = list(layout.polygons)
     if areas is None and len(files) > 1:
         areas = _found_areas(files)
     files = [path for path in files if areas is None or not path.samefile(areas)]
     stems = {stem_of(path) for path in paths}
     layers = polygon_classes.find_layers(layout.root, files, stems)
-    proposal, found = polygon_classes.propose_from_polygons(layers, attribute, _ground(images))
+    proposal, found = polygon_classes.propose_from_polygons(layers, attribute, ground)
+    lacking = stems - {stem_of(path) for path in files}
+    if lacking and all(len(layer.paths) > 1 for layer in layers):
+        proposal.notes.append(f"images without a file of labels are left out: {listed(lacking)}")
     labels = tuple(LabelFile(path=Path(one.layer.pattern), **one.options) for one in found)
     return describe_scenes(layout, name, images, proposal, labels, areas)
-
-
-def _ground(images: Images) -> float | None:
-    """Compute the area of all images in square meters; None if it is not known."""
-    area = 0.0
-    for path, header in images.headers.items():
-        grid = grid_of(path, header)
-        if grid is None or grid.resolution is None:
-            return None
-        area += grid.height * grid.width * grid.resolution**2
-    return area

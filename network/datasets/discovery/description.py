@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rasterio.crs import CRS
+
 from network.datasets.discovery.classes import Proposal
 from network.datasets.discovery.images import Images
 from network.datasets.discovery.layout import Layout
@@ -12,7 +14,7 @@ from network.datasets.discovery.mask_classes import coding_of
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.schema import DatasetInfo, MaskCoding
 from network.errors import InputError
-from network.rasters.earth_grid import EarthGrid
+from network.rasters.earth_grid import Bounds, EarthGrid, between
 from network.rasters.header import Header
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ CROPS_AN_EPOCH = 400
 """Number of training crops in an epoch, at least."""
 
 _CROPS = (512, 384, 256, 192, 128, 96, 64, 32)
+
+_DEGREES = CRS.from_epsg(4326)
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,18 @@ def grid_of(path: Path, header: Header) -> EarthGrid | None:
         return EarthGrid.of(path, header.place, header.height, header.width)
     except InputError:
         return None
+
+
+def box_of(path: Path, header: Header) -> Bounds:
+    """Find west, south, east and north of an image on Earth in degrees."""
+    grid = EarthGrid.of(path, header.place, header.height, header.width)
+    return in_degrees(grid.crs, grid.bounds, path)
+
+
+def in_degrees(crs: CRS, bounds: Bounds, path: Path) -> Bounds:
+    """Find west, south, east and north of a box; beyond the date line, east is more than 180."""
+    west, south, east, north = between(crs, _DEGREES, bounds, path)
+    return west, south, east + 360 * (east < west), north
 
 
 def crop_for(smallest: int) -> int:

@@ -12,6 +12,7 @@ from network.datasets.discovery.description import (
     CROPS_AN_EPOCH,
     Description,
     Sizes,
+    box_of,
     crop_for,
     dataset_info,
     grid_of,
@@ -19,7 +20,7 @@ from network.datasets.discovery.description import (
 )
 from network.datasets.discovery.images import Images, normalization, odd_values
 from network.datasets.discovery.layout import Layout, Pair, relative
-from network.datasets.discovery.splitting import draw_splits, parents_of, tile_pattern
+from network.datasets.discovery.splitting import draw_splits, parents_of, tile_pattern, touch
 from network.datasets.files import list_images, stem_of
 from network.datasets.schema import SPLITS, Folder, MaskFolder
 from network.errors import listed
@@ -45,6 +46,7 @@ def describe_folders(
     """
     notes = [*proposal.notes]
     chosen = _split_names(layout, counts, notes)
+    _note_neighbors(layout, images, chosen, notes)
     prefixes = _prefixes(layout)
     splits: dict[str, tuple[Folder, ...]] = {}
     for split in chosen:
@@ -89,6 +91,23 @@ def describe_folders(
         resolution=resolution,
         notes=notes,
     )
+
+
+def _note_neighbors(
+    layout: Layout, images: Images, chosen: Mapping[str, "Keys"], notes: list[str]
+) -> None:
+    """Note that images of two drawn splits lie side by side on Earth."""
+    if layout.splits or not all(grid_of(path, h) for path, h in images.headers.items()):
+        return
+    boxes = [
+        [box_of(path, images.headers[path]) for path in _files_of(layout, keys)]
+        for keys in chosen.values()
+    ]
+    if touch(boxes):
+        notes.append(
+            "images of two splits touch or overlap on Earth, so scores may be too good: folders "
+            "train, val and test, with ground between their images, are better"
+        )
 
 
 def _patch_names(layout: Layout, chosen: Mapping[str, "Keys"], prefixes: Sequence[str]) -> str:

@@ -25,11 +25,21 @@ _MASKS = re.compile(
     r"([_-].*|\d*)|.*[_-](masks?|labels?|gts?)",
     re.IGNORECASE,
 )
+_CONTENT = (
+    r"(images?|imgs?|rgb|irrg|tiles|patches|data|masks?|labels?|gts?|ann(otation)?s?|targets?)"
+)
 _SPLITS = {
-    "train": re.compile(r"train(ing)?", re.IGNORECASE),
-    "val": re.compile(r"val(id|idation)?|dev", re.IGNORECASE),
-    "test": re.compile(r"test(ing)?", re.IGNORECASE),
+    split: re.compile(
+        rf"({_CONTENT}[ _-])?({words})([ _-]?(set|{_CONTENT})([ _-].*|\d*))?", re.IGNORECASE
+    )
+    for split, words in {
+        "train": "train(ing)?",
+        "val": "val(id|idation)?|dev",
+        "test": "test(ing)?",
+    }.items()
 }
+"""Names of folders that tell a split, such as ``train``, ``train_images``, ``masks_val``."""
+
 _OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
 """Folders in which operating systems and file servers keep previews and deleted files."""
 
@@ -252,17 +262,30 @@ def _pair(
 
     The two have the same names once one folder of each path is left out: ``train/images`` and
     ``train/masks``, ``images/train`` and ``masks/train``, ``Tile 1/images`` and ``Tile 1/masks``.
+    If there is only one folder of masks and no such folder of images, any other will do.
     """
     pairs, used = [], set()
     for folder, files in masks.items():
         keys = _keys(_below(folder, root))
-        near = [f for f in images if keys & _keys(_below(f, root))] if len(masks) > 1 else images
-        best = max(near, key=lambda f: len(_names(images[f]) & _names(files)), default=None)
-        if best is None:
+        near = [f for f in images if keys & _keys(_below(f, root))]
+        if not near and len(masks) == 1:
+            near = list(images)
+        # Folders of one level, such as train_images and val_masks, differ in the split only.
+        near = [f for f in near if split_of(f, root) == split_of(folder, root)] or near
+        if not near:
             continue
+        shared = {f: len(_names(images[f]) & _names(files)) for f in near}
+        best = max(near, key=lambda f: shared[f])
         common = _names(images[best]) & _names(files)
         if not common:
             raise _nothing_pairs(files, images[best], folder, best)
+        equal = [f for f in near if shared[f] == shared[best]]
+        if len(equal) > 1:
+            raise InputError(
+                folder,
+                f"the images of {equal[0]} and of {equal[1]} both have the names of its masks",
+                "give the path of one of them, and labels=PATH",
+            )
         used.add(best)
         pairs.append(
             Pair(

@@ -177,7 +177,9 @@ _BYTES = set(range(256))
 
 
 def _whole(value: Any) -> int | None:
+    """Read a whole number, also 3.0, as tables with gaps have it; None if it is none."""
     try:
-        return int(str(value).strip())
+        number = float(str(value).strip())
     except ValueError:
         return None
+    return int(number) if number.is_integer() else None

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import pyogrio
+import shapely
 from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 
@@ -19,7 +20,7 @@ from network.datasets.files import stem_of
 from network.datasets.on_earth.classes import IGNORE, distinct_colors
 from network.datasets.schema import MAX_CLASSES, SPLITS
 from network.errors import InputError, listed, nearest
-from network.rasters.earth_grid import no_transform
+from network.rasters.earth_grid import EarthGrid, no_transform
 from network.rasters.vectors import POLYGONS, text_of
 
 _BY_NAME = re.compile(
@@ -179,24 +180,24 @@ def _read(path: Path, layer: str | None) -> geopandas.GeoDataFrame:
 
 
 def propose_from_polygons(
-    layers: Sequence[Layer], attribute: str | None, ground: float | None
+    layers: Sequence[Layer], attribute: str | None, ground: shapely.Geometry | None
 ) -> tuple[Proposal, list[LabelsFound]]:
     """Propose the classes that polygons mean.
 
     Args:
         layers: the layers of polygons.
         attribute: attribute that has the class, by the user; None to choose one.
-        ground: area of all images in square meters; None if it is not known.
+        ground: ground of all images, see :func:`ground_of`; None to count all polygons.
 
     Raises:
         InputError: no layer has ``attribute``, or it has too many values.
     """
-    tables = {layer: _table(layer) for layer in layers}
+    tables = {layer: _table(layer, ground) for layer in layers}
     proposal = Proposal(unit="m2", total=sum(sum(table.areas) for table in tables.values()))
     chosen = attribute or _choose(tables)
     if attribute:
         _check_attribute(tables, attribute)
-    covered = proposal.total / ground if ground else 0.0
+    covered = _covered(tables.values(), ground) if ground else 0.0
     found: list[LabelsFound] = []
     amounts: dict[str, float] = defaultdict(float)
     for layer, table in tables.items():
@@ -234,7 +235,7 @@ def propose_from_polygons(
     if len(names) == 1 or (not chosen and covered < _WHOLE):
         first = found[0]
         found[0] = LabelsFound(first.layer, {**first.options, "background": BACKGROUND})
-        rest = max(0.0, ground - proposal.total) if ground else 0.0
+        rest = (1 - min(covered, 1)) * ground.area if ground else 0.0
         names, amounts[BACKGROUND] = [BACKGROUND, *names], rest
         proposal.total += rest
         proposal.notes.append(f"pixels in no polygon are the class '{BACKGROUND}'")
@@ -259,18 +260,53 @@ class _Table:
     """The polygons of a layer.
 
     Attributes:
-        cells: value of each polygon, by attribute; only attributes that all files have.
-        areas: area of each polygon in square meters.
+        cells: value of each polygon, by attribute; only attributes that all files with polygons
+            have.
+        shapes: each polygon (n,), as far as it is on the ground of the images, in meters.
     """
 
     cells: Mapping[str, Sequence[Any]]
-    areas: Sequence[float]
+    shapes: np.ndarray
+
+    @property
+    def areas(self) -> list[float]:
+        """Area of each polygon in square meters; 0 where it is no place on Earth."""
+        return np.nan_to_num(shapely.area(self.shapes), posinf=0).tolist()
 
 
-def _table(layer: Layer) -> _Table:
-    """Read the attributes of all polygons of a layer, and their areas."""
+def ground_of(grids: Iterable[EarthGrid]) -> shapely.Geometry | None:
+    """Find the ground of images, in meters, in a system that keeps areas; None if not known.
+
+    Args:
+        grids: the pixels of the images.
+    """
+    shapes = []
+    for grid in grids:
+        if grid.resolution is None:
+            return None
+        down, across = np.array([0, 0, 1, 1]) * grid.height, np.array([0, 1, 1, 0]) * grid.width
+        transform: Any = grid.transform
+        corners = np.stack(transform @ (across, down), axis=1)
+        shape = geopandas.GeoSeries([shapely.Polygon(corners)], crs=grid.crs.to_wkt())
+        shapes += shape.to_crs(_EQUAL_AREA).tolist()
+    if not np.isfinite(shapely.bounds(shapes)).all():
+        return None
+    return shapely.union_all(shapely.make_valid(shapes))
+
+
+def _covered(tables: Iterable[_Table], ground: shapely.Geometry) -> float:
+    """Compute which share of the ground polygons cover; where they overlap, it counts once."""
+    shapes = np.concatenate([table.shapes for table in tables])
+    found = shapely.area(shapes)
+    if found.sum() >= _WHOLE * ground.area:
+        return float(shapely.union_all(shapes).area / ground.area)
+    return float(found.sum() / ground.area)
+
+
+def _table(layer: Layer, ground: shapely.Geometry | None) -> _Table:
+    """Read the attributes of all polygons of a layer, and their shapes."""
     frames = [_read(path, layer.layer) for path in layer.paths]
-    areas: list[float] = []
+    shapes: list[np.ndarray] = []
     for path, frame in zip(layer.paths, frames, strict=True):
         if frame.crs is None:
             raise InputError(
@@ -278,21 +314,30 @@ def _table(layer: Layer) -> _Table:
                 "does not say in which reference system its coordinates are",
                 "name it (ogr2ogr -a_srs EPSG:...)",
             )
-        areas += _areas(path, frame).tolist()
+        shapes.append(_shapes(path, frame, ground))
+    # A file of an image without objects may have no attributes.
+    frames = [frame for frame in frames if len(frame)] or frames[:1]
     names = [name for name in frames[0].columns if name != frames[0].geometry.name]
     shared = [name for name in names if all(name in frame.columns for frame in frames)]
     cells = {str(name): [cell for frame in frames for cell in frame[name]] for name in shared}
-    return _Table(cells, areas)
+    return _Table(cells, np.concatenate(shapes))
 
 
-def _areas(path: Path, frame: geopandas.GeoDataFrame) -> np.ndarray:
-    """Compute the areas of polygons in square meters; 0 where they are no places on Earth."""
+def _shapes(
+    path: Path, frame: geopandas.GeoDataFrame, ground: shapely.Geometry | None
+) -> np.ndarray:
+    """Bring polygons into meters, and cut them at the border of the ground."""
     try:
-        shapes = frame.geometry.to_crs(_EQUAL_AREA)
+        shapes = frame.geometry.to_crs(_EQUAL_AREA).to_numpy()
     except ProjError as error:
         raise no_transform(path, CRS.from_wkt(frame.crs.to_wkt()), _EQUAL_AREA) from error
-    with np.errstate(invalid="ignore"):
-        return np.nan_to_num(shapes.area.to_numpy(), posinf=0)
+    shapes[~np.isfinite(shapely.bounds(shapes)).all(axis=1)] = shapely.Polygon()
+    if ground is None:
+        return shapes
+    shapely.prepare(ground)
+    rest = ~shapely.contains_properly(ground, shapes)
+    shapes[rest] = shapely.intersection(shapely.make_valid(shapes[rest]), ground)
+    return shapes
 
 
 def _columns(tables: Mapping[Layer, _Table]) -> list[str]:

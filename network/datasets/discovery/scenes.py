@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rasterio.crs import CRS
 
 from network.datasets.discovery.classes import Proposal
 from network.datasets.discovery.description import (
@@ -14,22 +13,24 @@ from network.datasets.discovery.description import (
     CROPS_AN_EPOCH,
     Description,
     Sizes,
+    box_of,
     crop_for,
     dataset_info,
     grid_of,
+    in_degrees,
     val_and_test,
 )
 from network.datasets.discovery.images import Images, normalization, odd_values
 from network.datasets.discovery.layout import Layout, relative
 from network.datasets.discovery.splitting import in_blocks, touch
+from network.datasets.files import stem_of
 from network.datasets.on_earth.classes import IGNORE
 from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.schema import SPLITS, DatasetInfo
 from network.errors import InputError, listed
 from network.extras import require_extra
-from network.rasters.earth_grid import Bounds, EarthGrid, between
-from network.rasters.header import Header
+from network.rasters.earth_grid import Bounds
 
 if TYPE_CHECKING:
     from network.datasets.on_earth.split import Division
@@ -38,8 +39,6 @@ _WINDOW = 1024
 
 _FEW = 5
 """Fewer scenes than these are cut into areas; more are shared out as whole images."""
-
-_DEGREES = CRS.from_epsg(4326)
 
 
 def label_rasters(
@@ -105,6 +104,7 @@ def describe_scenes(
         InputError: the files cannot be used; the error says which, and what to do.
     """
     notes = [*proposal.notes]
+    _check_names(list(images.headers))
     by_folder: dict[Path, list[Path]] = {}
     for path in images.headers:
         by_folder.setdefault(path.parent, []).append(path)
@@ -159,6 +159,17 @@ def describe_scenes(
     )
 
 
+def _check_names(images: Sequence[Path]) -> None:
+    """Raise an :class:`InputError` if two images have one name, by which labels are found."""
+    known: dict[str, Path] = {}
+    for path in images:
+        other = known.setdefault(stem_of(path), path)
+        if other != path:
+            raise InputError(
+                path, f"has the name of {other}", "rename one of them and its labels, if it has any"
+            )
+
+
 def _by_areas(
     every: Scenes, layout: Layout, areas: Path, notes: list[str]
 ) -> dict[str, tuple[Scenes, ...]]:
@@ -192,7 +203,7 @@ def _whole_images(layout: Layout, images: Images, notes: list[str]) -> dict[str,
 
     Touching images may be cut from one, so the borders of their splits would be seen by both.
     """
-    boxes = {relative(path, layout.root): _box(path, h) for path, h in images.headers.items()}
+    boxes = {relative(path, layout.root): box_of(path, h) for path, h in images.headers.items()}
     if len(boxes) < _FEW:
         require_extra("vectors", "areas of train, val and test")
         notes.append("too few images to share them out, so their ground is divided")
@@ -234,18 +245,6 @@ def _divided(
     return division, share, count_images(division)
 
 
-def _box(path: Path, header: Header) -> Bounds:
-    """Find west, south, east and north of an image in degrees."""
-    grid = EarthGrid.of(path, header.place, header.height, header.width)
-    return _degrees(grid.crs, grid.bounds, path)
-
-
-def _degrees(crs: CRS, bounds: Bounds, path: Path) -> Bounds:
-    """Find west, south, east and north of a box; beyond the date line, east is more than 180."""
-    west, south, east, north = between(crs, _DEGREES, bounds, path)
-    return west, south, east + 360 * (east < west), north
-
-
 def _check_place(layout: Layout, images: Images, labels: Sequence[LabelFile]) -> None:
     """Raise an :class:`InputError` if polygons lie elsewhere than the images."""
     if layout.pairs or layout.rasters:
@@ -257,11 +256,11 @@ def _check_place(layout: Layout, images: Images, labels: Sequence[LabelFile]) ->
         for path in sorted(layout.root.glob(str(file.path))) or [layout.root / file.path]:
             bounds, crs = bounds_of(path, file.layer)
             if np.isfinite(bounds).all():  # it has features
-                boxes.append(_degrees(crs, bounds, path))
+                boxes.append(in_degrees(crs, bounds, path))
     if boxes:
         west, south, east, north = zip(*boxes, strict=True)
         limits = min(west), min(south), max(east), max(north)
-        found = (_box(path, header) for path, header in images.headers.items())
+        found = (box_of(path, header) for path, header in images.headers.items())
         if not any(_overlap(box, limits) for box in found):
             raise InputError(
                 layout.polygons[0],

@@ -66,17 +66,20 @@ class SceneFiles:
         images: the images, in the order of the patterns and of names.
         labels: the files of labels, a group for each :class:`LabelFile`.
         areas: the areas that belong to the split; None if these are the whole images.
+        names: names of the images of all splits, without endings.
     """
 
     images: tuple[Path, ...]
     labels: tuple[tuple[LabelFile, ...], ...]
     areas: AreaFile | None
+    names: frozenset[str]
 
 
-def list_files(root: Path, scenes: Scenes) -> SceneFiles:
+def list_files(info: DatasetInfo, root: Path, scenes: Scenes) -> SceneFiles:
     """List the files of scenes.
 
     Args:
+        info: description of the data set.
         root: root folder of the data.
         scenes: description of the scenes.
 
@@ -99,7 +102,12 @@ def list_files(root: Path, scenes: Scenes) -> SceneFiles:
     areas = scenes.areas and replace(scenes.areas, path=root / scenes.areas.path)
     if areas is not None:
         check_areas(areas)
-    return SceneFiles(images, groups, areas)
+    everywhere = {
+        one for split in info.splits for part in info.scenes(split) for one in part.images
+    }
+    known = (path for pattern in everywhere for path in _found(root, pattern))
+    names = frozenset(map(stem_of, (*images, *known)))
+    return SceneFiles(images, groups, areas, names)
 
 
 def find_scenes(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
@@ -117,7 +125,7 @@ def find_scenes(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
         InputError: an image or a file of labels is missing, cannot be read or does not fit; no
             label touches any image.
     """
-    files = list_files(root, scenes)
+    files = list_files(info, root, scenes)
     images, groups, areas = files.images, files.labels, files.areas
     found, missed = [], []
     for image in images:
@@ -130,7 +138,7 @@ def find_scenes(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
         raise _untouched(images, groups, info, root, scenes)
     if missed and areas is None:
         names = listed(path.name for path in missed)
-        warn(f"no label touches {len(missed)} of {len(images)} images, left out: {names}")
+        warn(f"{len(missed)} of {len(images)} images have no labels, left out: {names}")
     _compare_resolutions(found)
     return found
 
@@ -156,7 +164,9 @@ def find_scene(
     with open_image(image, info, scenes.bands or None) as source:
         labels = None
         if files.labels:
-            own = [_of_image(image, group) for group in files.labels]
+            own = _of_image(image, files)
+            if not any(own):
+                return None
             plan = LabelPlan(
                 image=source,
                 info=info,
@@ -183,17 +193,20 @@ def _matches(root: Path, pattern: str | Path) -> list[Path]:
             "is in an archive or on a server",
             "name it by a small file (gdal_translate -of VRT)",
         )
+    found = _found(root, pattern)
+    if not found:
+        is_pattern = any(letter in str(pattern) for letter in "*?[")
+        raise InputError(root / pattern, "matches no file" if is_pattern else "no such file")
+    return found
+
+
+def _found(root: Path, pattern: str | Path) -> list[Path]:
     path = root / pattern
-    if path.exists() or not any(letter in str(pattern) for letter in "*?["):
-        if not path.exists():
-            raise InputError(path, "no such file")
+    if path.exists():
         return [path]
     # The pattern alone, since the path of the data may have brackets too.
     found = sorted(root / one for one in glob.glob(str(pattern), root_dir=root, recursive=True))
-    found = [one for one in found if one.parent != root / CACHE]  # for patterns such as **/*.tif
-    if not found:
-        raise InputError(path, "matches no file")
-    return found
+    return [one for one in found if one.parent != root / CACHE]  # for patterns such as **/*.tif
 
 
 def _label_files(root: Path, file: LabelFile) -> list[Path]:
@@ -206,10 +219,22 @@ def _label_files(root: Path, file: LabelFile) -> list[Path]:
         raise
 
 
-def _of_image(image: Path, files: Sequence[LabelFile]) -> list[LabelFile]:
-    """Choose the file of labels with the name of an image; if there is none, take all of them."""
-    same = [file for file in files if stem_of(file.path) == stem_of(image)]
-    return same if len(same) == 1 else list(files)
+def _of_image(image: Path, files: SceneFiles) -> list[list[LabelFile]]:
+    """Choose the files of labels of an image in each group.
+
+    A file with the name of the image is taken alone. Files with the name of another image are not
+    taken, since images of two dates may show the same ground. But if only one image has such files,
+    they may have the labels of all images.
+    """
+    name = stem_of(image)
+    named = {stem_of(file.path) for group in files.labels for file in group} & files.names
+    others = named - {name} if len(named) > 1 or name in named else set()
+    chosen = []
+    for group in files.labels:
+        same = [file for file in group if stem_of(file.path) == name]
+        rest = [file for file in group if stem_of(file.path) not in others]
+        chosen.append(same if len(same) == 1 else rest)
+    return chosen
 
 
 def _compare_resolutions(scenes: Sequence[Scene]) -> None:

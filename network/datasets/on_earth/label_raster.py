@@ -130,7 +130,9 @@ class LabelPlan:
         files = [file for group in self.labels for file in group]
         facts = {
             "version": _VERSION,
-            "image": self.image.version(),
+            # Files of other folders may have the same name, size and time.
+            "image": [self.image.version(), *_name(Path(self.image.path))],
+            "grid": [self.grid.crs.to_wkt(), *self.grid.transform[:6], *self.image.size],
             "bands": self.image.bands,
             "labels": [_facts(file) for file in files],
             "areas": None if self.areas is None else _facts(self.areas),
@@ -149,7 +151,12 @@ class LabelPlan:
 def _facts(file: LabelFile | AreaFile) -> dict:
     left_out = ("path", "weight", "optional")
     facts = {name: value for name, value in asdict(file).items() if name not in left_out}
-    return {**facts, "file": file_version(file.path)}
+    return {**facts, "file": [file_version(file.path), *_name(file.path)]}
+
+
+def _name(path: Path) -> tuple[str, str]:
+    """Name a file and its folder; the folders above may be moved."""
+    return path.parent.name, path.name
 
 
 def find_label_raster(plan: LabelPlan, folder: Path) -> LabelRaster | None:

@@ -125,8 +125,11 @@ def _tile_files(
 ) -> dict[tuple[str, str], Source]:
     """Find the first file of each kind (images, masks, masks_eroded) of each tile."""
     files: dict[tuple[str, str], Source] = {}
+    made = _made_folders(preparation)
     for source in sources:
-        found = _identify(preparation, source)
+        path = (source.folder / source.path).resolve()
+        is_made = source.archive is None and not made.isdisjoint(path.parents)
+        found = None if is_made else _identify(preparation, source)
         if found:
             files.setdefault(found, source)
     if not files:
@@ -136,6 +139,14 @@ def _tile_files(
             "give the folder with its official archives",
         )
     return files
+
+
+def _made_folders(preparation: Preparation) -> set[Path]:
+    """List the folders of patches, which this tool fills; the archives may lie beside them."""
+    parts = [part for split in SPLITS for part in preparation.info.folders(split)]
+    masks = [mask.folder for part in parts for mask in part.masks]
+    names = (*(part.images for part in parts), *masks)
+    return {(preparation.output / name).resolve() for name in names}
 
 
 def _identify(preparation: Preparation, source: Source) -> tuple[str, str] | None:
@@ -236,11 +247,12 @@ def _patch_splits(
 def _prepare_images(preparation: Preparation) -> list[SplitSummary]:
     info, output = preparation.info, preparation.output
     sources = find_sources(preparation.archives)
-    wanted = [
-        (source, output / path)
-        for source in sources
-        if (path := _path_in_data_set(info, source)) is not None
-    ]
+    by_target: dict[Path, Source] = {}
+    for source in sources:
+        path = _path_in_data_set(info, source)
+        if path is not None:  # an archive and its unpacked folder have the same files
+            by_target.setdefault(output / path, source)
+    wanted = [(source, target) for target, source in by_target.items()]
     if not wanted:
         raise InputError(
             preparation.archives,

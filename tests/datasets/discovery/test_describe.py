@@ -462,3 +462,40 @@ def test_polygons_that_lie_elsewhere(tmp_path):
     write_features(tmp_path / "labels.gpkg", far, use=["a", "b", "a"])
     with pytest.raises(InputError, match="no polygon touches an image"):
         found_in(tmp_path)
+
+
+def test_folders_whose_images_have_the_same_names(tmp_path):
+    """Each folder leaves out its own images, not those that have the names of another folder."""
+    for folder in ("urban", "rural"):
+        write_pairs(tmp_path / folder / "images", tmp_path / folder / "masks", ["0", "1", "2"])
+    found = found_in(tmp_path)
+    experiment = experiment_of(found, tmp_path / "config")
+    assert experiment.dataset.splits == found.info.splits
+    names = [name for own in names_of(experiment).values() for name in own]
+    assert sorted(names) == [f"{f}_{n}" for f in ("rural", "urban") for n in range(3)]
+
+
+@pytest.mark.parametrize("apart", [0, 40])
+def test_images_of_two_splits_side_by_side(tmp_path, apart):
+    """They are shared out as whole images, and it is said if they touch on Earth."""
+    for n, (labels, _) in enumerate(write_scenes(tmp_path, 6, apart=apart)):
+        write_image(tmp_path / f"masks/s{n}.png", labels)
+    notes = found_in(tmp_path).notes
+    assert any("touch or overlap on Earth" in note for note in notes) == (not apart)
+
+
+def test_scenes_of_one_name(tmp_path):
+    for n, (labels, place) in enumerate(write_scenes(tmp_path, 2, apart=4)):
+        folder = tmp_path / f"year{n}"
+        folder.mkdir()
+        (tmp_path / f"images/s{n}.tif").rename(folder / "s.tif")
+        write_regions(folder / "s.geojson", labels, place)
+    with pytest.raises(InputError, match=r"year1/s\.tif: has the name of .*year0/s\.tif"):
+        found_in(tmp_path)
+
+
+def test_images_without_a_file_of_polygons_are_left_out(tmp_path):
+    for n, (labels, place) in enumerate(write_scenes(tmp_path, 6, apart=4)):
+        if n < 5:
+            write_regions(tmp_path / f"houses/s{n}.geojson", labels, place)
+    assert any("without a file of labels are left out: s5" in n for n in found_in(tmp_path).notes)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from network.datasets.discovery.layout import find_layout
+from network.datasets.discovery.layout import find_layout, split_of
 from network.errors import InputError
 
 
@@ -126,3 +126,52 @@ def test_folders_of_systems_are_left_out(tmp_path):
     touch(tmp_path, "images/@eaDir/a.png/M.jpg", "images/#recycle/b.png", "$RECYCLE.BIN/c.png")
     assert pairs_of(tmp_path) == {("images", "masks", None, ("a",))}
     assert find_layout([str(tmp_path)]).alone == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        # Only training images have masks, and the test images have the same names.
+        (
+            ["{split}/images/0.png", "{split}/images/1.png", "train/masks/0.png"],
+            {("train/images", "train/masks", "train", ("0",))},
+        ),
+        (
+            ["images/{split}/0.png", "masks/train/0.png"],
+            {("images/train", "masks/train", "train", ("0",))},
+        ),
+        (
+            ["{split}_images/0.png", "train_masks/0.png", "val_masks/0.png"],
+            {
+                ("train_images", "train_masks", "train", ("0",)),
+                ("val_images", "val_masks", "val", ("0",)),
+            },
+        ),
+    ],
+)
+def test_masks_belong_to_the_images_of_their_split(tmp_path, files, expected):
+    for split in ("train", "val", "test"):
+        touch(tmp_path, *(name.format(split=split) for name in files))
+    assert pairs_of(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [
+        *(("train_images", "train"), ("images_train", "train"), ("trainset", "train")),
+        *(("val-masks", "val"), ("Valid", "val"), ("test_images_1024", "test"), ("test1", None)),
+        *(("Val Gardena", None), ("test area 3", None), ("trainyard", None), ("latest", None)),
+    ],
+)
+def test_names_of_splits(tmp_path, folder, split):
+    assert split_of(tmp_path / folder, tmp_path) == split
+
+
+def test_two_folders_of_images_for_one_of_masks(tmp_path):
+    touch(tmp_path, "rgb/a.png", "irrg/a.png", "masks/a.png")
+    words = r"masks: the images of .*irrg and of .*rgb both have .*; give the path of one"
+    with pytest.raises(InputError, match=words):
+        find_layout([str(tmp_path)])
+    assert pairs_of(tmp_path, tmp_path / "rgb", labels=[tmp_path / "masks"]) == {
+        ("rgb", "masks", None, ("a",))
+    }

@@ -156,6 +156,9 @@ FORMS = {
     + "".join(f"{k},{r},{g},{b}\n" for k, (r, g, b) in NAMED.items()),
     "legend.csv": "Value;Class;Red;Green;Blue\n"
     + "".join(f"{n};{k};{r};{g};{b}\n" for n, (k, (r, g, b)) in enumerate(NAMED.items())),
+    # Tables with gaps have whole numbers as floats.
+    "classes.csv": "value,name,r,g,b\n9.0,other,,,\n"
+    + "".join(f"{n}.0,{k},{r},{g},{b}\n" for n, (k, (r, g, b)) in enumerate(NAMED.items())),
 }
 
 

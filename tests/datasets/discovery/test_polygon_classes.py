@@ -3,13 +3,16 @@
 import geopandas
 import pytest
 import shapely
+from affine import Affine
 
 from network.datasets.discovery.polygon_classes import (
     find_areas,
     find_layers,
+    ground_of,
     propose_from_polygons,
 )
 from network.errors import InputError
+from network.rasters.earth_grid import EarthGrid
 from tests.datasets.on_earth.scenes import write_features
 from tests.rasters.earth import UTM
 
@@ -18,8 +21,13 @@ CLASSES = ["field", "road", "field", "field", "house", "road", "field", "field"]
 
 
 def proposed(root, *names, stems=(), attribute=None, ground=None):
+    """``ground`` is the area of an image whose corner is that of the squares."""
     layers = find_layers(root, [root / name for name in names], set(stems))
-    proposal, found = propose_from_polygons(layers, attribute, ground)
+    shape = None
+    if ground:
+        grid = EarthGrid(10, ground // 10, UTM, Affine(1, 0, 500_000, 0, -1, 5_400_010))
+        shape = ground_of([grid])
+    proposal, found = propose_from_polygons(layers, attribute, shape)
     return proposal, [(one.layer.pattern, dict(one.options)) for one in found]
 
 
@@ -144,3 +152,38 @@ def test_points_are_no_labels(tmp_path):
     (tmp_path / "broken.gpkg").write_text("no")
     with pytest.raises(InputError, match=r"broken\.gpkg: unreadable vector file"):
         proposed(tmp_path, "broken.gpkg")
+
+
+def test_polygons_beyond_the_images_do_not_count(tmp_path):
+    """Layers of a whole town over an image of 100 m2, which they cover by half."""
+    write_features(
+        tmp_path / "houses.gpkg",
+        [*SQUARES[2:], shapely.box(500_000, 5_400_000, 500_003, 5_400_010)],
+        n=range(7),
+    )
+    write_features(
+        tmp_path / "trees.gpkg",
+        [*SQUARES[2:], shapely.box(500_008, 5_400_000, 500_010, 5_400_010)],
+        n=range(7),
+    )
+    proposal, found = proposed(tmp_path, "houses.gpkg", "trees.gpkg", ground=100)
+    assert [one.name for one in proposal.classes] == ["background", "houses", "trees"]
+    assert found[0][1]["background"] == "background"
+    areas = [one.amount for one in proposal.classes]
+    assert areas == pytest.approx([50, 30, 20], rel=0.01)
+
+
+def test_overlapping_polygons_cover_once(tmp_path):
+    write_features(tmp_path / "plots.gpkg", [SQUARES[0]] * 8, **{"class": CLASSES})
+    proposal, _ = proposed(tmp_path, "plots.gpkg", ground=200)
+    assert any("polygons cover 50% of the images" in note for note in proposal.notes)
+
+
+def test_a_file_without_polygons_has_no_attributes(tmp_path):
+    for n in range(2):
+        write_features(tmp_path / f"l/s{n}.geojson", SQUARES, **{"class": CLASSES})
+    (tmp_path / "l/s2.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    names = [f"l/s{n}.geojson" for n in range(3)]
+    proposal, found = proposed(tmp_path, *names, stems=("s0", "s1", "s2"), ground=1600)
+    assert found == [("l/*.geojson", {"attribute": "class"})]
+    assert [one.name for one in proposal.classes] == ["field", "road", "house"]

@@ -366,7 +366,7 @@ def test_images_without_labels_are_left_out(tmp_path, truth, capfd):
     write_scene(tmp_path / "b.tif", truth, EAST)
     write_regions(tmp_path / "labels.gpkg", truth)
     drawn(tmp_path, labels=(by_class(),))
-    assert "no label touches 1 of 2 images, left out: b.tif" in capfd.readouterr().err
+    assert "1 of 2 images have no labels, left out: b.tif" in capfd.readouterr().err
 
 
 def test_mixed_resolutions(tmp_path, truth, capfd):
@@ -396,3 +396,56 @@ def test_images_that_are_left_out(tmp_path, truth):
     assert [sample.name for sample in find_samples(info, tmp_path, "train")] == ["b"]
     with pytest.raises(InputError, match="leaves out all images"):
         find_samples(info, tmp_path, "val")
+
+
+@pytest.mark.parametrize("paths", [("labels/*.gpkg",), ("labels/a.gpkg", "labels/b.gpkg")])
+def test_images_of_two_dates(tmp_path, truth, paths):
+    """Each has its own labels, also if it alone is in a split; a third image has none."""
+    other = np.roll(truth, 40, axis=1)
+    for name, labels in (("a", truth), ("b", other), ("c", truth)):
+        write_scene(tmp_path / f"{name}.tif", truth)
+        if name != "c":
+            write_regions(tmp_path / f"labels/{name}.gpkg", labels)
+    files = tuple(by_class(path, background="field") for path in paths[:1])
+    files += tuple(by_class(path) for path in paths[1:])
+    scenes = {"labels": files}
+    info = dataset(
+        train={"images": ("a.tif", "c.tif"), **scenes}, val={"images": ("b.tif",), **scenes}
+    )
+    for split, expected in (("train", truth), ("val", other)):
+        (sample,) = find_samples(info, tmp_path, split)
+        labels = read_mask(sample.masks["full"], info)
+        is_known = expected != 255
+        np.testing.assert_array_equal(labels[is_known], expected[is_known])
+
+
+def test_one_file_with_the_name_of_an_image_may_be_for_all(tmp_path, truth):
+    write_scene(tmp_path / "a.tif", truth)
+    write_scene(tmp_path / "b.tif", truth, EAST)
+    both = np.concatenate([truth, truth], axis=1)
+    write_regions(tmp_path / "a.gpkg", both)
+    info = dataset(train={"images": ("*.tif",), "labels": (by_class("a.gpkg"),)})
+    for sample in find_samples(info, tmp_path, "train"):
+        np.testing.assert_array_equal(read_mask(sample.masks["full"], info), truth)
+
+
+def test_a_file_without_features(tmp_path, truth):
+    """The image has no objects: all of it is the background."""
+    write_scene(tmp_path / "a.tif", truth)
+    (tmp_path / "a.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    labels = drawn(tmp_path, labels=(by_class("*.geojson", background="road"),))
+    assert (labels == dataset(train={"images": ()}).classes.index("road")).all()
+
+
+def test_drawn_labels_belong_to_one_place(tmp_path, truth):
+    """Images of one name, size and time, as tiles of an archive may have them."""
+    write_regions(tmp_path / "labels.gpkg", truth)
+    write_regions(tmp_path / "east.gpkg", truth[::-1], EAST)
+    files = (by_class("labels.gpkg"), by_class("east.gpkg"))
+    for folder, place, expected in (("one", ORIGIN, truth), ("two", EAST, truth[::-1])):
+        path = tmp_path / folder / "a.tif"
+        write_scene(path, truth, place)
+        os.utime(path, ns=(10**18, 10**18))
+        info = dataset(train={"images": (f"{folder}/a.tif",), "labels": files})
+        (sample,) = find_samples(info, tmp_path, "train")
+        np.testing.assert_array_equal(read_mask(sample.masks["full"], info), expected)

@@ -248,6 +248,9 @@ def test_loveda(tmp_path, capsys):
     assert [(s.split, s.images) for s in summaries] == [("train", 2), ("val", 1), ("test", 1)]
     assert summaries[0].pixels == (16,) * 8
     assert summaries[2].pixels == (0,) * 8
+    # An archive that somebody has also unpacked beside it has no further images.
+    with zipfile.ZipFile(archives / "Train.zip") as archive:
+        archive.extractall(archives)
     capsys.readouterr()
     assert prepare(preparation(archives, info)) == summaries
     assert "0 files unpacked" in capsys.readouterr().out
@@ -285,3 +288,14 @@ def test_full_disk(tmp_path):
     check_disk_space(tmp_path / "a" / "b", 1)
     with pytest.raises(InputError, match=r"needs about 1000000000\.0 GB"):
         check_disk_space(tmp_path / "a" / "b", 10**18)
+
+
+@pytest.mark.slow
+def test_archives_unpacked_into_the_output(vaihingen, capsys):
+    """The same command again takes no patches and no whole masks of its own for tiles."""
+    out = vaihingen.parent / "out"
+    prepare(preparation(vaihingen))
+    before = contents(out)
+    for _ in range(2):
+        prepare(replace(preparation(vaihingen), archives=out))
+        assert contents(out) == before

@@ -1,0 +1,84 @@
+"""Which splits share images, or ground of one image; by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from network.datasets.on_earth.files import AreaFile
+from network.datasets.overlap import splits_overlap
+from network.datasets.schema import Folder, MaskFolder
+from network.evaluation.protocol import TrainingRecord
+from tests.datasets.checks.test_ground import PATCHES, write_areas
+from tests.datasets.on_earth.scenes import by_class, dataset
+
+
+def folder(*only: str, images: str = "images", **options) -> Folder:
+    return Folder(images=images, masks=(MaskFolder(folder="masks"),), only=only, **options)
+
+
+FOLDERS = {
+    "all": (folder(),),
+    "a": (folder("a*"),),
+    "b": (folder("b*"),),
+    "a and b": (folder("a*", "b*"),),
+    "rest": (folder(leave_out=("a*",)),),
+    "others": (folder(images="others"),),
+    "two": (folder(images="others"), folder("a1")),
+}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        *(("a", "a", True), ("a", "b", False), ("a and b", "b", True), ("all", "a", True)),
+        *(("rest", "a", False), ("rest", "b", True), ("all", "others", False)),
+        *(("two", "a", True), ("two", "b", False), ("two", "others", True)),
+    ],
+)
+def test_folders(tmp_path, one, other, expected):
+    (tmp_path / "images").mkdir()
+    for name in ("a1", "a2", "b1"):
+        (tmp_path / f"images/{name}.png").touch()
+    info = replace(PATCHES, splits=FOLDERS)
+    for pair in ((one, other), (other, one)):
+        assert splits_overlap(info, tmp_path, *pair) is expected
+    record = TrainingRecord({"data.train": one})
+    assert record.has_seen(info, tmp_path, "data.train", other) is expected
+
+
+def test_folders_that_are_not_there(tmp_path):
+    info = replace(PATCHES, splits=FOLDERS)
+    assert splits_overlap(info, tmp_path, "a", "b") is None
+    assert splits_overlap(info, tmp_path, "a", "others") is False
+    assert splits_overlap(info, tmp_path, "a", "a") is True
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (("train",), ("val",), False),
+        (("train", "val"), ("val",), True),
+        ((), ("val",), True),
+        (None, ("val",), True),
+        (None, None, True),
+    ],
+)
+def test_areas(tmp_path, one, other, expected):
+    write_areas(tmp_path, (slice(0, 9), slice(0, 9)), (slice(20, 30), slice(0, 9)))
+    for name in ("a.tif", "b.tif", "labels.gpkg"):
+        (tmp_path / name).touch()
+    scenes = {"images": ("*.tif",), "labels": (by_class(),)}
+    file = AreaFile(path=Path("areas.gpkg"), attribute="split")
+    info = dataset(
+        one=scenes | {"areas": None if one is None else replace(file, only=one)},
+        other=scenes | {"areas": None if other is None else replace(file, only=other)},
+        a=scenes | {"images": ("a.tif",)},
+        b=scenes | {"images": ("b.tif",)},
+        elsewhere=scenes | {"areas": replace(file, attribute=None)},
+    )
+    assert splits_overlap(info, tmp_path, "one", "other") is expected
+    assert splits_overlap(info, tmp_path, "a", "b") is False
+    assert splits_overlap(info, tmp_path, "a", "one") is True
+    if one is not None:
+        assert splits_overlap(info, tmp_path, "one", "elsewhere") is None
