@@ -1,6 +1,5 @@
 """Whether two splits of a data set share images, or ground of one image."""
 
-from itertools import product
 from pathlib import Path, PurePosixPath
 
 from network.datasets.files import list_folder
@@ -23,8 +22,11 @@ def splits_overlap(info: DatasetInfo, root: Path, one: str, other: str) -> bool 
     Returns:
         None if that is not known: the images are not there, or their areas are in two files.
     """
-    pairs = product(info.splits[one], info.splits[other])
-    answers = [_overlap(info, root, part, another) for part, another in pairs]
+    answers = [
+        _overlap(info, root, part, another)
+        for part in info.splits[one]
+        for another in info.splits[other]
+    ]
     if True in answers:
         return True
     return None if None in answers else False
