@@ -180,7 +180,7 @@ def check_overrides(words: Sequence[str], table: Table) -> None:
     for word in words:
         key = word.partition("=")[0]
         if table.is_of_base:
-            if key in table.own_keys:
+            if key in table.own_keys - set(_SHARED):  # a row may train these from scratch
                 raise InputError(f"override '{word}'", "each variant sets this itself")
         elif key.startswith(("model.", "loss.")) and key not in _SHARED:
             raise InputError(

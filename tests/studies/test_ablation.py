@@ -291,6 +291,8 @@ def test_what_the_base_decides(points, tmp_path):
     """Of a table with the base's model and loss, another gamma makes another ablation."""
     base, table = points
     check_overrides(["loss.gamma=0", "model.encoder=resnet34"], table)
+    # The row "from scratch" has no weights, the others have those of the base.
+    check_overrides(["model.weights=encoder.pth"], TABLES["adaptation"])
     for word in ("loss.weights=none", "data.train_labels=x", "seed=2"):
         with pytest.raises(InputError, match=f"override '{word}'"):
             check_overrides([word], table)
