@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from network.errors import InputError, nearest
-from network.factories import arguments, innermost, is_plain, parameters, takes_any
+from network.factories import (
+    arguments,
+    by_name,
+    hints,
+    innermost,
+    is_plain,
+    parameters,
+    takes_any,
+)
 from network.overrides import parse_overrides
 from network.settings import (
     IMAGENET_MEAN,
@@ -29,6 +37,8 @@ from network.settings import (
     Log,
     Optim,
     Teacher,
+    fits,
+    name_of_type,
     require,
     shortened,
 )
@@ -101,7 +111,10 @@ class Experiment:
     config: str = ""
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        self._check_sections()
+        # Values by position would be in no settings, so another loss would pass as the same.
+        for section in _FACTORIES:
+            object.__setattr__(self, section, by_name(getattr(self, section)))
         for key in ("train", "val", "test", "unlabeled"):
             split = getattr(self.data, key)
             if split is not None and split not in self.dataset.splits:
@@ -114,6 +127,24 @@ class Experiment:
             self._check_colors()
         else:
             self._check_shares()
+
+    def _check_sections(self) -> None:
+        """Raise an :class:`InputError` if a field is of another kind than it must be."""
+        for section, kind in _PLAIN.items():
+            value = getattr(self, section)
+            is_right = isinstance(value, kind)
+            require(is_right, section, repr(value), f"{section}={kind.__name__}(...)")
+        for section in _FACTORIES:
+            value = getattr(self, section)
+            is_factory = callable(value) and (
+                isinstance(value, type) or not hasattr(value, "forward")
+            )
+            wanted = f"a class or a function that builds it, as in {section}=partial(CLASS, ...)"
+            require(is_factory, section, repr(value), wanted)
+        for name in ("monitor", "name", "config"):
+            require(isinstance(getattr(self, name), str), name, repr(getattr(self, name)), "a text")
+        is_seed = fits(self.seed, int) and 0 <= self.seed < 2**32
+        require(is_seed, "seed", repr(self.seed), "a whole number, at least 0 and below 2 ** 32")
 
     def _check_teacher(self) -> None:
         """Raise an :class:`InputError` if a teacher lacks its weights or its images."""
@@ -236,7 +267,7 @@ class Experiment:
         return self.model(weights=None) if has_weights and not pretrained else self.model()
 
 
-_PLAIN = ("data", "optim", "teacher", "compute", "log")
+_PLAIN = {"data": Data, "optim": Optim, "teacher": Teacher, "compute": Compute, "log": Log}
 """Sections of plain values."""
 _FACTORIES = ("model", "loss")
 """Sections that are factories."""
@@ -413,6 +444,10 @@ def _check_factory(path: Path, section: str, factory: Callable) -> None:
             if key not in known:
                 raise InputError(path, f"{section} has no parameter '{key}'{nearest(key, known)}")
     for key, parameter in parameters(factory).items():
+        if key in hints(factory) and key in getattr(factory, "keywords", ()):
+            hint, value = parameter.annotation, parameter.default
+            if not fits(value, hint):
+                raise InputError(path, f"{section}.{key}={value!r} must be {name_of_type(hint)}")
         if parameter.default is parameter.empty:
             raise InputError(
                 path,

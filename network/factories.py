@@ -59,6 +59,45 @@ def innermost(factory: Callable) -> Callable:
     return innermost(factory.func) if isinstance(factory, partial) else factory
 
 
+def by_name(factory: Callable) -> Callable:
+    """Bind the values of a partial by name, except those that only the data set decides.
+
+    Args:
+        factory: a class or function, or a partial of one. What binds its first value for
+            ``num_classes`` or ``ignore_index`` keeps it where it is.
+
+    Examples:
+        >>> from functools import partial
+        >>> def build(num_classes: int, channels: int, dropout: float = 0.1): ...
+        >>> found = by_name(partial(build, 6, 64))
+        >>> found.args, found.keywords
+        ((6,), {'channels': 64})
+    """
+    if not isinstance(factory, partial):
+        return factory
+    names = [
+        name
+        for name, parameter in _all_parameters(factory.func).items()
+        if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    kept = int(bool(names) and names[0] in ("num_classes", "ignore_index"))
+    named = dict(zip(names[kept:], factory.args[kept:], strict=False))
+    is_whole = len(factory.args) <= len(names) and not named.keys() & factory.keywords.keys()
+    if not named or not is_whole:  # if a value does not fit, the call itself tells it
+        return factory
+    return partial(factory.func, *factory.args[:kept], **named, **factory.keywords)
+
+
+def hints(factory: Callable) -> dict[str, Any]:
+    """List the types that the class or function inside a factory states for its own parameters."""
+    function = innermost(factory)
+    function = vars(function).get("__init__", function) if inspect.isclass(function) else function
+    try:
+        return typing.get_type_hints(inspect.unwrap(function))
+    except (NameError, TypeError, AttributeError):  # names that are only known to type checkers
+        return {}
+
+
 def _all_parameters(factory: Callable) -> dict[str, Parameter]:
     if isinstance(factory, partial):
         return _bound(_all_parameters(factory.func), len(factory.args), factory.keywords)
@@ -112,12 +151,9 @@ def _through(steps: Iterator[Callable]) -> dict[str, Parameter]:
 
 
 def _own(function: Callable) -> dict[str, Parameter]:
-    try:
-        hints = typing.get_type_hints(inspect.unwrap(function))
-    except (NameError, TypeError, AttributeError):  # names that are only known to type checkers
-        hints = {}
+    stated = hints(function)
     return {
-        name: p.replace(annotation=hints.get(name, type(p.default)))
+        name: p.replace(annotation=stated.get(name, type(p.default)))
         for name, p in inspect.signature(function).parameters.items()
     }
 

@@ -3,12 +3,13 @@
 import ast
 import typing
 from collections.abc import Sequence
+from types import UnionType
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from network.errors import InputError, nearest
-from network.settings import shortened
+from network.settings import fits, name_of_type, shortened
 
 
 def parse_overrides(overrides: Sequence[str], types: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -50,14 +51,21 @@ def _parse(key: str, text: str, expected: Any) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text  # among what literal_eval raises: {[1]: 2}, and texts that are nested deeply
-    if isinstance(value, int | float) and typing.get_origin(expected) is tuple:
+    kinds = typing.get_args(expected) if _is_union(expected) else (expected,)
+    takes_tuple = any(typing.get_origin(kind) is tuple for kind in kinds)
+    if isinstance(value, int | float) and takes_tuple and not fits(value, expected):
         value = (value,)
+    # Where a str is expected, the text stays as it is: root=0123 is a name, not a number.
+    others = [kind for kind in kinds if kind is not str]
+    if expected is str or (str in kinds and not isinstance(value, str)):
+        value = value if any(fits(value, kind) for kind in others) else text
     try:
-        # Where a str is expected, the text stays as it is: root=0123 is a name, not a number.
-        adapter = TypeAdapter(expected)
-        return adapter.validate_python(text if expected is str else value)
+        return TypeAdapter(expected).validate_python(value)
     except ValidationError as error:
-        name = (
-            getattr(expected, "__name__", str(expected)) if isinstance(expected, type) else expected
-        )
-        raise InputError(f"override '{key}={shortened(text)}'", f"expected {name}") from error
+        raise InputError(
+            f"override '{key}={shortened(text)}'", f"expected {name_of_type(expected)}"
+        ) from error
+
+
+def _is_union(expected: Any) -> bool:
+    return typing.get_origin(expected) in (UnionType, typing.Union)

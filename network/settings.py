@@ -1,6 +1,8 @@
 """Plain settings of an experiment: its data, its optimizer, and how it computes numbers."""
 
 import math
+import types
+import typing
 from dataclasses import dataclass
 
 from network.errors import InputError, nearest
@@ -107,6 +109,7 @@ class Data:
     cache_gb: float = 16.0
 
     def __post_init__(self) -> None:
+        check_types("data", self)
         counts = ("crop", "window", "windows_above", "repeat", "batch_size", "val_batch_size")
         for key in counts:
             require(getattr(self, key) >= 1, f"data.{key}", getattr(self, key), "at least 1")
@@ -178,6 +181,7 @@ class Optim:
     ema: float = 0.0
 
     def __post_init__(self) -> None:
+        check_types("optim", self)
         require(self.lr > 0, "optim.lr", self.lr, "above 0")
         require(0 <= self.min_lr <= self.lr, "optim.min_lr", self.min_lr, "between 0 and optim.lr")
         encoder_lr = self.lr if self.encoder_lr is None else self.encoder_lr
@@ -213,6 +217,7 @@ class Teacher:
     mix: float = 0.5
 
     def __post_init__(self) -> None:
+        check_types("teacher", self)
         require(0 <= self.weight < math.inf, "teacher.weight", self.weight, "at least 0")
         for key in ("threshold", "mix"):
             value = getattr(self, key)
@@ -236,6 +241,7 @@ class Compute:
     compile: bool = False
 
     def __post_init__(self) -> None:
+        check_types("compute", self)
         known = f"one of {', '.join(PRECISIONS)}" + nearest(self.precision, PRECISIONS)
         require(self.precision in PRECISIONS, "compute.precision", self.precision, known)
 
@@ -258,6 +264,7 @@ class Log:
     images: int = 4
 
     def __post_init__(self) -> None:
+        check_types("log", self)
         for name in self.trackers:
             known = f"one of {', '.join(TRACKERS)}" + nearest(name, TRACKERS)
             require(name in TRACKERS, "log.to", name, known)
@@ -280,6 +287,56 @@ def require(condition: bool, key: str, value: object, expected: str) -> None:
     """
     if not condition:
         raise InputError(f"{key}={shortened(str(value))}", f"must be {expected}")
+
+
+def check_types(section: str, values: typing.Any) -> None:
+    """Raise an :class:`InputError` if a field of a data class has a value of another type.
+
+    Args:
+        section: name of the section, as in ``optim``.
+        values: the data class.
+    """
+    for name, hint in typing.get_type_hints(type(values)).items():
+        value = getattr(values, name)
+        require(fits(value, hint), f"{section}.{name}", repr(value), name_of_type(hint))
+
+
+def fits(value: object, hint: typing.Any) -> bool:
+    """Tell whether a plain value has a type; a whole number is also a float.
+
+    Args:
+        value: the value.
+        hint: the type. Of types that are not plain, all values are accepted.
+
+    Examples:
+        >>> fits(3, float), fits(3.0, int), fits("3", int), fits((1, 2.5), tuple[float, ...])
+        (True, False, False, True)
+        >>> fits(None, str | None), fits(True, int)
+        (True, False)
+    """
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return any(fits(value, part) for part in parts)
+    if typing.get_origin(hint) is tuple:
+        each = parts[0] if parts[1:] == (...,) else object
+        return isinstance(value, tuple | list) and all(fits(one, each) for one in value)
+    if hint is types.NoneType:
+        return value is None
+    if hint in (int, float):
+        number = int if hint is int else (int, float)
+        return isinstance(value, number) and not isinstance(value, bool)
+    if hint in (str, bool):
+        return isinstance(value, hint)
+    return True
+
+
+def name_of_type(hint: typing.Any) -> str:
+    """Name a type for an error, such as ``"float"`` or ``"str | None"``.
+
+    Args:
+        hint: the type.
+    """
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
 def shortened(text: str) -> str:

@@ -96,6 +96,26 @@ def test_overrides(config):
     assert experiment.loss().fisher == 0
 
 
+def test_names_of_digits_and_values_of_one_band(config):
+    words = ["data.root=2024", "data.train_labels=0200", "data.mean=0.5", "data.std=0.2"]
+    data = load_experiment(config, words).data
+    assert (data.root, data.train_labels) == ("2024", "0200")
+    assert (data.mean, data.std) == ((0.5,), (0.2,))
+    assert load_experiment(config, ["data.root=None"]).data.root is None
+
+
+def test_values_by_position_are_settings(config):
+    """Otherwise, a run with another loss would pass as the same."""
+    text = CONFIG.replace("loss=loss", "loss=partial(BiCoRLoss, 6, 0.1, 0.3)")
+    config.write_text(text.replace('6, encoder="test_convnext", ', '6, "test_convnext", '))
+    found = settings(load_experiment(config))
+    assert (found["loss.smoothing"], found["loss.aux"]) == (0.1, 0.3)
+    assert found["model.encoder"] == "test_convnext"
+    assert "loss.ignore_index" not in found  # the data set has it
+    changed = load_experiment(config, ["loss.smoothing=0", "model.encoder=resnet18"])
+    assert (changed.loss().smoothing, changed.loss().aux) == (0, 0.3)
+
+
 def test_values_that_only_fit_together(config):
     for overrides in (["optim.lr=1e-9", "optim.min_lr=0"], ["optim.min_lr=0", "optim.lr=1e-9"]):
         assert load_experiment(config, overrides).optim == Optim(lr=1e-9, min_lr=0)
@@ -208,6 +228,19 @@ def test_overrides_that_do_not_go_together(config):
         ("network.models.bicor", "network.models.former", ["line 6", "docs/changelog.md"]),
         ("import BiCoRSeg", "import BiCoRSag", ["line 6", "BiCoRSag"]),
         ("experiment = Experiment(", "experiment = Experiment((", ["not Python", "line 11"]),
+        ("optim=Optim(lr=1e-3)", "optim={'lr': 1e-3}", ["optim={'lr': 0.001}", "optim=Optim(...)"]),
+        ("optim=Optim(lr=1e-3)", "optim=Optim", ["must be optim=Optim(...)"]),
+        ("data=Data(crop=256)", "log='tensorboard'", ["log='tensorboard'", "log=Log(...)"]),
+        ("lr=1e-3", "lookahead='False'", ["optim.lookahead='False': must be bool"]),
+        ("lr=1e-3", "epochs=1.5", ["optim.epochs=1.5: must be int"]),
+        ("crop=256", "scales=(1, '2')", ["data.scales=(1, '2'): must be tuple[float, ...]"]),
+        ("dim=32", "dim='64'", ["model.dim='64' must be int"]),
+        ("dim=32", "dim=64.0", ["model.dim=64.0 must be int"]),
+        ("loss=loss", "loss=loss()", ["must be a class or a function", "loss=partial(CLASS, ...)"]),
+        ("loss=loss", "loss=None", ["loss=None: must be a class or a function"]),
+        ("data=Data(crop=256)", "name=5", ["name=5: must be a text"]),
+        ("data=Data(crop=256)", "seed=2**32", ["seed=4294967296", "below 2 ** 32"]),
+        ("data=Data(crop=256)", "seed=1.5", ["seed=1.5"]),
     ],
 )
 def test_wrong_config(config, old, new, words):

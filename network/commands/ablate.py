@@ -37,6 +37,7 @@ from network.studies.ablation import (
     write_figure,
 )
 from network.studies.ablation_tables import TABLES, Variant
+from network.training.optim import build_optimizer
 from network.writing import owned, replacing
 
 
@@ -74,8 +75,8 @@ def run(args: argparse.Namespace) -> None:
     runs = [(variant, seed) for seed in args.seeds for variant in table.variants]
     for variant, seed in runs:  # so that errors come before any training
         experiment = variant_experiment(base, args.table, variant, seed)
-        if seed == args.seeds[0] and variant.adapts_model:
-            experiment.build_model(pretrained=False)
+        if seed == args.seeds[0]:
+            build_optimizer(experiment.build_model(pretrained=False), experiment.optim)
     masks = training_masks(base)
     with owned(output):
         claim_folder(output, args.table, base, split, masks)

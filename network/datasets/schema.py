@@ -254,6 +254,10 @@ class DatasetInfo:
     image_counts: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Lists are equal to no tuples, and a result must fit the config that it comes from.
+        for name in ("classes", "scored", "rgb_bands"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "palette", tuple(tuple(color) for color in self.palette))
         if len(self.palette) != len(self.classes):
             raise ValueError(
                 f"{self.name}: {len(self.classes)} classes but {len(self.palette)} colors"

@@ -52,8 +52,8 @@ and the encoded file."""
 def evaluate(
     experiment: Experiment,
     *,
-    checkpoint: Path,
-    output: Path,
+    checkpoint: str | Path,
+    output: str | Path,
     split: str,
     tta: str = "none",
     rgb: bool = False,
@@ -99,6 +99,7 @@ def evaluate(
     Raises:
         InputError: data, checkpoint, device or output folder cannot be used.
     """
+    checkpoint, output = Path(checkpoint), Path(output)
     info, root = experiment.dataset, experiment.root
     experiment.check_normalization()
     data = experiment.data

@@ -11,7 +11,7 @@ from torch import Tensor
 from network.losses.joint import JointLoss
 from network.losses.pixel import cross_entropy_and_dice
 from network.losses.scatter import fisher_loss
-from network.losses.weights import Weights
+from network.losses.weights import Weights, check_part_weights
 from network.models.output import SegOutput
 
 
@@ -50,6 +50,7 @@ class BiCoRLoss(JointLoss):
         hard_share: float = 1.0,
     ):
         super().__init__(ignore_index, smoothing, aux, weights, max_ratio, hard_share)
+        check_part_weights(heatmap=heatmap, fisher=fisher, fisher_last=fisher_last)
         self.heatmap, self.fisher = heatmap, fisher
         self.fisher_last, self.fisher_pairwise = fisher_last, fisher_pairwise
 

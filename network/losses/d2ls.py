@@ -8,7 +8,7 @@ from torch import Tensor
 
 from network.losses.joint import JointLoss
 from network.losses.scatter import fisher_loss
-from network.losses.weights import Weights
+from network.losses.weights import Weights, check_part_weights
 from network.models.output import SegOutput
 
 
@@ -40,6 +40,7 @@ class D2LSLoss(JointLoss):
         hard_share: float = 1.0,
     ):
         super().__init__(ignore_index, smoothing, aux, weights, max_ratio, hard_share)
+        check_part_weights(contrastive=contrastive)
         self.contrastive = contrastive
 
     def forward(self, output: SegOutput, labels: Tensor) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ and D2LS.
 from torch import Tensor
 
 from network.losses.pixel import cross_entropy, cross_entropy_and_dice
-from network.losses.weights import WeightedLoss, Weights
+from network.losses.weights import WeightedLoss, Weights, check_part_weights
 from network.models.output import SegOutput
 from network.settings import require
 
@@ -43,6 +43,8 @@ class JointLoss(WeightedLoss):
     ):
         super().__init__(weights, max_ratio)
         require(0 < hard_share <= 1, "loss.hard_share", hard_share, "above 0 and at most 1")
+        require(0 <= smoothing < 1, "loss.smoothing", smoothing, "at least 0 and below 1")
+        check_part_weights(aux=aux)
         self.hard_share = hard_share
         self.ignore_index, self.smoothing, self.aux = ignore_index, smoothing, aux
 

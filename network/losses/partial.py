@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from network.errors import InputError, nearest
-from network.losses.weights import WeightedLoss, Weights
+from network.losses.weights import WeightedLoss, Weights, check_part_weights
 from network.models.output import SegOutput
 from network.models.precision import at_least_float32
 
@@ -104,8 +104,7 @@ class PartialCrossEntropy(WeightedLoss):
                     f"loss.{key}={value}",
                     f"must be one of {', '.join(known)}{nearest(value, known)}",
                 )
-        if gamma < 0:
-            raise InputError(f"loss.gamma={gamma}", "must be at least 0")
+        check_part_weights(gamma=gamma, aux=aux)
         self.ignore_index, self.gamma, self.aux = ignore_index, gamma, aux
         self.normalizer = normalizer
 

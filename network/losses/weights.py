@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from network.errors import InputError, nearest
+from network.settings import require
 
 Weights = tuple[float, ...] | str | None
 """One number for each class, the name of a rule, or None (or ``"none"``) for no weights."""
@@ -27,6 +28,16 @@ RULES = {
     "effective": lambda counts: 1 / (1 - BETA**counts),
 }
 """Functions from numbers of pixels to weights, of any size."""
+
+
+def check_part_weights(**weights: float) -> None:
+    """Raise an :class:`InputError` if the weight of a part of a loss is negative or not finite.
+
+    Args:
+        weights: the weights by the names of their settings.
+    """
+    for name, value in weights.items():
+        require(0 <= value < math.inf, f"loss.{name}", value, "at least 0")
 
 
 def class_weights(

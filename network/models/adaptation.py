@@ -10,7 +10,7 @@ from typing import Any
 import timm
 import torch
 from timm.models import group_parameters
-from torch import nn
+from torch import Tensor, nn
 
 from network.errors import InputError
 from network.extras import require_extra
@@ -20,7 +20,8 @@ ATTENTION = ("attn.qkv", "attn.q_proj", "attn.v_proj")
 
 _PROBE_SIDE = 224  # a multiple of 14, 16 and 32
 _BASE = ".base_layer"
-_MADE_BY_PEFT = (_BASE, ".lora_A.default", ".lora_B.default")
+_DOWN, _UP = ".lora_A.default", ".lora_B.default"
+_MADE_BY_PEFT = (_BASE, _DOWN, _UP)
 
 
 def add_lora(name: str, network: nn.Module, rank: int, options: Mapping[str, Any]) -> None:
@@ -95,6 +96,23 @@ def merge_lora(network: nn.Module) -> nn.Module:
         layer.merge()
         network.set_submodule(name, layer.get_base_layer())
     return network
+
+
+def merged_lora(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the updates of LoRA in named tensors to the weights that they adapt.
+
+    Args:
+        state: tensors of a network with or without LoRA.
+
+    Returns:
+        The tensors of the network without LoRA: W + B A for each adapted weight W.
+    """
+    found = {without_lora(name): value for name, value in state.items() if not is_update(name)}
+    for name, down in state.items():  # A: (rank, in)
+        if is_update(name) and _DOWN in name:
+            weight, up = without_lora(name), state[name.replace(_DOWN, _UP)]  # B: (out, rank)
+            found[weight] = found[weight] + (up @ down).to(found[weight].dtype)
+    return found
 
 
 def layer_numbers(name: str, network: nn.Module) -> dict[str, int]:

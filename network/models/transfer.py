@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from network.errors import InputError, listed
-from network.models.adaptation import is_update, without_lora
+from network.models.adaptation import is_update, merged_lora, without_lora
 from network.models.checkpoint import check_finite, kind_of, weights_for
 
 SHOWN = 3
@@ -137,7 +137,15 @@ def _class_dim(
 
 
 def _with_lora(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of a network without LoRA that a model with LoRA has under other names."""
+    """Fit the updates of LoRA of a checkpoint to a model that has none, others or the same.
+
+    Updates that the model does not have are added to the weights that they adapt. Then the tensors
+    get the names that the model has for them.
+    """
+    shapes = [{n: v.shape for n, v in of.items() if is_update(n)} for of in (state, expected)]
+    if shapes[0] == shapes[1]:
+        return state
+    state = merged_lora(state)
     renamed = {without_lora(name): name for name in expected if not is_update(name)}
     return {renamed.get(name, name): value for name, value in state.items()}
 

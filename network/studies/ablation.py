@@ -53,11 +53,18 @@ NETWORKS: dict[str, tuple[type[nn.Module], Callable[..., nn.Module]]] = {
 
 ABLATION_FILE = "ablation.json"
 
-# Settings of the base config's model and loss that all variants share, as far as they have them.
+_KEPT = (
+    *("model.out_indices", "model.freeze", "model.lora"),
+    *("loss.weights", "loss.max_ratio", "loss.hard_share"),
+)
+"""Settings of the base config's model and loss that every variant must be able to keep."""
+
 _SHARED = (
     *("model.encoder", "model.weights", "model.drop_path", "model.dim", "model.bands"),
     *("model.checkpoint_encoder", "model.checkpoint_decoder", "loss.smoothing"),
+    *_KEPT,
 )
+"""Settings that all variants share, as far as they have them."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +128,16 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
     shared: dict[str, dict] = {"model": {}, "loss": {}}
     for key in _SHARED:
         section, _, name = key.partition(".")
-        if key in of_base and name in known[section]:
+        if key not in of_base:
+            continue
+        if name in known[section]:
             shared[section][name] = of_base[key]
+        elif key in _KEPT and of_base[key] != default_settings(base).get(key):
+            raise InputError(
+                f"{key}={of_base[key]}",
+                f"the row '{variant.name}' has no such setting",
+                "leave it out, or choose other rows by --variants",
+            )
     info = base.dataset
     if variant.network == "d2ls":
         shared["model"]["layers"] = 2 if info.name == VAIHINGEN.name else 3
@@ -180,7 +195,9 @@ def check_overrides(words: Sequence[str], table: Table) -> None:
     for word in words:
         key = word.partition("=")[0]
         if table.is_of_base:
-            if key in table.own_keys - set(_SHARED):  # a row may train these from scratch
+            # A row of "adaptation" trains from scratch, whatever weights the others begin with.
+            is_shared = key in _SHARED and not table.sets_always(key)
+            if key in table.own_keys and not is_shared:
                 raise InputError(f"override '{word}'", "each variant sets this itself")
         elif key.startswith(("model.", "loss.")) and key not in _SHARED:
             raise InputError(

@@ -38,11 +38,6 @@ class Variant:
         return f"study_{self.points.mode}_{self.points.share:.4g}" if self.points else None
 
     @property
-    def adapts_model(self) -> bool:
-        """Whether it changes the base's own model in ways that not every encoder allows."""
-        return self.network is None and any(word.startswith("model.") for word in self.overrides)
-
-    @property
     def slug(self) -> str:
         """Name of the variant in a form for folders."""
         return re.sub(r"[^\w.=-]+", "_", self.name).strip("_")
@@ -99,6 +94,19 @@ class Table:
         """Settings that the variants decide themselves, in a table with the base's model."""
         given = {word.partition("=")[0] for v in self.variants for word in v.overrides}
         return given | ({"data.train_labels"} if self.has_points else set())
+
+    def sets_always(self, key: str) -> bool:
+        """Tell whether every variant decides a setting itself."""
+        given = [{word.partition("=")[0] for word in v.overrides} for v in self.variants]
+        return all(key in keys for keys in given)
+
+
+def _adapted(name: str, *changes: str) -> Variant:
+    """A way to train the encoder, in which a base that adapts it changes nothing."""
+    plain = ("model.freeze=False", "model.lora=0", "optim.layer_decay=1.0")
+    keys = [word.partition("=")[0] for word in changes]
+    kept = [word for word in plain if word.partition("=")[0] not in keys]
+    return Variant(name, None, (*kept, *changes))
 
 
 def _components(name: str, heatmap: float, fisher: float, published: float) -> Variant:
@@ -185,11 +193,11 @@ TABLES = {
     "adaptation": Table(
         "What is trained of the encoder",
         (
-            Variant("whole", None),
-            Variant("frozen", None, ("model.freeze=True",)),
-            Variant("LoRA, rank 8", None, ("model.lora=8",)),
-            Variant("layer decay 0.75", None, ("optim.layer_decay=0.75",)),
-            Variant("from scratch", None, ("model.weights=None",)),
+            _adapted("whole"),
+            _adapted("frozen", "model.freeze=True"),
+            _adapted("LoRA, rank 8", "model.lora=8"),
+            _adapted("layer decay 0.75", "optim.layer_decay=0.75"),
+            _adapted("from scratch", "model.weights=None"),
         ),
     ),
     "teacher": Table("Self-training on the images without labels", _with_teacher()),

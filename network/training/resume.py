@@ -22,6 +22,7 @@ from network.models.checkpoint import (
     check_finite,
     first_not_finite,
     is_dense,
+    kind_of,
     load_weights,
     read_checkpoint,
 )
@@ -192,7 +193,7 @@ def _check_trained(resumed: Resumed, task: SegmentationTask) -> None:
             isinstance(value, Tensor)
             and is_dense(value)
             and value.shape == own[name].shape
-            and value.dtype == own[name].dtype
+            and kind_of(value) == kind_of(own[name])
             for name, value in trained.items()
         ),
         resumed.path,

@@ -16,7 +16,7 @@ from network.card import CARD_KEY, make_card
 from network.compute import arrange, prepare
 from network.config import Experiment
 from network.datasets.transforms import Normalize
-from network.errors import InputError
+from network.errors import InputError, listed
 from network.evaluation.metrics import ConfusionMatrix
 from network.evaluation.protocol import PROCESSES_KEY
 from network.evaluation.scores import MAIN, Scores, compute_scores
@@ -72,6 +72,7 @@ class SegmentationTask(pl.LightningModule):
         model = experiment.build_model(pretrained) if model is None else model
         self.model = prepare(model, experiment.compute)
         self.loss = experiment.loss()
+        _check_ignored(self.loss, experiment)
         self.normalize = Normalize(*experiment.normalization)
         k = experiment.dataset.num_classes
         self.train_matrix, self.val_matrix = ConfusionMatrix(k), ConfusionMatrix(k)
@@ -81,6 +82,7 @@ class SegmentationTask(pl.LightningModule):
         self.watch = LossWatch()
         self.train_parts = _no_means()  # means of the loss and its parts
         self.logged = _no_means()
+        self.log_keys: dict[str, str] = {}
         self.average: WeightAverage | None = None
 
     def configure_optimizers(self) -> tuple[list, list]:
@@ -132,19 +134,33 @@ class SegmentationTask(pl.LightningModule):
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         labels = batch["labels"].long()
         output = self.output_of(batch)
-        parts = self.loss(output, labels)
+        parts = check_parts(self.loss(output, labels))
         if self.experiment.teacher.weight:
             parts |= self._unlabeled_parts(batch)
-        loss = sum(parts.values())
+        loss = cast("Tensor", sum(parts.values()))
         step = (self.current_epoch, batch_index)
         self.watch.look({"loss": loss, **parts}, partial(self._not_finite, *step))
         self.train_matrix.update(output.logits.detach().argmax(dim=1), labels)
         for name, value in {"loss": loss, **parts}.items():
-            if name not in self.train_parts:
-                self.train_parts[name] = _mean().to(self.device)
-            self.train_parts[name].update(value.detach())
+            key = self._key(name)
+            if key not in self.train_parts:
+                self.train_parts[key] = _mean().to(self.device)
+            self.train_parts[key].update(value.detach())
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
-        return loss
+        return loss if self.experiment.optim.accumulate == 1 else self._in_step(loss, batch_index)
+
+    def _in_step(self, loss: Tensor, batch_index: int) -> Tensor:
+        """Enlarge the losses of the last batches of an epoch if they are fewer than the others.
+
+        Lightning divides each by ``optim.accumulate``, so their step would be too small.
+        """
+        together, batches = self.experiment.optim.accumulate, int(self.trainer.num_training_batches)
+        rest = batches % together
+        return loss * (together / rest) if rest and batch_index >= batches - rest else loss
+
+    def _key(self, name: str) -> str:
+        """Return the key of a logged value in a ModuleDict, which forbids some names."""
+        return self.log_keys.setdefault(name, f"value_{len(self.log_keys)}")
 
     def _unlabeled_parts(self, batch: dict) -> dict[str, Tensor]:
         """Compute the weighted loss on the unlabeled crops of a batch, see the module teacher."""
@@ -188,7 +204,8 @@ class SegmentationTask(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.watch.check()
-        means = {name: mean.compute() for name, mean in self.train_parts.items()}
+        names = [name for name in self.log_keys if self.log_keys[name] in self.train_parts]
+        means = {name: self.train_parts[self.log_keys[name]].compute() for name in names}
         for mean in self.train_parts.values():
             mean.reset()
         self._log_shared({f"train/{name}": mean for name, mean in means.items()})
@@ -197,7 +214,7 @@ class SegmentationTask(pl.LightningModule):
     def validation_step(self, batch: dict, batch_index: int) -> None:
         labels = next(iter(batch["labels"].values())).long()
         output = self.output_of(batch)
-        loss = sum(self.loss(output, labels).values())
+        loss = sum(check_parts(self.loss(output, labels)).values())
         # Weighted by pixels, since small and empty images must not count like whole ones.
         self.val_loss.update(loss, (labels != self.experiment.dataset.ignore_index).sum())
         self.val_matrix.update(output.logits.argmax(dim=1), labels)
@@ -243,7 +260,7 @@ class SegmentationTask(pl.LightningModule):
         for name, value in values.items():
             if value is None:
                 continue
-            key = name.replace(".", "_")
+            key = self._key(name)
             if key not in self.logged:
                 self.logged[key] = _mean(sync_on_compute=False).to(self.device)
             self.logged[key].update(value)
@@ -258,11 +275,58 @@ def check_output(output: object, shape: tuple[int, ...]) -> None:
         output: what the network has returned.
         shape: shape that the logits must have, (b, k, H, W).
     """
-    if not isinstance(output, SegOutput):
-        raise InputError("model", f"returns a {type(output).__name__}", "return SegOutput(logits)")
-    if tuple(output.logits.shape) != shape:
+    if not isinstance(output, SegOutput) or not isinstance(output.logits, Tensor):
+        found = output.logits if isinstance(output, SegOutput) else output
+        raise InputError("model", f"returns a {type(found).__name__}", "return SegOutput(logits)")
+    for name in ("logits", "aux_logits"):
+        value = getattr(output, name)
+        if value is not None and (not isinstance(value, Tensor) or tuple(value.shape) != shape):
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(
+                "model",
+                f"returns {name} of the shape {found}, not {shape}",
+                "return (images, classes, height, width), in the size of the images",
+            )
+    for name in ("heatmaps", "class_embeddings"):
+        value = getattr(output, name)
+        if value is not None and not isinstance(value, list | tuple):
+            raise InputError(
+                "model", f"returns {name} that are a {type(value).__name__}", "return a list"
+            )
+
+
+RESERVED = ("loss", *MAIN, "unlabeled")
+"""Names that the log uses itself, so that no part of a loss can have them."""
+
+
+def check_parts(parts: object) -> dict[str, Tensor]:
+    """Raise an :class:`InputError` if a loss does not return what training relies on.
+
+    Args:
+        parts: what the loss has returned.
+
+    Returns:
+        The parts by name.
+    """
+    remedy = "return a dict of the weighted parts by name, each a tensor of one number"
+    if not isinstance(parts, dict) or not parts:
+        found = "an empty dict" if parts == {} else f"a {type(parts).__name__}"
+        raise InputError("loss", f"returns {found}", remedy)
+    for name, value in parts.items():
+        if not isinstance(name, str) or name in RESERVED:
+            raise InputError("loss", f"names a part {name!r}", f"no part is {listed(RESERVED)}")
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            kind = f"{tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise InputError("loss", f"its part '{name}' is a {kind}", remedy)
+    return parts
+
+
+def _check_ignored(loss: nn.Module, experiment: Experiment) -> None:
+    """Raise an :class:`InputError` if a loss ignores another label than the data set."""
+    ignored, known = getattr(loss, "ignore_index", None), experiment.dataset.ignore_index
+    if isinstance(ignored, int) and ignored != known:
         raise InputError(
-            "model",
-            f"returns logits of the shape {tuple(output.logits.shape)}, not {shape}",
-            "return (images, classes, height, width), in the size of the images",
+            "loss",
+            f"ignores the label {ignored}, {experiment.dataset.name} has {known}",
+            f"give {known} to the loss",
         )

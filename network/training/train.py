@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -61,9 +62,9 @@ class DeviceOptions(TypedDict, total=False):
 def train(
     experiment: Experiment,
     *,
-    resume: str | None = None,
-    init_from: Path | None = None,
-    devices: str = "auto",
+    resume: str | Path | None = None,
+    init_from: str | Path | None = None,
+    devices: str | int | Sequence[int] = "auto",
     num_nodes: int = 1,
     strategy: str = "auto",
     accelerator: str = "auto",
@@ -79,7 +80,8 @@ def train(
             is larger than before, the run is made longer.
         init_from: a checkpoint. The training begins with those of its weights that fit the model,
             see :func:`network.models.transfer.take_weights`.
-        devices: see Lightning's trainer.
+        devices: number of devices, a list of numbers of GPUs, or ``"auto"``; also as text, such as
+            ``"2"`` or ``"0,1"``.
         num_nodes: see Lightning's trainer.
         strategy: see Lightning's trainer.
         accelerator: see Lightning's trainer.
@@ -98,6 +100,15 @@ def train(
             "a resumed run already has weights",
             "give only one of the two",
         )
+    if resume and fast_dev_run:
+        raise InputError(
+            "resume and fast_dev_run",
+            "a trial of one batch begins anew",
+            "give only one of the two",
+        )
+    init_from = Path(init_from) if init_from else None
+    if not isinstance(devices, str):
+        devices = str(devices) if isinstance(devices, int) else "".join(f"{n}," for n in devices)
     check_settings(experiment)
     check_devices(accelerator, devices)
     if num_nodes < 1:
@@ -105,6 +116,8 @@ def train(
     monitor = _check_monitor(experiment)
     _check_network(experiment)
     _warn_of_normalization(experiment)
+    if not (resume or init_from):
+        _warn_of_random_encoder(experiment)
     path = _resume_path(experiment, resume)
     if init_from:
         check_readable(init_from)
@@ -348,6 +361,17 @@ def _check_monitor(experiment: Experiment) -> str | None:
     return experiment.monitor
 
 
+def _warn_of_random_encoder(experiment: Experiment) -> None:
+    """Warn if the encoder is not trained, and begins with random weights."""
+    chosen = settings(experiment)
+    frozen = [key for key in ("model.freeze", "model.lora") if chosen.get(key)]
+    if frozen and "model.weights" in chosen and chosen["model.weights"] is None:
+        warn(
+            f"{frozen[0]}={chosen[frozen[0]]} keeps the weights of the encoder, which are random "
+            "with model.weights=None"
+        )
+
+
 def _warn_of_normalization(experiment: Experiment) -> None:
     """Warn if the pretrained weights expect other means and standard deviations of the bands."""
     chosen = settings(experiment)
@@ -399,7 +423,7 @@ def _check_network(experiment: Experiment) -> None:
         raise
 
 
-def _resume_path(experiment: Experiment, resume: str | None) -> Path | None:
+def _resume_path(experiment: Experiment, resume: str | Path | None) -> Path | None:
     if resume is None:
         return None
     path = find_checkpoint(experiment, ("last.ckpt",)) if resume == LATEST else Path(resume)

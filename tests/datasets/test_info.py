@@ -130,3 +130,14 @@ def test_nearest_color(seed):
 def test_inconsistent_facts(change, words):
     with pytest.raises(ValueError, match=words):
         replace(VAIHINGEN, **change)
+
+
+def test_lists_describe_the_same_data_set():
+    """A report compares the classes of a result with those of the config."""
+    lists = replace(
+        VAIHINGEN,
+        classes=list(VAIHINGEN.classes),
+        palette=[list(color) for color in VAIHINGEN.palette],
+        scored=list(VAIHINGEN.scored),
+    )
+    assert lists == VAIHINGEN

@@ -1,5 +1,8 @@
 """The settings of composite losses reach each of their parts, and the loss of D2LS by hand."""
 
+import math
+import re
+
 import pytest
 import torch
 
@@ -60,3 +63,19 @@ def test_the_contrastive_part_of_d2ls(output, labels):
     torch.testing.assert_close(parts["contrastive"], expected)
     torch.testing.assert_close(fisher_loss(dictionary, pairwise=True), expected / 0.3)
     assert "contrastive" not in D2LSLoss(IGNORE, contrastive=0.0)(output, labels)
+
+
+@pytest.mark.parametrize(
+    ("loss", "values", "words"),
+    [
+        (JointLoss, {"smoothing": 1.5}, "loss.smoothing=1.5: must be at least 0 and below 1"),
+        (JointLoss, {"smoothing": -1}, "loss.smoothing=-1"),
+        (JointLoss, {"aux": -3}, "loss.aux=-3: must be at least 0"),
+        (BiCoRLoss, {"heatmap": math.nan}, "loss.heatmap=nan"),
+        (BiCoRLoss, {"fisher": -1}, "loss.fisher=-1"),
+        (D2LSLoss, {"contrastive": math.inf}, "loss.contrastive=inf"),
+    ],
+)
+def test_numbers_that_make_no_loss(loss, values, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        loss(255, **values)

@@ -114,7 +114,7 @@ def test_loss_of_an_output():
         ({"weights": "invers"}, "loss.weights=invers.*did you mean 'inverse'"),
         ({"counted": "points"}, "loss.counted=points"),
         ({"normalizer": "mean"}, "loss.normalizer=mean"),
-        ({"gamma": -1.0}, "loss.gamma=-1.0: must be at least 0"),
+        ({"gamma": -1.0}, r"loss\.gamma=-1\.0: must be at least 0"),
     ],
 )
 def test_wrong_settings(options, words):

@@ -337,3 +337,23 @@ def test_command(small, tmp_path):
         r"error: other/L_=_\d/seed3.log: the run .* failed: .*val-0-0.png", failed.stderr
     )
     assert not (tmp_path / "other/table.md").exists()
+
+
+def test_what_no_row_may_change_silently():
+    """How the base adapts its encoder and weights the classes is kept, or it is refused."""
+    words = ["model.encoder=test_vit", "model.weights=None", "model.lora=2", "model.dim=32"]
+    words += ["model.out_indices=(0,1,2,3)", "loss.weights=sqrt_inverse", "loss.hard_share=0.5"]
+    base = load_experiment(CONFIG, words)
+    rows = {variant.name: variant for variant in TABLES["methods"].variants}
+    for name in ("BiCoR-Seg", "D2LS", "UNetFormer"):
+        found = settings(variant_experiment(base, "methods", rows[name], 1))
+        assert (found["model.lora"], found["model.out_indices"]) == (2, (0, 1, 2, 3))
+        assert (found["loss.weights"], found["loss.hard_share"]) == ("sqrt_inverse", 0.5)
+    with pytest.raises(InputError, match=r"model\..*: the row 'U-Net' has no such setting"):
+        variant_experiment(base, "methods", rows["U-Net"], 1)
+    adapted = {variant.name: variant for variant in TABLES["adaptation"].variants}
+    found = settings(variant_experiment(base, "adaptation", adapted["whole"], 1))
+    assert (found["model.lora"], found["model.freeze"]) == (0, False)
+    for word in ("model.freeze=True", "optim.layer_decay=0.5"):
+        with pytest.raises(InputError, match="each variant sets this itself"):
+            check_overrides([word], TABLES["adaptation"])

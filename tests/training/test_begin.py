@@ -235,3 +235,20 @@ def test_lora_begins_with_a_network_without_it(tiny):
     assert len(begun.taken.whole) == len(source)
     assert all("lora_" in name for name in begun.taken.anew)
     assert all(value.equal(source[n]) for n, value in merge_lora(network).state_dict().items())
+
+
+@pytest.mark.parametrize("options", [{}, {"lora": 4}, {"freeze": True}, {"lora": 2}])
+def test_what_lora_learned_is_kept(tiny, options):
+    """In a network without LoRA, with another rank and with the same one."""
+    with_updates = BiCoRSeg(6, "test_vit", None, dim=32, lora=2)
+    for name, value in with_updates.state_dict().items():
+        if "lora_" in name:
+            torch.nn.init.normal_(value)
+    source = saved(with_updates, VAIHINGEN.classes)
+    model = partial(BiCoRSeg, 6, "test_vit", weights="imagenet", dim=32, **options)
+    network, begun = begin_with(replace(tiny, model=model), INIT)
+    assert begun.taken.has_encoder
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        expected, found = (net.eval()(image).logits for net in (source, network))
+    torch.testing.assert_close(found, expected)

@@ -1,5 +1,7 @@
 """The steps of the training task: rates, parts of the loss, and networks that return nonsense."""
 
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +10,7 @@ from torch import nn
 
 from network.config import override
 from network.errors import InputError
+from network.losses.joint import JointLoss
 from network.models.output import SegOutput
 from network.training.task import SegmentationTask
 from tests.conftest import tiny_experiment
@@ -30,6 +33,12 @@ class Wrong(nn.Module):
         (lambda x: x, "model: returns a Tensor; return SegOutput"),
         (lambda x: SegOutput(x), r"logits of the shape \(2, 3, 32, 32\), not \(2, 6, 32, 32\)"),
         (lambda x: SegOutput(x[..., ::4, ::4].repeat(1, 2, 1, 1)), r"the shape \(2, 6, 8, 8\)"),
+        (lambda x: SegOutput([x]), "model: returns a list; return SegOutput"),
+        (lambda x: SegOutput(x.repeat(1, 2, 1, 1), x), r"returns aux_logits of the shape \(2, 3"),
+        (
+            lambda x: SegOutput(x.repeat(1, 2, 1, 1), heatmaps=x),
+            "returns heatmaps that are a Tensor; return a list",
+        ),
     ],
 )
 def test_what_a_network_returns(tmp_path, result, words):
@@ -37,6 +46,34 @@ def test_what_a_network_returns(tmp_path, result, words):
     images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     with pytest.raises(InputError, match=words):
         task.training_step({"image": images, "labels": images[:, 0]}, 0)
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (lambda x: x.mean(), "loss: returns a Tensor; return a dict of the weighted parts"),
+        (lambda x: (x.mean(),), "loss: returns a tuple"),
+        (lambda x: {}, "loss: returns an empty dict"),
+        (lambda x: {"ce": 1.0}, "loss: its part 'ce' is a float"),
+        (lambda x: {"ce": None}, "loss: its part 'ce' is a NoneType"),
+        (lambda x: {"ce": x}, r"loss: its part 'ce' is a \(2, 6, 32, 32\)"),
+        (lambda x: {"loss": x.mean()}, "loss: names a part 'loss'; no part is loss, mIoU"),
+        (lambda x: {3: x.mean()}, "loss: names a part 3"),
+    ],
+)
+def test_what_a_loss_returns(tmp_path, result, words):
+    task = SegmentationTask(tiny_experiment(tmp_path))
+    task.loss = Wrong(lambda output: None)
+    task.loss.forward = lambda output, labels: result(output.logits)
+    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    with pytest.raises(InputError, match=words):
+        task.training_step({"image": images, "labels": images[:, 0]}, 0)
+
+
+def test_a_loss_with_another_ignored_label(tmp_path):
+    experiment = replace(tiny_experiment(tmp_path), loss=partial(JointLoss, 255))
+    with pytest.raises(InputError, match=r"loss: ignores the label 255, .* has 6; give 6"):
+        SegmentationTask(experiment)
 
 
 class Spy(torch.optim.SGD):
@@ -121,3 +158,11 @@ def test_the_validation_loss_is_a_mean_over_pixels(tmp_path):
         task.validation_step(batch, 0)
     expected = (1.0 * 32 * 32 + 10.0 * 8) / (32 * 32 + 8)
     assert task.val_loss.compute().item() == pytest.approx(expected)
+
+
+def test_names_that_differ_in_a_dot_are_logged_apart(tmp_path, monkeypatch):
+    """Classes may be called no.1 and no_1; torch forbids dots in the names of modules."""
+    task, found = SegmentationTask(tiny_experiment(tmp_path)), {}
+    monkeypatch.setattr(task, "log", lambda name, mean, **_: found.update({name: mean.compute()}))
+    task._log_shared({"val/IoU/no.1": 0.25, "val/IoU/no_1": 0.75, "type": 0.5})
+    assert found == {"val/IoU/no.1": 0.25, "val/IoU/no_1": 0.75, "type": 0.5}

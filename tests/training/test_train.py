@@ -219,7 +219,7 @@ def test_the_average_is_validated_and_saved_and_changes_no_training(experiment):
         {"training_state": 3},
         {"training_state": {key: value for key, value in state.items() if key != name}},
         {"training_state": state | {name: state[name][:1]}},
-        {"training_state": state | {name: state[name].double()}},
+        {"training_state": state | {name: state[name].long()}},
     ):
         torch.save(last | damaged, run / "last.ckpt")
         with pytest.raises(InputError, match=r"last\.ckpt: .*training_state, .* is not complete"):
@@ -291,22 +291,30 @@ def _stop_after_one_epoch():
     return patched
 
 
-def test_accumulated_gradients_make_one_step(experiment):
-    """Two batches, one step of AdamW with the mean of their gradients, computed by hand."""
+@pytest.mark.parametrize(
+    ("size", "together", "groups"),
+    [(3, 2, [2]), (2, 2, [2, 1]), (3, 4, [2]), (1, 4, [4, 2])],
+)
+def test_accumulated_gradients_make_one_step(experiment, size, together, groups):
+    """A step of AdamW has the mean gradient of its batches, also where few are left; by hand."""
     experiment = replace(
         experiment,
         model=partial(BiCoRSeg, 6, "test_convnext", weights=None, dim=32),
-        optim=Optim(lr=1e-3, epochs=1, accumulate=2, lookahead=False),
+        data=replace(experiment.data, batch_size=size),
+        optim=Optim(lr=1e-3, epochs=1, accumulate=together, lookahead=False),
     )
     pl.seed_everything(experiment.seed)
     task = SegmentationTask(experiment)
     optimizer = torch.optim.AdamW(task.model.parameters(), lr=1e-3, weight_decay=0.01)
     batches = list(SegmentationData(experiment).train_dataloader())
-    assert len(batches) == 2
-    for batch in batches:
-        output = task.model(task.normalize(batch["image"]))
-        (sum(task.loss(output, batch["labels"].long()).values()) / 2).backward()
-    optimizer.step()
+    assert len(batches) == sum(groups)
+    for count in groups:
+        optimizer.zero_grad()
+        for batch in batches[:count]:
+            output = task.model(task.normalize(batch["image"]))
+            (sum(task.loss(output, batch["labels"].long()).values()) / count).backward()
+        del batches[:count]
+        optimizer.step()
 
     run = train(experiment, accelerator="cpu")
     trained = weights(run, "last.ckpt")
@@ -320,6 +328,35 @@ def test_without_held_out_data_the_last_weights_are_kept(experiment):
     assert {p.name for p in run.iterdir()} == {"last.ckpt", "experiment.txt"}
     logged = rows(Path("lightning_logs/tiny/bicor/version_0"))
     assert not any(name.startswith("val/") for name in logged[0])
+
+
+def test_a_trial_resumes_nothing(experiment):
+    train(replace(experiment, optim=Optim(epochs=1)), accelerator="cpu")
+    with pytest.raises(InputError, match=r"resume and fast_dev_run: .* give only one of the two"):
+        train(experiment, accelerator="cpu", resume="latest", fast_dev_run=True)
+
+
+def test_an_average_goes_on_in_64_bits(experiment):
+    words = ["optim.ema=0.9", "optim.epochs=1"]
+    train(override(experiment, words), accelerator="cpu")
+    longer = override(experiment, [words[0], "optim.epochs=2", DOUBLE])
+    run = train(longer, accelerator="cpu", resume="latest")
+    assert {v.dtype for n, v in weights(run, "last.ckpt").items() if "weight" in n} == {
+        torch.float64
+    }
+
+
+def test_frozen_random_weights(experiment, capfd):
+    model = partial(BiCoRSeg, 6, "test_convnext", weights=None, dim=32, freeze=True)
+    train(replace(experiment, model=model), accelerator="cpu", fast_dev_run=True)
+    assert "model.freeze=True keeps the weights of the encoder, which are random" in (
+        capfd.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("devices", [1, "1"])
+def test_numbers_of_devices(experiment, devices):
+    train(experiment, accelerator="cpu", devices=devices, fast_dev_run=True)
 
 
 def test_fast_dev_run_writes_nothing(experiment):
