@@ -21,6 +21,7 @@ from network.errors import InputError, nearest
 from network.factories import (
     arguments,
     by_name,
+    given_by_position,
     hints,
     innermost,
     is_plain,
@@ -343,7 +344,11 @@ def default_settings(experiment: Experiment) -> dict[str, Any]:
     # Before a training recorded them, all images were normalized by ImageNet's values.
     defaults |= zip(_NORMALIZATION, (IMAGENET_MEAN, IMAGENET_STD), strict=True)
     for section in _FACTORIES:
-        defaults |= _defaults(section, innermost(getattr(experiment, section)))
+        factory = getattr(experiment, section)
+        defaults |= _defaults(section, innermost(factory))
+        # That code did not record values by position.
+        given = given_by_position(factory)
+        defaults |= {f"{section}.{key}": value for key, value in given.items()}
     return defaults
 
 
@@ -446,7 +451,9 @@ def _check_factory(path: Path, section: str, factory: Callable) -> None:
     for key, parameter in parameters(factory).items():
         if key in hints(factory) and key in getattr(factory, "keywords", ()):
             hint, value = parameter.annotation, parameter.default
-            if not fits(value, hint):
+            usual = known[key].default if key in known else parameter.empty
+            # A parameter with the default None takes None, whatever its type says.
+            if value != usual and not fits(value, hint):
                 raise InputError(path, f"{section}.{key}={value!r} must be {name_of_type(hint)}")
         if parameter.default is parameter.empty:
             raise InputError(

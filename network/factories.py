@@ -15,6 +15,9 @@ from typing import Any
 
 _SCALARS = (str, int, float, bool, type(None))
 
+_BY_POSITION = "by_position"
+"""Attribute of a partial with the values that it had by position."""
+
 
 def is_plain(value: object) -> bool:
     """Tell whether a value is a str, number, bool or None, or a tuple, list or dict of these.
@@ -63,8 +66,9 @@ def by_name(factory: Callable) -> Callable:
     """Bind the values of a partial by name, except those that only the data set decides.
 
     Args:
-        factory: a class or function, or a partial of one. What binds its first value for
-            ``num_classes`` or ``ignore_index`` keeps it where it is.
+        factory: a class or function, or a partial of one. If its first value is for
+            ``num_classes`` or ``ignore_index``, that stays where it is. Values that a checkpoint
+            cannot store stay, too.
 
     Examples:
         >>> from functools import partial
@@ -75,17 +79,26 @@ def by_name(factory: Callable) -> Callable:
     """
     if not isinstance(factory, partial):
         return factory
-    names = [
-        name
-        for name, parameter in _all_parameters(factory.func).items()
-        if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
-    ]
+    known = _all_parameters(factory.func)
+    if any(parameter.kind is Parameter.POSITIONAL_ONLY for parameter in known.values()):
+        return factory
+    names = [n for n, p in known.items() if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
     kept = int(bool(names) and names[0] in ("num_classes", "ignore_index"))
     named = dict(zip(names[kept:], factory.args[kept:], strict=False))
     is_whole = len(factory.args) <= len(names) and not named.keys() & factory.keywords.keys()
-    if not named or not is_whole:  # if a value does not fit, the call itself tells it
+    # If a value does not fit, the call itself tells it.
+    if not named or not is_whole or not all(map(is_plain, named.values())):
         return factory
-    return partial(factory.func, *factory.args[:kept], **named, **factory.keywords)
+    found = partial(factory.func, *factory.args[:kept], **named, **factory.keywords)
+    found.__dict__[_BY_POSITION] = named
+    return found
+
+
+def given_by_position(factory: Callable) -> dict[str, Any]:
+    """List the values that a factory had by position before :func:`by_name`, by their names."""
+    if not isinstance(factory, partial):
+        return {}
+    return given_by_position(factory.func) | factory.__dict__.get(_BY_POSITION, {})
 
 
 def hints(factory: Callable) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from network import factories
-from network.factories import is_plain, parameters, takes_any
+from network.factories import by_name, given_by_position, is_plain, parameters, takes_any
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 
@@ -156,3 +156,30 @@ class Word(enum.StrEnum):
 )
 def test_plain_values(value, expected):
     assert is_plain(value) is expected
+
+
+def by_slash(num_classes, /, channels: int = 3):
+    return num_classes, channels
+
+
+def act(num_classes: int, layer: type = int, width: int = 4):
+    return num_classes, layer, width
+
+
+@pytest.mark.parametrize("factory", [partial(by_slash, 6), partial(act, 6, float), partial(act, 6)])
+def test_what_stays_by_position(factory):
+    """Parameters that take no names, and values that no checkpoint can store."""
+    assert by_name(factory) is factory
+    assert by_name(factory)() == factory()
+
+
+def test_values_by_position_are_remembered():
+    found = by_name(partial(act, 6, width=5))
+    assert given_by_position(found) == {}
+    found = by_name(partial(by_slash_free, 6, 7))
+    assert given_by_position(partial(found, channels=8)) == {"channels": 7}
+    assert found() == (6, 7)
+
+
+def by_slash_free(num_classes, channels: int = 3):
+    return num_classes, channels

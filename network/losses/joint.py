@@ -6,6 +6,7 @@ and D2LS.
 
 from torch import Tensor
 
+from network.errors import InputError
 from network.losses.pixel import cross_entropy, cross_entropy_and_dice
 from network.losses.weights import WeightedLoss, Weights, check_part_weights
 from network.models.output import SegOutput
@@ -59,6 +60,14 @@ class JointLoss(WeightedLoss):
                 left out.
             labels: (b, H, W) int64, 0 to k-1 or ``ignore_index``.
         """
+        aux = output.aux_logits
+        if aux is not None and aux.shape != output.logits.shape:
+            raise InputError(
+                "model",
+                f"returns aux_logits of the shape {tuple(aux.shape)}, not "
+                f"{tuple(output.logits.shape)}",
+                "return them like the logits",
+            )
         options = (labels, self.ignore_index, self.smoothing, self.class_weights, self.hard_share)
         ce, dice = cross_entropy_and_dice(output.logits, *options)
         parts = {"ce": ce, "dice": dice}

@@ -72,7 +72,8 @@ def take_weights(
         InputError: no tensor fits, or a fitting one is not finite.
     """
     expected = model.state_dict()
-    found = _aligned(_with_lora(weights_for(model, state, path), expected), expected)
+    found = _aligned(weights_for(model, state, path), expected)
+    found = _aligned(_with_lora(found, expected), expected)
     found = {n: v for n, v in found.items() if n in expected and kind_of(v) == kind_of(expected[n])}
     is_same = theirs is None or list(own) == list(theirs)
     theirs = theirs or ()

@@ -40,7 +40,7 @@ from network.reporting.comparison import (
 )
 from network.reporting.comparison_tables import caption, difference_lines
 from network.reporting.published import PUBLISHED
-from network.studies.ablation_tables import PIXELS, TABLES, Table, Variant
+from network.studies.ablation_tables import PIXELS, PLAIN, TABLES, Table, Variant
 from network.studies.claims import claim
 from network.training.train import train_once
 
@@ -110,7 +110,9 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
                 "its loss is not PartialCrossEntropy, which points need",
                 "give a config such as config/drone/resnet18_points.py",
             )
-        words = list(variant.overrides)
+        known = settings(base)
+        # Not every network can adapt its encoder.
+        words = [w for w in variant.overrides if w not in PLAIN or w.partition("=")[0] in known]
         words += [f"data.train_labels={variant.labels}"] if of_points else []
         experiment = override(replace(base, name=run_name, seed=seed), words)
         if variant.points:
@@ -247,7 +249,7 @@ def claim_folder(output: Path, table: str, base: Experiment, split: str, masks: 
     left_to_variants = known.own_keys if known is not None and known.is_of_base else set()
 
     def is_kept(key: str) -> bool:
-        if key in _SHARED or key == "data.root":
+        if key == "data.root" or (key in _SHARED and not (is_of_base and key in _KEPT)):
             return True
         of_variants = key.startswith(("model.", "loss.")) and not is_of_base
         return defines_training(key) and not (

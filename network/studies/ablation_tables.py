@@ -101,11 +101,14 @@ class Table:
         return all(key in keys for keys in given)
 
 
+PLAIN = ("model.freeze=False", "model.lora=0", "optim.layer_decay=1.0")
+"""Settings of a training of the whole encoder, at one rate."""
+
+
 def _adapted(name: str, *changes: str) -> Variant:
     """A way to train the encoder, in which a base that adapts it changes nothing."""
-    plain = ("model.freeze=False", "model.lora=0", "optim.layer_decay=1.0")
     keys = [word.partition("=")[0] for word in changes]
-    kept = [word for word in plain if word.partition("=")[0] not in keys]
+    kept = [word for word in PLAIN if word.partition("=")[0] not in keys]
     return Variant(name, None, (*kept, *changes))
 
 

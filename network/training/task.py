@@ -134,8 +134,9 @@ class SegmentationTask(pl.LightningModule):
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         labels = batch["labels"].long()
         output = self.output_of(batch)
-        parts = check_parts(self.loss(output, labels))
-        if self.experiment.teacher.weight:
+        has_teacher = bool(self.experiment.teacher.weight)
+        parts = check_parts(self.loss(output, labels), has_teacher)
+        if has_teacher:
             parts |= self._unlabeled_parts(batch)
         loss = cast("Tensor", sum(parts.values()))
         step = (self.current_epoch, batch_index)
@@ -278,32 +279,24 @@ def check_output(output: object, shape: tuple[int, ...]) -> None:
     if not isinstance(output, SegOutput) or not isinstance(output.logits, Tensor):
         found = output.logits if isinstance(output, SegOutput) else output
         raise InputError("model", f"returns a {type(found).__name__}", "return SegOutput(logits)")
-    for name in ("logits", "aux_logits"):
-        value = getattr(output, name)
-        if value is not None and (not isinstance(value, Tensor) or tuple(value.shape) != shape):
-            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise InputError(
-                "model",
-                f"returns {name} of the shape {found}, not {shape}",
-                "return (images, classes, height, width), in the size of the images",
-            )
-    for name in ("heatmaps", "class_embeddings"):
-        value = getattr(output, name)
-        if value is not None and not isinstance(value, list | tuple):
-            raise InputError(
-                "model", f"returns {name} that are a {type(value).__name__}", "return a list"
-            )
+    if tuple(output.logits.shape) != shape:
+        raise InputError(
+            "model",
+            f"returns logits of the shape {tuple(output.logits.shape)}, not {shape}",
+            "return (images, classes, height, width), in the size of the images",
+        )
 
 
-RESERVED = ("loss", *MAIN, "unlabeled")
+RESERVED = ("loss", *MAIN)
 """Names that the log uses itself, so that no part of a loss can have them."""
 
 
-def check_parts(parts: object) -> dict[str, Tensor]:
+def check_parts(parts: object, has_teacher: bool = False) -> dict[str, Tensor]:
     """Raise an :class:`InputError` if a loss does not return what training relies on.
 
     Args:
         parts: what the loss has returned.
+        has_teacher: whether a part ``unlabeled`` is added to them.
 
     Returns:
         The parts by name.
@@ -312,9 +305,12 @@ def check_parts(parts: object) -> dict[str, Tensor]:
     if not isinstance(parts, dict) or not parts:
         found = "an empty dict" if parts == {} else f"a {type(parts).__name__}"
         raise InputError("loss", f"returns {found}", remedy)
+    reserved: tuple[str, ...] = (*RESERVED, "unlabeled") if has_teacher else RESERVED
+    if not has_teacher and len(parts) == 1:  # the part is the loss
+        reserved = MAIN
     for name, value in parts.items():
-        if not isinstance(name, str) or name in RESERVED:
-            raise InputError("loss", f"names a part {name!r}", f"no part is {listed(RESERVED)}")
+        if not isinstance(name, str) or name in reserved:
+            raise InputError("loss", f"names a part {name!r}", f"no part is {listed(reserved)}")
         if not isinstance(value, Tensor) or value.numel() != 1:
             kind = f"{tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise InputError("loss", f"its part '{name}' is a {kind}", remedy)

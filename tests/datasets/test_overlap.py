@@ -10,7 +10,8 @@ from network.datasets.overlap import splits_overlap
 from network.datasets.schema import Folder, MaskFolder
 from network.evaluation.protocol import TrainingRecord
 from tests.datasets.checks.test_ground import PATCHES, write_areas
-from tests.datasets.on_earth.scenes import by_class, dataset
+from tests.datasets.on_earth.scenes import box, by_class, dataset, write_features, write_scene
+from tests.rasters.earth import blocks
 
 
 def folder(*only: str, images: str = "images", **options) -> Folder:
@@ -49,7 +50,7 @@ def test_folders(tmp_path, one, other, expected):
 
 def test_folders_that_are_not_there(tmp_path):
     info = replace(PATCHES, splits=FOLDERS)
-    assert splits_overlap(info, tmp_path, "a", "b") is None
+    assert splits_overlap(info, tmp_path, "a", "b") is False
     assert splits_overlap(info, tmp_path, "a", "others") is False
     assert splits_overlap(info, tmp_path, "a", "a") is True
 
@@ -66,8 +67,8 @@ def test_folders_that_are_not_there(tmp_path):
 )
 def test_areas(tmp_path, one, other, expected):
     write_areas(tmp_path, (slice(0, 9), slice(0, 9)), (slice(20, 30), slice(0, 9)))
-    for name in ("a.tif", "b.tif", "labels.gpkg"):
-        (tmp_path / name).touch()
+    for name in ("a", "b"):  # the labels need not be there
+        write_scene(tmp_path / f"{name}.tif", blocks(1, 40, 40))
     scenes = {"images": ("*.tif",), "labels": (by_class(),)}
     file = AreaFile(path=Path("areas.gpkg"), attribute="split")
     info = dataset(
@@ -75,10 +76,16 @@ def test_areas(tmp_path, one, other, expected):
         other=scenes | {"areas": None if other is None else replace(file, only=other)},
         a=scenes | {"images": ("a.tif",)},
         b=scenes | {"images": ("b.tif",)},
-        elsewhere=scenes | {"areas": replace(file, attribute=None)},
+        whole=scenes | {"areas": replace(file, path=Path("whole.gpkg"), attribute=None)},
+        apart=scenes | {"areas": replace(file, path=Path("apart.gpkg"), attribute=None)},
+        lost=scenes | {"areas": replace(file, path=Path("lost.gpkg"), attribute=None)},
     )
+    write_features(tmp_path / "whole.gpkg", [box(slice(0, 40), slice(0, 40))])
+    write_features(tmp_path / "apart.gpkg", [box(slice(0, 9), slice(30, 40))])
     assert splits_overlap(info, tmp_path, "one", "other") is expected
     assert splits_overlap(info, tmp_path, "a", "b") is False
     assert splits_overlap(info, tmp_path, "a", "one") is True
-    if one is not None:
-        assert splits_overlap(info, tmp_path, "one", "elsewhere") is None
+    if one is not None:  # areas in two files
+        assert splits_overlap(info, tmp_path, "one", "whole") is True
+        assert splits_overlap(info, tmp_path, "one", "apart") is False
+        assert splits_overlap(info, tmp_path, "one", "lost") is None

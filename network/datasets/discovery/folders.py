@@ -23,7 +23,7 @@ from network.datasets.discovery.layout import Layout, Pair, relative
 from network.datasets.discovery.splitting import draw_splits, parents_of, tile_pattern, touch
 from network.datasets.files import list_images, stem_of
 from network.datasets.schema import SPLITS, Folder, MaskFolder
-from network.errors import listed
+from network.errors import InputError, listed
 from network.rasters.header import read_header
 
 
@@ -97,12 +97,15 @@ def _note_neighbors(
     layout: Layout, images: Images, chosen: Mapping[str, "Keys"], notes: list[str]
 ) -> None:
     """Note that images of two drawn splits lie side by side on Earth."""
-    if layout.splits or not all(grid_of(path, h) for path, h in images.headers.items()):
+    if {"train", "val"} <= layout.splits:
         return
-    boxes = [
-        [box_of(path, images.headers[path]) for path in _files_of(layout, keys)]
-        for keys in chosen.values()
-    ]
+    try:
+        boxes = [
+            [box_of(path, images.headers[path]) for path in _files_of(layout, keys)]
+            for keys in chosen.values()
+        ]
+    except InputError:  # some do not lie on Earth, or nobody knows where
+        return
     if touch(boxes):
         notes.append(
             "images of two splits touch or overlap on Earth, so scores may be too good: folders "

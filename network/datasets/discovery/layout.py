@@ -25,6 +25,12 @@ _MASKS = re.compile(
     r"([_-].*|\d*)|.*[_-](masks?|labels?|gts?)",
     re.IGNORECASE,
 )
+_IMAGES = re.compile(
+    r"(?!.*(mask|label|gt))(.*[ _-])?(images?|imgs?|rgb|irrg|photos?|pictures?)([ _-].*|\d*)",
+    re.IGNORECASE,
+)
+"""Names of folders of images, which come before previews with the same names."""
+
 _CONTENT = (
     r"(images?|imgs?|rgb|irrg|tiles|patches|data|masks?|labels?|gts?|ann(otation)?s?|targets?)"
 )
@@ -267,19 +273,24 @@ def _pair(
     pairs, used = [], set()
     for folder, files in masks.items():
         keys = _keys(_below(folder, root))
+        shared = {f: len(_names(images[f]) & _names(files)) for f in images}
         near = [f for f in images if keys & _keys(_below(f, root))]
-        if not near and len(masks) == 1:
-            near = list(images)
-        # Folders of one level, such as train_images and val_masks, differ in the split only.
-        near = [f for f in near if split_of(f, root) == split_of(folder, root)] or near
-        if not near:
+        fitting = [f for f in near if shared[f]]
+        if not fitting and len(masks) == 1:
+            fitting = [f for f in images if shared[f]]
+        if not fitting:
+            if near or len(masks) == 1:
+                other = (near or list(images))[0]
+                raise _nothing_pairs(files, images[other], folder, other)
             continue
-        shared = {f: len(_names(images[f]) & _names(files)) for f in near}
-        best = max(near, key=lambda f: shared[f])
+        # Folders of one level, such as train_images and val_masks, differ in the split only.
+        fitting = [f for f in fitting if split_of(f, root) == split_of(folder, root)] or fitting
+        best = max(fitting, key=lambda f: shared[f])
         common = _names(images[best]) & _names(files)
-        if not common:
-            raise _nothing_pairs(files, images[best], folder, best)
-        equal = [f for f in near if shared[f] == shared[best]]
+        equal = [f for f in fitting if shared[f] == shared[best]]
+        named = [f for f in equal if _IMAGES.fullmatch(f.name)]
+        if len(named) == 1:
+            best, equal = named[0], named
         if len(equal) > 1:
             raise InputError(
                 folder,

@@ -46,6 +46,9 @@ _WHOLE = 0.9
 """Share of the images that polygons must cover before the rest counts as forgotten, not as
 background."""
 
+_DISTORTED = 1.5
+"""Area of the outline of an image, divided by that of its pixels, above which it is wrong."""
+
 BACKGROUND = "background"
 _GRAY = (128, 128, 128)
 _GENERIC = ("labels", "label", "polygons", "annotations", "masks", "data", "truth", "vectors")
@@ -280,16 +283,19 @@ def ground_of(grids: Iterable[EarthGrid]) -> shapely.Geometry | None:
     Args:
         grids: the pixels of the images.
     """
-    shapes = []
+    shapes, pixels = [], 0.0
     for grid in grids:
         if grid.resolution is None:
             return None
+        pixels = max(pixels, grid.height * grid.width * grid.resolution**2)
         down, across = np.array([0, 0, 1, 1]) * grid.height, np.array([0, 1, 1, 0]) * grid.width
         transform: Any = grid.transform
         corners = np.stack(transform @ (across, down), axis=1)
         shape = geopandas.GeoSeries([shapely.Polygon(corners)], crs=grid.crs.to_wkt())
         shapes += shape.to_crs(_EQUAL_AREA).tolist()
-    if not np.isfinite(shapely.bounds(shapes)).all():
+    sizes = shapely.area(shapes)
+    # Across the date line, or around a pole, the corners enclose other ground.
+    if not np.isfinite(sizes).all() or sizes.min() == 0 or sizes.max() > _DISTORTED * pixels:
         return None
     return shapely.union_all(shapely.make_valid(shapes))
 

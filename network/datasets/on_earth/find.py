@@ -86,9 +86,9 @@ def list_files(info: DatasetInfo, root: Path, scenes: Scenes) -> SceneFiles:
     Raises:
         InputError: there are no such files, or the areas cannot be read.
     """
-    left_out = {image for pattern in scenes.leave_out for image in _matches(root, pattern)}
-    found = dict.fromkeys(image for pattern in scenes.images for image in _matches(root, pattern))
-    images = tuple(image for image in found if image not in left_out)
+    for pattern in (*scenes.images, *scenes.leave_out):
+        _matches(root, pattern)
+    images = tuple(find_images(root, scenes))
     if not images:
         raise InputError(root, f"leave_out={scenes.leave_out} leaves out all images")
     groups = tuple(
@@ -108,6 +108,18 @@ def list_files(info: DatasetInfo, root: Path, scenes: Scenes) -> SceneFiles:
     known = (path for pattern in everywhere for path in _found(root, pattern))
     names = frozenset(map(stem_of, (*images, *known)))
     return SceneFiles(images, groups, areas, names)
+
+
+def find_images(root: Path, scenes: Scenes) -> list[Path]:
+    """List the images of scenes that are there, in the order of the patterns and of names.
+
+    Args:
+        root: root folder of the data.
+        scenes: description of the scenes.
+    """
+    left_out = {image for pattern in scenes.leave_out for image in _found(root, pattern)}
+    found = dict.fromkeys(image for pattern in scenes.images for image in _found(root, pattern))
+    return [image for image in found if image not in left_out]
 
 
 def find_scenes(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
@@ -171,6 +183,10 @@ def find_scene(
                 image=source,
                 info=info,
                 labels=own,
+                backgrounds=[
+                    file.background if group else None  # all files of an optional group may lack
+                    for file, group in zip(scenes.labels, files.labels, strict=True)
+                ],
                 weights=tuple(file.weight for file in scenes.labels),
                 areas=files.areas,
                 border=scenes.border,

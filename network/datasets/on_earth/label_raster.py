@@ -102,6 +102,8 @@ class LabelPlan:
         info: the classes.
         labels: the files of labels, a group for each description; those that lie elsewhere are left
             out.
+        backgrounds: the class of what no polygon of each group covers, if it has one. It counts
+            also if the group has no file for this image.
         weights: weight of each group; empty if all have the same.
         areas: the areas outside of which nothing counts; None to count all.
         border: width of the ignored band at each side of the border between classes, in pixels.
@@ -110,6 +112,7 @@ class LabelPlan:
     image: Source
     info: DatasetInfo
     labels: Sequence[Sequence[LabelFile]]
+    backgrounds: Sequence[str | None]
     weights: tuple[float, ...] = ()
     areas: AreaFile | None = None
     border: int = 0
@@ -135,6 +138,7 @@ class LabelPlan:
             "grid": [self.grid.crs.to_wkt(), *self.grid.transform[:6], *self.image.size],
             "bands": self.image.bands,
             "labels": [_facts(file) for file in files],
+            "backgrounds": list(self.backgrounds),
             "areas": None if self.areas is None else _facts(self.areas),
             "border": self.border,
             "classes": self.info.classes,
@@ -303,7 +307,7 @@ _Group = list[tuple[Labels, bool]]
 
 def _opened(plan: LabelPlan, grid: EarthGrid) -> Iterator[tuple[_Group, int | None]]:
     """Open the files that touch the grid, with the label of what no polygon of a group covers."""
-    for group in plan.labels:
+    for group, background in zip(plan.labels, plan.backgrounds, strict=True):
         found: _Group = []
         for file in group:
             try:
@@ -312,9 +316,7 @@ def _opened(plan: LabelPlan, grid: EarthGrid) -> Iterator[tuple[_Group, int | No
                 continue
             compare_resolution(file.path, opened, grid, "the image")
             found.append((opened.labels, is_raster(file.path)))
-        fill = None
-        if group and group[0].background is not None:
-            fill = label_of(group[0].background, plan.info, "background")
+        fill = None if background is None else label_of(background, plan.info, "background")
         yield found, fill
 
 

@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 from PIL import Image
@@ -499,3 +500,18 @@ def test_images_without_a_file_of_polygons_are_left_out(tmp_path):
         if n < 5:
             write_regions(tmp_path / f"houses/s{n}.geojson", labels, place)
     assert any("without a file of labels are left out: s5" in n for n in found_in(tmp_path).notes)
+
+
+def test_neighbors_of_a_drawn_split_and_places_of_nowhere(tmp_path):
+    """Only train has a folder, and val is drawn from it; then, nobody knows where images lie."""
+    for n, (labels, _) in enumerate(write_scenes(tmp_path, 6)):
+        (tmp_path / "train/images").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"images/s{n}.tif").rename(tmp_path / f"train/images/s{n}.tif")
+        write_image(tmp_path / f"train/masks/s{n}.png", labels)
+    (tmp_path / "images").rmdir()
+    words = "touch or overlap on Earth"
+    assert any(words in note for note in found_in(tmp_path).notes)
+    for path in (tmp_path / "train/images").iterdir():
+        with rasterio.open(path, "r+") as file:
+            file.crs = 'LOCAL_CS["site",UNIT["metre",1]]'
+    assert not any(words in note for note in found_in(tmp_path).notes)

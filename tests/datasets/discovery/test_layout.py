@@ -175,3 +175,18 @@ def test_two_folders_of_images_for_one_of_masks(tmp_path):
     assert pairs_of(tmp_path, tmp_path / "rgb", labels=[tmp_path / "masks"]) == {
         ("rgb", "masks", None, ("a",))
     }
+
+
+@pytest.mark.parametrize(
+    ("files", "images"),
+    [
+        (["overview.png", "data/images/1.png", "masks/1.png"], "data/images"),
+        (["images/train/1.png", "masks/1.png", "test/9.png"], "images/train"),
+        (["train_images/1.png", "train_masks/1.png", "train_masks_rgb/1.png"], "train_images"),
+        (["images/1.png", "thumbs/1.png", "masks/1.png"], "images"),
+    ],
+)
+def test_other_images_beside_those_of_the_masks(tmp_path, files, images):
+    touch(tmp_path, *files)
+    (pair,) = find_layout([str(tmp_path)]).pairs
+    assert str(pair.images.relative_to(tmp_path)) == images

@@ -4,6 +4,7 @@ import geopandas
 import pytest
 import shapely
 from affine import Affine
+from rasterio.crs import CRS
 
 from network.datasets.discovery.polygon_classes import (
     find_areas,
@@ -187,3 +188,13 @@ def test_a_file_without_polygons_has_no_attributes(tmp_path):
     proposal, found = proposed(tmp_path, *names, stems=("s0", "s1", "s2"), ground=1600)
     assert found == [("l/*.geojson", {"attribute": "class"})]
     assert [one.name for one in proposal.classes] == ["field", "road", "house"]
+
+
+@pytest.mark.parametrize(
+    ("crs", "left", "top"),
+    [("EPSG:32760", 818_700, 8_099_700), ("EPSG:3031", -500, 500)],
+)
+def test_ground_across_the_date_line_or_at_a_pole(crs, left, top):
+    """Its corners enclose a strip around the world, or nothing; so all polygons count."""
+    grid = EarthGrid(1000, 1000, CRS.from_string(crs), Affine(1, 0, left, 0, -1, top))
+    assert ground_of([grid]) is None

@@ -449,3 +449,22 @@ def test_drawn_labels_belong_to_one_place(tmp_path, truth):
         info = dataset(train={"images": (f"{folder}/a.tif",), "labels": files})
         (sample,) = find_samples(info, tmp_path, "train")
         np.testing.assert_array_equal(read_mask(sample.masks["full"], info), expected)
+
+
+def test_the_background_of_files_that_an_image_lacks(tmp_path, truth):
+    """It has no roads, so there is no file of them; all but its houses is the background."""
+    for name in ("a", "b", "c"):
+        write_scene(tmp_path / f"{name}.tif", truth)
+    corner = [box(slice(0, 10), slice(0, 10))]
+    for name in ("roads/a", "roads/b", "houses/a", "houses/b", "houses/c"):
+        write_features(tmp_path / f"{name}.gpkg", corner)
+    files = (
+        LabelFile(path="roads/*.gpkg", all_are="road", background="field"),
+        LabelFile(path="houses/*.gpkg", all_are="house"),
+    )
+    info = dataset(train={"images": ("*.tif",), "labels": files})
+    for sample in find_samples(info, tmp_path, "train"):
+        labels = read_mask(sample.masks["full"], info)
+        expected = np.full_like(truth, info.classes.index("field"))
+        expected[:10, :10] = info.classes.index("house")
+        np.testing.assert_array_equal(labels, expected)
