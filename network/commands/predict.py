@@ -151,8 +151,8 @@ def run(args: argparse.Namespace) -> None:
             info = experiment.dataset
         else:
             info = exported_card(checkpoint, chosen_backend(args)).info
-        make_mosaic(map_files(images, args.output), info, mosaic)
-        print(f"mosaic in {mosaic.target}")
+        is_made = make_mosaic(map_files(images, args.output), info, mosaic)
+        print(f"{'mosaic in' if is_made else 'another process is making'} {mosaic.target}")
 
 
 def _mosaic(args: argparse.Namespace) -> MosaicOptions | None:
@@ -161,6 +161,10 @@ def _mosaic(args: argparse.Namespace) -> MosaicOptions | None:
     if args.rule == "confidence" and not args.confidence:
         raise InputError(
             "--mosaic-rule confidence", "needs the confidence of maps", "add --confidence"
+        )
+    if args.format == "png":
+        raise InputError(
+            "--mosaic", "needs georeferenced maps, which a PNG is not", "leave out --format png"
         )
     return MosaicOptions(args.mosaic, args.rule, args.crs, args.overwrite)
 

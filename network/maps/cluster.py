@@ -26,7 +26,7 @@ from network.maps.run import Failures, add_record, check_options, load_predictor
 from network.maps.work import Finished, MapWork, Means, Share, Task
 from network.prediction import ImagePredictor
 from network.progress import progress_bar
-from network.rasters.source import UnreadableImage, is_remote
+from network.rasters.source import UnreadableImage, is_virtual
 from network.writing import Busy, remove_leftovers
 
 BLOCKS_A_SHARE = 4
@@ -121,7 +121,7 @@ def predict_on_cluster(
 
 
 def _absolute(task: Task) -> Task:
-    image = task.image if is_remote(task.image) else str(Path(task.image).absolute())
+    image = task.image if is_virtual(task.image) else str(Path(task.image).absolute())
     return replace(task, image=image, output=task.output.absolute())
 
 

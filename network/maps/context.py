@@ -1,9 +1,10 @@
 """Context of a whole image, so that its map has nearly the same labels whatever the windows are."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -20,7 +21,7 @@ from network.prediction import ImagePredictor, to_batch
 from network.predictor import Predictor
 from network.progress import progress_bar
 from network.rasters.pixels import network_values
-from network.rasters.source import Source
+from network.rasters.source import Source, UnreadableImage
 from network.writing import replacing
 
 SEEN_PIXELS = 2**25
@@ -72,7 +73,7 @@ def in_context(predictor: ImagePredictor, source: Source, plan: Plan, folder: Pa
         context = predictor.model.whole_image(plan.height, plan.width, share)
         file = folder / _FILE
         if _stored(file, predictor) is None:
-            _compute(context, predictor, source, parts)
+            _compute(context, predictor, source, _with_data(source, plan, parts))
             with replacing(file) as unfinished:
                 torch.save([tensor.cpu() for tensor in context.state()], unfinished)
         # Read it even if this process has computed it, so that all use exactly the same.
@@ -95,16 +96,55 @@ def _stored(file: Path, predictor: Predictor) -> list[Tensor] | None:
 
 
 def seen_parts(plan: Plan) -> list[Part]:
-    """Choose the windows that the context is computed from.
+    """Choose the windows that the context is computed from, if they have data.
 
     Of a large image these are some that are spread over it, otherwise all.
     """
-    cropped = replace(plan, blend="crop")  # so each pixel counts once
-    parts = [part for block in cropped.blocks() for part in block.parts]
     share = min(1.0, SEEN_PIXELS / (plan.height * plan.width))
+    return [part for turn, part in _turns(plan) if turn < share]
+
+
+def _turns(plan: Plan) -> Iterator[tuple[float, Part]]:
+    """Yield all windows row by row, each with its turn from 0 to 1: the first ones are seen."""
+    cropped = replace(plan, blend="crop")  # so each pixel counts once
+    parts = (part for block in cropped.blocks() for part in block.parts)
     golden = (math.sqrt(5) - 1) / 2
     # Multiples of the golden ratio are spread evenly, and never in step with rows or columns.
-    return [part for number, part in enumerate(parts) if number * golden % 1 < share]
+    return ((number * golden % 1, part) for number, part in enumerate(parts))
+
+
+def _with_data(source: Source, plan: Plan, chosen: list[Part]) -> list[Part]:
+    """Return chosen windows, or others that have data if these have none.
+
+    Others are as many pixels at most, as far as the image has them. So the share of the image that
+    the context is computed from does not depend on its pixels.
+
+    Args:
+        source: the opened image.
+        plan: plan of its windows.
+        chosen: the windows that :func:`seen_parts` chooses.
+    """
+    if not source.may_lack_data or any(_has_data(source, part) for part in chosen):
+        return chosen
+    found, pixels, wanted = [], 0, sum(map(_pixels, chosen))
+    others = [part for _, part in sorted(_turns(plan), key=itemgetter(0))][len(chosen) :]
+    about = f"Windows of {Path(source.path).name} with data"
+    for part in progress_bar(others, desc=about, unit="window"):
+        if _has_data(source, part):
+            found.append(part)
+            pixels += _pixels(part)
+        if pixels >= wanted:
+            break
+    return found or chosen
+
+
+def _has_data(source: Source, part: Part) -> bool:
+    """Tell whether a pixel of a window's core is valid; none is if it cannot be read."""
+    try:
+        _, valid = source.read(*part.core)
+    except UnreadableImage:
+        return False
+    return valid is None or bool(valid.any())
 
 
 def _pixels(part: Part) -> int:

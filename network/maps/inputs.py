@@ -1,13 +1,14 @@
 """The images that a user means, the outputs of each, and the check that they can be predicted."""
 
 import glob
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from network.datasets.files import list_images
 from network.errors import InputError
 from network.maps.layers import LAYERS
-from network.rasters.source import is_remote
+from network.rasters.source import is_part, is_virtual
 
 
 def find_inputs(given: str) -> list[str]:
@@ -22,7 +23,7 @@ def find_inputs(given: str) -> list[str]:
         InputError: there is no such image.
     """
     path = Path(given)
-    if is_remote(given):
+    if is_virtual(given):
         return [given]
     if path.is_dir():
         return [str(found) for found in list_images(path).values()]
@@ -70,11 +71,12 @@ def find_outputs(images: Sequence[str | Path], output: Path) -> list[Path]:
         path = Path(str(image))
         if path.resolve().parent == output.resolve():
             raise InputError(output, f"is the folder of the image {path}", "choose another output")
-        if path.stem in found:
+        name = _name_of(str(image))
+        if name in found:
             raise InputError(
-                path, f"has the same name as {found[path.stem]}", "predict them into two folders"
+                path, f"has the same name as {found[name]}", "predict them into two folders"
             )
-        found[path.stem] = image
+        found[name] = image
     for name in found:
         stem, _, layer = name.rpartition("_")
         if layer in LAYERS and stem in found:
@@ -84,6 +86,23 @@ def find_outputs(images: Sequence[str | Path], output: Path) -> list[Path]:
                 "predict them into two folders",
             )
     return [output / name for name in found]
+
+
+def _name_of(image: str) -> str:
+    """Choose the name of the map of an image, without an ending.
+
+    GDAL's name of one raster of a file may have quotes, colons and a path in it.
+
+    Examples:
+        >>> [_name_of(path) for path in ("in/a.tif", 'NETCDF:"in/b.nc":water', "GTIFF_DIR:2:c.tif")]
+        ['a', 'b_water', 'c_2']
+    """
+    if not is_part(image):
+        return Path(image).stem
+    _, *words = (word.strip('"') for word in re.findall(r'"[^"]*"|[^:"]+', image))
+    file = next((word for word in words if Path(word).suffix), (words or [image])[-1])
+    name = "_".join([Path(file).stem, *(word for word in words if word != file)])
+    return re.sub(r"_*[^\w.-]+_*", "_", name).strip("_")
 
 
 def check_polygon_file(file: Path, images: int) -> None:

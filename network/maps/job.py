@@ -42,6 +42,7 @@ class Job:
         image: size and time of the image's files, which show whether it has changed.
         source: path of the image.
         cores: rows and columns of cores in a block, see :class:`network.maps.plan.Plan`.
+        former_image: what an older version wrote for ``image``, so that its finished maps count.
     """
 
     target: Path
@@ -50,6 +51,7 @@ class Job:
     image: str
     source: str
     cores: tuple[int, int] = (CORES_A_BLOCK, CORES_A_BLOCK)
+    former_image: str | None = None
 
     @property
     def all_parts(self) -> Path:
@@ -133,11 +135,31 @@ class Job:
         # If a process was killed between writing these files and their record, the blocks are still
         # there.
         if there and not (self.parts / JOB_FILE).is_file():
-            raise InputError(
-                there[0],
-                "is there already, and no record says how it was made",
-                "choose another output, or remove it",
-            )
+            raise _unknown(there[0])
+
+    def check_or_discard(self, records: MapRecords, *, overwrite: bool) -> None:
+        """Check a map as :meth:`check` does; if told to, remove one that other settings made.
+
+        Args:
+            records: the finished maps of the folder.
+            overwrite: whether to remove it.
+
+        Raises:
+            InputError: a map, or its blocks, were made with other settings and stay, or a file
+                that no record knows is in the way. Then nothing is removed.
+        """
+        try:
+            self.check(records)
+        except InputError:
+            if not overwrite:
+                raise
+            made = {path.resolve() for path in self._recorded(records)}
+            there = [path for path in self.outputs if path.exists()]
+            foreign = [path for path in there if path.resolve() not in made]
+            if foreign:
+                raise _unknown(foreign[0]) from None
+            self.discard(records)
+            self.check(records)
 
     def is_finished(self, records: MapRecords) -> bool:
         """Tell whether the map is there, made from the same image with the same settings.
@@ -150,7 +172,8 @@ class Job:
         needed += [self.polygons] if self.polygons else []
         return (
             record is not None
-            and (record.identity, record.image) == (_plain(self.identity), self.image)
+            and record.identity == _plain(self.identity)
+            and record.image in (self.image, self.former_image)
             and all(path.is_file() for path in needed)
         )
 
@@ -219,18 +242,23 @@ class Job:
         Args:
             records: the finished maps of the folder.
         """
-        record = records.find(self.target)
         with writing(self.target):
-            if record:
-                identity = record.identity or {}
-                named = [name for name in identity.get("layers", ()) if name in LAYERS]
-                layers = tuple(LAYERS[name] for name in named)
-                made = replace(self, layers=layers, identity=identity)
-                for path in (self.target, *made.outputs):
+            if records.find(self.target):
+                for path in self._recorded(records):
                     path.unlink(missing_ok=True)
                 records.remove(self.target)
             if self.all_parts.exists():
                 shutil.rmtree(self.all_parts)
+
+    def _recorded(self, records: MapRecords) -> list[Path]:
+        """List the files of the finished map that a record knows."""
+        record = records.find(self.target)
+        if record is None:
+            return []
+        identity = record.identity or {}
+        named = [name for name in identity.get("layers", ()) if name in LAYERS]
+        layers = tuple(LAYERS[name] for name in named)
+        return [self.target, *replace(self, layers=layers, identity=identity).outputs]
 
     def tiles(self, blocks: Iterable[Block], layer: Layer) -> dict[Path, Window]:
         """List the files of a layer with their rows and columns."""
@@ -252,8 +280,17 @@ class Job:
                 f"{_short(new.get(key))}{more})",
                 remedy,
             )
-        if image != self.image and source != self.source:
+        if image not in (self.image, self.former_image) and source != self.source:
             raise InputError(self.target, f"is the map of another image, {source}", remedy)
+
+
+def _unknown(path: Path) -> InputError:
+    """Make the error for a file that may be the user's own."""
+    return InputError(
+        path,
+        "is there already, and no record says how it was made",
+        "choose another output, or remove it",
+    )
 
 
 def _read(path: Path) -> tuple[Any, Any, Any]:

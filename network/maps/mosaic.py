@@ -2,7 +2,9 @@
 
 import hashlib
 import math
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError
-from rasterio.transform import array_bounds
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import calculate_default_transform, transform_bounds
 from rasterio.windows import Window as RasterioWindow
@@ -28,7 +29,7 @@ from network.maps.run import make_tasks
 from network.progress import progress_bar
 from network.rasters.place import Place
 from network.rasters.tiles import Grid, write_mosaic
-from network.writing import beside, locked, remove_leftovers
+from network.writing import Busy, beside, locked, remove_leftovers
 
 RULES = ("last", "confidence")
 """Which map counts where several overlap: the last one in the order of the images, or the one with
@@ -95,11 +96,15 @@ class _Map:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Smallest and largest coordinates: left, bottom, right, top."""
-        return array_bounds(*self.size, self.transform)
+        height, width = self.size
+        # Its rows may go north, its columns west, and it may be turned.
+        columns, rows = np.array([[0, width, 0, width], [0, 0, height, height]], float)
+        x, y = self.transform @ (columns, rows)
+        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
 
 def check_target(options: MosaicOptions, images: Sequence[str | Path], output: Path) -> None:
-    """Check that a mosaic replaces no image and no map, before anything is predicted.
+    """Check that a mosaic can be made and replaces no image, before anything is predicted.
 
     Args:
         options: the mosaic.
@@ -107,11 +112,15 @@ def check_target(options: MosaicOptions, images: Sequence[str | Path], output: P
         output: folder of the maps; with one image also the file.
 
     Raises:
-        InputError: the mosaic has the name of one of these files.
+        InputError: the mosaic has the name of one of these files, or the map is a PNG.
     """
     target = options.target.resolve()
     taken = {Path(image).resolve() for image in images}
     for task in make_tasks(images, output):
+        if task.is_file and task.output.suffix.lower() == ".png":
+            raise InputError(
+                task.output, "is no georeferenced map, which a mosaic needs", "choose a .tif"
+            )
         ending = "" if task.is_file else ".tif"
         taken.add(task.output.with_name(f"{task.output.name}{ending}").resolve())
     if target in taken:
@@ -143,10 +152,11 @@ def map_files(images: Sequence[str | Path], output: Path) -> list[Path]:
     return found
 
 
-def make_mosaic(maps: Sequence[Path], info: DatasetInfo, options: MosaicOptions) -> None:
+def make_mosaic(maps: Sequence[Path], info: DatasetInfo, options: MosaicOptions) -> bool:
     """Put maps together.
 
-    Pixels of maps that do not lie on the same grid take the value of the nearest pixel.
+    Pixels of maps that do not lie on the same grid take the value of the nearest pixel. If several
+    processes are told to make a mosaic, the first one does it.
 
     Args:
         maps: files of the labels. Where maps overlap, later ones count, or those with the higher
@@ -154,9 +164,12 @@ def make_mosaic(maps: Sequence[Path], info: DatasetInfo, options: MosaicOptions)
         info: description of the classes.
         options: how they are put together.
 
+    Returns:
+        Whether the mosaic is there; it is not if another process is still making it.
+
     Raises:
         InputError: a map is not georeferenced, the maps have several reference systems, or the
-            mosaic there was made with other settings.
+            mosaic there was made with other settings, or from other maps.
     """
     found = [_opened(path, options) for path in maps]
     grid = _grid(found, options)
@@ -164,35 +177,45 @@ def make_mosaic(maps: Sequence[Path], info: DatasetInfo, options: MosaicOptions)
     remove_leftovers(target.parent)
     if target.suffix.lower() == ".vrt":
         _write_vrt(found, grid, info, options)
-        return
-    records = MapRecords(target.parent)
+        return True
     job = Job(
         target,
         (LABELS,),
-        identity={"rule": options.rule, "grid": str(grid.place), "classes": list(info.classes)},
-        image=_version(maps),
-        source=f"mosaic of {len(maps)} maps",
+        identity={
+            "rule": options.rule,
+            "grid": str(grid.place),
+            "size": [grid.height, grid.width],
+            "classes": list(info.classes),
+        },
+        image=_version(maps, target),
+        source=f"mosaic of {len(maps)} maps ({_names(maps, target)})",
     )
-    try:
-        job.check(records)
-    except InputError:
-        if not options.overwrite:
-            raise
-        job.discard(records)
-        job.check(records)
+    # From the start, since the blocks are removed when the mosaic is finished.
+    with suppress(Busy), locked(job.parts, job.lock):
+        _write_tif(job, found, grid, info, options)
+        return True
+    return False
+
+
+def _write_tif(
+    job: Job, maps: Sequence[_Map], grid: Grid, info: DatasetInfo, options: MosaicOptions
+) -> None:
+    """Write a mosaic block by block, or nothing if it is there."""
+    records = MapRecords(job.target.parent)
+    job.check_or_discard(records, overwrite=options.overwrite)
     if job.is_finished(records):
+        job.clean()
         return
     job.begin()
     plan = Plan(grid.height, grid.width, window=SIDE, halo=0, cores=(1, 1))
-    sources = [_Source(one, grid, options) for one in found]
+    sources = [_Source(one, grid, options) for one in maps]
     for block in progress_bar(list(plan.blocks()), desc="Mosaic", unit="block"):
         if not job.is_sound(block):
             job.commit(block, {LABELS.name: _assembled(block, sources, options)[None]})
-    with locked(job.parts, job.lock):
-        counts = finish_map(job, plan, grid.place, info, Format(rgb=False, tags={}))
+    counts = finish_map(job, plan, grid.place, info, Format(rgb=False, tags={}))
     record = MapRecord(job.image, job.source, dict(job.identity))
     pixels = dict(zip(info.classes, counts, strict=True))
-    records.add(target, record, {"size": [grid.height, grid.width], "pixels": pixels})
+    records.add(job.target, record, {"size": [grid.height, grid.width], "pixels": pixels})
     job.clean()
 
 
@@ -215,10 +238,20 @@ def _confidence_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}_{CONFIDENCE.name}.tif")
 
 
-def _version(maps: Sequence[Path]) -> str:
+def _version(maps: Sequence[Path], target: Path) -> str:
     """Make a text that shows later whether a map has changed."""
-    stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in maps]
-    return hashlib.sha256(repr(stats).encode()).hexdigest()
+    stats = [(path.stat().st_size, path.stat().st_mtime_ns) for path in maps]
+    return hashlib.sha256(repr([_relative(maps, target), stats]).encode()).hexdigest()
+
+
+def _names(maps: Sequence[Path], target: Path) -> str:
+    """Make a short text that shows whether a mosaic is one of other maps."""
+    return hashlib.sha256(repr(_relative(maps, target)).encode()).hexdigest()[:16]
+
+
+def _relative(maps: Sequence[Path], target: Path) -> list[str]:
+    """List the paths of maps from the folder of their mosaic, with which they may be moved."""
+    return [os.path.relpath(path.resolve(), target.parent.resolve()) for path in maps]
 
 
 def _grid(maps: Sequence[_Map], options: MosaicOptions) -> Grid:
@@ -232,10 +265,13 @@ def _grid(maps: Sequence[_Map], options: MosaicOptions) -> Grid:
             f"has another reference system ({others[0].crs}) than {first.path.name} ({crs})",
             "choose one of them by crs=...",
         )
-    transform = first.transform
-    if first.crs != crs or transform.b or transform.d or transform.e > 0:
+    transform = _upright(first)
+    if first.crs != crs:
+        left, bottom, right, top = first.bounds
+        # Not the size of the map, which is smaller than its bounds if it is turned.
+        width, height = (right - left) / transform.a, (bottom - top) / transform.e
         transform, _, _ = calculate_default_transform(
-            first.crs, crs, first.size[1], first.size[0], *first.bounds
+            first.crs, crs, round(width), round(height), left, bottom, right, top
         )
     corners = []
     for one in maps:
@@ -253,6 +289,20 @@ def _grid(maps: Sequence[_Map], options: MosaicOptions) -> Grid:
     right, bottom = (math.ceil(round(float(v.max()), 4)) for v in (columns, rows))
     place = Place(crs, transform @ Affine.translation(left, top))
     return Grid(bottom - top, right - left, bands=1, no_data=NO_DATA, place=place)
+
+
+def _upright(one: _Map) -> Affine:
+    """Find the transform of a grid whose rows go south and whose columns go east.
+
+    Its pixels are those of the map, also if that is flipped. If it is turned, they have the same
+    area.
+    """
+    a, b, _, d, e, _ = one.transform[:6]
+    across, down = (abs(b), abs(d)) if a == e == 0 else (abs(a), abs(e))
+    if (a or e) and (b or d):
+        across = down = math.sqrt(abs(one.transform.determinant))
+    left, _, _, top = one.bounds
+    return Affine(across, 0, left, 0, -down, top)
 
 
 def _check_spread(maps: Sequence[_Map], columns: np.ndarray, rows: np.ndarray) -> None:
@@ -290,8 +340,9 @@ class _Source:
         assert place.transform is not None
         left, bottom, right, top = transform_bounds(one.crs, place.crs, *one.bounds)
         corners = [~place.transform @ (left, top), ~place.transform @ (right, bottom)]
-        self._columns = corners[0][0] - 1, corners[1][0] + 1
-        self._rows = corners[0][1] - 1, corners[1][1] + 1
+        columns, rows = zip(*corners, strict=True)
+        self._columns = min(columns) - 1, max(columns) + 1
+        self._rows = min(rows) - 1, max(rows) + 1
         paths = [one.path]
         if options.rule == "confidence":
             paths.append(_confidence_of(one.path))
@@ -356,9 +407,8 @@ def _write_vrt(maps: Sequence[_Map], grid: Grid, info: DatasetInfo, options: Mos
             and math.isclose(row, round(row), abs_tol=1e-3)
         )
         if not is_aligned:
-            raise InputError(
-                one.path, f"lies on another grid than {maps[0].path.name}", "make a .tif instead"
-            )
+            other = "the mosaic" if one is maps[0] else maps[0].path.name
+            raise InputError(one.path, f"lies on another grid than {other}", "make a .tif instead")
         top, left = round(row), round(column)
         tiles[one.path] = slice(top, top + one.size[0]), slice(left, left + one.size[1])
     legend = legend_of(LABELS, info, {})

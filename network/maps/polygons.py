@@ -6,6 +6,7 @@ the memory depends on the size of a tile, on the number of regions (a few hundre
 on the largest region. This module needs the extra ``vectors``.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ second pixel. Smaller ones cut more outlines, and simpler outlines keep a corner
 
 FIELDS = {"class": int, "name": str, "area_m2": float, "confidence": float}
 """The columns of the table, beside the geometry."""
+
+_REFUSED = re.compile(r"[!-/:-@\[-^`{-~]|gpkg|sqlite_", re.IGNORECASE)
+"""How names of tables must not begin: with punctuation of ASCII other than ``_``, or with words
+that GeoPackage and SQLite keep for themselves."""
 
 _WRITERS = {"gpkg": write_geopackage, "parquet": write_geoparquet}
 
@@ -112,8 +117,19 @@ def write_polygons(
                     polygons = polygons if options.simplify else straightened(polygons)
                     yield _rows(polygons, owners, regions, map_)
 
-        _WRITERS[options.format](path, Layer(map_.name, map_.ground.crs, FIELDS), batches())
+        layer = Layer(_table_name(map_.name), map_.ground.crs, FIELDS)
+        _WRITERS[options.format](path, layer, batches())
     return len(regions) - 1
+
+
+def _table_name(name: str) -> str:
+    """Choose the name of a table that GDAL takes; it is that of the map wherever possible.
+
+    Examples:
+        >>> [_table_name(name) for name in ("tile 1", "(1)", "GPKG_a")]
+        ['tile 1', 'map_(1)', 'map_GPKG_a']
+    """
+    return f"map_{name}" if _REFUSED.match(name) else name
 
 
 def _read(file: rasterio.DatasetReader, tile: Tile) -> np.ndarray:

@@ -300,9 +300,10 @@ class _Blended:
         for start in range(0, height, ROWS):  # so that the probabilities of a part are in memory
             rows = slice(start, min(start + ROWS, height))
             place = slice(top + rows.start, top + rows.stop), slice(left, left + width)
-            found.add(
-                Part(place, place), self._valid[rows], self._sums[:, rows] / self._weights[rows]
-            )
+            weights = self._weights[rows]
+            # They are 0, as the sums are, where no window was added: none has a valid pixel.
+            scores = self._sums[:, rows] / (weights + (weights == 0))
+            found.add(Part(place, place), self._valid[rows], scores)
         return found.result()
 
 

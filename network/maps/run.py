@@ -185,9 +185,9 @@ def predict_maps(
     failures = Failures(records, len(tasks))
     means = Means(predictor.info, identity, options)
     finished = 0
-    for task in tasks:
+    for position, task in enumerate(tasks):
         try:
-            finished += _predict_map(predictor, task, means, records, failures)
+            finished += _predict_map(predictor, task, position, means, records, failures)
         except UnreadableImage as error:
             failures.add_image(task, error)
     failures.end()
@@ -272,9 +272,23 @@ class Failures:
 
 
 def _predict_map(
-    predictor: ImagePredictor, task: Task, means: Means, records: MapRecords, failures: Failures
+    predictor: ImagePredictor,
+    task: Task,
+    position: int,
+    means: Means,
+    records: MapRecords,
+    failures: Failures,
 ) -> bool:
     """Predict the map of one image, or this process's share of it.
+
+    Args:
+        predictor: the predictor, with ``patch=None``.
+        task: the image and the file of its map.
+        position: number of the image, from 0 on. The first block of each image belongs to the
+            shard after that of the image before, so many small images are shared out too.
+        means: how maps are made.
+        records: the records of the output folder.
+        failures: gets the blocks that fail.
 
     Returns:
         Whether the map is finished.
@@ -286,7 +300,7 @@ def _predict_map(
         failures.begin()
         if is_finished:
             return True
-        todo = work.missing(range(number, len(work.plan), count))
+        todo = work.missing(range((number - position) % count, len(work.plan), count))
         name = Path(task.image).name
         with progress_bar(total=work.pixels(todo), desc=name, unit="px", unit_scale=True) as bar:
             share = work.predict(predictor, todo, bar.update)

@@ -27,7 +27,7 @@ from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
 from network.maps.records import MapRecord, MapRecords
 from network.memory import give_back_free_memory, share_memory_among_threads
 from network.prediction import ImagePredictor
-from network.rasters.source import Source, UnreadableImage, is_remote
+from network.rasters.source import Source, UnreadableImage, is_virtual
 from network.writing import locked
 
 if TYPE_CHECKING:
@@ -161,13 +161,7 @@ class MapWork:
         Raises:
             InputError: the map was made with other settings, or the disk refuses to write.
         """
-        try:
-            self.job.check(records)
-        except InputError:
-            if not self._means.options.overwrite:
-                raise
-            self.job.discard(records)
-            self.job.check(records)
+        self.job.check_or_discard(records, overwrite=self._means.options.overwrite)
         if not self.job.is_finished(records):
             return False
         self.job.clean()
@@ -375,8 +369,9 @@ def _job(source: Source, task: Task, means: Means, cores: tuple[int, int]) -> Jo
         (LABELS, *options.layers),
         {**means.identity, **how},
         source.version(),
-        source.path if is_remote(source.path) else str(Path(source.path).resolve()),
+        source.path if is_virtual(source.path) else str(Path(source.path).resolve()),
         cores,
+        former_image=source.version(with_side_files=True),
     )
     longest = max((path.name for path in job.outputs), key=lambda name: len(os.fsencode(name)))
     if len(os.fsencode(longest)) > LONGEST_NAME:

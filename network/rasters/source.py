@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,23 @@ from network.rasters.whole import REMEDY, check_structure, find_driver
 from network.writing import file_hash
 
 _VIRTUAL = "/vsi"
+_IN_FILES = {
+    "vsizip",
+    "vsitar",
+    "vsi7z",
+    "vsirar",
+    "vsigzip",
+    "vsisubfile",
+    "vsicrypt",
+    "vsisparse",
+}
+"""GDAL's names for what reads a part of a file, such as one of those in an archive."""
+
+_PART = re.compile(r"[A-Z0-9_]{2,}:.+")
+
+_SIDE_FILES = (".aux.xml", ".ovr")
+"""Endings of the files that viewers add to an image: statistics and smaller copies of it."""
+
 _CHECKED = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
@@ -33,7 +51,8 @@ class Source:
     """An opened raster that is read window by window; one thread may use it at a time.
 
     Args:
-        path: a file, or a path that GDAL understands, as ``/vsizip/a.zip/b.tif``.
+        path: a file, or a path that GDAL understands, as ``/vsizip/a.zip/b.tif`` or, for one of
+            several rasters of a file, ``NETCDF:"a.nc":water``.
         bands: numbers of the bands to read, from 1 on. By default all bands are read, except for an
             alpha band, which tells the valid pixels.
         turn: whether to turn the image as its EXIF orientation says, like a viewer. Otherwise, rows
@@ -145,22 +164,41 @@ class Source:
         """Whether rows and columns are not those that are stored."""
         return self._turn != 1
 
-    def version(self) -> str:
+    def version(self, *, with_side_files: bool = False) -> str:
         """Make a text that shows later whether the image has changed.
 
-        It has size and time of all files that GDAL reads: side files, sources of a VRT, archives.
+        It has size and time of all files that GDAL reads: world files, sources of a VRT, archives.
+        Statistics and overviews, which viewers write beside an image, do not count. But a file with
+        statistics may also say where the image lies or which value is no data, and that counts.
+
+        Args:
+            with_side_files: whether all side files count, as they did in an older version.
         """
-        found = {str(path): None for path in (self.path, *sorted(self._file.files))}
-        stamps = []
-        for path in found:
-            about = _stat(path)
-            if about:
-                stamps.append(f"{about.st_size}-{about.st_mtime_ns}")
+        paths = list(dict.fromkeys([self.path, *sorted(self._file.files)]))
+        known = set(paths)
+        for inner in [path for path in paths[1:] if path.lower().endswith(".vrt")]:
+            paths += _sources(inner, known)
+        side = set() if with_side_files else {p for p in paths[1:] if _is_side_file(p, paths)}
+        found = [about for path in paths if path not in side and (about := _stat(path))]
+        stamps = [f"{about.st_size}-{about.st_mtime_ns}" for about in found]
         height, width = self.size
         text = " ".join(stamps) or f"{self.path} {height} x {width}"
+        if side and (facts := _facts(self._file)) != self._facts_without_side_files():
+            text += f" {hashlib.sha256(facts.encode(errors='surrogateescape')).hexdigest()[:16]}"
         if len(text) > 100:
             return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
         return text
+
+    def _facts_without_side_files(self) -> str | None:
+        """Read what the image says of itself without ``.aux.xml``; None if it cannot be opened."""
+        try:
+            with (
+                rasterio.Env(**OPTIONS, GDAL_PAM_ENABLED="NO"),
+                rasterio.open(self.path, driver=self.driver) as file,
+            ):
+                return _facts(file)
+        except (RasterioError, CPLE_BaseError, OSError, ValueError, OverflowError):
+            return None
 
     def read(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a window.
@@ -240,11 +278,29 @@ class Source:
         self.close()
 
 
+def _facts(file: rasterio.DatasetReader) -> str:
+    """Write all that an opened file says of its pixels and that a side file may change."""
+    points, crs = file.gcps
+    place = [tuple(file.transform), *((p.row, p.col, p.x, p.y, p.z) for p in points)]
+    systems = [one.to_wkt() if one else "" for one in (file.crs, crs)]
+    bands = [file.nodatavals, file.mask_flag_enums, file.scales, file.offsets, file.colorinterp]
+    try:
+        colors = file.colormap(1)
+    except ValueError:
+        colors = {}
+    return repr([file.shape, file.dtypes, place, systems, bands, sorted(colors.items())])
+
+
+def _is_side_file(path: str, known: Collection[str]) -> bool:
+    """Tell whether a viewer may have written a file beside another one of an image."""
+    return any(path.lower().endswith(e) and path[: -len(e)] in known for e in _SIDE_FILES)
+
+
 def _stat(path: str) -> os.stat_result | None:
     """Find size and time of a file, or of the archive that it is in; None if it is elsewhere."""
-    if path.startswith(_VIRTUAL):
-        path = "/" + path.split("/", 2)[-1].lstrip("/")
-    place = Path(path)
+    place = _real_path(path)
+    if place is None:
+        return None
     for candidate in (place, *place.parents):
         try:
             if candidate.is_file():
@@ -252,6 +308,37 @@ def _stat(path: str) -> os.stat_result | None:
         except OSError:
             return None
     return None
+
+
+def _real_path(path: str) -> Path | None:
+    """Find the path on the disk of a path that GDAL understands; None if there is none.
+
+    Examples:
+        >>> names = "/vsizip/a.zip/b.tif", "/vsizip/{/d/a.zip}/b.tif", "/vsitar//vsigzip//d/a.gz/b"
+        >>> [str(_real_path(name)) for name in names]
+        ['a.zip/b.tif', '/d/a.zip', '/d/a.gz/b']
+    """
+    while path.startswith(_VIRTUAL):
+        kind, _, rest = path[1:].partition("/")
+        if kind not in _IN_FILES:
+            return None
+        if kind == "vsisubfile":  # its path begins with the place in the file
+            rest = rest.partition(",")[2]
+        if rest.startswith("{"):
+            rest = _in_braces(rest)
+        # GDAL takes both /vsitar/vsigzip/ and /vsitar//vsigzip/.
+        path = f"/{rest}" if rest.startswith(_VIRTUAL[1:]) else rest
+    return Path(path)
+
+
+def _in_braces(text: str) -> str:
+    """Take what stands in the first braces, which may have further ones in them."""
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter == "{") - (letter == "}")
+        if not depth:
+            return text[1:place]
+    return text[1:]
 
 
 def content_hash(path: Path) -> str:
@@ -293,32 +380,42 @@ def _files_of(path: Path) -> list[Path]:
     if path.suffix.lower() == ".shp":
         return sorted(one for one in path.parent.iterdir() if one.stem == path.stem)
     if path.suffix.lower() == ".vrt":
-        return [path, *_sources(path, {path})]
+        sources = map(Path, _sources(str(path), {str(path)}))
+        return [path, *(one for one in sources if one.is_file())]
     # While QGIS has a GeoPackage open, its edits stand in the log, and the file stays as it was.
     log = path.with_name(path.name + "-wal")
     about = _stat(str(log)) if log.is_file() else None  # it goes when QGIS closes the file
     return [path, log] if about and about.st_size else [path]
 
 
-def _sources(vrt: Path, known: set[Path]) -> list[Path]:
+def _sources(vrt: str, known: set[str]) -> list[str]:
     """List the files that a VRT reads, also by other VRTs; a vector VRT counts as one file."""
     try:
         with rasterio.open(vrt) as file:
-            listed = [Path(name) for name in file.files]
+            listed = set(file.files)
     except (RasterioError, CPLE_BaseError):
         return []
     found = []
-    for source in sorted(set(listed) - known):
-        if source.is_file():
-            known.add(source)
-            found.append(source)
-            found += _sources(source, known) if source.suffix.lower() == ".vrt" else []
+    for source in sorted(listed - known, key=Path):
+        known.add(source)
+        found.append(source)
+        found += _sources(source, known) if source.lower().endswith(".vrt") else []
     return found
 
 
 def is_remote(path: str) -> bool:
     """Tell whether a path is one of GDAL's own: in an archive, on a server, part of a file."""
     return path.startswith(_VIRTUAL) or "://" in path
+
+
+def is_part(path: str) -> bool:
+    """Tell whether a path is GDAL's name of one raster of a file, as ``GTIFF_DIR:2:a.tif``."""
+    return bool(_PART.fullmatch(path)) and not Path(path).exists()
+
+
+def is_virtual(path: str) -> bool:
+    """Tell whether GDAL alone understands a path, which is none of a file then."""
+    return is_remote(path) or is_part(path)
 
 
 def _look_at(path: str) -> tuple[str | None, int]:
@@ -330,7 +427,7 @@ def _look_at(path: str) -> tuple[str | None, int]:
 
     Other formats are left to GDAL: the driver is None, and the orientation is upright.
     """
-    if is_remote(path):
+    if is_virtual(path):
         return None, 1
     file = Path(path)
     if not file.exists():

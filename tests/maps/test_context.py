@@ -114,6 +114,41 @@ def test_a_part_of_an_image_gives_nearly_its_context(image, tmp_path, monkeypatc
     assert alone < near < 1
 
 
+@pytest.mark.parametrize("valid", [3, 1])
+def test_data_outside_the_windows_of_a_large_image(tmp_path, monkeypatch, valid):
+    """Then other windows are seen, those that have data; of much data, so many as else."""
+    plan = Plan(800, 800, OPTIONS.window, OPTIONS.halo)
+    monkeypatch.setattr(context, "SEEN_PIXELS", 800 * 800 // 8)
+    everything = [part for block in plan.blocks() for part in block.parts]
+    chosen = context.seen_parts(plan)
+    others = [part for part in everything if part not in chosen]
+    pixels = np.zeros((800, 800, 3), np.uint8)
+    for part in others[: len(others) if valid == 3 else 1]:
+        pixels[part.core] = np.maximum(random_image(800, 800)[part.core], 1)
+    # In strips, the file would get another plan.
+    tiled = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+    write_bands(tmp_path / "in/a.tif", pixels, nodata=0, photometric="RGB", **tiled, **PLACE)
+    seen, compute = [], context._compute
+
+    def spy(found, predictor, source, parts):
+        compute(found, predictor, source, parts)
+        seen.append((found.state(), parts))
+
+    monkeypatch.setattr(context, "_compute", spy)
+    predictor = build()
+    predict(predictor, tmp_path / "in/a.tif", out=tmp_path / "out", options=OPTIONS)
+    ((state, parts),) = seen
+    if valid == 1:
+        assert parts == others[:1]
+    else:
+        assert set(map(str, parts)) <= set(map(str, others))
+        areas = [sum(context._pixels(part) for part in some) for some in (parts, chosen)]
+        assert areas[0] == pytest.approx(areas[1], abs=max(map(context._pixels, everything)))
+    before = predictor.model.class_embeddings.detach()
+    assert state
+    assert not any(torch.equal(refined.view_as(before), before) for refined in state)
+
+
 @pytest.mark.parametrize(
     ("predictor", "options", "words"),
     [

@@ -1,6 +1,7 @@
 """Maps with polygons: files, refusals, stopped runs, places without areas, the command."""
 
 import json
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,6 +172,45 @@ def test_files_of_the_user_are_kept(predictor, image, tmp_path):
     with pytest.raises(InputError, match=r"a\.gpkg: is there already"):
         predict(predictor, image, out=tmp_path / "out", options=replace(WITH, overwrite=True))
     assert (tmp_path / "out/a.gpkg").read_text() == "mine"
+
+
+def test_a_refusal_deletes_nothing(predictor, image, tmp_path):
+    """Neither the map of other settings nor its blocks, if a file of the user is in the way."""
+    out, mine = tmp_path / "out", tmp_path / "truth.gpkg"
+    mine.write_text("mine")
+    predict(predictor, image, out=out)
+    (out / "a.tif.parts/0").mkdir(parents=True)
+    (out / "a.tif.parts/0/block").write_text("a block of other settings")
+    before = contents(out)
+    options = replace(SMALL, polygons=PolygonOptions(file=mine), overwrite=True)
+    with pytest.raises(InputError, match=r"truth\.gpkg: is there already, and no record"):
+        predict(predictor, image, out=out, options=options)
+    assert contents(out) == before
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    assert predict(predictor, image, out=out, options=options) == 1
+    assert predict(predictor, image, out=out, options=replace(SMALL, overwrite=True)) == 1
+    assert not mine.exists()  # this one was made with the map
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("(1)", "map_(1)"),
+        ("gpkg_a", "map_gpkg_a"),
+        ("Sqlite_a", "map_Sqlite_a"),
+        ("-5%", "map_-5%"),
+        ("tile 1-b", "tile 1-b"),
+        ("Äcker", "Äcker"),
+        ("_a", "_a"),
+    ],
+)
+def test_names_that_geopackages_keep_for_themselves(predictor, tmp_path, name, table):
+    write_bands(tmp_path / f"in/{name}.tif", random_image(40, 40), photometric="RGB", **PLACE)
+    assert predict(predictor, tmp_path / f"in/{name}.tif", out=tmp_path / "out", options=WITH) == 1
+    with sqlite3.connect(tmp_path / f"out/{name}.gpkg") as file:
+        assert file.execute("SELECT table_name FROM gpkg_contents").fetchall() == [(table,)]
+    assert len(geopandas.read_file(tmp_path / f"out/{name}.gpkg")) > 1
 
 
 def test_one_file_for_several_images(predictor, image, tmp_path):

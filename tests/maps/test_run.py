@@ -11,6 +11,7 @@ import rasterio
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 
@@ -18,15 +19,17 @@ from network.datasets.files import read_mask, read_rgb, read_valid_image, write_
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.maps import work
-from network.maps.inputs import find_inputs
-from network.maps.layers import CONFIDENCE, ENTROPY, PROBABILITIES
+from network.maps.inputs import find_inputs, find_outputs
+from network.maps.layers import CONFIDENCE, ENTROPY, LABELS, PROBABILITIES
 from network.maps.options import MapOptions
 from network.maps.plan import Plan
-from network.maps.run import SomeFailed
+from network.maps.predict import _Blended
+from network.maps.run import SomeFailed, make_tasks, predict_maps
 from network.predictor import Predictor
 from network.rasters.pixels import network_values
 from network.rasters.source import UnreadableImage
 from tests.maps.local import (
+    IDENTITY,
     OF_ONE_VIEW,
     PLACE,
     SMALL,
@@ -114,6 +117,24 @@ def weights_of(side: slice, length: int, halo: int) -> np.ndarray:
             if distance < 2 * halo and not is_edge:
                 weights[number] *= np.sin(np.pi * (distance + 0.5) / (4 * halo)) ** 2
     return weights
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_without_a_window(predictor):
+    """Exported files give scores of NumPy, which must not divide 0 by 0."""
+    plan = Plan(64, 160, 96, 32, (1, 4), "hann")
+    block = plan.block(0, 0)
+    canvas = _Blended(block, [LABELS, CONFIDENCE], 6)
+    part = block.parts[0]
+    rows, columns = part.window
+    shape = 6, rows.stop - rows.start, columns.stop - columns.start
+    scores = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    canvas.add(part, None, scores)
+    found = canvas.result()
+    seen = part.core[1].stop
+    assert 0 < seen < block.shape[1]
+    np.testing.assert_array_equal(found[""][0, :, :seen], scores[:, :, :seen].argmax(0))
+    assert all((layer[..., seen:] == 255).all() for layer in found.values())
 
 
 def test_blended_maps_have_their_own_name_in_the_record(predictor, image, tmp_path):
@@ -265,6 +286,45 @@ def test_several_processes_share_the_work(predictor, image, tmp_path, count):
     assert predict(predictor, image, out=out, options=replace(SMALL, shard=(1, count))) == 1
 
 
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("large", [[], [(200, 150), (40, 40), (150, 300)]])
+def test_processes_share_small_images(predictor, tmp_path, count, large):
+    """Of one block and of some: each block is done by one process, and all get as many."""
+    sizes = [*[(40, 40)] * 12, *large]
+    images = [tmp_path / f"in/{number}.tif" for number in range(len(sizes))]
+    for number, (path, size) in enumerate(zip(images, sizes, strict=True)):
+        write_bands(path, random_image(*size, number), photometric="RGB", **PLACE)
+    predictor.model.passes = 0
+    predict(predictor, *images, out=tmp_path / "whole")
+    all_passes = predictor.model.passes
+    out, passes, finished = tmp_path / "out", [], 0
+    for number in range(count):
+        predictor.model.passes = 0
+        options = replace(SMALL, shard=(number, count))
+        finished = predict(predictor, *images, out=out, options=options)
+        passes.append(predictor.model.passes)
+    assert finished == len(images)
+    assert sum(passes) == all_passes
+    assert contents(out) == contents(tmp_path / "whole")
+    if not large:
+        assert passes == [12 // count] * count
+    assert min(passes) >= 12 // count
+
+
+@pytest.mark.parametrize("done", [(), (1, 2), (0, 3)])
+def test_shares_do_not_depend_on_what_is_finished(predictor, tmp_path, done):
+    images = [tmp_path / f"in/{number}.tif" for number in range(4)]
+    for number, path in enumerate(images):
+        write_bands(path, random_image(40, 40, number), photometric="RGB", **PLACE)
+    out = tmp_path / "out"
+    if done:
+        predict(predictor, *(images[number] for number in done), out=out)
+    predictor.model.passes = 0
+    predict(predictor, *images, out=out, options=replace(SMALL, shard=(1, 4)))
+    assert {path.stem for path in out.glob("*.tif")} == {str(n) for n in {1, *done}}
+    assert predictor.model.passes == (1 not in done)
+
+
 @pytest.mark.parametrize(
     ("options", "identity", "words"),
     [
@@ -373,6 +433,52 @@ def test_photos_become_masks(predictor, tmp_path):
     with rasterio.open(tmp_path / "png/b.png") as file:
         assert (file.crs, file.transform) == (PLACE["crs"], PLACE["transform"])
     assert (tmp_path / "png/b.png").read_bytes() == (tmp_path / "out/a.png").read_bytes()
+
+
+def test_rasters_of_one_file(predictor, tmp_path, monkeypatch):
+    """Each is an image by the name that GDAL has for it, and its map has a name of its own."""
+    monkeypatch.chdir(tmp_path)
+    pages = [random_image(60, 50, seed) for seed in range(2)]
+    first, *others = [Image.fromarray(page) for page in pages]
+    first.save("a.tif", save_all=True, append_images=others)
+    images = ["GTIFF_DIR:1:a.tif", f"GTIFF_DIR:2:{tmp_path}/a.tif"]
+    assert [find_inputs(image) for image in images] == [[image] for image in images]
+    tasks = make_tasks(images, tmp_path / "out")
+    options = replace(SMALL, format="png")
+    assert predict_maps(predictor, tasks, IDENTITY, options) == 2
+    for number, page in enumerate(pages, 1):
+        found = read_rgb(tmp_path / f"out/a_{number}.png")
+        np.testing.assert_array_equal(found, VAIHINGEN.to_rgb(whole(predictor, page)))
+    first.save("a.tif", save_all=True, append_images=others[:1] * 2)
+    predictor.model.passes = 0
+    assert predict_maps(predictor, tasks, IDENTITY, options) == 2  # since the file has changed
+    assert predictor.model.passes == 2
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ('NETCDF:"/data/x.nc":water', "x_water"),
+        ("NETCDF:x.nc:water", "x_water"),
+        ('HDF5:"in/x.h5"://group/water', "x_group_water"),
+        ("GTIFF_DIR:off:1234:in/a.b.tif", "a.b_off_1234"),
+        ('HDF4_EOS:EOS_GRID:"x.hdf":Grid 1:water', "x_EOS_GRID_Grid_1_water"),
+        ("WMS:server", "server"),
+        ("a:b.tif", "a:b"),
+    ],
+)
+def test_names_of_maps_of_one_raster_of_a_file(tmp_path, image, name):
+    assert find_outputs([image], tmp_path / "out") == [tmp_path / "out" / name]
+
+
+def test_a_file_with_a_name_as_gdal_has_for_parts(predictor, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_bands(Path("NETCDF:a.tif"), random_image(40, 40), photometric="RGB", **PLACE)
+    tasks = make_tasks(["NETCDF:a.tif"], tmp_path / "out")
+    assert predict_maps(predictor, tasks, IDENTITY, SMALL) == 1
+    assert (tmp_path / "out/NETCDF:a.tif").is_file()
+    with pytest.raises(InputError, match=r"NETCDF:b.tif: unreadable image"):
+        predict_maps(predictor, make_tasks(["NETCDF:b.tif"], tmp_path / "o"), IDENTITY, SMALL)
 
 
 def test_control_points_and_bands(predictor, tmp_path):

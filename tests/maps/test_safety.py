@@ -14,6 +14,7 @@ from network.errors import InputError
 from network.evaluation.results import PROTOCOL_FILE
 from network.maps.inputs import find_inputs, find_outputs
 from network.maps.layers import CONFIDENCE, PROBABILITIES
+from network.maps.records import MapRecords
 from network.maps.run import SomeFailed, predict_maps
 from network.maps.work import Task
 from network.rasters.source import Source
@@ -122,6 +123,43 @@ def test_versions_of_images_of_several_files(tmp_path):
     (tmp_path / "w.tfw").write_text("1\n0\n0\n-1\n50\n90\n")
     write(tmp_path / "part.tif", seed=2)
     assert all(a != b for a, b in zip(before, versions(), strict=True))
+
+
+def test_a_viewer_beside_the_image_changes_nothing(predictor, tmp_path):
+    """QGIS writes statistics and overviews: what is finished stays, also blocks of other shards."""
+    path, out = write(tmp_path / "in/a.tif"), tmp_path / "out"
+    predict(predictor, path, out=tmp_path / "whole")
+    predict(predictor, path, out=out, options=HALF)
+    Path(f"{path}.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><Metadata><MDI key="STATISTICS_MEAN">9</MDI>'
+        "</Metadata></PAMRasterBand></PAMDataset>"
+    )
+    write(tmp_path / "small.tif", size=150).rename(f"{path}.ovr")
+    assert predict(predictor, path, out=out, options=REST) == 1
+    assert contents(out) == contents(tmp_path / "whole")
+    Path(f"{path}.aux.xml").unlink()
+    predictor.model.passes = 0
+    assert predict(predictor, path, out=out) == 1
+    assert predictor.model.passes == 0
+
+
+def test_a_finished_map_of_an_older_version_counts(predictor, tmp_path):
+    """Its record has size and time of the files that viewers write, too."""
+    path, out = write(tmp_path / "in/a.tif"), tmp_path / "out"
+    Path(f"{path}.aux.xml").write_text("<PAMDataset/>")
+    predict(predictor, path, out=out)
+    record = MapRecords(out).find(out / "a.tif")
+    with Source(path) as source:
+        assert record.image == source.version()
+        older = replace(record, image=source.version(with_side_files=True))
+    assert older != record
+    MapRecords(out).add(out / "a.tif", older, {})
+    predictor.model.passes = 0
+    assert predict(predictor, path, out=out) == 1
+    assert predictor.model.passes == 0
+    write(path, seed=1)
+    assert predict(predictor, path, out=out) == 1
+    assert predictor.model.passes > 0
 
 
 def test_a_moved_image_keeps_its_blocks(predictor, tmp_path):

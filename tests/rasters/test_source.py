@@ -1,6 +1,7 @@
 """Windows of a raster are parts of the whole, however it is stored."""
 
 import sqlite3
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps
 from network.datasets.files import read_valid_image
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
+from network.rasters import source as source_module
 from network.rasters.source import Source, UnreadableImage, content_hash, file_version
 from tests.datasets.on_earth.scenes import box, write_features
 from tests.scenes import write_bands
@@ -197,15 +199,15 @@ def test_the_version_sees_sources_and_class_names_of_a_raster(tmp_path):
     values = np.zeros((8, 8, 1), np.uint8)
     for name in ("a", "b"):
         write_bands(tmp_path / f"{name}.tif", values)
-    inner, outer = tmp_path / "inner.vrt", tmp_path / "outer.vrt"
-    rasterio.shutil.copy(tmp_path / "a.tif", inner, driver="VRT")
-    rasterio.shutil.copy(inner, outer, driver="VRT")
-    known = {path: (file_version(path), content_hash(path)) for path in (inner, outer)}
+    inner, outer = vrt_of("a.tif", tmp_path / "inner.vrt"), vrt_of("inner.vrt", tmp_path / "o.vrt")
+    files = (inner, outer, vrt_of("o.vrt", tmp_path / "p.vrt"))
+    known = {path: (file_version(path), version_of(path), content_hash(path)) for path in files}
     write_bands(tmp_path / "b.tif", values + 1)
-    assert all((file_version(p), content_hash(p)) == known[p] for p in known)
+    assert all((file_version(p), version_of(p), content_hash(p)) == known[p] for p in known)
     write_bands(tmp_path / "a.tif", values + 1)
-    for path, (version, digest) in known.items():
+    for path, (version, read_version, digest) in known.items():
         assert file_version(path) != version
+        assert version_of(path) != read_version
         assert content_hash(path) != digest
 
     path = tmp_path / "b.tif"
@@ -213,3 +215,102 @@ def test_the_version_sees_sources_and_class_names_of_a_raster(tmp_path):
     Path(f"{path}.aux.xml").write_text("<PAMDataset/>")
     assert file_version(path) != version
     assert content_hash(path) == digest  # QGIS writes statistics there when it shows a map
+
+
+def version_of(path: Path | str) -> str:
+    with Source(path) as source:
+        return source.version()
+
+
+def vrt_of(source: str, path: Path) -> Path:
+    """Write a VRT of one band of 8 x 8 pixels by hand, since GDAL would look through other VRTs."""
+    path.write_text(
+        '<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="Byte" band="1">'
+        f'<SimpleSource><SourceFilename relativeToVRT="1">{source}</SourceFilename>'
+        "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/vsizip/{folder}/tiles.zip/in/a.tif",
+        "/vsizip/{{{folder}/tiles.zip}}/in/a.tif",
+        "/vsizip/tiles.zip/in/a.tif",
+        "/vsizip/{{tiles.zip}}/in/a.tif",
+        "/vsitar/vsigzip/a.tar.gz/a.tif",
+        "/vsitar//vsigzip/{folder}/a.tar.gz/a.tif",
+        "/vsitar/{{/vsigzip/a.tar.gz}}/a.tif",
+        "/vsisubfile/0,plain.tif",
+    ],
+)
+def test_the_version_sees_a_changed_archive(tmp_path, monkeypatch, name):
+    """Also if its path begins at the working folder, or is in another archive."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(value: int) -> None:
+        write_bands(tmp_path / "plain.tif", np.full((8, 8, 1), value, np.uint8))
+        with zipfile.ZipFile("tiles.zip", "w") as archive:
+            archive.write("plain.tif", "in/a.tif")
+        with tarfile.open("a.tar.gz", "w:gz") as tar:
+            tar.add("plain.tif", "a.tif")
+
+    path, versions = name.format(folder=tmp_path), []
+    for value in (1, 2):
+        write(value)
+        versions += [version_of(path), version_of(path)]
+    assert versions[0] == versions[1] != versions[2] == versions[3]
+
+
+def test_a_path_elsewhere_is_not_taken_for_a_file_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("bucket").write_text("a file of the same name")
+    for path in (
+        "/vsis3/bucket/a.tif",
+        "/vsimem/bucket",
+        "/vsizip//vsicurl/https://bucket/a.zip/b",
+    ):
+        assert source_module._stat(path) is None
+
+
+STATISTICS = """<PAMDataset><PAMRasterBand band="1"><Metadata>
+<MDI key="STATISTICS_MAXIMUM">9</MDI></Metadata></PAMRasterBand></PAMDataset>"""
+NO_DATA = (
+    '<PAMDataset><PAMRasterBand band="1"><NoDataValue>3</NoDataValue></PAMRasterBand></PAMDataset>'
+)
+MOVED = "<PAMDataset><GeoTransform>7, 1, 0, 9, 0, -1</GeoTransform></PAMDataset>"
+
+
+@pytest.mark.parametrize("ending", ["tif", "png"])
+def test_what_viewers_write_beside_an_image_does_not_count(tmp_path, ending):
+    """Statistics and overviews. But a new place, or another value for no data, does."""
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(np.zeros((300, 300), np.uint8)).save(path)
+    plain, side = version_of(path), Path(f"{path}.aux.xml")
+    side.write_text(STATISTICS)
+    assert version_of(path) == plain
+    Image.fromarray(np.zeros((150, 150), np.uint8)).save(f"{path}.ovr", format="TIFF")
+    with Source(path) as source:
+        assert source._file.overviews(1) == [2]
+        assert source.version() == plain
+        assert source.version(with_side_files=True) != plain
+    found = [plain]
+    for text in (NO_DATA, MOVED):
+        side.write_text(text)
+        assert version_of(path) not in found
+        found.append(version_of(path))
+        side.write_text(text.replace("</PAMDataset>", STATISTICS.removeprefix("<PAMDataset>")))
+        assert version_of(path) == found[-1]
+    side.unlink()
+    assert version_of(path) == plain
+
+
+def test_a_mask_beside_an_image_counts(tmp_path):
+    path = tmp_path / "a.tif"
+    write_bands(path, np.zeros((8, 8, 1), np.uint8))
+    plain = version_of(path)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        file.write_mask(np.zeros((8, 8), bool))
+    assert Path(f"{path}.msk").is_file()
+    assert version_of(path) != plain

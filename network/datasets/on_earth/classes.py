@@ -104,7 +104,8 @@ def value_labels(
     named = _read_names(path)
     if named:
         names = {one.value: plain(one.name) for one in named}
-        labels = {v: info.classes.index(n) for v, n in names.items() if n in _classes(info)}
+        classes = _classes(info)
+        labels = {v: classes.index(n) for v, n in names.items() if n in classes}
         return ValueLabels(labels, names, option)
     if info.mask_coding.color_tables == "colors" and source.color_table:
         codes = color_labels(info)
