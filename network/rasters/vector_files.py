@@ -4,6 +4,7 @@ This module needs the extra ``vectors``.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -83,7 +84,8 @@ def write_geopackage_layers(path: Path, tables: Sequence[tuple[Layer, Iterable[R
         InputError: the file cannot be written.
     """
     with replacing(path) as partial:
-        draft = partial.with_name(f"{partial.name}.gpkg")  # GDAL warns of other endings
+        # GDAL warns of other endings, and pyogrio takes these characters for parts of a URL.
+        draft = partial.with_name(f"{re.sub('[;!]', '_', partial.name)}.gpkg")
         try:
             with _fixed_date():
                 for number, (layer, batches) in enumerate(tables):

@@ -18,6 +18,8 @@ IDENTITY = {"checkpoint_sha256": "0123", "tta": "none", "precision": "32-true"}
 SMALL = MapOptions(window=96, halo=32)
 OF_ONE_VIEW = tuple(layer for layer in LAYERS.values() if layer not in (LABELS, DISAGREEMENT))
 """All layers of a map without test-time augmentation."""
+COMMAND = ["predict.py", "-c", "fields.py", "--checkpoint", "weights.ckpt", "--device", "cpu"]
+"""The command in the folder of the fixture ``project``."""
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(500_000, 5_400_000, 0.1, 0.1)}
 
 

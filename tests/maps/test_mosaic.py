@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-import torch
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
 from rasterio.warp import transform as to_other_crs
 
-from network.config import load_experiment
 from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.maps import mosaic
@@ -24,8 +22,7 @@ from network.maps.mosaic import MosaicOptions, check_target, make_mosaic, map_fi
 from network.maps.records import MapRecord, MapRecords
 from network.writing import locked
 from tests.commands import error_of, succeed
-from tests.faults.conftest import CONFIG
-from tests.maps.local import PLACE, SMALL, predict, random_image
+from tests.maps.local import COMMAND, SMALL, predict, random_image
 from tests.scenes import write_bands
 
 pytestmark = pytest.mark.slow
@@ -324,22 +321,6 @@ def test_nothing_else_is_replaced(tmp_path):
 def test_options(options, words):
     with pytest.raises(InputError, match=words):
         MosaicOptions(**{"target": Path("all.tif")} | options)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    """A folder with a config, the weights of its network, and two images."""
-    folder = tmp_path_factory.mktemp("project")
-    (folder / "fields.py").write_text(CONFIG)
-    torch.manual_seed(0)
-    model = load_experiment(folder / "fields.py").build_model(pretrained=False)
-    torch.save({"state_dict": model.state_dict()}, folder / "weights.ckpt")
-    write_bands(folder / "in/a.tif", random_image(70, 90), photometric="RGB", **PLACE)
-    write_bands(folder / "in/b.tif", random_image(40, 40), photometric="RGB", **PLACE)
-    return folder
-
-
-COMMAND = ["predict.py", "-c", "fields.py", "--checkpoint", "weights.ckpt", "--device", "cpu"]
 
 
 def test_processes_of_one_command(project):

@@ -289,7 +289,7 @@ def test_several_processes_share_the_work(predictor, image, tmp_path, count):
 @pytest.mark.parametrize("count", [3, 4])
 @pytest.mark.parametrize("large", [[], [(200, 150), (40, 40), (150, 300)]])
 def test_processes_share_small_images(predictor, tmp_path, count, large):
-    """Of one block and of some: each block is done by one process, and all get as many."""
+    """One process does each block, and all do about as many, whether images have one or several."""
     sizes = [*[(40, 40)] * 12, *large]
     images = [tmp_path / f"in/{number}.tif" for number in range(len(sizes))]
     for number, (path, size) in enumerate(zip(images, sizes, strict=True)):

@@ -4,6 +4,7 @@ import glob
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from rasterio.crs import CRS
@@ -73,6 +74,29 @@ class SceneFiles:
     labels: tuple[tuple[LabelFile, ...], ...]
     areas: AreaFile | None
     names: frozenset[str]
+
+    @cached_property
+    def labels_by_name(self) -> list[dict[str, list[LabelFile]]]:
+        """The files of each group by their names without endings."""
+        found: list[dict[str, list[LabelFile]]] = []
+        for group in self.labels:
+            found.append({})
+            for file in group:
+                found[-1].setdefault(stem_of(file.path), []).append(file)
+        return found
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """The names of images that files of labels have."""
+        return self.names.intersection(set().union(*self.labels_by_name))
+
+    @cached_property
+    def unnamed(self) -> list[list[LabelFile]]:
+        """The files of each group that have the name of no image."""
+        named = self.named
+        return [
+            [file for file in group if stem_of(file.path) not in named] for group in self.labels
+        ]
 
 
 def list_files(info: DatasetInfo, root: Path, scenes: Scenes) -> SceneFiles:
@@ -243,13 +267,17 @@ def _of_image(image: Path, files: SceneFiles) -> list[list[LabelFile]]:
     they may have the labels of all images.
     """
     name = stem_of(image)
-    named = {stem_of(file.path) for group in files.labels for file in group} & files.names
-    others = named - {name} if len(named) > 1 or name in named else set()
+    if len(files.named) == 1 and name not in files.named:
+        return [list(group) for group in files.labels]
     chosen = []
-    for group in files.labels:
-        same = [file for file in group if stem_of(file.path) == name]
-        rest = [file for file in group if stem_of(file.path) not in others]
-        chosen.append(same if len(same) == 1 else rest)
+    for group, by_name, unnamed in zip(
+        files.labels, files.labels_by_name, files.unnamed, strict=True
+    ):
+        same = by_name.get(name, [])
+        if len(same) > 1:  # in several folders, so all count in their order
+            chosen.append([file for file in group if file in same or file in unnamed])
+        else:
+            chosen.append(same or unnamed)
     return chosen
 
 
