@@ -4,7 +4,6 @@ This module needs the extra ``vectors``.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pyarrow import parquet
 from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS
 
+from network.rasters.vector_paths import plain, plain_name
 from network.writing import replacing, unwritable
 
 DATE = "2000-01-01T00:00:00.000Z"
@@ -84,8 +84,8 @@ def write_geopackage_layers(path: Path, tables: Sequence[tuple[Layer, Iterable[R
         InputError: the file cannot be written.
     """
     with replacing(path) as partial:
-        # GDAL warns of other endings, and pyogrio takes these characters for parts of a URL.
-        draft = partial.with_name(f"{re.sub('[;!]', '_', partial.name)}.gpkg")
+        # GDAL warns of other endings.
+        draft = partial.with_name(f"{plain_name(partial.name)}.gpkg")
         try:
             with _fixed_date():
                 for number, (layer, batches) in enumerate(tables):
@@ -114,7 +114,7 @@ def _add_table(
     try:
         pyogrio.write_arrow(
             pa.RecordBatchReader.from_batches(schema, arrow()),
-            draft,
+            plain(draft),
             layer=layer.name,
             driver="GPKG",
             geometry_name=_GEOMETRY,

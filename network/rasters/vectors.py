@@ -24,6 +24,7 @@ from network.errors import InputError, listed, nearest, warn
 from network.rasters.earth_grid import Bounds, EarthGrid
 from network.rasters.shapes import grown, repaired, to_grid
 from network.rasters.source import is_remote
+from network.rasters.vector_paths import plain
 
 POLYGONS, POINTS = ("Polygon", "MultiPolygon"), ("Point", "MultiPoint")
 
@@ -119,6 +120,24 @@ def read_features(
     return found
 
 
+def layers_of(path: Path) -> list[tuple[str, str | None]]:
+    """List the layers that have geometries, with the type of these.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if path.suffix.lower() in _PARQUET:
+        return [(path.stem, "Polygon")]
+    try:
+        layers = pyogrio.list_layers(plain(path))
+    except (DataSourceError, DataLayerError) as error:
+        raise unreadable(path) from error
+    return [(name, kind) for name, kind in layers if kind is not None]
+
+
 def list_attributes(path: Path, layer: str | None = None) -> list[str]:
     """List the attributes of a layer.
 
@@ -133,9 +152,9 @@ def list_attributes(path: Path, layer: str | None = None) -> list[str]:
     try:
         if path.suffix.lower() in _PARQUET:
             return list(geopandas.read_parquet(path).drop(columns="geometry", errors="ignore"))
-        return list(pyogrio.read_info(path, layer=layer)["fields"])
+        return list(pyogrio.read_info(plain(path), layer=layer)["fields"])
     except (DataSourceError, DataLayerError, ValueError, OSError) as error:
-        raise _unreadable(path) from error
+        raise unreadable(path) from error
 
 
 def list_values(path: Path, attribute: str, layer: str | None = None) -> Counter[str]:
@@ -157,15 +176,15 @@ def list_values(path: Path, attribute: str, layer: str | None = None) -> Counter
                 return Counter()
             _check_names(path, {attribute: "attribute"}, frame.columns)
         else:
-            about = pyogrio.read_info(path, layer=layer)
+            about = pyogrio.read_info(plain(path), layer=layer)
             if not about["features"]:
                 return Counter()
             _check_names(path, {attribute: "attribute"}, about["fields"])
             frame = pyogrio.read_dataframe(
-                path, layer=layer, columns=[attribute], read_geometry=False
+                plain(path), layer=layer, columns=[attribute], read_geometry=False
             )
     except (DataSourceError, DataLayerError, ValueError, OSError) as error:
-        raise _unreadable(path) from error
+        raise unreadable(path) from error
     counts = Counter(map(text_of, frame[attribute]))
     return Counter(dict(counts.most_common()))
 
@@ -186,10 +205,10 @@ def bounds_of(path: Path, layer: str | None = None) -> tuple[Bounds, CRS]:
             frame = geopandas.read_parquet(path)
             crs, box = frame.crs and frame.crs.to_wkt(), frame.total_bounds
         else:
-            about = pyogrio.read_info(path, layer=layer, force_total_bounds=True)
+            about = pyogrio.read_info(plain(path), layer=layer, force_total_bounds=True)
             crs, box = about["crs"], about["total_bounds"]
     except (DataSourceError, DataLayerError, UnknownSystem, ValueError, OSError) as error:
-        raise _unreadable(path) from error
+        raise unreadable(path) from error
     left, bottom, right, top = box if box is not None else (np.nan,) * 4
     return (float(left), float(bottom), float(right), float(top)), _system(path, crs)
 
@@ -248,10 +267,7 @@ def _find_layer(path: Path, layer: str | None, option: str) -> str:
         raise InputError(path, "no such file")
     if path.suffix.lower() in _PARQUET:
         return path.stem
-    try:
-        found = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
-    except (DataSourceError, DataLayerError) as error:
-        raise _unreadable(path) from error
+    found = [name for name, _ in layers_of(path)]
     if not found:
         raise InputError(path, "has no layer with geometries", "choose another file")
     if layer is not None and layer not in found:
@@ -263,7 +279,8 @@ def _find_layer(path: Path, layer: str | None, option: str) -> str:
     return layer or found[0]
 
 
-def _unreadable(path: Path) -> InputError:
+def unreadable(path: Path) -> InputError:
+    """Make the error of a file that GDAL cannot read."""
     return InputError(path, "unreadable vector file", "export it again, as GeoPackage")
 
 
@@ -280,14 +297,14 @@ def _read(
             crs = _system(path, frame.crs and frame.crs.to_wkt())
             frame = frame.reindex(columns=[*names, frame.geometry.name])
             return frame.set_geometry(shapely.force_2d(frame.geometry.to_numpy())), crs
-        about = pyogrio.read_info(path, layer=layer)
+        about = pyogrio.read_info(plain(path), layer=layer)
         is_empty = not about["features"]  # a file without objects may lack their attributes
         if not is_empty:
             _check_names(path, attributes, about["fields"])
         crs = _system(path, about["crs"])
         box = near and (None if near.across_date_line(crs, path) else near.bounds_in(crs, path))
         frame = pyogrio.read_dataframe(
-            path,
+            plain(path),
             layer=layer,
             columns=[] if is_empty else names,
             bbox=box and grown(box, 0.01),
@@ -300,7 +317,7 @@ def _read(
         if about["driver"] in _INDEXED and not frame.index.is_monotonic_increasing:
             frame = frame.sort_index()
     except (DataSourceError, DataLayerError, UnknownSystem, ValueError, OSError) as error:
-        raise _unreadable(path) from error
+        raise unreadable(path) from error
     return frame, crs
 
 

@@ -11,6 +11,7 @@ import shapely
 
 from network.maps.layers import NO_DATA
 from network.maps.outlines import straightened, trace
+from network.rasters.vector_paths import plain
 from network.serving.refusal import Refusal
 
 DIGITS = 8
@@ -31,7 +32,7 @@ def polygons_on_earth(path: Path, most: int) -> bytes:
     Raises:
         Refusal: there are more polygons.
     """
-    frame = pyogrio.read_dataframe(path, max_features=most + 1)
+    frame = pyogrio.read_dataframe(plain(path), max_features=most + 1)
     _check_number(len(frame), most)
     shapes = frame.geometry.to_crs(4326).to_numpy()
     shapes = shapely.orient_polygons(shapely.transform(shapes, lambda xy: xy.round(DIGITS)))

@@ -13,6 +13,7 @@ import shapely
 
 from network.errors import InputError
 from network.rasters.place import Place
+from network.rasters.vector_paths import plain
 
 MOST = 5000
 """Number of polygons that are drawn at once. Where there are more, the page says so instead."""
@@ -113,7 +114,9 @@ class Polygons:
         with _naming(self.path):
             if self.path.suffix.lower() == PARQUET:
                 return geopandas.read_parquet(self.path, bbox=box).head(most)
-            return pyogrio.read_dataframe(self.path, bbox=box, columns=[LABEL], max_features=most)
+            return pyogrio.read_dataframe(
+                plain(self.path), bbox=box, columns=[LABEL], max_features=most
+            )
 
 
 def _has_boxes(path: Path) -> bool:

@@ -206,8 +206,8 @@ def test_a_refusal_deletes_nothing(predictor, image, tmp_path):
 )
 def test_names_that_geopackages_keep_for_themselves(predictor, tmp_path, name, table):
     write_bands(tmp_path / f"in/{name}.tif", random_image(40, 40), photometric="RGB", **PLACE)
-    assert predict(predictor, tmp_path / f"in/{name}.tif", out=tmp_path / "out", options=WITH) == 1
-    with sqlite3.connect(tmp_path / f"out/{name}.gpkg") as file:
+    assert predict(predictor, tmp_path / f"in/{name}.tif", out=tmp_path / "!out", options=WITH) == 1
+    with sqlite3.connect(tmp_path / f"!out/{name}.gpkg") as file:
         assert file.execute("SELECT table_name FROM gpkg_contents").fetchall() == [(table,)]
         assert file.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0] > 1
 

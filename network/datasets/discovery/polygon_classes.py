@@ -9,8 +9,8 @@ from typing import Any
 
 import geopandas
 import numpy as np
-import pyogrio
 import shapely
+from pyogrio.errors import DataSourceError
 from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 
@@ -21,7 +21,8 @@ from network.datasets.on_earth.classes import IGNORE, distinct_colors
 from network.datasets.schema import MAX_CLASSES, SPLITS
 from network.errors import InputError, listed, nearest
 from network.rasters.earth_grid import EarthGrid, no_transform
-from network.rasters.vectors import POLYGONS, text_of
+from network.rasters.vector_paths import plain
+from network.rasters.vectors import POLYGONS, layers_of, text_of, unreadable
 
 _BY_NAME = re.compile(
     r"(.*_)?(class|klass|classe|clase|classname|label|type|category|landuse|land_use|landcover|"
@@ -117,39 +118,17 @@ def find_layers(root: Path, files: Sequence[Path], stems: set[str]) -> list[Laye
     for path in single:
         layers = _polygon_layers(path)
         for name in layers:
-            is_alone = len(pyogrio_layers(path)) == 1
+            is_alone = len(layers_of(path)) == 1
             found.append(Layer(relative(path, root), (path,), None if is_alone else name))
     if not found:
         raise InputError(files[0], "has no layer of polygons", "choose another file by labels=PATH")
     return found
 
 
-def pyogrio_layers(path: Path) -> list[tuple[str, str | None]]:
-    """List the layers that have geometries, with the type of these.
-
-    Args:
-        path: the vector file.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    if path.suffix.lower() in (".parquet", ".geoparquet"):
-        return [(path.stem, "Polygon")]
-    try:
-        layers = pyogrio.list_layers(path)
-    except pyogrio.errors.DataSourceError as error:
-        raise _unreadable(path) from error
-    return [(name, kind) for name, kind in layers if kind is not None]
-
-
-def _unreadable(path: Path) -> InputError:
-    return InputError(path, "unreadable vector file", "export it again, as GeoPackage")
-
-
 def _polygon_layers(path: Path) -> list[str]:
     """List the layers of a file that may have polygons."""
     kinds = (*POLYGONS, "Unknown", "GeometryCollection")
-    return [name for name, kind in pyogrio_layers(path) if kind and kind.split(" ")[0] in kinds]
+    return [name for name, kind in layers_of(path) if kind and kind.split(" ")[0] in kinds]
 
 
 def find_areas(files: Sequence[Path]) -> tuple[Path, str] | None:
@@ -176,9 +155,9 @@ def _read(path: Path, layer: str | None) -> geopandas.GeoDataFrame:
         if path.suffix.lower() in (".parquet", ".geoparquet"):
             frame = geopandas.read_parquet(path)
         else:
-            frame = geopandas.read_file(path, layer=layer)
-    except (pyogrio.errors.DataSourceError, ValueError, OSError) as error:
-        raise _unreadable(path) from error
+            frame = geopandas.read_file(plain(path), layer=layer)
+    except (DataSourceError, ValueError, OSError) as error:
+        raise unreadable(path) from error
     return frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
 
 

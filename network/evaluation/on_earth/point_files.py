@@ -12,6 +12,7 @@ from rasterio.errors import CRSError
 
 from network.errors import InputError
 from network.rasters.earth_grid import EarthGrid, name_of
+from network.rasters.vector_paths import plain, plain_name
 from network.writing import replacing
 
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
@@ -59,10 +60,10 @@ def write_points(path: Path, places: np.ndarray, grid: EarthGrid) -> None:
             crs=grid.crs.to_wkt(),
         )
         # GDAL wants a name with the ending of the format.
-        named = Path(f"{partial}{path.suffix.lower()}")
+        named = partial.with_name(f"{plain_name(partial.name)}{path.suffix.lower()}")
         try:
             pyogrio.write_dataframe(
-                frame, named, layer=path.stem, driver=DRIVERS[path.suffix.lower()]
+                frame, plain(named), layer=path.stem, driver=DRIVERS[path.suffix.lower()]
             )
             named.replace(partial)
         except DataSourceError as error:
