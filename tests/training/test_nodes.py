@@ -91,6 +91,28 @@ def test_two_nodes_are_one_run(nodes, tmp_path):
         torch.testing.assert_close(value, one["state_dict"][name])
 
 
+def weights_of(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    path = folder / f"model_weights/{name}/version_0/last.ckpt"
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_processes_share_cached_patches(tmp_path):
+    """The second epoch reads the cache, and the training is that without one."""
+    make_dataset(tmp_path / "data", VAIHINGEN, {"train": 4, "val": 1})
+    words = ["--devices", "2", "data.root=data", "optim.epochs=2", "data.workers=1"]
+    for where in ("None", "ram", "disk"):
+        ((code, out, _),) = finish(
+            start(tmp_path, *words, f"data.cache={where}", f"name=cache-{where}")
+        )
+        assert code == 0, out
+        on_disk = list((tmp_path / "data/.bicor-seg").glob("*.cache"))
+        assert bool(on_disk) == (where == "disk")
+    plain = weights_of(tmp_path, "cache-None")
+    for where in ("ram", "disk"):
+        cached = weights_of(tmp_path, f"cache-{where}")
+        assert all(value.equal(cached[key]) for key, value in plain.items())
+
+
 @pytest.mark.parametrize(
     ("second", "told"),
     [
