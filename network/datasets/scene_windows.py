@@ -84,6 +84,15 @@ class SceneWindows(Dataset):
             crop = paste_class(crop, source, label)
         return {"image": to_tensor(crop[0]), "labels": torch.from_numpy(crop[1])}
 
+    def crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Make a crop of a random window: image (H, W, bands) and labels (H, W).
+
+        Args:
+            rng: source of all random decisions.
+        """
+        pair, focus = self._draw_window(rng)
+        return self.transform(lambda _: pair, 0, 1, rng, focus)
+
     def _window_of(self, epoch: int, index: int) -> tuple[Pair, tuple[int, int] | None]:
         """Draw the window of an index, see :meth:`_draw_window`."""
         return self._draw_window(np.random.default_rng([self.seed, epoch, index, 1]))

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +37,7 @@ from network.datasets.files import (
 )
 from network.datasets.known_files import KnownFiles
 from network.datasets.lazy import Lazy
-from network.datasets.on_earth.find import find_scenes
+from network.datasets.on_earth.find import Scene, find_ground, find_scenes
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.patch_cache import CachePart, Decoded, Files
 from network.datasets.provenance import recorded_kind
@@ -79,7 +79,7 @@ def find_samples(
     parts = [
         _folder_samples(root, part, info, known)
         if isinstance(part, Folder)
-        else _scene_samples(root, part, info)
+        else _samples_of(find_scenes(info, root, part), part)
         for part in info.splits[split]
     ]
     found = joined(parts)
@@ -226,7 +226,23 @@ def _checked(
     return in_parts(check, patches, "Checking files", "image", workers)
 
 
-def _scene_samples(root: Path, scenes: Scenes, info: DatasetInfo) -> list[Sample]:
+def find_ground_samples(info: DatasetInfo, root: Path, split: str) -> list[Sample]:
+    """Find the scenes of a split whose labels are not used, see :func:`find_ground`.
+
+    Args:
+        info: description of the data set.
+        root: root folder of the data.
+        split: name of the split.
+
+    Raises:
+        InputError: an image is missing, cannot be read or does not fit; or a part of the split has
+            no ground.
+    """
+    parts = info.scenes(split)
+    return [one for part in parts for one in _samples_of(find_ground(info, root, part), part)]
+
+
+def _samples_of(found: Iterable[Scene], scenes: Scenes) -> list[Sample]:
     kind = "eroded" if scenes.border else "full"
     return [
         Sample(
@@ -236,7 +252,7 @@ def _scene_samples(root: Path, scenes: Scenes, info: DatasetInfo) -> list[Sample
             masks={kind: scene.labels.path} if scene.labels else {},
             scene=scene,
         )
-        for scene in find_scenes(info, root, scenes)
+        for scene in found
     ]
 
 
@@ -466,7 +482,8 @@ class SegmentationDataset(Dataset):
         sample = self.samples[index]
         mask = next(iter(sample.masks.values()))
         if is_read_in_windows(sample.size):
-            return self._lazy(sample, mask)
+            labels = partial(self._reader.labels, sample, mask)
+            return lazy_pair(self._reader, sample, self.info, labels)
         decoded = self._whole(index, used_masks(sample, training=True))
         return decoded.image, next(iter(decoded.labels.values()))
 
@@ -484,18 +501,6 @@ class SegmentationDataset(Dataset):
         if self._cache:
             self._cache.write(index, decoded)
         return decoded
-
-    def _lazy(self, sample: Sample, mask: Path) -> Pair:
-        """Make image and labels of which only the windows are read that the augmentation uses."""
-
-        def read(window: Window) -> np.ndarray:
-            return network_values(*self._reader.image(sample, window))
-
-        dtype = np.dtype(np.float32 if is_measured(self.info.dtype) else self.info.dtype)
-        return (
-            Lazy((*sample.size, self.info.bands), dtype, read),
-            Lazy(sample.size, np.dtype(np.uint8), partial(self._reader.labels, sample, mask)),
-        )
 
     def _evaluation_item(self, index: int) -> dict:
         sample = self.samples[max(index, ~index)]
@@ -530,6 +535,31 @@ class SegmentationDataset(Dataset):
             mask[part.inside] = self._reader.mask_of(sample, path, part.core)
             masks[kind] = mask
         return image, valid, masks
+
+
+def lazy_pair(
+    reader: WindowReader,
+    sample: Sample,
+    info: DatasetInfo,
+    labels: Callable[[Window], np.ndarray],
+) -> Pair:
+    """Make image and labels of which only the windows are read that the augmentation uses.
+
+    Args:
+        reader: reads the windows of the image.
+        sample: the image.
+        info: description of the data set.
+        labels: reads labels (h, w) uint8 in a window.
+    """
+
+    def read(window: Window) -> np.ndarray:
+        return network_values(*reader.image(sample, window))
+
+    dtype = np.dtype(np.float32 if is_measured(info.dtype) else info.dtype)
+    return (
+        Lazy((*sample.size, info.bands), dtype, read),
+        Lazy(sample.size, np.dtype(np.uint8), labels),
+    )
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -35,11 +35,13 @@ class TrainTransform:
         data: settings of the augmentation.
         ignore_index: label of the pixels that fill up a crop.
         sparse: whether the labels are points, so scaling must not lose any.
+        varied: whether a crop is drawn again if one class has most of it.
     """
 
     data: Data
     ignore_index: int
     sparse: bool = False
+    varied: bool = True
 
     def __call__(
         self,
@@ -128,7 +130,7 @@ class TrainTransform:
         for _ in range(DRAWS):
             window = random_window(labels.shape, side, side, rng, focus)
             chosen = labels[window]
-            if self._is_varied(chosen):
+            if not self.varied or self._is_varied(chosen):
                 break
         whole = pad(image[window], side, side, filler(image.dtype))
         chosen = pad(chosen, side, side, self.ignore_index)

@@ -34,11 +34,12 @@ from network.datasets.segmentation import (
     SegmentationDataset,
     check_samples,
     files_of,
+    find_ground_samples,
     find_samples,
     read_in_windows,
 )
 from network.datasets.transforms import TrainTransform
-from network.datasets.unlabeled import WithUnlabeled
+from network.datasets.unlabeled import Crops, ImageCrops, WithUnlabeled
 from network.errors import InputError, warn
 from network.evaluation.protocol import training_settings
 from network.points.labels import POINTS, dense_counts
@@ -200,17 +201,13 @@ class SegmentationData(pl.LightningDataModule):
             )
 
     def _unlabeled_samples(self, split: str) -> Sequence[Sample]:
-        """Find the images of a split whose masks are not opened, and need not be there."""
-        info = self.experiment.dataset
-        if info.scenes(split) or self._are_scenes:
-            raise InputError(
-                f"data.unlabeled={split}",
-                "self-training is for folders of images, not for scenes on Earth",
-                "cut the scenes into patches",
-            )
+        """Find the images of a split whose labels are not opened, and need not be there."""
+        info, root = self.experiment.dataset, self.experiment.root
+        if info.scenes(split):
+            return find_ground_samples(info, root, split)
         info = info.relabeled(split, None)
         known = self._known(info)
-        samples = find_samples(info, self.experiment.root, split, known)
+        samples = find_samples(info, root, split, known)
         known.keep()
         return samples
 
@@ -273,11 +270,7 @@ class SegmentationData(pl.LightningDataModule):
                 samples, info, transform, seed, rare, counts, paste, cache
             )
         if self.unlabeled:
-            # The teacher sees each crop as it is, and may label all of its pixels.
-            as_it_is = replace(data, brighten=0.0, sharpen=0.0, mosaic=0.0)
-            every_pixel = replace(as_it_is, max_class_share=1.0, label_share=1.0)
-            plain = TrainTransform(every_pixel, info.ignore_index)
-            dataset = WithUnlabeled(dataset, self.unlabeled, info, plain, seed)
+            dataset = WithUnlabeled(dataset, self._unlabeled_crops(), info.ignore_index, seed)
         sampler = EpochSampler(self._train_count, experiment.seed, *self._processes())
         if self.trainer:
             # Workers begin to read before Lightning sets the epoch of a resumed sampler.
@@ -289,6 +282,15 @@ class SegmentationData(pl.LightningDataModule):
             drop_last=True,
             **self._worker_options(),
         )
+
+    def _unlabeled_crops(self) -> Crops:
+        """Make crops of the unlabeled images: as they are, and with all of their pixels."""
+        info, data = self.experiment.dataset, self.experiment.data
+        as_it_is = replace(data, brighten=0.0, sharpen=0.0, mosaic=0.0, label_share=1.0)
+        plain = TrainTransform(as_it_is, info.ignore_index, varied=False)
+        if self.unlabeled[0].scene is not None:
+            return SceneWindows(self.unlabeled, info, plain, data.window)
+        return ImageCrops(self.unlabeled, info, plain)
 
     def class_counts(self, counted: str) -> tuple[int, ...]:
         """Count the pixels of each class in the training masks.

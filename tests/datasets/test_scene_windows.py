@@ -25,7 +25,7 @@ from network.datasets.transforms import TrainTransform
 from network.errors import InputError
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
-from network.settings import Data, Optim
+from network.settings import Data, Optim, Teacher
 from network.training.data import SegmentationData
 from network.training.train import train
 from tests.datasets.on_earth.scenes import box, by_class, dataset, write_features, write_regions
@@ -232,12 +232,23 @@ def test_validation_has_the_counts_of_whole_images(tmp_path):
 
 
 @pytest.mark.slow
-def test_training(tmp_path, monkeypatch):
+@pytest.mark.parametrize("teacher", [0.0, 1.0])
+def test_training(tmp_path, monkeypatch, teacher):
     """It depends neither on the number of workers nor on whether labels are drawn already."""
     monkeypatch.chdir(tmp_path)
     weights = []
     for workers in (0, 2):
-        train(experiment_of(tmp_path / "data", workers), accelerator="cpu")
+        experiment = experiment_of(tmp_path / "data", workers)
+        if teacher:
+            experiment = replace(
+                experiment,
+                data=replace(experiment.data, unlabeled="train"),
+                optim=replace(experiment.optim, ema=0.5),
+                teacher=Teacher(weight=teacher, threshold=0.0),
+            )
+        train(experiment, accelerator="cpu")
+        log = Path(f"lightning_logs/scenes{workers}/version_0/metrics.csv").read_text()
+        assert ("unlabeled" in log) == bool(teacher)
         run = f"scenes{workers}/version_0"
         assert Path("lightning_logs", run, "panel.png").is_file()
         content = torch.load(Path("model_weights", run, "last.ckpt"), weights_only=False)

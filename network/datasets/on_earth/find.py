@@ -179,6 +179,50 @@ def find_scenes(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
     return found
 
 
+def find_ground(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
+    """Find the images of a split on Earth, and the ground that may be used without labels.
+
+    Args:
+        info: description of the data set.
+        root: root folder of the data.
+        scenes: description of the scenes, whose files of labels are not opened.
+
+    Returns:
+        The images that an area touches. Their labels are 0 where the image has data and lies in an
+        area, and the ignore label elsewhere.
+
+    Raises:
+        InputError: an image is missing, cannot be read or does not fit; or none has such ground.
+    """
+    files = list_files(info, root, replace(scenes, labels=()))
+    found = []
+    for image in files.images:
+        with open_image(image, info, scenes.bands or None) as source:
+            plan = LabelPlan(
+                image=source,
+                info=info,
+                labels=[[]],
+                backgrounds=[info.classes[0]],
+                areas=files.areas,
+            )
+            ground = _drawn(plan, root)
+            if ground is not None and ground.pixels.any():
+                grid = plan.grid
+                bands, size = tuple(source.bands), source.size
+                found.append(Scene(image, bands, size, ground, grid.resolution, grid))
+    if found:
+        return found
+    if files.areas is not None:
+        raise _untouched(files.images, (), info, root, scenes)
+    raise InputError(files.images[0], f"none of the {len(files.images)} images has data")
+
+
+def _drawn(plan: LabelPlan, root: Path) -> LabelRaster | None:
+    """Find the labels of a scene in the cache, or draw them."""
+    folder = cache_folder(root, CACHE)
+    return find_label_raster(plan, folder) or draw_label_raster(plan, folder)
+
+
 def find_scene(
     image: Path, files: SceneFiles, info: DatasetInfo, root: Path, scenes: Scenes
 ) -> Scene | None:
@@ -215,8 +259,7 @@ def find_scene(
                 areas=files.areas,
                 border=scenes.border,
             )
-            folder = cache_folder(root, CACHE)
-            labels = find_label_raster(plan, folder) or draw_label_raster(plan, folder)
+            labels = _drawn(plan, root)
             if labels is None:
                 return None
         place = source.header.place
@@ -308,7 +351,8 @@ def _untouched(
         from network.rasters.vectors import bounds_of
 
         path = root / scenes.areas.path
-        apart, kind = [(path, *bounds_of(path, scenes.areas.layer))], "areas and labels"
+        apart = [(path, *bounds_of(path, scenes.areas.layer))]
+        kind = "areas and labels" if groups else "areas"
     else:
         files = [file for group in groups for file in group]
         apart, kind = [(file.path, *_bounds(file)) for file in files], "labels"

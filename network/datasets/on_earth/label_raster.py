@@ -337,8 +337,9 @@ class _Drawing:
         """Yield rows, their labels (h, w), and the groups of these, from the top to the bottom."""
         height, width, border = self.grid.height, self.grid.width, self.plan.border
         name = Path(self.plan.image.path).name
+        what = "labels" if any(self.plan.labels) else "the ground"
         with progress_bar(
-            total=height * width, desc=f"Drawing labels of {name}", unit="px", unit_scale=True
+            total=height * width, desc=f"Drawing {what} of {name}", unit="px", unit_scale=True
         ) as bar:
             for top in range(0, height, _STRIP):
                 rows = slice(top, min(top + _STRIP, height))
