@@ -79,7 +79,9 @@ class BiCoRContext:
         score, _, features_n = self._layers[depth].compare(self._classes[-1], core)
         if self._pool is None:
             self._pool = _Pool(self._counts[depth], self._epsilon)
-        self._pool.add(score[0].sigmoid(), features_n[0])
+        # Sums over a whole image are beyond the range of 16 bits.
+        with torch.autocast(image.device.type, enabled=False):
+            self._pool.add(score[0].sigmoid(), features_n[0])
 
     def end_pass(self) -> None:
         """Refine the class embeddings from all pixels that were seen in this pass."""
@@ -140,8 +142,8 @@ class _Pool:
         """Add pixels.
 
         Args:
-            heatmap: values from 0 to 1 (k, s).
-            features: normalized features (s, d).
+            heatmap: values from 0 to 1 (k, s), at least float32.
+            features: normalized features (s, d), at least float32.
         """
         weights, sums = heatmap.sum(dim=-1, keepdim=True), heatmap @ features
         wanted = min(self.count, heatmap.shape[-1])

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from network.models.encoder import STRIDES
 from network.models.output import SegOutput
 from network.models.padding import crop, pad
+from network.models.precision import at_least_float32
 from network.models.segmenter import core_at
 
 FINE, COARSE = STRIDES[0], STRIDES[-1]
@@ -111,7 +112,8 @@ class D2LSContext:
             assert self._net.generator is not None
             rows, columns = core_at(inside, image, COARSE)
             self._extremes = self._extremes or _Extremes()
-            self._extremes.add(self._net.generator.project(stages[-1][..., rows, columns])[0])
+            pixels = self._net.generator.project(stages[-1][..., rows, columns])[0]
+            self._extremes.add(at_least_float32(pixels))
             return
         fused = self._net.aggregator(stages)
         position = self._positions(fused, [corner])
@@ -124,7 +126,9 @@ class D2LSContext:
         reader = self._net.readers[len(self._classes) - 1]
         score = reader.compare(self._classes[-1] + self._classes[0], of_core, position_of_core)
         self._attention = self._attention or _Attention()
-        self._attention.add(score[0], of_core[0])
+        # Sums over a whole image are beyond the range of 16 bits.
+        with torch.autocast(image.device.type, enabled=False):
+            self._attention.add(at_least_float32(score[0]), at_least_float32(of_core[0]))
 
     def end_pass(self) -> None:
         """Make the dictionary, or let it attend to all pixels that were seen in this pass."""
@@ -189,7 +193,7 @@ class _Extremes:
         self._maximum = self._sum = torch.empty(0)
 
     def add(self, pixels: Tensor) -> None:
-        """Add pixels (s, d)."""
+        """Add pixels (s, d), at least float32."""
         to_maximum, to_average = pixels.chunk(2, dim=-1)
         maximum, total = to_maximum.amax(dim=0), to_average.sum(dim=0)
         if self._count:
@@ -215,8 +219,8 @@ class _Attention:
         """Add pixels.
 
         Args:
-            score: (n * k, s)
-            values: (s, d)
+            score: (n * k, s), at least float32.
+            values: (s, d), at least float32.
         """
         largest = score.amax(dim=-1, keepdim=True)
         if len(self._largest):

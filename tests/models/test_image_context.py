@@ -6,9 +6,10 @@ import torch
 from network.contracts import WholeImageNetwork
 from network.errors import InputError
 from network.maps.plan import Plan
-from network.models.bicor import BiCoRSeg, HBISLayer, pooling_weights
-from network.models.bicor_context import _Pool
-from network.models.d2ls import D2LS
+from network.models.bicor import EPSILON, BiCoRSeg, HBISLayer, pooling_weights
+from network.models.bicor_context import BiCoRContext, _Pool
+from network.models.d2ls import D2LS, DictionaryGenerator
+from network.models.d2ls_context import D2LSContext, D2LSParts
 
 SIZES = [(330, 420), (256, 256), (97, 401)]
 
@@ -39,8 +40,8 @@ def in_windows(model, image, segment) -> torch.Tensor:
     return found
 
 
-def parts(height: int, width: int) -> list:
-    plan = Plan(height, width, window=224, halo=64)
+def parts(height: int, width: int, window: int = 224, halo: int = 64) -> list:
+    plan = Plan(height, width, window=window, halo=halo)
     return [part for block in plan.blocks() for part in block.parts]
 
 
@@ -112,6 +113,55 @@ def test_a_stored_context_is_the_same(build):
     window, corners = torch.randn(2, 3, 96, 64), [(0, 0), (32, 64)]
     ours, theirs = (c.segment(window, corners).logits for c in (context, other))
     assert torch.equal(ours, theirs)
+
+
+class Quarter(torch.nn.Module):
+    """Stands for encoder and aggregator: a map (b, h/4, w/4, 16)."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = torch.nn.Conv2d(3, 16, 4, stride=4)
+
+    def forward(self, image):
+        return self.patches(image).permute(0, 2, 3, 1)
+
+
+class Stages(torch.nn.Module):
+    """Stands for the encoder: a last stage (b, 8, h/32, w/32)."""
+
+    def forward(self, image):
+        return [torch.nn.functional.avg_pool2d(image, 32).repeat(1, 3, 1, 1)[:, :8]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.inference_mode()
+def test_sums_of_many_pixels_in_half_precision(dtype):
+    """Their sums are beyond the range of float16 and the precision of bfloat16."""
+    torch.manual_seed(0)
+    backbone, layer = Quarter(), HBISLayer(16, topk_ratio=1.0)
+    classes, image = torch.randn(4, 16), torch.rand(1, 3, 1536, 1536) + 0.5
+    context = BiCoRContext(backbone, [layer], torch.nn.Identity(), classes, [384**2], EPSILON)
+    with torch.autocast("cpu", dtype):
+        expected = layer(classes[None], backbone(image).flatten(1, 2))[0][0]
+        for part in parts(1536, 1536, 512, 0):
+            context.see(image[..., part.window[0], part.window[1]], part.inside, part.corner)
+    context.end_pass()
+    torch.testing.assert_close(context.state()[0], expected.float(), atol=0.01, rtol=0.01)
+
+
+@torch.inference_mode()
+def test_a_dictionary_of_many_windows_in_half_precision():
+    torch.manual_seed(0)
+    generator, classes = DictionaryGenerator(4, 8, 16), torch.randn(4, 16)
+    image = torch.rand(1, 3, 1024, 1024) + 1
+    net = D2LSParts(Stages(), None, generator, [], [], [], None, None, classes)
+    context = D2LSContext(net, 1024, 1024)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = generator(classes, Stages()(image)[-1])[0]
+        for part in parts(1024, 1024, 96, 32):
+            context.see(image[..., part.window[0], part.window[1]], part.inside, part.corner)
+    context.end_pass()
+    torch.testing.assert_close(context.state()[0], expected.float(), atol=0.01, rtol=0.01)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-9, 0.5])
