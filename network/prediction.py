@@ -293,6 +293,9 @@ def best_classes(logits: Array) -> BestClasses:
 
     Args:
         logits: (k, h, w)
+
+    Raises:
+        InputError: some logits are no numbers.
     """
     arrays = arrays_of(logits)
     height, width = logits.shape[1:]
@@ -302,4 +305,20 @@ def best_classes(logits: Array) -> BestClasses:
         some = slice(top, top + rows)
         found = arrays.best(arrays.softmax(logits[:, some], axis=0))
         confidence[some], labels[some] = map(arrays.to_numpy, found)
+    check_numbers(confidence)
     return BestClasses(labels, confidence)
+
+
+def check_numbers(values: np.ndarray) -> None:
+    """Raise an :class:`InputError` if a network gave no numbers, which would become some class.
+
+    Args:
+        values: the largest logit or probability of each pixel, of any shape.
+    """
+    if not np.isfinite(values).all():
+        raise InputError(
+            "the network",
+            "some of its outputs are no numbers (NaN or infinity)",
+            "if it computes with compute.precision=16-mixed, use bf16-mixed or 32-true; otherwise "
+            "its training has gone wrong",
+        )

@@ -18,11 +18,14 @@ from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.models.bicor import BiCoRSeg
 from network.models.checkpoint import SETTINGS_KEY
+from network.models.output import SegOutput
 from network.models.smp import SMPSegmenter
 from network.predictor import Prediction, Predictor, load_network
 from network.settings import IMAGENET_MEAN, IMAGENET_STD
 from network.training.train import train
 from tests.conftest import tiny_experiment
+from tests.maps.local import SMALL, predict
+from tests.scenes import write_bands
 
 CONFIG = """
 from functools import partial
@@ -313,6 +316,34 @@ def test_precision(tiny, checkpoint):
     full = Predictor.load(checkpoint, device="cpu").predict(image)
     double = Predictor.load(checkpoint, device="cpu", compute=Compute(precision="64-true"))
     np.testing.assert_allclose(double.predict(image).confidence, full.confidence, atol=1e-4)
+
+
+class Broken(torch.nn.Module):
+    """Gives a logit that is no number at one pixel."""
+
+    def __init__(self, value: float):
+        super().__init__()
+        self.value = torch.nn.Parameter(torch.tensor(value))
+
+    def forward(self, image: torch.Tensor) -> SegOutput:
+        logits = torch.zeros(len(image), VAIHINGEN.num_classes, *image.shape[-2:])
+        logits[0, 3, 5, 7] = self.value
+        return SegOutput(logits)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("blend", ["crop", "hann"])
+def test_what_is_no_number_becomes_no_class(tmp_path, value, blend):
+    """The largest of such logits is that of the class 0, so a map would look complete."""
+    predictor = Predictor(Broken(value), VAIHINGEN, ((128,) * 3, (60,) * 3), device="cpu")
+    image = np.zeros((40, 50, 3), np.uint8)
+    with pytest.raises(InputError, match="the network: some of its outputs are no numbers"):
+        predictor.predict(image)
+    write_bands(tmp_path / "a.tif", image)
+    options = replace(SMALL, blend=blend)
+    with pytest.raises(InputError, match="some of its outputs are no numbers"):
+        predict(predictor, tmp_path / "a.tif", out=tmp_path / "out", options=options)
+    assert not (tmp_path / "out/a.tif").exists()
 
 
 def test_saved_masks(tmp_path):

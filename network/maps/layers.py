@@ -9,6 +9,7 @@ import numpy as np
 
 from network.arrays import Array, arrays_of
 from network.errors import InputError
+from network.prediction import check_numbers
 
 NO_DATA = 255
 """Value of all layers where the image has no data."""
@@ -123,9 +124,13 @@ def compute_layers(scores: Array, layers: Sequence[Layer]) -> dict[str, np.ndarr
 
     Returns:
         For each layer by name (bands, h, w) uint8.
+
+    Raises:
+        InputError: some logits are no numbers.
     """
     arrays = arrays_of(scores)
     logits = scores[:-1] if DISAGREEMENT in layers else scores
+    check_numbers(arrays.to_numpy(arrays.largest(logits)))
     shares = logits
     if any(layer.is_share for layer in layers):
         shares = arrays.softmax(arrays.float32(logits), axis=0)
