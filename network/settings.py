@@ -293,12 +293,13 @@ def check_types(section: str, values: typing.Any) -> None:
     """Raise an :class:`InputError` if a field of a data class has a value of another type.
 
     Args:
-        section: name of the section, as in ``optim``.
+        section: name of the section, as in ``optim``; empty for fields of no section.
         values: the data class.
     """
     for name, hint in typing.get_type_hints(type(values)).items():
         value = getattr(values, name)
-        require(fits(value, hint), f"{section}.{name}", repr(value), name_of_type(hint))
+        key = f"{section}.{name}" if section else name
+        require(fits(value, hint), key, repr(value), name_of_type(hint))
 
 
 def fits(value: object, hint: typing.Any) -> bool:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from network.buildings.classifier import BuildingClassifier
 from network.models.encoder import DENSE_STRIDE
+from network.models.padding import crop, pad
 
 EPSILON = 1e-5
 
@@ -39,8 +40,16 @@ def upsampled(maps: Tensor, size: Sequence[int]) -> Tensor:
         size: height and width of the image.
     """
     whole = [-(-side // DENSE_STRIDE) * DENSE_STRIDE for side in size]
-    maps = functional.interpolate(maps, whole, mode="bilinear")
-    return maps[..., : size[0], : size[1]]
+    return crop(functional.interpolate(maps, whole, mode="bilinear"), *size)
+
+
+def _whole_cells(image: Tensor) -> Tensor:
+    """Fill up images, so that their cells are whole at the scales 0.5, 1, 1.5 and 2.
+
+    Otherwise the maps of these scales, and of the mirror image, would be shifted against each
+    other. The released code leaves the images as they are, and stretches the maps.
+    """
+    return pad(image, 2 * DENSE_STRIDE)
 
 
 def both_ways(image: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -68,11 +77,12 @@ def class_activation(
     def activation(view: Tensor) -> Tensor:
         return classifier.head(classifier.features(view)).relu()  # (b, 1, h, w)
 
+    whole = _whole_cells(image)
     maps = [
-        upsampled(both_ways(resized(image, scale), activation), image.shape[-2:])
+        upsampled(both_ways(resized(whole, scale), activation), whole.shape[-2:])
         for scale in scales
     ]
-    return _to_unit(torch.stack(maps).sum(dim=0)[:, 0])
+    return _to_unit(crop(torch.stack(maps).sum(dim=0)[:, 0], *image.shape[-2:]))
 
 
 def prototype_direction(foreground: Tensor, context: Tensor) -> Tensor:
@@ -105,13 +115,15 @@ def expanded_activation(
         scales: factors by which the image is resized; the maps of all sizes are averaged.
     """
 
+    whole = _whole_cells(image)
+
     def likeness(scale: float) -> Tensor:
-        features = both_ways(resized(image, scale), classifier.features)  # (b, c, h, w)
+        features = both_ways(resized(whole, scale), classifier.features)  # (b, c, h, w)
         cosine = torch.einsum("bchw,c->bhw", functional.normalize(features, dim=1), direction)
-        return upsampled(cosine.relu()[:, None], image.shape[-2:])
+        return upsampled(cosine.relu()[:, None], whole.shape[-2:])
 
     total = reduce(add, map(likeness, scales))
-    return _to_unit(total[:, 0] / len(scales))
+    return _to_unit(crop(total[:, 0], *image.shape[-2:]) / len(scales))
 
 
 def refined_probabilities(
@@ -128,11 +140,12 @@ def refined_probabilities(
     def logits(view: Tensor) -> Tensor:
         return refine(view, view.new_ones(len(view)))
 
+    whole = _whole_cells(image)
     maps = [
-        upsampled(both_ways(resized(image, scale), logits) / 2, image.shape[-2:])
+        upsampled(both_ways(resized(whole, scale), logits) / 2, whole.shape[-2:])
         for scale in scales
     ]
-    return torch.stack(maps).mean(dim=0).softmax(dim=1)
+    return crop(torch.stack(maps).mean(dim=0), *image.shape[-2:]).softmax(dim=1)
 
 
 def boosted(probabilities: Tensor, seed: Tensor) -> Tensor:

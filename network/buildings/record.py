@@ -86,7 +86,8 @@ def run_step(step: Step, work: Work) -> dict:
     try:
         results = step.run(work)
     except InputError:
-        if not step.existing(work):
+        # A step without outputs may have a training elsewhere, which its record names.
+        if step.outputs(work) and not step.existing(work):
             _restore(step, work)
         raise
     _write(step, work, replace(record, done=True, results=results))
@@ -117,15 +118,18 @@ def record_of(name: str, work: Work) -> Record:
     return record
 
 
+_REMEDY = "delete it and what the step has made, and repeat the step"
+
+
 def _read(path: Path) -> Record | None:
     try:
         record = Record(**read_json(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(path, f"unreadable ({error})", "delete it, and repeat the step") from error
+        raise InputError(path, f"unreadable ({error})", _REMEDY) from error
     if not (isinstance(record.settings, dict) and isinstance(record.results, dict)):
-        raise InputError(path, "no record of a step", "delete it, and repeat the step")
+        raise InputError(path, "no record of a step", _REMEDY)
     return record
 
 

@@ -21,7 +21,7 @@ from network.datasets.preparation.patches import UNKNOWN_COLORS
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError, nearest
 from network.overrides import parse_overrides
-from network.settings import require
+from network.settings import check_types, require
 
 MAPS = ("bac", "cam")
 
@@ -54,6 +54,7 @@ class Tiles:
     infrared: bool = False
 
     def __post_init__(self) -> None:
+        check_types("tiles", self)
         require(self.side >= 32, "tiles.side", self.side, "at least 32")
         _require_share("tiles.positive_share", self.positive_share)
         require(self.positive_share > 0, "tiles.positive_share", self.positive_share, "above 0")
@@ -98,6 +99,7 @@ class Classifier:
     crop: int = 256
 
     def __post_init__(self) -> None:
+        check_types("classifier", self)
         _require_training(self, "classifier")
         require(self.encoder_lr > 0, "classifier.encoder_lr", self.encoder_lr, "above 0")
         require(0 <= self.momentum < 1, "classifier.momentum", self.momentum, "0 to below 1")
@@ -135,10 +137,12 @@ class Clusters:
     max_iterations: int = 100
 
     def __post_init__(self) -> None:
+        check_types("clusters", self)
         for key in ("k", "images", "max_vectors", "max_iterations"):
             require(getattr(self, key) >= 1, f"clusters.{key}", getattr(self, key), "at least 1")
         for key in ("foreground", "keep"):
             _require_share(f"clusters.{key}", getattr(self, key))
+        require(self.seed >= 0, "clusters.seed", self.seed, "at least 0")
         require(self.tolerance >= 0, "clusters.tolerance", self.tolerance, "at least 0")
 
 
@@ -159,6 +163,7 @@ class Seeds:
     crf: str = "meanfield"
 
     def __post_init__(self) -> None:
+        check_types("seeds", self)
         require(self.maps in MAPS, "seeds.maps", self.maps, "bac or cam" + nearest(self.maps, MAPS))
         _require_thresholds("seeds", self.foreground, self.background)
         _require_crf("seeds.crf", self.crf)
@@ -208,6 +213,7 @@ class Refiner:
     oracle: bool = False
 
     def __post_init__(self) -> None:
+        check_types("refiner", self)
         _require_training(self, "refiner")
         require(self.encoder_lr > 0, "refiner.encoder_lr", self.encoder_lr, "above 0")
         require(min(self.rates, default=0) > 0, "refiner.rates", self.rates, "one or more above 0")
@@ -216,8 +222,9 @@ class Refiner:
         require(0 <= self.dropout < 1, "refiner.dropout", self.dropout, "0 to below 1")
         require(0 <= self.epsilon < 0.5, "refiner.epsilon", self.epsilon, "0 to below 0.5")
         require(self.consistency >= 0, "refiner.consistency", self.consistency, "at least 0")
-        fits = min(self.consistency_scales, default=1) > 0
-        require(fits, "refiner.consistency_scales", self.consistency_scales, "factors above 0")
+        smallest = min(self.consistency_scales, default=1) * self.crop
+        wanted = "factors that leave a pixel of refiner.crop"
+        require(smallest >= 1, "refiner.consistency_scales", self.consistency_scales, wanted)
         _require_share("refiner.confidence", self.confidence)
 
 
@@ -243,6 +250,7 @@ class Pseudo:
     background: float = 0.15
 
     def __post_init__(self) -> None:
+        check_types("pseudo", self)
         _require_share("pseudo.threshold", self.threshold)
         is_hundredth = abs(100 * self.threshold - round(100 * self.threshold)) < 1e-6
         require(is_hundredth, "pseudo.threshold", self.threshold, "a multiple of 0.01")
@@ -268,6 +276,9 @@ class Final:
 
     config: str = "config/building/deeplabv3plus.py"
     overrides: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_types("final", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,6 +331,7 @@ class Chain:
     config: str = ""
 
     def __post_init__(self) -> None:
+        check_types("", self)
         info = self.dataset
         for key in ("train", "test"):
             split = getattr(self, key)

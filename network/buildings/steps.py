@@ -61,6 +61,9 @@ def _make_labels(work: Work) -> dict:
         test = 0
         if chain.test:
             test = cut_test_tiles(chain, partial_data / "test/images", partial_data / "test/masks")
+        # If this step only makes lost tiles again, its results are the same as before.
+        for pseudo in sorted(data.glob("train/pseudo*")):
+            shutil.copytree(pseudo, partial_data / "train" / pseudo.name)
     return {**vars(counts), "test": test}
 
 
@@ -72,7 +75,10 @@ def _label_inputs(work: Work) -> dict:
 def _label_files(work: Work) -> Iterable[Path]:
     yield work.list_file
     if work.list_file.is_file():
-        yield from (work.train_images / f"{name}.png" for name in work.labels)
+        folders = (
+            [work.train_images] if work.chain.labels else [work.train_images, work.train_truth]
+        )
+        yield from (folder / f"{name}.png" for folder in folders for name in work.labels)
 
 
 def _train_classifier(work: Work) -> dict:

@@ -22,19 +22,20 @@ from network.datasets.files import (
     lossy_mask,
     read_image,
     read_mask,
-    read_rgb,
+    read_mask_raster,
     read_valid_image,
+    rgb_of,
+    turned_mask,
     write_image,
 )
 from network.datasets.info import BUILDING
 from network.datasets.preparation.patches import PatchSplit
 from network.datasets.preparation.patches import find_tiles as find_whole_tiles
-from network.datasets.schema import DatasetInfo
+from network.datasets.schema import DatasetInfo, normal
 from network.datasets.segmentation import Sample, find_samples
 from network.datasets.windows import separate_windows
 from network.datasets.workers import map_parallel
 from network.errors import InputError
-from network.rasters.header import read_header
 from network.writing import replacing
 
 MIN_LABELED = 0.5
@@ -274,7 +275,7 @@ class _Cutter:
         """Read a mask as (h, w) with 1 for building, 0 for background and 255 for ignored."""
         chain, info = self.chain, self.chain.dataset
         if chain.mask_value is not None:
-            return (_read_gray(path) == chain.mask_value).astype(np.uint8)
+            return _read_gray(path, chain.mask_value, info)
         labels = read_mask(
             path, info, unknown=chain.tiles.unknown_color, option="tiles.unknown_color"
         )
@@ -284,10 +285,16 @@ class _Cutter:
         return table[labels]
 
 
-def _read_gray(path: Path) -> np.ndarray:
-    if read_header(path).is_lossy:
+def _read_gray(path: Path, value: int, info: DatasetInfo) -> np.ndarray:
+    """Read a gray mask as (h, w) with 1 for a value, 0 for others and 255 where it has no data."""
+    raster = read_mask_raster(path, info)
+    if raster.header.is_lossy:
         raise lossy_mask(path)
-    return np.asarray(Image.fromarray(read_rgb(path)).convert("L"))
+    gray = np.asarray(Image.fromarray(rgb_of(path, raster)).convert("L"))
+    found = (gray == value).astype(np.uint8)
+    if raster.valid is not None:
+        found[~raster.valid] = BUILDING.ignore_index
+    return turned_mask(found, raster, info)
 
 
 def _check_both(chain: Chain, counts: TileCounts) -> None:
@@ -335,7 +342,7 @@ def read_labels(path: Path) -> dict[str, int]:
         raise InputError(path, "expected a CSV with the columns name and label, and rows", remedy)
     labels: dict[str, int] = {}
     for number, row in rows:
-        name = row["name"]
+        name = normal(row["name"] or "").strip()
         if row["label"] not in ("0", "1"):
             problem = f"line {number}: label '{row['label']}', expected 0 or 1"
             raise InputError(path, problem, "mend this line")

@@ -423,10 +423,16 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         InputError: the file cannot be decoded, or has more than 8 bits a channel.
     """
-    return _rgb(path, read_raster(path))
+    return rgb_of(path, read_raster(path))
 
 
-def _rgb(path: Path, raster: Raster) -> np.ndarray:
+def rgb_of(path: Path, raster: Raster) -> np.ndarray:
+    """Find the colors of a decoded file, see :func:`read_rgb`.
+
+    Args:
+        path: the file, for the error.
+        raster: what was decoded.
+    """
     image = raster.values
     if image.dtype != np.uint8:
         raise InputError(path, f"{image.dtype} pixels", "convert the images to 8 bits a channel")
@@ -537,7 +543,7 @@ def mask_labels(
             # The type of the result holds both, such as int16 for labels of int8.
             labels = np.where(raster.valid, labels, np.uint8(info.ignore_index))
         check_labels(labels, info, where)
-    return _turned_mask(labels.astype(np.uint8), raster, info)
+    return turned_mask(labels.astype(np.uint8), raster, info)
 
 
 def read_own_mask(path: Path, info: DatasetInfo) -> np.ndarray:
@@ -627,7 +633,7 @@ def _labels_of_colors(
     if raster.header.is_lossy and unknown == "error" and not info.mask_coding.tolerance:
         raise lossy_mask(path, option)
     try:
-        labels = info.from_rgb(_rgb(path, raster), where or str(path), unknown=unknown)
+        labels = info.from_rgb(rgb_of(path, raster), where or str(path), unknown=unknown)
     except InputError as error:
         if option is None:
             raise
@@ -639,7 +645,7 @@ def _labels_of_colors(
         ) from error
     if raster.valid is not None:
         labels[~raster.valid] = info.ignore_index
-    return _turned_mask(labels, raster, info)
+    return turned_mask(labels, raster, info)
 
 
 def lossy_mask(path: Path, option: str | None = None) -> InputError:
@@ -657,7 +663,14 @@ def lossy_mask(path: Path, option: str | None = None) -> InputError:
     )
 
 
-def _turned_mask(labels: np.ndarray, raster: Raster, info: DatasetInfo) -> np.ndarray:
+def turned_mask(labels: np.ndarray, raster: Raster, info: DatasetInfo) -> np.ndarray:
+    """Turn labels (h, w) as viewers turn their file, if the data set says so.
+
+    Args:
+        labels: the labels.
+        raster: the decoded file.
+        info: description of the data set.
+    """
     is_shown = info.exif_orientation == "shown"
     return turned(labels, raster.header.orientation) if is_shown else labels
 

@@ -5,7 +5,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
@@ -253,15 +253,8 @@ class _Maps:
     def find(self, where: str, x: float, y: float) -> list[tuple[str, tuple[int, int]]]:
         """Find the pixel of a place in each of the images that show it."""
         remedy = "remove the point, or name the file's coordinate system in its 'crs'"
-        for sample in self.images.by_name.values():
-            if self.frame(sample) is None:
-                raise InputError(
-                    self.path,
-                    f"has map coordinates, but {sample.image} does not say where it lies",
-                    "give each point a property 'image' and pixel coordinates",
-                )
         try:
-            pixels = {s.name: self._pixel(s, x, y) for s in self.images.by_name.values()}
+            pixels = {s.name: self._pixel(s, x, y) for s in self._near(x, y)}
         except _NoPlaceError as error:
             raise InputError(where, f"no place in {self.crs} ({error})", f"{remedy}") from error
         found = [(name, pixel) for name, pixel in pixels.items() if pixel]
@@ -271,21 +264,81 @@ class _Maps:
             )
         return found
 
+    @cached_property
+    def _groups(self) -> list["_Group"]:
+        """The images by their reference systems."""
+        groups: dict[str, _Group] = {}
+        for sample in self.images.by_name.values():
+            frame = self.frame(sample)
+            if frame is None:
+                raise InputError(
+                    self.path,
+                    f"has map coordinates, but {sample.image} does not say where it lies",
+                    "give each point a property 'image' and pixel coordinates",
+                )
+            crs, transform = frame
+            group = groups.setdefault(crs.to_wkt(), _Group(crs))
+            group.samples.append(sample)
+            group.inverses.append(~transform)
+        return list(groups.values())
+
+    def _near(self, x: float, y: float) -> Iterator[Sample]:
+        """Yield the images that may show a place: it is in them, or a pixel beside them."""
+        for group in self._groups:
+            place = self._transformed(group.crs, x, y)
+            if place is not None:
+                yield from group.near(*place)
+
+    def _transformed(self, crs: rasterio.CRS, x: float, y: float) -> tuple[float, float] | None:
+        """Bring a place to a reference system; None if it has no place there."""
+        try:
+            (east,), (north,) = rasterio.warp.transform(self.crs, crs, [x], [y])
+        except Exception as error:  # of GDAL, which have no public class
+            raise _NoPlaceError(str(error)) from error
+        return (east, north) if np.isfinite([east, north]).all() else None
+
     def _pixel(self, sample: Sample, x: float, y: float) -> tuple[int, int] | None:
         """Find the pixel of a place in an image; None if it is outside or has no georeference."""
         frame = self.frame(sample)
         if frame is None:
             return None
-        own, (crs, transform) = self.crs, frame
-        try:
-            east, north = rasterio.warp.transform(own, crs, [x], [y])
-        except Exception as error:  # of GDAL, which have no public class
-            raise _NoPlaceError(str(error)) from error
-        if not np.isfinite([east, north]).all():
+        crs, transform = frame
+        place = self._transformed(crs, x, y)
+        if place is None:
             return None
-        (row,), (column,) = rowcol(transform, east, north)
+        (row,), (column,) = rowcol(transform, [place[0]], [place[1]])
         is_inside = 0 <= row < sample.size[0] and 0 <= column < sample.size[1]
         return (int(row), int(column)) if is_inside else None
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Images of one reference system.
+
+    Attributes:
+        crs: the system.
+        samples: the images.
+        inverses: for each image the transform from places to columns and rows.
+    """
+
+    crs: rasterio.CRS
+    samples: list[Sample] = field(default_factory=list)
+    inverses: list[Affine] = field(default_factory=list)
+
+    def near(self, east: float, north: float) -> Iterator[Sample]:
+        """Yield the images that have a place, or have it a pixel beside them."""
+        columns, rows = (self._matrices @ (east, north, 1.0)).T
+        heights, widths = self._sizes
+        is_near = (-1 < rows) & (rows < heights + 1) & (-1 < columns) & (columns < widths + 1)
+        yield from (self.samples[at] for at in np.flatnonzero(is_near))
+
+    @cached_property
+    def _matrices(self) -> np.ndarray:
+        return np.array([inverse[:6] for inverse in self.inverses]).reshape(-1, 2, 3)
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        return np.array([sample.size for sample in self.samples]).T
 
 
 class _NoPlaceError(Exception):

@@ -129,7 +129,7 @@ def _grid(
 ) -> np.ndarray:
     height, width = labels.shape
     wanted = rule.count(labels.size)
-    rows = min(height, max(1, round((wanted * height / width) ** 0.5)))
+    rows = min(height, wanted, max(1, round((wanted * height / width) ** 0.5)))
     columns = min(width, max(1, round(wanted / rows)))
     row, column = np.mgrid[:rows, :columns] + rng.random((2, rows, columns))
     row, column = (row * height / rows).astype(int), (column * width / columns).astype(int)

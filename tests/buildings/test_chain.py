@@ -295,6 +295,17 @@ def test_labels_alone(scenes, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lost", ["images", "masks"])
+def test_lost_tiles_are_cut_again(copied, lost):
+    """They are the same, and the pseudo masks beside them stay."""
+    before = contents(copied / "work/data")
+    next((copied / f"work/data/train/{lost}").iterdir()).unlink()
+    run_step(MAKE_LABELS, work_of(copied))
+    assert contents(copied / "work/data") == before
+    assert (copied / "work/data/train/pseudo").is_dir()
+
+
+@pytest.mark.slow
 def test_done_steps_are_not_repeated(copied, capsys):
     """Only what is lost is made again, and is the same."""
     run_step(MAKE_CAM, work_of(copied))
@@ -382,6 +393,11 @@ def test_an_interrupted_training_goes_on(copied, done):
         (
             ["tiles.unknown_color=skip"],
             "unknown_color=skip: must be one of error, nearest",
+        ),
+        (["clusters.seed=-1"], "clusters.seed=-1: must be at least 0"),
+        (
+            ["refiner.consistency_scales=(0.001,)"],
+            "refiner.consistency_scales=(0.001,): must be factors that leave a pixel",
         ),
         (["pseudo.threshold=0.655"], "pseudo.threshold=0.655: must be a multiple of 0.01"),
     ],
@@ -472,6 +488,17 @@ def test_configs(path):
             "from network.datasets.info import DRONE\n"
             "Chain(dataset=DRONE, building='buildings')",
             "did you mean 'building'",
+        ),
+        (
+            "from network.buildings.settings import Final\nFinal(overrides='optim.epochs=3')",
+            r"final\.overrides='optim.epochs=3': must be tuple",
+        ),
+        (
+            "from pathlib import Path\n"
+            "from network.buildings.settings import Chain\n"
+            "from network.datasets.info import DRONE\n"
+            "Chain(dataset=DRONE, building='building', root=Path('data'))",
+            r"root=PosixPath\('data'\): must be str",
         ),
     ],
 )

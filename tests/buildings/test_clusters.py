@@ -183,6 +183,25 @@ def test_maps_are_as_large_as_their_images(size):
     assert expanded_activation(model, image, direction, (1.0, 2.0)).shape == (2, *size)
 
 
+@pytest.mark.parametrize("side", [96, 100, 110, 140, 250])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.5, 2.0])
+def test_maps_lie_on_their_images(side, scale):
+    """The middle of a square in the map is that of the square in the image."""
+    image = torch.zeros(1, 3, side, side)
+    image[:, 0, 32:64, 32:64] = 1  # one cell at the smallest scale
+    model = Painted([1.0, 0, 0])
+
+    def refine(view, _):
+        return 20 * model.features(view)[:, [1, 0]]
+
+    cam = class_activation(model, image, (scale,))[0]
+    ar = refined_probabilities(refine, image, (scale,))[0, 1] - 0.5
+    for found in (cam.numpy(), ar.numpy()):
+        rows, columns = np.indices(found.shape) + 0.5
+        middle = [float((found * axis).sum() / found.sum()) for axis in (rows, columns)]
+        np.testing.assert_allclose(middle, 48, atol=0.5)
+
+
 def test_maps_mirror_with_their_images():
     image, model = torch.rand(1, 3, 64, 96), Painted([1.0, -0.5, 0])
     found = class_activation(model, image, (1.0, 1.5))

@@ -20,6 +20,7 @@ from network.buildings.tiles import (
 from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import BUILDING, DRONE, POTSDAM
 from network.errors import InputError
+from tests.scenes import write_bands
 
 
 @pytest.mark.parametrize(
@@ -167,6 +168,35 @@ def test_gray_masks_of_0_and_255(chain, tmp_path):
     chain = replace(chain, mask_value=255)
     counts = cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
     assert counts.positive == 2
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_gray_masks_are_read_as_other_masks(chain, tmp_path, is_turned):
+    """Pixels without data are unknown, and a turned file is turned."""
+    mask = np.zeros((32, 32), np.uint8)
+    mask[:16], mask[24:] = 255, 128
+    for path in (tmp_path / "source").rglob("*.png"):
+        path.unlink()
+    for split in ("train", "test"):
+        write_image(tmp_path / f"source/{split}/images/{split}.png", np.ones((32, 32, 3), "u1"))
+    path = tmp_path / "source/test/masks/test.tif"
+    path.parent.mkdir(exist_ok=True)
+    if is_turned:
+        exif = Image.Exif()
+        exif[0x0112] = 3  # half a turn
+        Image.fromarray(mask).save(path, exif=exif)
+        chain = replace(chain, dataset=replace(chain.dataset, exif_orientation="shown"))
+    else:
+        write_bands(path, mask[..., None], nodata=128)
+    out = tmp_path / "out"
+    cut_test_tiles(replace(chain, mask_value=255), out / "images", out / "masks")
+    (found,) = (out / "masks").iterdir()
+    expected = (mask == 255).astype(np.uint8)
+    if is_turned:
+        expected = expected[::-1, ::-1]
+    else:
+        expected[24:] = 255
+    np.testing.assert_array_equal(np.asarray(Image.open(found)), expected)
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,32 @@ def test_places_on_earth(tmp_path, crs):
     assert read(points, samples) == {"a0": {(7, 25): 1}}
 
 
+def test_many_points_on_many_images(tmp_path, monkeypatch):
+    """A place is brought to each reference system once, and not to each image."""
+    samples, expected, places = [], {}, []
+    for number in range(24):
+        crs, east = ("EPSG:32633", 500_000) if number % 2 else ("EPSG:32632", 900_000)
+        transform = from_origin(east + 100 * number, 5_400_000, 0.1, 0.1)
+        path = tmp_path / f"a{number}.tif"
+        write_bands(path, np.zeros((48, 64, 3), np.uint8), crs=crs, transform=transform)
+        samples.append(sample(path))
+        row, column = 2 * number, 63 - number
+        x, y = transform @ (column + 0.5, row + 0.5)
+        places.append([v[0] for v in rasterio.warp.transform(crs, "EPSG:4326", [x], [y])])
+        expected[path.stem] = {(row, column): 1}
+    points = tmp_path / "points.geojson"
+    points.write_text(collection(*((multi(place), {"class": "wheat"}) for place in places)))
+    calls, transform_places = [], rasterio.warp.transform
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return transform_places(*arguments)
+
+    monkeypatch.setattr(rasterio.warp, "transform", counted)
+    assert read(points, samples) == expected
+    assert len(calls) == 3 * len(places)
+
+
 def test_columns_and_rows_that_could_be_degrees(tmp_path):
     """A table always has columns and rows, also if they are a place inside of the image."""
     path = tmp_path / "a0.tif"

@@ -85,6 +85,14 @@ def test_uniform_has_the_shares_of_the_classes():
     assert drawn.mean() == pytest.approx(0.75, abs=0.03)
 
 
+@pytest.mark.parametrize("shape", [(2000, 50), (50, 2000), (1000, 100), (300, 300)])
+@pytest.mark.parametrize("budget", [1, 2, 5, 10])
+def test_a_grid_of_few_points(shape, budget):
+    """Rows and columns are whole numbers, so their product may differ a little from the budget."""
+    points = draw_points("x", np.zeros(shape, np.uint8), 1, PointRule(mode="grid", budget=budget))
+    assert 0.8 * budget <= len(points) <= 1.2 * budget
+
+
 def test_grid_spreads():
     """One point in each cell."""
     labels = np.zeros((60, 90), np.uint8)
