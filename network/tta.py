@@ -8,7 +8,8 @@ from itertools import groupby, product
 import numpy as np
 
 from network.arrays import Array, arrays_of
-from network.datasets.schema import DatasetInfo
+from network.datasets import info as known_sets
+from network.datasets.schema import USUAL_D4, DatasetInfo
 from network.datasets.windows import covering_windows
 
 TTA_NAMES = ("none", "lr", "d4", "dihedral")
@@ -96,6 +97,22 @@ def build_views(name: str, info: DatasetInfo) -> Views:
         raise ValueError(f"unknown test-time augmentation '{name}'; known: {TTA_NAMES}")
     quarters = tuple(degrees // 90 for degrees in info.d4.rotations)
     return Views(_symmetries(info.d4.vertical_flip, quarters), info.d4.scales)
+
+
+def changed_views(name: str, info: DatasetInfo) -> str | None:
+    """Describe the views of ``d4`` if a config has others than usual; otherwise the name says all.
+
+    Args:
+        name: see :func:`build_views`.
+        info: description of the data set.
+    """
+    known = (one for one in vars(known_sets).values() if isinstance(one, DatasetInfo))
+    usual = next((one.d4 for one in known if one.name == info.name), USUAL_D4)
+    if name != "d4" or info.d4 == usual:
+        return None
+    angles, scales = (", ".join(map(str, values)) for values in (info.d4.rotations, info.d4.scales))
+    flips = "both flips" if info.d4.vertical_flip else "horizontal flips"
+    return f"{flips}, rotations of {angles}, scales {scales}"
 
 
 def _symmetries(

@@ -48,6 +48,21 @@ def test_errors_name_flags(parser, error, line):
         assert str(in_flags(one, parser)) == line
 
 
+@pytest.mark.parametrize(
+    ("remedy", "shown"),
+    [
+        ("choose another output folder, or give overwrite=True to delete it", "choose another -o"),
+        ("choose another output, or replace it by overwrite=True", "choose another -o"),
+        ("give another output, or overwrite=True", "give another -o"),
+    ],
+)
+def test_a_flag_that_a_command_lacks_is_not_advised(remedy, shown):
+    parser = command_parser("A command.")
+    parser.add_argument("-o", "--output")
+    error = in_flags(InputError("out", "holds other masks", remedy), parser)
+    assert str(error) == f"out: holds other masks; {shown}"
+
+
 def test_execute(parser, monkeypatch):
     monkeypatch.setattr("sys.argv", ["x.py", "optim.lr=1", "--num-nodes", "0"])
 

@@ -1,6 +1,7 @@
 """Time, multiply-accumulates and memory of a whole model, compared with its bare encoder."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from operator import add
@@ -52,13 +53,16 @@ def benchmark_model(case: Case) -> dict:
 
     Times are medians in milliseconds. Ratios are medians over rounds of the time divided by the
     bare encoder's time; a model without an encoder has none. Memory is in MB (10^6 bytes). A
-    training step is a forward and a backward pass without the optimizer. ``decoder_*`` is for one
-    image; the values ``*_with_aux`` include the auxiliary branch, and all others leave it out.
+    training step is a forward and a backward pass without the optimizer. LoRA is merged for the
+    forward pass and the sizes, as in a prediction, and not for the training step. ``decoder_*`` is
+    for one image; the values ``*_with_aux`` include the auxiliary branch, and all others leave it
+    out.
     """
     torch.manual_seed(0)
     experiment, compute = case.experiment, case.experiment.compute
-    model = merge_lora(experiment.build_model(pretrained=False))
-    encoder = encoder_of(model)
+    model = experiment.build_model(pretrained=False)
+    merged = merge_lora(deepcopy(model)).eval()
+    encoder, merged_encoder = encoder_of(model), encoder_of(merged)
     chosen = settings(experiment)
     row = {
         "model": experiment.name,
@@ -70,20 +74,23 @@ def benchmark_model(case: Case) -> dict:
         "compile": compute.compile,
         "checkpoint_encoder": chosen.get("model.checkpoint_encoder", False),
         "checkpoint_decoder": chosen.get("model.checkpoint_decoder", False),
-        "params_m": sum(p.numel() for p in model.parameters()) / 1e6,
-        "gmacs": gmacs(model.eval(), case.size, case.experiment.dataset.bands),
+        "params_m": _millions(merged),
+        "gmacs": gmacs(merged, case.size, case.experiment.dataset.bands),
     }
     measured: dict[str, nn.Module] = {"model": model}
-    if encoder is not None:
+    if encoder is not None and merged_encoder is not None:
         measured["encoder"] = encoder
-        row["encoder_params_m"] = sum(p.numel() for p in encoder.parameters()) / 1e6
-    naive = case.yardstick(model) if case.yardstick else None
-    if naive is not None:
+        row["encoder_params_m"] = _millions(merged_encoder)
+    naive, counted = (
+        case.yardstick(network) if case.yardstick else None for network in (model, merged)
+    )
+    if naive is not None and counted is not None:
         measured["naive"] = naive
         row["naive"] = {
-            "params_m": sum(p.numel() for p in naive.parameters()) / 1e6,
-            "gmacs": gmacs(naive.eval(), case.size, case.experiment.dataset.bands),
+            "params_m": _millions(counted),
+            "gmacs": gmacs(counted.eval(), case.size, case.experiment.dataset.bands),
         }
+    del merged, merged_encoder, counted  # their memory would count in the peak
     for network in measured.values():
         network.to(case.device, torch.float64 if compute.precision == "64-true" else None)
     if encoder is not None:
@@ -94,6 +101,10 @@ def benchmark_model(case: Case) -> dict:
     if naive is not None:
         row["naive"] |= times.pop("naive") | decoder_memory(model, case, naive.decode)
     return row | times
+
+
+def _millions(network: nn.Module) -> float:
+    return sum(p.numel() for p in network.parameters()) / 1e6
 
 
 def gmacs(network: nn.Module, size: int = 512, bands: int = 3) -> float:
@@ -176,14 +187,17 @@ def _times(networks: dict[str, nn.Module], case: Case) -> dict:
     with_loss = partial(_train, networks["model"], image, case, lambda out: loss(out, labels))
 
     for network in networks.values():
-        network.eval()
-    forwards = {name: partial(_forward, net, image, case) for name, net in networks.items()}
-    forward = interleave(forwards, case.repeats, device=case.device, label="forward")
-    for network in networks.values():
         network.train()
     training = interleave(
         steps | {"with_loss": with_loss}, case.repeats, device=case.device, label="training step"
     )
+    peak = process_peak(with_loss, case.device)
+    merge_lora(networks["model"])  # also in the encoder of the others, which is the same one
+    for network in networks.values():
+        network.zero_grad(set_to_none=True)
+        network.eval()
+    forwards = {name: partial(_forward, net, image, case) for name, net in networks.items()}
+    forward = interleave(forwards, case.repeats, device=case.device, label="forward")
     row: dict = {
         "forward_ms": median(forward["model"]),
         "train_ms": median(training["model"]),
@@ -199,7 +213,6 @@ def _times(networks: dict[str, nn.Module], case: Case) -> dict:
             "train_ratio": ratio(training, "model", "encoder"),
             "train_ratio_with_loss": ratio(training, "with_loss", "encoder"),
         }
-    peak = process_peak(with_loss, case.device)
     row["peak_memory_mb"] = None if peak is None else peak / MB
     if "naive" in networks:
         row["naive"] = {

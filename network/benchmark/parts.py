@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from network.benchmark.model import Case, random_images
+from network.errors import InputError
 from network.losses.bicor import BiCoRLoss
 from network.losses.pixel import cross_entropy
 from network.models.bicor import BiCoRSeg, HBISLayer, pooling_weights, selected_pixels
@@ -73,13 +74,17 @@ def measure_parts(case: Case) -> dict[str, tuple[float, float]]:
     on the same tensors.
 
     Raises:
-        TypeError: the model is no :class:`BiCoRSeg`, or the loss is no :class:`BiCoRLoss`.
+        InputError: the model is no :class:`BiCoRSeg`, or the loss is no :class:`BiCoRLoss`.
     """
     torch.manual_seed(0)
     model = case.experiment.build_model(pretrained=False).train()
     loss = case.experiment.loss()
     if not (isinstance(model, BiCoRSeg) and isinstance(loss, BiCoRLoss)):
-        raise TypeError("parts can be measured only for BiCoRSeg with BiCoRLoss")
+        raise InputError(
+            case.experiment.config,
+            f"has {type(model).__name__} with {type(loss).__name__}",
+            "parts can be measured for BiCoRSeg with BiCoRLoss alone, give such a config",
+        )
     labels = torch.randint(len(model.class_embeddings), (case.batch, case.size, case.size))
     shares: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for number in progress_bar(range(1 + case.repeats), desc="parts", leave=False, unit="round"):

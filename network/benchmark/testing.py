@@ -15,6 +15,7 @@ from network.datasets.segmentation import Sample
 from network.datasets.synthetic.town import make_scene
 from network.errors import InputError
 from network.evaluation.evaluate import predict
+from network.models.adaptation import merge_lora
 from network.predictor import Predictor
 from network.tta import build_views
 
@@ -40,7 +41,7 @@ def benchmark_testing(
         experiment: the model and its data set.
         tta: name of the test-time augmentation.
         size: height and width of the images in pixels.
-        images: number of images.
+        images: least number of images; a last batch is filled up by more.
         batch_size: images in a step.
         repeats: number of rounds.
         device: device that computes.
@@ -56,10 +57,11 @@ def benchmark_testing(
             "this is measured on RGB scenes of 8 bits, give such a config",
         )
     torch.manual_seed(0)
-    model = experiment.build_model(pretrained=False)
+    model = merge_lora(experiment.build_model(pretrained=False))
     views = build_views(tta, info)
     sides = [round(size * scale) for scale in views.scales]
     steps = -(-images // batch_size)
+    images = steps * batch_size  # so the test and the forward passes see the same number
 
     def forward(side: int) -> None:
         image = arrange(torch.randn(batch_size, 3, side, side, device=device), compute)

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
     table = TABLES[args.table]
     if args.variants:
         table = table.of(args.variants)
+    check_overrides(args.overrides, TABLES[args.table])  # as each run does, by itself
     check_overrides(args.overrides, table)
     base = load_experiment(args.config, args.overrides)
     info = base.dataset

@@ -24,6 +24,7 @@ _OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=")
 # Arguments in an error, without and with a value. Settings such as optim.lr=1 have a dot, and paths
 # have a slash, so they do not match.
 _ANOTHER = re.compile(r"another (output|work|name)( folder)?\b")
+_OVERWRITE = re.compile(r",? or ([a-z]+ )*overwrite=True[^;,]*")
 _ARGUMENT = re.compile(r"(?<![\w./])([a-z]\w*)=([^\s;:,?()]+)")
 
 
@@ -63,7 +64,8 @@ def execute(
 def in_flags(error: InputError, parser: argparse.ArgumentParser) -> InputError:
     """Rewrite an error of the library so that it names flags instead of arguments.
 
-    ``device=cuda`` becomes ``--device cuda``, and ``overwrite=True`` becomes ``--overwrite``.
+    ``device=cuda`` becomes ``--device cuda``, and ``overwrite=True`` becomes ``--overwrite``. A
+    command without this flag does not advise it.
 
     Args:
         error: the error of the library.
@@ -85,7 +87,8 @@ def in_flags(error: InputError, parser: argparse.ArgumentParser) -> InputError:
 
     # A file may have any name, such as seed=3.png.
     where = error.where if error.is_file else _ARGUMENT.sub(as_flag, error.where)
-    problem, remedy = (_ARGUMENT.sub(as_flag, part) for part in (error.problem, error.remedy))
+    remedy = error.remedy if "overwrite" in flags else _OVERWRITE.sub("", error.remedy)
+    problem, remedy = (_ARGUMENT.sub(as_flag, part) for part in (error.problem, remedy))
     return type(error)(where, problem, _ANOTHER.sub(another, remedy))
 
 

@@ -33,6 +33,7 @@ from network.commands.arguments import command_parser, execute
 from network.compute import find_device
 from network.config import Experiment, load_experiment, settings
 from network.datasets.info import POTSDAM
+from network.datasets.schema import MAX_CLASSES
 from network.errors import InputError
 from network.models.bicor import BiCoRSeg
 from network.models.d2ls import D2LS
@@ -42,6 +43,19 @@ from network.tta import TTA_NAMES
 from network.writing import replacing
 
 SUBJECTS = ("model", "models", "gpu", "parts", "loading", "patches", "testing", "engines")
+# Flags of each subject that take several values, and flags that count once. All have the last four.
+FLAGS = {
+    "model": ("config size batch classes precision", "channels_last compile each no_naive device"),
+    "models": ("config encoders", "size precision channels_last compile device"),
+    "gpu": ("encoders", "config size batch device"),
+    "parts": ("", "config size batch classes"),
+    "loading": ("config", ""),
+    "patches": ("", ""),
+    "testing": ("config size batch precision", "channels_last compile each tta device"),
+    "engines": ("files", "config size classes"),
+}
+COMMON_FLAGS = ("subject", "repeats", "threads", "json", "overrides")
+
 # The model whose cost the paper gives, with seven classes and two layers.
 DEFAULT_CONFIG = Path("config/loveda/bicor.py")
 
@@ -96,6 +110,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command with its parsed arguments."""
     if args.subject not in SUBJECTS:
         raise InputError(f"'{args.subject}'", "cannot be measured", f"known: {', '.join(SUBJECTS)}")
+    check_flags(args)
     for flag, values in (("size", args.size), ("batch", args.batch), ("classes", args.classes)):
         if values and min(values) < 1:
             raise InputError(f"--{flag} {min(values)}", "must be at least 1")
@@ -158,6 +173,24 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def check_flags(args: argparse.Namespace) -> None:
+    """Raise an :class:`InputError` for flags and values that would change nothing."""
+    several, once = (words.split() for words in FLAGS[args.subject])
+    defaults = vars(make_parser("").parse_args([]))
+    for name, default in defaults.items():
+        value = getattr(args, name)
+        if name in COMMON_FLAGS or name in several or value == default:
+            continue
+        words = [*map(str, value)] if isinstance(value, list) else [str(value)]
+        where = " ".join([f"--{name.replace('_', '-')}", *([] if value is True else words)])
+        if name not in once:
+            raise InputError(where, f"changes nothing in '{args.subject}'", "leave it out")
+        if len(words) > 1:
+            raise InputError(where, f"'{args.subject}' takes one value", "give one of them")
+    if args.subject == "patches" and args.overrides:
+        raise InputError(args.overrides[0], "changes nothing in 'patches'", "leave it out")
+
+
 def machine() -> str:
     """Describe the machine and the versions of the packages in one line."""
     processor = platform.machine()
@@ -197,13 +230,16 @@ def with_classes(experiment: Experiment, count: int) -> Experiment:
     """Change the number of classes of an experiment.
 
     Raises:
-        InputError: the config builds model or loss with a fixed number of classes.
+        InputError: there are too many classes, or the config builds model or loss with a fixed
+            number of them.
     """
+    if count > MAX_CLASSES:
+        raise InputError(f"--classes {count}", f"must be at most {MAX_CLASSES}")
     if not isinstance(experiment.model, partial) or not isinstance(experiment.loss, partial):
         raise InputError("--classes", f"{experiment.config} fixes its model's class count")
     shades = tuple((number % 256, number // 256, 0) for number in range(count))
     names = tuple(map(str, range(count)))
-    info = replace(experiment.dataset, classes=names, palette=shades, ignore_index=count, scored=())
+    info = replace(experiment.dataset, classes=names, palette=shades, ignore_index=255, scored=())
     return replace(
         experiment,
         dataset=info,
@@ -242,6 +278,11 @@ def models_rows(args: argparse.Namespace) -> list[dict]:
     common = [f"compute.precision={name}" for name in args.precision[:1]]
     common += [f"compute.{key}=True" for key in ("channels_last", "compile") if getattr(args, key)]
     encoders = [f"model.encoder={name}" for name in args.encoders]
+    if not encoders and [root / config for config in args.config] != [root / DEFAULT_CONFIG]:
+        where = " ".join(["--config", *map(str, args.config)])
+        raise InputError(
+            where, "'models' has configs of its own", "leave it out, or add --encoders"
+        )
     chosen = product(args.config, encoders) if encoders else MODELS
     return benchmark_models(
         [load_experiment(root / config, [own, *common, *args.overrides]) for config, own in chosen],
@@ -301,7 +342,7 @@ def patches_rows(args: argparse.Namespace) -> list[dict]:
 def testing_rows(args: argparse.Namespace) -> list[dict]:
     """Measure whole tests, one row for each case."""
     return [
-        {"config": experiment.config, "batch": batch}
+        {"config": experiment.config, "switches": switches, "batch": batch}
         | benchmark_testing(
             experiment,
             tta=args.tta,
@@ -310,7 +351,7 @@ def testing_rows(args: argparse.Namespace) -> list[dict]:
             repeats=args.repeats or 6,
             device=find_device(args.device),
         )
-        for (experiment, _), size, batch in product(experiments(args), args.size, args.batch)
+        for (experiment, switches), size, batch in product(experiments(args), args.size, args.batch)
     ]
 
 

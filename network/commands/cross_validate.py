@@ -21,6 +21,7 @@ from network.studies.cross_validation import (
     RESULT,
     TABLE,
     CrossValidation,
+    claim_output,
     collect_folds,
     count_folds,
     fold_experiment,
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     experiments = [fold_experiment(base, args.areas, fold) for fold in range(folds)]
     output = args.output or Path("fig_results/folds") / base.name
     with owned(output):
+        claim_output(output, base, args.areas)
         for fold, experiment in enumerate(experiments):
             print(f"fold {fold} of {folds}")
             options = {"devices": "1", "accelerator": args.accelerator}

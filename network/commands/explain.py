@@ -73,13 +73,12 @@ def run(args: argparse.Namespace) -> None:
     names = [path / name for path in [args.run] for name in (PROTOCOL_FILE, SCORES_FILE)]
     found = _of_test(args) if any(name.is_file() for name in names) else _of_checkpoint(args)
     check_folder(found.output)
-    images = int(args.images[0]) if args.images[0].isdecimal() else args.images
     findings = explain(
         found.experiment,
         found.samples,
         checkpoint=found.checkpoint,
         split=found.split,
-        images=images,
+        images=args.images,
         count=args.count,
         border=args.border,
         device=args.device,

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from network.commands.arguments import command_parser, execute
-from network.errors import InputError
+from network.errors import InputError, warn
 from network.export.arcgis import Package, arcgis_options
 from network.export.companions import Companion
 from network.export.deepness import deepness_options, deepness_properties
@@ -17,6 +17,7 @@ from network.export.options import ExportOptions
 from network.export.samples import find_calibration_images
 from network.export.source import find_in_run, load_source
 from network.export.write import check_quantize, export, find_format
+from network.exported.load import window_problem
 from network.extras import require_extra
 
 
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--calibrate {args.calibrate}", "is for --quantize alone", "give both")
     args.format = args.format or ("openvino" if args.quantize else "onnx")
     options = _options(args)
+    _warn_of_size(args, options.size)
     form = find_format(args.format)
     form.check(args.format)
     if args.quantize:
@@ -122,6 +124,13 @@ def _size(sides: list[int] | None) -> tuple[int, int] | None:
         words = " ".join(map(str, sides))
         raise InputError(f"--size {words}", "must be a height and a width, or one number for both")
     return sides[0], sides[-1]
+
+
+def _warn_of_size(args: argparse.Namespace, size: tuple[int, int] | None) -> None:
+    """Say at once that only other programs can run a file, unless it is made for one of them."""
+    problem = None if args.deepness or args.dlpk else window_problem(size)
+    if problem:
+        warn(f"the file {problem}, so predict.py and serve.py will refuse it")
 
 
 def _batch(text: str | None, default: int | None) -> int | None:

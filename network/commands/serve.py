@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
     token = read_token(args.token_file)
     check_host(args.host, token)
     with listen(args.port, args.host) as opened:
-        predictor, facts = load(args)
+        predictor, facts = load(args, limits.batch)
         viewer = open_map(args)
         service = Service(predictor, {"version": version("bicor-seg"), **facts}, limits)
         with closing(service), no_progress_bars():  # a log needs no bar for each image
@@ -110,8 +110,13 @@ def run(args: argparse.Namespace) -> None:
             serve_and_drain(app, opened, service.drain)
 
 
-def load(args: argparse.Namespace) -> tuple[ImagePredictor, dict[str, str]]:
-    """Load the network with the settings of the command line, and tell which one it is."""
+def load(args: argparse.Namespace, batch_size: int) -> tuple[ImagePredictor, dict[str, str]]:
+    """Load the network with the settings of the command line, and tell which one it is.
+
+    Args:
+        args: the parsed arguments.
+        batch_size: number of windows that the network sees at once.
+    """
     if not args.checkpoint.is_file():
         problem = "no such file"
         raise InputError(args.checkpoint, problem, "give a checkpoint or an exported file")
@@ -121,7 +126,8 @@ def load(args: argparse.Namespace) -> tuple[ImagePredictor, dict[str, str]]:
         backend.check_device(args.device)
         file = load_exported(args.checkpoint, backend)
         facts = {key: str(value) for key, value in file.identity.items()}
-        return file.predictor(tta=args.tta, patch=None), {**facts, "tta": args.tta}
+        predictor = file.predictor(tta=args.tta, patch=None, batch_size=batch_size)
+        return predictor, {**facts, "tta": args.tta}
     backend.check_checkpoint(args.checkpoint)
     overrides = [*args.overrides, *compute_overrides(args)]
     if args.config is not None:
@@ -133,7 +139,7 @@ def load(args: argparse.Namespace) -> tuple[ImagePredictor, dict[str, str]]:
         compute = Compute(
             precision=precision, channels_last=args.channels_last, compile=args.compile
         )
-    predictor = Predictor.load(
+    trained = Predictor.load(
         args.checkpoint,
         config=args.config,
         overrides=overrides,
@@ -141,9 +147,10 @@ def load(args: argparse.Namespace) -> tuple[ImagePredictor, dict[str, str]]:
         device=args.device,
         tta=args.tta,
         patch=None,
+        batch_size=batch_size,
     )
     facts = {"tta": args.tta, "precision": compute.precision}
-    return predictor, {"checkpoint_sha256": file_hash(args.checkpoint), **facts}
+    return trained, {"checkpoint_sha256": file_hash(args.checkpoint), **facts}
 
 
 def read_token(file: Path | None) -> str | None:

@@ -154,6 +154,10 @@ class D4Views:
     scales: tuple[float, ...]
 
 
+USUAL_D4 = D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
+"""The views of most data sets."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TileNames:
     """Endings of the file names of whole ISPRS tiles; the stem before them is the tile's name.
@@ -242,7 +246,7 @@ class DatasetInfo:
     exif_orientation: str | None = None
     rgb_bands: tuple[int, ...] = ()
     scored: tuple[int, ...] = ()
-    d4: D4Views = D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
+    d4: D4Views = USUAL_D4
     patched: bool = False
     patch_names: str = ""
     tiles: TileNames | None = None

@@ -20,7 +20,12 @@ from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.windows import padding_margin
 from network.errors import InputError
 from network.evaluation.large_images import predict_large
-from network.evaluation.output_folder import IMAGES_KEY, fingerprint, output_folder
+from network.evaluation.output_folder import (
+    IMAGES_KEY,
+    facts_of_masks,
+    fingerprint,
+    output_folder,
+)
 from network.evaluation.protocol import check_image_files
 from network.evaluation.records import (
     Counter,
@@ -137,7 +142,12 @@ def evaluate(
         protocol = protocol.predicted_in(*patch)
     elif large:
         protocol = protocol.predicted_in(side, side, halo, images=len(large))
-    record = {**protocol.to_json(), "rgb": rgb, IMAGES_KEY: _folder(frames or root)}
+    record = {
+        **protocol.to_json(),
+        "rgb": rgb,
+        **facts_of_masks(info, rgb=rgb),
+        IMAGES_KEY: _folder(frames or root),
+    }
     if patch and not kinds:  # otherwise the tiling of the masks says it
         record["patch"] = patch
     if large and not kinds:

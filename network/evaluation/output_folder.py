@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from network.datasets.files import image_size
+from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.differences import changes_predictions
 from network.errors import InputError
 from network.evaluation.records import RECORDS_FILE, ImageRecord, read_records
 from network.evaluation.results import (
+    AREA_SCORES,
     FIGURES,
     PROTOCOL_FILE,
     REPORT_FILE,
@@ -28,16 +30,34 @@ from network.evaluation.stamp import Stamp
 from network.evaluation.summary import Summary
 from network.writing import owned, read_json, replacing
 
+_RESULTS = (SCORES_FILE, SCORES_TABLE, REPORT_FILE, AREA_SCORES)
+"""Files that must fit each other: the scores, and what is made from them."""
+
 IMAGES_KEY = "images_in"
 """Key under which a record stores the resolved folder of the images."""
 
 # Keys of those entries of a record that masks and scores depend on, besides the model's settings.
 _DEFINING = (
-    *("checkpoint_sha256", "tta", "patch", "overlap", "rgb", "precision"),
+    *("checkpoint_sha256", "tta", "tta_views", "patch", "overlap", "rgb", "precision"),
     *("data_set", "split", "masks", "labels_sha256", "classes", "classes_in_mean"),
     "boundary_tolerance",
     "exported",
 )
+
+# Entries that records of older versions lack. Without an orientation, turned images are refused.
+_IF_KNOWN = ("exif_orientation", "palette", "ignore_index")
+
+
+def facts_of_masks(info: DatasetInfo, *, rgb: bool) -> dict[str, Any]:
+    """List what masks depend on beside the settings: how images are turned, and what is written.
+
+    Args:
+        info: description of the data set.
+        rgb: whether the masks have colors.
+    """
+    written = {"palette": info.palette} if rgb else {"ignore_index": info.ignore_index}
+    turned = {"exif_orientation": info.exif_orientation} if info.exif_orientation else {}
+    return written | turned
 
 
 def identity(record: dict) -> dict[str, Any]:
@@ -79,7 +99,7 @@ def output_folder(
         with replacing(output / PROTOCOL_FILE) as partial:
             partial.write_text(json.dumps(record, indent=2) + "\n")
         if todo:  # the old scores are not those of the new masks
-            _remove(output, (SCORES_FILE, SCORES_TABLE, REPORT_FILE))
+            _remove(output, _RESULTS)
         yield todo
 
 
@@ -116,27 +136,28 @@ def _take_over(
     present = _masks(output)
     # A mask is written before its record. An image without both is predicted again.
     done = {name: r for name, r in read_records(output).items() if f"{name}.png" in present}
-    if not present:
+    has_scores = (output / SCORES_FILE).exists()
+    if has_scores and not present and not (output / PROTOCOL_FILE).exists() and not overwrite:
         # A folder of scores without a record of masks holds a scored map, or scored masks.
-        is_of_others = not (output / PROTOCOL_FILE).exists() and (output / SCORES_FILE).exists()
-        if is_of_others and not overwrite:
-            raise InputError(
-                output,
-                f"holds {SCORES_FILE}, which no test of images has written",
-                "choose another output folder, or give overwrite=True to delete it",
-            )
-        _remove(output, (RECORDS_FILE, SCORES_FILE, SCORES_TABLE, REPORT_FILE))
-        return {}
-    difference = _difference(output, samples, record, done)
+        raise InputError(
+            output,
+            f"holds {SCORES_FILE}, which no test of images has written",
+            "choose another output folder, or give overwrite=True to delete it",
+        )
+    held = f"{len(present)} masks" if present else f"the {SCORES_FILE}"
+    is_other = bool(present) or has_scores  # otherwise, nothing is lost
+    difference = _difference(output, samples, record, done) if is_other else None
     if difference is None:
+        if not present:
+            _remove(output, (RECORDS_FILE, *_RESULTS))
         return done
     if not overwrite:
         raise InputError(
             output,
-            f"holds {len(present)} masks of another run ({difference})",
+            f"holds {held} of another run ({difference})",
             "choose another output folder, or give overwrite=True to delete them",
         )
-    _remove(output, (RECORDS_FILE, SCORES_FILE, SCORES_TABLE, REPORT_FILE, *present))
+    _remove(output, (RECORDS_FILE, *_RESULTS, *present))
     return {}
 
 
@@ -170,7 +191,8 @@ def difference(old: dict, new: dict) -> str | None:
     Returns:
         The description; None without a difference.
     """
-    before, now = identity(old), identity(new)
+    in_both = [key for key in _IF_KNOWN if key in old and key in new]
+    before, now = (identity(one) | {key: one[key] for key in in_both} for one in (old, new))
     different = [key for key in before | now if before.get(key) != now.get(key)]
     if not different:
         return None
@@ -223,7 +245,7 @@ def write_scores(
                     "choose another output folder, or give overwrite=True to delete them",
                 )
         # The folder must never hold new counts beside old scores.
-        _remove(output, (SCORES_FILE, SCORES_TABLE, REPORT_FILE))
+        _remove(output, _RESULTS)
         with replacing(output / RECORDS_FILE) as partial:
             partial.write_text("".join(record.to_json() + "\n" for record in records))
         for name, text in (tables or {}).items():

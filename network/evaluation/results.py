@@ -34,7 +34,7 @@ from network.writing import read_json, replacing
 # Entries of the protocol in every row of the CSV; the JSON has the whole protocol.
 _STAMP = ("data_set", "split", "trained_on", "tta", "views", "checkpoint_sha256")
 PROTOCOL_FILE, SCORES_FILE, SCORES_TABLE = "protocol.json", "scores.json", "scores.csv"
-REPORT_FILE = "report.html"
+REPORT_FILE, AREA_SCORES = "report.html", "scores_by_area.csv"
 FIGURES = "figures"
 
 

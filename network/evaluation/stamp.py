@@ -17,6 +17,7 @@ from network.evaluation.protocol import (
     is_known_policy,
     mask_protocol,
 )
+from network.tta import changed_views
 
 _PACKAGES = (
     "torch",
@@ -127,6 +128,7 @@ class Stamp:
         classes_in_mean: names of the classes in the means.
         tta: name of the test-time augmentation.
         views: number of its views; None if unknown.
+        tta_views: the views of ``d4`` if the config has changed them; None if their name says all.
         boundary_tolerance: largest distance of matched boundaries, in pixels.
         checkpoint: path of the checkpoint or the exported file, or another source of the
             predictions.
@@ -168,6 +170,7 @@ class Stamp:
     training: dict[str, Any] | None
     seed: int | None
     precision: str | None = None
+    tta_views: str | None = None
     software: dict[str, str]
     predictions: str | None = None
     frames: str | None = None
@@ -235,6 +238,7 @@ class Stamp:
         """
         masks, training = self.masks[kind], self.trained
         views, split = self.views, self.split
+        tta = self.tta + (f" ({views} view{'s' * (views != 1)})" if views else "")
         used = ((self.trained_on, "TRAINED ON"), (self.chosen_on, "CHECKPOINT CHOSEN ON"))
         for is_used, words in used:
             unknown = f" (unknown if {words.lower()})"
@@ -249,8 +253,7 @@ class Stamp:
             "tiling": Fact(masks.tiling),
             "image files": Fact(masks.image_files),
             "TTA": Fact(
-                self.tta + (f" ({views} view{'s' * (views != 1)})" if views else ""),
-                self.tta != UNKNOWN,
+                tta + (f": {self.tta_views}" if self.tta_views else ""), self.tta != UNKNOWN
             ),
             "classes": Fact(", ".join(self.classes)),
             "mean over": Fact(", ".join(self.classes_in_mean)),
@@ -263,7 +266,7 @@ class Stamp:
         """Convert to the form that the stamp has in result files."""
         facts = {f.name: getattr(self, f.name) for f in fields(self)}
         optional = ("precision", "predictions", "frames", "on_earth", "patch_names", "exported")
-        for name in (*optional, "training_distance"):
+        for name in (*optional, "training_distance", "tta_views"):
             if facts[name] is None:
                 del facts[name]
         if self.on_earth:
@@ -349,6 +352,7 @@ def make_stamp(
         classes_in_mean=tuple(info.classes[label] for label in info.scored),
         tta=tta,
         views=views,
+        tta_views=changed_views(tta, info),
         boundary_tolerance=boundary_tolerance,
         checkpoint=checkpoint,
         checkpoint_sha256=sha256,

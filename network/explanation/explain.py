@@ -145,12 +145,17 @@ def explain(
 
 
 def _chosen(samples: Sequence[Sample], images: Sequence[str] | int) -> list[Sample]:
-    """Choose the images to draw, by their names or by their number."""
+    """Choose the images to draw, by their names or by their number.
+
+    A single word such as ``"4"`` is a number, unless an image has this name.
+    """
+    by_name = {sample.name: sample for sample in samples}
+    if not isinstance(images, int) and len(images) == 1 and images[0] not in by_name:
+        images = int(images[0]) if images[0].isdecimal() else images
     if isinstance(images, int):
         if images < 0:
             raise InputError(f"images={images}", "must be at least 0")
         return evenly_spread(samples, images)
-    by_name = {sample.name: sample for sample in samples}
     for name in images:
         if name not in by_name:
             problem = f"the split has no such image{nearest(name, by_name)}"

@@ -19,7 +19,6 @@ from network.card import Card
 from network.errors import InputError
 from network.export.options import STRIDE, ExportOptions
 from network.exported.record import ExportRecord
-from network.rasters.pixels import is_measured
 
 SIDE = 512
 """Side of the tiles by default, in pixels."""
@@ -110,7 +109,7 @@ def description(card: Card, record: ExportRecord, model: str) -> dict[str, Any]:
     assert width is not None
     dtype = card.info.dtype
     architecture = (card.model or "network").rpartition(":")[2]
-    found = {
+    return {
         "Framework": "ONNX",
         "ModelConfiguration": architecture,
         "ModelType": "ImageClassification",  # ArcGIS calls the classification of pixels so
@@ -130,10 +129,9 @@ def description(card: Card, record: ExportRecord, model: str) -> dict[str, Any]:
             {"Value": value, "Name": name, "Color": list(color)}
             for value, (name, color) in enumerate(zip(card.classes, card.palette, strict=True))
         ],
+        # They take the place of numbers that stand for no data, which the network must not see.
+        "BandMeans": list(card.mean),
     }
-    if is_measured(dtype):
-        found["BandMeans"] = list(card.mean)
-    return found
 
 
 def _words(card: Card) -> str:

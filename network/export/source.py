@@ -31,7 +31,7 @@ class Source:
         predictor: predicts with it on the CPU in single precision, each image whole.
         card: facts with which it predicts.
         training: settings of its training; empty if unknown.
-        data_set: the data set with its splits; None if only its name is known.
+        data_set: the data set with its splits; None if these are not known.
         root: folder of the data; None if unknown.
     """
 
@@ -80,7 +80,7 @@ def load_source(
         card = read_card(content, path)
         model = build_from(card, path)
         load_weights(model, path, content)
-        data_set = _known(card.data_set)
+        data_set = _known(card)
         given = training.get("data.root") or (data_set.root if data_set else None)
         root = Path(given) if given else None
     # A training in double precision is exported in single precision, as all others.
@@ -109,7 +109,12 @@ def find_in_run(path: Path) -> Path:
     )
 
 
-def _known(name: str) -> DatasetInfo | None:
-    """Find a known data set by its name."""
+def _known(card: Card) -> DatasetInfo | None:
+    """Find the known data set of a network; None if a config has changed its images or classes."""
     known = (value for value in vars(known_sets).values() if isinstance(value, DatasetInfo))
-    return next((info for info in known if info.name == name), None)
+    return next((info for info in known if _facts(info) == _facts(card.info)), None)
+
+
+def _facts(info: DatasetInfo) -> tuple[object, ...]:
+    """List the facts on which the images and labels of a data set depend."""
+    return info.name, info.classes, info.bands, info.dtype, info.ignore_index

@@ -6,12 +6,13 @@ from typing import Any, Unpack
 
 from network.card import Card, parse_card
 from network.datasets.schema import DatasetInfo
+from network.datasets.windows import STRIDE
 from network.errors import InputError
 from network.exported.choice import Backend
 from network.exported.engine import ExportedEngine
 from network.exported.programs import PROGRAMS, Program, Run
 from network.exported.record import QUANTIZED_BITS, ExportRecord
-from network.prediction import ImagePredictor, PredictionOptions
+from network.prediction import OVERLAP, ImagePredictor, PredictionOptions
 from network.writing import file_hash
 
 ENDINGS = tuple(dict.fromkeys(e for program in PROGRAMS.values() for e in program.endings))
@@ -57,11 +58,16 @@ class ExportedNetwork:
 
         Args:
             info: description of images and classes; by default what the file knows of it.
-            options: further arguments of :class:`network.prediction.ImagePredictor`.
+            options: further arguments of :class:`network.prediction.ImagePredictor`. If the file
+                takes images of one size, this is the default size of the patches.
 
         Raises:
             InputError: a value is out of range, or views need other sizes than the file takes.
         """
+        fixed = self.engine.fixed_size
+        if fixed and "patch" not in options:
+            options["patch"] = fixed
+            options.setdefault("overlap", min(OVERLAP, min(fixed) // 4))
         predictor = ImagePredictor(self.engine, info or self.card.info, **options)
         self._check_views(options.get("tta", "none"), predictor)
         return predictor
@@ -139,6 +145,23 @@ def load_exported(path: str | Path, backend: Backend | None = None) -> ExportedN
     engine = ExportedEngine(run, record, card, path.name)
     sha256 = file_hash(*program.files(path))
     return ExportedNetwork(path, sha256, record, card, name, program.runtime, precision, engine)
+
+
+def window_problem(size: tuple[int, int] | None) -> str | None:
+    """Say why a file cannot see the windows of a map; None if it can.
+
+    Args:
+        size: height and width of all images that the file takes; None if they may vary.
+    """
+    if size is None or (size[0] == size[1] and size[0] % STRIDE == 0):
+        return None
+    return f"takes {size[0]} x {size[1]} pixels, and windows are squares of multiples of {STRIDE}"
+
+
+def check_windows(size: tuple[int, int] | None) -> None:
+    """Raise an :class:`InputError` if a file cannot see windows, see :func:`window_problem`."""
+    if problem := window_problem(size):
+        raise InputError("the exported file", problem, "export it so")
 
 
 def exported_card(path: Path, backend: Backend | None = None) -> Card:

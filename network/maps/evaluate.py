@@ -15,7 +15,7 @@ from network.evaluation.on_earth.counts import KIND, count_map
 from network.evaluation.on_earth.open_map import MapFile, OpenMap
 from network.evaluation.output_folder import check_no_test, fingerprint, write_scores
 from network.evaluation.protocol import check_image_files
-from network.evaluation.records import ImageRecord
+from network.evaluation.records import Counts, ImageRecord
 from network.evaluation.results import print_results, write_figures
 from network.evaluation.stamp import make_stamp
 from network.evaluation.subject import load_subject
@@ -119,9 +119,8 @@ def evaluate_scenes(
     )
     if not digests:
         return {}
-    counted = [_count(sample, info, output, boundary_tolerance) for sample in samples]
-    records = [record for record in counted if record]
-    if not records:
+    records = [_count(sample, info, output, boundary_tolerance) for sample in samples]
+    if not any(next(iter(record.counts.values())).matrix.any() for record in records):
         raise InputError(
             output, "its maps have no data where the labels are", "look at both in a GIS"
         )
@@ -144,8 +143,8 @@ def _common_bands(samples: Sequence[Sample], info: DatasetInfo) -> tuple[int, ..
     return found.pop()
 
 
-def _count(sample: Sample, info: DatasetInfo, output: Path, tolerance: int) -> ImageRecord | None:
-    """Count the map of a scene against its labels; None if it has no data where they are."""
+def _count(sample: Sample, info: DatasetInfo, output: Path, tolerance: int) -> ImageRecord:
+    """Count the map of a scene against its labels."""
     (kind, mask), path = next(iter(sample.masks.items())), output / f"{sample.name}.tif"
     own = ValueLabels({label: label for label in range(info.num_classes)}, {}, "labels")
     file = MapFile(path=path, info=info)
@@ -155,6 +154,5 @@ def _count(sample: Sample, info: DatasetInfo, output: Path, tolerance: int) -> I
         found = count_map(map_, truth, areas, tolerance)
     if not found.records:
         warn(f"{sample.image}: none of its labeled pixels has data, so it does not count")
-        return None
-    counts = {kind: found.records[0].counts[KIND]}
-    return ImageRecord(sample.name, counts, fingerprint(sample.image))
+    counts = found.records[0].counts[KIND] if found.records else Counts.none(info.num_classes)
+    return ImageRecord(sample.name, {kind: counts}, fingerprint(sample.image))

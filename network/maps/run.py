@@ -9,7 +9,7 @@ from typing import Any
 from network.config import Experiment, settings
 from network.errors import InputError, warn
 from network.exported.choice import Backend
-from network.exported.load import is_exported, load_exported
+from network.exported.load import check_windows, is_exported, load_exported
 from network.maps.inputs import check_polygon_file, find_outputs
 from network.maps.layers import check_layers
 from network.maps.options import MapOptions
@@ -19,6 +19,7 @@ from network.maps.work import Finished, MapWork, Means, Share, Task
 from network.prediction import ImagePredictor
 from network.progress import progress_bar
 from network.rasters.source import UnreadableImage
+from network.tta import changed_views
 from network.writing import Busy, file_hash, remove_leftovers
 
 
@@ -103,7 +104,7 @@ def load_predictor(
         file = load_exported(checkpoint, backend)
         info = experiment.dataset if experiment else None
         predictor = file.predictor(info=info, tta=tta, patch=None, batch_size=batch_size)
-        return predictor, {**file.identity, "tta": tta}
+        return predictor, {**file.identity, "tta": tta, **_of_data_set(predictor, tta)}
     backend.check_checkpoint(checkpoint)
     if experiment is None:
         problem = "is a checkpoint, which needs its experiment"
@@ -133,17 +134,27 @@ def _load_checkpoint(
     predictor = Predictor.of(
         experiment, model, device=target, tta=tta, patch=None, batch_size=batch_size
     )
-    return predictor, identity
+    return predictor, identity | _of_data_set(predictor, tta)
+
+
+def _of_data_set(predictor: ImagePredictor, tta: str) -> dict[str, Any]:
+    """List unusual facts of a data set on which a map depends."""
+    info = predictor.info
+    views = changed_views(tta, info)
+    facts = {"tta_views": views} if views else {}
+    # This entry is only there for one of the two values, so maps of older versions go on.
+    return facts | ({"exif_orientation": "stored"} if info.exif_orientation == "stored" else {})
 
 
 def check_options(options: MapOptions, predictor: ImagePredictor) -> None:
     """Raise an :class:`InputError` if a predictor cannot make maps with these options."""
     fixed = predictor.fixed_size
+    check_windows(fixed)
     if fixed and fixed != (options.window, options.window):
         raise InputError(
             f"window={options.window}",
             f"the file takes images of {fixed[0]} x {fixed[1]} pixels only",
-            f"give window={fixed[0]}" if fixed[0] == fixed[1] else "export it for squares",
+            f"give window={fixed[0]}",
         )
     if options.context == "image":
         from network.maps.context import check_context  # needs torch

@@ -329,7 +329,7 @@ class _Group:
         """Yield the images that have a place, or have it a pixel beside them."""
         columns, rows = (self._matrices @ (east, north, 1.0)).T
         heights, widths = self._sizes
-        is_near = (-1 < rows) & (rows < heights + 1) & (-1 < columns) & (columns < widths + 1)
+        is_near = (rows > -1) & (rows < heights + 1) & (columns > -1) & (columns < widths + 1)
         yield from (self.samples[at] for at in np.flatnonzero(is_near))
 
     @cached_property

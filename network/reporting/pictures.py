@@ -9,7 +9,13 @@ import numpy as np
 import torch
 
 from network.config import Experiment
-from network.datasets.files import read_mask, read_own_mask, read_photo, read_valid_image
+from network.datasets.files import (
+    ignore_invalid,
+    read_mask,
+    read_own_mask,
+    read_valid_image,
+    to_photo,
+)
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.datasets.thumbnails import mask_uri, photo_uri
@@ -54,7 +60,8 @@ def draw_layers(
     """
     if mask is None:
         raise InputError(sample.image, "no prediction of this image", "run the test script again")
-    image, prediction = read_photo(sample.image, info), read_own_mask(mask, info)
+    pixels, valid = read_valid_image(sample.image, info)
+    image, prediction = to_photo(pixels, valid, info), read_own_mask(mask, info)
     if prediction.shape != image.shape[:2]:
         raise InputError(
             mask,
@@ -62,7 +69,7 @@ def draw_layers(
             "run the test script again",
         )
     uris = {"image": photo_uri(image, side)}
-    truth = read_mask(sample.masks[kind], info) if kind else None
+    truth = ignore_invalid(read_mask(sample.masks[kind], info), valid, info) if kind else None
     if truth is not None:
         uris["truth"] = mask_uri(info.to_rgb(truth), side)
     prediction = without_padding(prediction, truth, sample, info)

@@ -7,7 +7,7 @@ Earth, are also written by its code. So an answer has the pixels of the file tha
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +41,9 @@ POLYGONS, ARRAYS = "application/geo+json", "application/x-npz"
 TYPES = (MASK, GEOTIFF, POLYGONS, ARRAYS)
 """Media types of the answers, the usual one first."""
 
+SETTINGS = {"colors": MASK, "layer": GEOTIFF, "min_area": POLYGONS, "simplify": POLYGONS}
+"""The settings of a request, and the media type that each of them is for."""
+
 LAYERS = {layer.name or "labels": layer for layer in (LABELS, CONFIDENCE, PROBABILITIES, ENTROPY)}
 """Layers that a GeoTIFF may have."""
 
@@ -67,6 +70,25 @@ class Wish:
     layer: str = "labels"
     min_area: float = 0.0
     simplify: float = 0.0
+
+
+def check_settings(given: Collection[str], media_type: str) -> None:
+    """Refuse settings that would change nothing.
+
+    Args:
+        given: names of the settings that a request gives.
+        media_type: type of the answer, one of ``TYPES``.
+
+    Raises:
+        Refusal: there is no such setting, or it is for another type.
+    """
+    for name in given:
+        if name not in SETTINGS:
+            known = ", ".join(SETTINGS)
+            raise Refusal(422, f"There is no setting {name[:100]!r}; there are {known}.")
+        if SETTINGS[name] != media_type:
+            kind = SETTINGS[name]
+            raise Refusal(422, f"The setting {name} is for {kind}; send Accept: {kind}.")
 
 
 @dataclass(frozen=True)
@@ -165,7 +187,9 @@ class Answerer:
         # They need an extra, which is not imported before it is wanted.
         from network.serving.outlines import polygons_of_labels, polygons_on_earth
 
-        if header.place is None:
+        # A transform alone may be of any unit, and between control points a pixel has no one area.
+        place = header.place
+        if place is None or place.crs is None or place.transform is None:
             if wish.min_area or wish.simplify:
                 raise Refusal(
                     422,

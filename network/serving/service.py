@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
+from network.exported.load import check_windows
 from network.maps.options import MapOptions
 from network.maps.run import check_options
 from network.memory import share_memory_among_threads
@@ -45,7 +46,8 @@ class Service:
     """A trained network that answers requests, with a bounded queue.
 
     Args:
-        predictor: the network, with ``patch=None``.
+        predictor: the network, with ``patch=None``, and with ``batch_size=limits.batch``: it would
+            split larger batches.
         facts: ``version``, ``checkpoint_sha256``, ``tta`` and ``precision``.
         limits: how much it takes on.
 
@@ -70,6 +72,7 @@ class Service:
         identity = {name: fact for name, fact in facts.items() if name != "version"}
         self.options = MapOptions()
         if predictor.fixed_size:  # of an exported file
+            check_windows(predictor.fixed_size)
             self.options = MapOptions(window=predictor.fixed_size[0])
             check_options(self.options, predictor)
         self._answerer = Answerer(predictor.info, identity, limits, self.options)
@@ -104,6 +107,7 @@ class Service:
             kind = choose(request.headers.get("accept", ""), TYPES)
             if kind is None:
                 raise Refusal(406, f"None of the accepted types can be given; ask for {_listed()}.")
+            wanted = wish(kind)
             check_headers(request, self.limits)
             place = self._take_place()
         except Refusal:
@@ -116,7 +120,6 @@ class Service:
                 if refusal.status != 408:  # it was waited for already
                     await discard(request, self.limits)
                 raise
-            wanted = wish(kind)
             found = await self._run(
                 self._pool,
                 request,

@@ -17,7 +17,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from network.serving.answers import ARRAYS, GEOTIFF, MASK, POLYGONS, Wish, classes_of
+from network.serving.answers import (
+    ARRAYS,
+    GEOTIFF,
+    MASK,
+    POLYGONS,
+    Wish,
+    check_settings,
+    classes_of,
+)
 from network.serving.app import map_router, tell_damage
 from network.serving.earth_tiles import EarthTiles
 from network.serving.metrics import TYPE, Metrics
@@ -91,7 +99,8 @@ _PROBLEMS = {
     411: "The request has no body.",
     413: "The body or the image is too large.",
     415: "The body is no PNG, JPEG or TIFF.",
-    422: "The image is damaged or does not fit the network, or a setting is out of range.",
+    422: "The image is damaged or does not fit the network, or a setting is out of range, unknown, "
+    "or for another type.",
     429: "Too many images wait; Retry-After says when to ask again.",
     500: "The service failed; its log says why.",
     503: "The service is being stopped, or its disk is full.",
@@ -192,7 +201,7 @@ def _prediction(service: Service) -> APIRouter:
             "The body is the image file. `Accept` chooses the answer: `image/png`, a mask of "
             "labels; `image/tiff`, a Cloud Optimized GeoTIFF that lies where the image lies; "
             "`application/geo+json`, polygons; `application/x-npz`, labels and probabilities for "
-            "NumPy."
+            "NumPy. Each setting is for one of these types."
         ),
         response_class=Response,
         responses={
@@ -226,9 +235,11 @@ def _prediction(service: Service) -> APIRouter:
             ),
         ] = 0.0,
     ) -> Response:
-        return await service.predict(
-            request, lambda kind: Wish(kind, colors, layer, min_area, simplify)
-        )
+        def wish(kind: str) -> Wish:
+            check_settings(request.query_params.keys(), kind)
+            return Wish(kind, colors, layer, min_area, simplify)
+
+        return await service.predict(request, wish)
 
     return router
 

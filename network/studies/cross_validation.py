@@ -3,25 +3,30 @@
 import csv
 import io
 import json
+import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from network.config import Experiment
+from network.config import Experiment, default_settings, settings
 from network.datasets.on_earth.files import AreaFile
+from network.datasets.on_earth.find import find_images
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.schema import SPLITS, DatasetInfo
+from network.differences import defines_training
 from network.errors import InputError, listed
 from network.evaluation.records import read_records
 from network.evaluation.results import read_result
 from network.evaluation.scores import Scores, Value, overall_scores
 from network.evaluation.summary import summarize
 from network.extras import require_extra
+from network.studies.claims import claim
 from network.writing import file_hash, replacing
 
 RESULT, TABLE = "cross_validation.json", "cross_validation.csv"
+STUDY_FILE = "cross_validation_study.json"
 
 
 @dataclass(frozen=True)
@@ -99,23 +104,38 @@ def fold_experiment(base: Experiment, areas: Path, fold: int) -> Experiment:
     return replace(
         base,
         name=f"{base.name}/folds-{digest}/fold_{fold}",
-        dataset=_of_fold(base.dataset, areas.resolve(), fold),
+        dataset=_of_fold(base, areas.resolve(), fold),
         data=replace(base.data, train="train", val="val" if has_val else None, test="test"),
     )
 
 
-def _of_fold(info: DatasetInfo, areas: Path, fold: int) -> DatasetInfo:
+def _of_fold(base: Experiment, areas: Path, fold: int) -> DatasetInfo:
+    described, data = _all_scenes(base), base.data
+    splits = {}
+    for split, own in zip(SPLITS, (data.train, data.val or data.test, data.test), strict=True):
+        borders = sorted({scenes.border for scenes in base.dataset.scenes(own)})
+        if len(borders) > 1:
+            raise InputError(
+                base.dataset.name,
+                f"split '{own}' has scenes with border={borders[0]} and border={borders[1]}",
+                "give them one border, since each of their images is in all splits of the folds",
+            )
+        part = AreaFile(path=areas, layer=f"fold_{fold}", attribute="split", only=(split,))
+        splits[split] = tuple(
+            replace(scenes, areas=part, border=borders[0] if borders else scenes.border)
+            for scenes in described
+        )
+    return replace(base.dataset, splits=splits)
+
+
+def _all_scenes(base: Experiment) -> list[Scenes]:
+    """Describe the scenes of all splits, each image once."""
+    info = base.dataset
     described: dict[tuple[str, ...], Scenes] = {}
     for split in info.splits:
         for scenes in info.scenes(split):
             known = described.setdefault(scenes.images, scenes)
-            if known.labels != scenes.labels:
-                raise InputError(
-                    info.name,
-                    f"split '{split}' has other labels for {listed(scenes.images)} than a split "
-                    "before it",
-                    "name the same labels in both, since folds train and test on the same ones",
-                )
+            _check_same(info, f"split '{split}'", known, scenes)
             left_out = tuple(name for name in known.leave_out if name in scenes.leave_out)
             described[scenes.images] = replace(known, leave_out=left_out)
     if not described:
@@ -124,17 +144,51 @@ def _of_fold(info: DatasetInfo, areas: Path, fold: int) -> DatasetInfo:
             "has folders of images and masks, not scenes on Earth",
             "describe its images as Scenes in its config",
         )
-    splits = {
-        split: tuple(
-            replace(
-                scenes,
-                areas=AreaFile(path=areas, layer=f"fold_{fold}", attribute="split", only=(split,)),
+    found: list[Scenes] = []
+    seen: dict[Path, Scenes] = {}
+    for scenes in described.values():
+        images = find_images(base.root, scenes)
+        for image in images:
+            _check_same(info, f"a split with {image.name}", seen.get(image, scenes), scenes)
+        new = [image for image in images if image not in seen]
+        if len(new) < len(images):  # other patterns name the rest
+            names = tuple(os.path.relpath(path, base.root) for path in new)
+            scenes = replace(scenes, images=names, leave_out=())
+        if new or not images:  # a pattern without files is refused where it is read
+            found.append(scenes)
+        seen |= dict.fromkeys(new, scenes)
+    return found
+
+
+def _check_same(info: DatasetInfo, where: str, one: Scenes, other: Scenes) -> None:
+    """Raise an :class:`InputError` if two descriptions of the same images differ."""
+    for name in ("labels", "bands"):
+        if getattr(one, name) != getattr(other, name):
+            raise InputError(
+                info.name,
+                f"{where} has other {name} for {listed(other.images)} than a split before it",
+                f"name the same {name} in both, since folds train and test on the same ones",
             )
-            for scenes in described.values()
-        )
-        for split in SPLITS
-    }
-    return replace(info, splits=splits)
+
+
+def claim_output(output: Path, base: Experiment, areas: Path) -> None:
+    """Reserve a folder for a cross-validation, or check that it belongs to this one.
+
+    Args:
+        output: the folder.
+        base: the experiment.
+        areas: the file of the folds.
+
+    Raises:
+        InputError: the folder belongs to another cross-validation, or holds other files.
+    """
+    if fold_folder(output, 0).exists() and not (output / STUDY_FILE).exists():
+        return  # of an older version; each fold checks its own folder
+    kept = {k: v for k, v in settings(base).items() if defines_training(k) or k == "data.root"}
+    for name in ("data.train", "data.val"):  # each fold sets these itself
+        kept.pop(name, None)
+    facts = kept | {"data_set": base.dataset.name, "areas_sha256": file_hash(areas)}
+    claim(output, STUDY_FILE, facts, default_settings(base))
 
 
 def fold_folder(output: Path, fold: int) -> Path:

@@ -6,6 +6,7 @@ labels are added: a simulation of a person who draws them. This module needs the
 """
 
 import csv
+import hashlib
 import io
 import statistics
 from collections.abc import Sequence
@@ -128,7 +129,10 @@ def run_study(
     facts = {name: value for name, value in asdict(rounds).items() if name != "count"} | kept
     for name in ("seed", "data.val"):  # each run sets these itself
         facts.pop(name, None)
-    claim(output, STUDY_FILE, facts | {"data.test": base.data.test}, default_settings(base))
+    facts |= {"data.test": base.data.test, "labels": _digest(samples)}
+    # Older folders do not store the digest.
+    claim(output, STUDY_FILE, facts, default_settings(base) | {"labels": facts["labels"]})
+    truth: dict[str, Path] = {}
     scores = np.empty((len(ways), len(seeds), rounds.count))
     for place, seed in enumerate(seeds):
         for way, found in zip(ways, scores[:, place], strict=True):
@@ -138,7 +142,34 @@ def run_study(
                 print(f"{way}, {name}: {rounds.windows(number)} windows")
                 previous = _Round(base, rounds, way, seed, number, output / name, previous)
                 found[number - 1] = previous.run(samples, accelerator)
+                _check_truth(previous.folder / "test", truth)
     return [Curve(way, found) for way, found in zip(ways, scores, strict=True)]
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    """Compute a digest of all labels of scenes."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        if sample.scene and sample.scene.labels:
+            digest.update(f"{sample.name} {sample.scene.labels.digest}\n".encode())
+    return digest.hexdigest()
+
+
+def _check_truth(test: Path, truth: dict[str, Path]) -> None:
+    """Raise an :class:`InputError` if a round was not tested on the labels of those before it.
+
+    Args:
+        test: folder of the test.
+        truth: the first test on each kind of labels and digest; this one is added.
+    """
+    for kind, digest in read_result(test).protocol.labels_sha256.items():
+        first = truth.setdefault(kind, test)
+        if read_result(first).protocol.labels_sha256.get(kind) != digest:
+            raise InputError(
+                test,
+                f"was tested on other labels than {first}",
+                "put the labels back, or choose another output",
+            )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Whose an output folder is: finished work is taken over, refused or deleted, never lost."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from rasterio.transform import from_origin
 
 from network.config import load_experiment
 from network.datasets.files import read_mask
-from network.datasets.schema import Folder
+from network.datasets.schema import D4Views, Folder
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.evaluation.output_folder import identity
@@ -139,6 +140,55 @@ def test_a_folder_without_a_mask_yet_is_free(experiment):
     for path in OUT.glob("*.png"):
         path.unlink()
     predict(experiment, tta="lr")
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        ({"exif_orientation": "stored"}, {}, 'its exif_orientation is "shown", not "stored"'),
+        ({"palette": ((9, 9, 9), (1, 1, 1), (2, 2, 2))}, {"rgb": True}, "its palette is"),
+        ({"ignore_index": 9}, {}, "its ignore_index is 255, not 9"),
+        (
+            {"d4": D4Views(vertical_flip=True, rotations=(0,), scales=(1.0,))},
+            {"tta": "d4"},
+            "its tta_views is null, not",
+        ),
+    ],
+)
+def test_what_a_data_set_says_of_masks(experiment, change, options, words):
+    def with_facts(**facts):
+        return replace(experiment, dataset=replace(experiment.dataset, **facts))
+
+    options = {"rgb": False} | options
+    shown = with_facts(exif_orientation="shown")
+    predict(shown, **options)
+    before = times()
+    predict(shown, **options)
+    assert times() == before
+    with pytest.raises(InputError, match=f"holds 3 masks of another run .{re.escape(words)}"):
+        predict(with_facts(**{"exif_orientation": "shown"} | change), **options)
+    # Older records do not have these facts.
+    record = json.loads((OUT / "protocol.json").read_text())
+    for key in ("exif_orientation", "palette", "ignore_index"):
+        record.pop(key, None)
+    (OUT / "protocol.json").write_text(json.dumps(record))
+    predict(shown, **options)
+    assert times() == before
+
+
+def test_scores_without_their_masks(experiment):
+    """Somebody has deleted the masks to save space; the scores are still the results of a run."""
+    options = {"checkpoint": Path("weights.ckpt"), "output": OUT, "device": "cpu"}
+    evaluate(experiment, split="test", **options)
+    (OUT / "scores_by_area.csv").write_text("of an older map\n")
+    for path in OUT.glob("*.png"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"out: holds the scores.json of another run \(its tta"):
+        evaluate(experiment, split="test", **options, tta="lr")
+    assert (OUT / "scores.json").is_file()
+    evaluate(experiment, split="test", **options)
+    assert len(times()) == 3
+    assert not (OUT / "scores_by_area.csv").exists()
 
 
 def test_scores_of_a_map_are_not_deleted(experiment):

@@ -1,6 +1,7 @@
 """Looks at images: the pooled pixels are those of the network, and large images are windows."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from torch import nn
 
 from network.datasets.info import VAIHINGEN
-from network.datasets.segmentation import find_samples
+from network.datasets.segmentation import Sample, find_samples
+from network.explanation.explain import _chosen
 from network.explanation.looks import look_at, pooled_shares
 from network.models.bicor import BiCoRSeg, HBISLayer, pooling_weights
 from network.models.unetformer import UNetFormer
@@ -89,3 +91,19 @@ def test_shares_of_the_pooled_weight():
     truth[:, 4:] = 1
     truth[4:, :4] = 9  # not counted
     assert pooled_shares(weights, truth) == [0.25, 1.0, None]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["2"], ["b", "8"]),
+        (2, ["b", "8"]),
+        (["7"], ["7"]),
+        (["7", "8"], ["7", "8"]),
+        (["8", "a", "8"], ["8", "a"]),
+        (0, []),
+    ],
+)
+def test_names_may_be_numbers(words, expected):
+    samples = [Sample(name=name, image=Path(f"{name}.png"), size=(8, 8)) for name in "ab78"]
+    assert [sample.name for sample in _chosen(samples, words)] == expected

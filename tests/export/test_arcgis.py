@@ -84,7 +84,10 @@ def load_function(package: Path):
 
 
 def classify(package: Path, image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and mask of an image (bands, h, w), tile by tile, as a host asks for them."""
+    """Labels and mask of an image (bands, h, w), tile by tile, as a host asks for them.
+
+    ``valid`` is (h, w), or (bands, h, w) if the bands differ.
+    """
     function = load_function(package)
     function.initialize(model=str(next(package.glob("*.emd"))), device=-1)
     names = [parameter["name"] for parameter in function.getParameterInfo()]
@@ -92,8 +95,8 @@ def classify(package: Path, image: np.ndarray, valid: np.ndarray) -> tuple[np.nd
     wanted = function.getConfiguration(device=-1)
     info = function.updateRasterInfo(raster_info={}, output_info={})["output_info"]
     assert (info["bandCount"], info["pixelType"]) == (1, "u1")
-    bands, (height, width) = list(wanted["extractBands"]), valid.shape
-    labels, mask = np.full(valid.shape, 99, np.uint8), np.zeros(valid.shape, bool)
+    bands, (height, width) = list(wanted["extractBands"]), valid.shape[-2:]
+    labels, mask = np.full((height, width), 99, np.uint8), np.zeros((height, width), bool)
     around, tx, ty = wanted["padding"], wanted["tx"], wanted["ty"]
     wide = (around, around + ty), (around, around + tx)
     pixels = np.pad(image[bands], ((0, 0), *wide))
@@ -134,6 +137,36 @@ def test_a_raster_within_a_tile(folder, tmp_path):
     assert mask.all()
     np.testing.assert_array_equal(labels, predicted(folder, "whole", tmp_path / "a.tif"))
     assert len(np.unique(labels)) > 1
+
+
+def test_black_in_one_band_is_a_color(folder, tmp_path):
+    """Only pixels that are black in all bands have no data, as in predict.py."""
+    image = np.maximum(random_image(SIDE - 2 * PADDING, 25), 1)
+    image[3:9, 4:12, 1], image[20:24, 5:9] = 0, 0
+    write_bands(tmp_path / "a.tif", image, nodata=0, photometric="RGB")
+    given = image.transpose(2, 0, 1)
+    labels, mask = classify(folder / "whole", given, given != 0)
+    expected = predicted(folder, "whole", tmp_path / "a.tif")
+    np.testing.assert_array_equal(mask, expected != 255)
+    assert np.count_nonzero(~mask) == 16
+    np.testing.assert_array_equal(labels[mask], expected[mask])
+
+
+@pytest.mark.parametrize("no_data", [np.nan, np.inf, -3.4e38, -9999])
+def test_no_data_in_a_raster_of_floats(folder, no_data):
+    """A network of 8 bits sees the mean there, and no number that drowns all others."""
+    means = json.loads((folder / "whole/whole.emd").read_text())["BandMeans"]
+    given = random_image(SIDE - 2 * PADDING, 25).transpose(2, 0, 1).astype(np.float32)
+    hole, valid = np.s_[:, 20:24, 5:9], np.ones(given.shape, bool)
+    given[hole] = np.array(means)[:, None, None]
+    expected, _ = classify(folder / "whole", given, valid)
+    given[hole], valid[hole] = no_data, False
+    valid[1:, 20, 5] = True  # where one band has no such number, there is no color
+    given[1:, 20, 5] = np.array(means)[1:]
+    labels, mask = classify(folder / "whole", given, valid)
+    assert np.count_nonzero(~mask) == 16
+    np.testing.assert_array_equal(labels, expected)
+    assert len(np.unique(labels[mask])) > 1
 
 
 def test_a_raster_of_many_tiles(folder, tmp_path):

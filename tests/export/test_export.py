@@ -17,6 +17,7 @@ from network.datasets.info import VAIHINGEN
 from network.errors import InputError
 from network.export.formats import FORMATS, TorchFormat
 from network.export.options import ExportOptions
+from network.export.samples import find_sample_images
 from network.export.source import load_source
 from network.export.write import export
 from network.exported.record import KEY, Parity
@@ -208,6 +209,28 @@ def test_networks_that_cannot_be_traced(bicor):
 def test_wrong_options(values, message):
     with pytest.raises(InputError, match=message):
         ExportOptions(**values)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bands": 4, "mean": (1.0,) * 4, "std": (1.0,) * 4},
+        {"bits": 16},
+        {"classes": ("a", *VAIHINGEN.classes[1:])},
+        {"ignore_index": 200},
+    ],
+)
+def test_a_known_data_set_with_other_images_or_classes(tmp_path, changes):
+    """Its files are not compared: they have other bands than the network takes, or other labels."""
+    root = make_dataset(tmp_path / "data", VAIHINGEN, {"val": 1})
+    path = checkpoint(tmp_path, partial(TransposedConvNet, 6, "test_resnet", weights=None), root)
+    assert load_source(path).data_set is VAIHINGEN
+    content = torch.load(path)
+    content[CARD_KEY].update(changes)
+    torch.save(content, path)
+    source = load_source(path)
+    assert source.data_set is None
+    assert find_sample_images(source).words.startswith("noise, since the splits")
 
 
 def test_wrong_input(bicor, tmp_path):

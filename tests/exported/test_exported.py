@@ -380,7 +380,7 @@ def test_wrong_combinations(folder, tmp_path):
     with pytest.raises(InputError, match=r"backend=tflite: must be one of onnx"):
         Backend("tflite")
     with pytest.raises(InputError, match=r"fixed\.pt2: takes images of at most 96 x 96"):
-        load_exported(fixed).predictor().predict(random_image(97, 96))
+        load_exported(fixed).predictor(patch=None).predict(random_image(97, 96))
     assert not (tmp_path / "out").exists()
 
 

@@ -1,10 +1,12 @@
 """Tests of scenes: the scores of whole images, whatever the windows, and a run that goes on."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
@@ -14,7 +16,9 @@ from network.maps.evaluate import evaluate_scenes
 from network.reporting import gallery
 from network.reporting.page import write_report
 from network.training.train import train
+from tests.datasets.on_earth.scenes import write_regions, write_scene
 from tests.datasets.test_scene_windows import experiment_of
+from tests.rasters.earth import ORIGIN, blocks
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,32 @@ def test_scores_are_those_of_whole_images(trained, tmp_path):
     stamp = read_result(tmp_path / "maps").protocol
     assert "in windows of 1024 x 1024 with a halo of 128" in stamp.masks["full"].tiling
     assert stamp.trained_on is not None
+
+
+@pytest.mark.slow
+def test_a_scene_of_which_no_pixel_counts(trained, tmp_path, capsys):
+    """It has a record, so that results can be compared image by image."""
+    experiment, checkpoint = trained
+    (scenes,) = experiment.dataset.scenes("test")
+    root = tmp_path / "data"
+    shutil.copytree(experiment.root, root)
+    labels = blocks(5, 64, 64)
+    place = ORIGIN @ ORIGIN.translation(600, 0)
+    write_scene(root / "c.tif", np.where(np.arange(64) < 32, labels, 255), place)
+    write_regions(root / "c.gpkg", labels, place)
+    with rasterio.open(root / "c.tif", "r+") as file:
+        file.write_mask(np.zeros((64, 64), bool))
+    splits = experiment.dataset.splits | {"test": (replace(scenes, images=("b.tif", "c.tif")),)}
+    experiment = replace(
+        experiment,
+        dataset=replace(experiment.dataset, splits=splits),
+        data=replace(experiment.data, root=str(root)),
+    )
+    run((experiment, checkpoint), tmp_path / "out", window=64, halo=0)
+    assert "so it does not count" in capsys.readouterr().err
+    records = read_records(tmp_path / "out")
+    assert records.keys() == {"b", "c"}
+    assert records["c"].counts["full"].matrix.sum() == 0
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The report's page: complete, self-contained, small enough, and right in its numbers."""
 
+import base64
+import io
 import json
 import math
 import re
@@ -8,23 +10,28 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from network.config import Experiment, load_experiment, settings
+from network.datasets.files import write_image
 from network.datasets.info import LOVEDA, VAIHINGEN
 from network.datasets.schema import DatasetInfo
+from network.datasets.segmentation import Sample
 from network.errors import InputError
 from network.evaluation.evaluate import evaluate
 from network.models.checkpoint import SETTINGS_KEY
 from network.models.output import SegOutput
 from network.reporting import gallery, page
 from network.reporting.charts import HEIGHT, TOP, line_chart
+from network.reporting.pictures import IGNORED, RIGHT, WRONG, draw_layers
 from network.reporting.published import PUBLISHED
 from network.studies.padding import geometry_table
 from network.training.runs import read_curves
 from tests.conftest import ROOT
-from tests.scenes import make_dataset
+from tests.scenes import make_dataset, write_bands
 
 SETTINGS = ["model.encoder=test_convnext", "model.weights=None", "model.drop_path=0"]
 
@@ -200,6 +207,28 @@ def test_labels_that_a_server_holds(tmp_path):
     assert text.count('<th scope="row">layer 1') == 2  # none is best: all are from the first
     assert 'data-layer="truth"' not in text
     assert 'id="scores"' not in text
+
+
+def test_pixels_without_data_are_no_errors(tmp_path):
+    """They are in no score, so the picture of errors shows them as ignored."""
+    image = np.full((32, 32, 3), 9, np.uint8)
+    image[:, :16] = 0
+    write_bands(tmp_path / "a.tif", image, nodata=0)
+    truth, found = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
+    found[:8, 16:], found[:, :16] = 1, VAIHINGEN.ignore_index
+    write_image(tmp_path / "truth.png", truth)
+    write_image(tmp_path / "found.png", found)
+    sample = Sample(
+        name="a",
+        image=tmp_path / "a.tif",
+        size=(32, 32),
+        masks={"full": tmp_path / "truth.png"},
+    )
+    layers = draw_layers(sample, "full", tmp_path / "found.png", VAIHINGEN, side=32)
+    content = base64.b64decode(layers.uris["errors"].partition(",")[2])
+    colors = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    counts = [int((colors == color).all(axis=2).sum()) for color in (RIGHT, WRONG, IGNORED)]
+    assert counts == [24 * 16, 8 * 16, 32 * 16]
 
 
 def test_unfinished_or_changed(finished, tmp_path):

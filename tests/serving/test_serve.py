@@ -5,10 +5,13 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from network.commands.arguments import parse_with_overrides
@@ -16,9 +19,11 @@ from network.commands.serve import TOKEN_VARIABLE, check_host, load, main, read_
 from network.datasets.files import encode
 from network.errors import InputError
 from network.models.bicor import BiCoRSeg
+from network.serving.batches import Ticket
 from network.writing import file_hash
 from tests.commands import Command
 from tests.export.test_export import checkpoint
+from tests.exported.tiny import export_tiny
 from tests.maps.local import random_image
 from tests.scenes import write_bands
 from tests.serving.scene import Scene
@@ -65,7 +70,7 @@ def test_flags_choose_how_the_network_computes(trained, monkeypatch):
     parsed = []
     main("Serve a network.")
     words = [str(trained), "--device", "cpu", "--precision", "bf16-mixed", "-t", "lr"]
-    predictor, facts = load(parse_with_overrides(parsed[0], words))
+    predictor, facts = load(parse_with_overrides(parsed[0], words), batch_size=3)
     assert facts == {
         "checkpoint_sha256": file_hash(trained),
         "tta": "lr",
@@ -73,6 +78,45 @@ def test_flags_choose_how_the_network_computes(trained, monkeypatch):
     }
     assert len(predictor.views) == 4  # two flips
     assert predictor.patch is None
+    assert predictor.batch_size == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_file", [False, True])
+def test_windows_of_several_requests_go_through_the_network_at_once(
+    trained, tmp_path, monkeypatch, is_file
+):
+    network = export_tiny(tmp_path / "net.pt2", (64, 64), batch=4) if is_file else trained
+    images_at_once, services = [], []
+
+    def counted(run):
+        def forward(images):
+            images_at_once.append(len(images))
+            return run(images)
+
+        return forward
+
+    def watched(args, batch_size):
+        predictor, facts = load(args, batch_size)
+        owner, name = (predictor.engine, "_run") if is_file else (predictor.model, "forward")
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+        return predictor, facts
+
+    def ask(app, opened, drain):
+        with ExitStack() as stack, ThreadPoolExecutor(4) as pool:
+            tickets = [stack.enter_context(Ticket(services[0]._batches)) for _ in range(4)]
+            window = np.zeros((1, 3, 64, 64), np.uint8)
+            list(pool.map(lambda ticket: ticket.logits(window), tickets))
+
+    monkeypatch.setattr("network.commands.serve.load", watched)
+    monkeypatch.setattr(
+        "network.serving.service_app.make_service_app", lambda one, **_: services.append(one)
+    )
+    monkeypatch.setattr("network.serving.server.serve_and_drain", ask)
+    flags = ["--batch", "4", "--wait-ms", "1000", "--port", "0", "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", ["serve.py", str(network), *flags])
+    main("Serve a network.")
+    assert images_at_once == [4]
 
 
 @pytest.mark.slow

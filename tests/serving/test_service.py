@@ -20,6 +20,8 @@ import pytest
 import rasterio
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.features import rasterize
 
 from network.datasets.files import encode
@@ -123,6 +125,25 @@ def test_polygons_of_a_photo_are_its_regions(running, folder):
         assert sum(one["pixels"] for one in own) == counted[label]
 
 
+@pytest.mark.parametrize("place", ["transform", "points"])
+def test_polygons_of_an_image_whose_areas_are_not_known(running, folder, tmp_path, place):
+    """With a transform of no reference system, or with control points alone: as of a photo."""
+    pixels = np.kron(random_image(9, 12, 1), np.ones((10, 10, 1), np.uint8))
+    known = {"transform": PLACE["transform"]} if place == "transform" else {}
+    write_bands(tmp_path / "a.tif", pixels, photometric="RGB", **known)
+    if place == "points":
+        corners = ((0, 0), (0, 120), (90, 0), (90, 120))
+        points = [GroundControlPoint(r, c, 500_000 + c, 5_400_000 - r) for r, c in corners]
+        with rasterio.open(tmp_path / "a.tif", "r+") as file:
+            file.gcps = points, CRS.from_string(PLACE["crs"])
+    found = running.post(tmp_path / "a.tif", "application/geo+json")
+    assert found.status == 200, found.body
+    assert found.body == running.post(folder / "in/photo.png", "application/geo+json").body
+    refused = running.post(tmp_path / "a.tif", "application/geo+json", "?min_area=1")
+    assert refused.status == 422
+    assert "does not say where it lies" in json.loads(refused.body)["detail"]
+
+
 def test_polygons_on_earth(running, folder):
     """In longitude and latitude; back in the image's system they are the regions again."""
     answer = running.post(folder / "in/town.tif", "application/geo+json")
@@ -207,6 +228,38 @@ def test_settings_that_do_not_fit(running, query, words):
     answer = running.post(GOOD, "application/geo+json", query)
     assert answer.status == 422
     assert words in json.loads(answer.body)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "query", "sentence"),
+    [
+        ("*/*", "layer=labels", "The setting layer is for image/tiff; send Accept: image/tiff."),
+        (
+            "image/tiff",
+            "colors=true",
+            "The setting colors is for image/png; send Accept: image/png.",
+        ),
+        (
+            "image/png",
+            "min_area=5",
+            f"The setting min_area is for {TYPES[2]}; send Accept: {TYPES[2]}.",
+        ),
+        (
+            "image/tiff",
+            "simplify=1",
+            f"The setting simplify is for {TYPES[2]}; send Accept: {TYPES[2]}.",
+        ),
+        (TYPES[3], "colors=true", "The setting colors is for image/png; send Accept: image/png."),
+        (
+            "image/png",
+            "colour=true",
+            "There is no setting 'colour'; there are colors, layer, min_area, simplify.",
+        ),
+    ],
+)
+def test_settings_that_would_change_nothing(running, accept, query, sentence):
+    answer = running.post(GOOD, accept, f"?{query}")
+    assert (answer.status, json.loads(answer.body)["detail"]) == (422, sentence)
 
 
 def test_a_png_that_inflates_further_than_its_rows(running):

@@ -328,6 +328,10 @@ def test_command(small, tmp_path):
     message = error_of("tools/ablate.py", *lora, cwd=tmp_path)
     assert "model.lora=8" in message
     assert not (tmp_path / "lora").exists()  # before any training
+    words = ["recipe", *shared, "optim.ema=0.9", "--variants", "as in the config", "-o", "ema"]
+    message = error_of("tools/ablate.py", *words, cwd=tmp_path)
+    assert "override 'optim.ema=0.9': each variant sets this itself" in message
+    assert not (tmp_path / "ema").exists()
     broken = next((tmp_path / "data/val").glob("masks*/val-0-0.png"))
     broken.write_bytes(broken.read_bytes()[:20])
     broken_run = [*args, "--devices", "cpu", "-o", "other", "data.crop=16"]

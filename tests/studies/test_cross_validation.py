@@ -14,7 +14,7 @@ from network.datasets.segmentation import find_samples
 from network.errors import InputError
 from network.evaluation.records import read_records
 from network.evaluation.scores import compute_scores
-from network.studies.cross_validation import count_folds, fold_experiment
+from network.studies.cross_validation import claim_output, count_folds, fold_experiment
 from tests.commands import error_of, succeed
 from tests.datasets.on_earth.scenes import by_class, write_features, write_regions, write_scene
 from tests.rasters.earth import blocks
@@ -79,6 +79,49 @@ def test_splits_with_other_labels_of_the_same_images(work):
     info = replace(base.dataset, splits=base.dataset.splits | {"test": (other,)})
     with pytest.raises(InputError, match=r"split 'test' has other labels for images/\*\.tif"):
         fold_experiment(replace(base, dataset=info), work / "folds.gpkg", 0)
+
+
+def test_each_split_keeps_its_border(work):
+    """A training that ignores borders of classes does not spare the test these pixels."""
+    base = load_experiment(work / "fields.py", [f"data.root={work}/data"])
+    (scenes,) = base.dataset.scenes("train")
+    splits = {
+        split: (replace(scenes, border=border),)
+        for split, border in (("train", 2), ("val", 1), ("test", 0))
+    }
+    base = replace(base, dataset=replace(base.dataset, splits=splits))
+    info = fold_experiment(base, work / "folds.gpkg", 0).dataset
+    assert [info.scenes(split)[0].border for split in splits] == [2, 1, 0]
+    splits["test"] += (replace(scenes, border=3, images=("images/b.tif",)),)
+    base = replace(base, dataset=replace(base.dataset, splits=splits))
+    with pytest.raises(InputError, match="split 'test' has scenes with border=0 and border=3"):
+        fold_experiment(base, work / "folds.gpkg", 0)
+
+
+def test_images_that_several_patterns_name(work):
+    """Each of them is in the folds once."""
+    base = load_experiment(work / "fields.py", [f"data.root={work}/data"])
+    (work / "data/images/b.tif").write_bytes((work / "data/images/a.tif").read_bytes())
+    (scenes,) = base.dataset.scenes("train")
+    named = {"train": ("images/b.tif",), "val": ("images/a.tif", "images/b.tif")}
+    splits = {split: (replace(scenes, images=images),) for split, images in named.items()}
+    splits["test"] = (scenes,)
+    base = replace(base, dataset=replace(base.dataset, splits=splits))
+    info = fold_experiment(base, work / "folds.gpkg", 0).dataset
+    assert [one.images for one in info.scenes("test")] == [("images/b.tif",), ("images/a.tif",)]
+    splits["val"] = (replace(scenes, images=named["val"], bands=(1, 2, 3)),)
+    base = replace(base, dataset=replace(base.dataset, splits=splits))
+    with pytest.raises(InputError, match=r"a split with b\.tif has other bands for"):
+        fold_experiment(base, work / "folds.gpkg", 0)
+
+
+def test_a_folder_of_another_study_is_refused_before_any_training(work):
+    base = load_experiment(work / "fields.py", [f"data.root={work}/data"])
+    for _ in range(2):
+        claim_output(work / "out", base, work / "folds.gpkg")
+    other = replace(base, optim=replace(base.optim, lr=0.5))
+    with pytest.raises(InputError, match=r"out: holds another cross validation study \(optim.lr"):
+        claim_output(work / "out", other, work / "folds.gpkg")
 
 
 def test_files_without_folds(work):

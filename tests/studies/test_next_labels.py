@@ -1,6 +1,7 @@
 """The study of what to label next: rounds that grow, are not repeated, and know no other labels."""
 
 import csv
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,6 +91,15 @@ def test_rounds(base, tmp_path, monkeypatch):
     again = run_study(base, ROUNDS, ways, [1], output, "cpu")
     for one, other in zip(curves, again, strict=True):
         np.testing.assert_array_equal(one.scores, other.scores)
+
+    # Its rounds are scored on the same labels.
+    scores = output / "seed1/random/round2/test/scores.json"
+    text = scores.read_text()
+    digest = next(iter(json.loads(text)["protocol"]["labels_sha256"].values()))
+    scores.write_text(text.replace(digest, "0" * 64))
+    with pytest.raises(InputError, match="random/round2/test: was tested on other labels than"):
+        run_study(base, ROUNDS, ways, [1], output, "cpu")
+    scores.write_text(text)
 
     # Its files belong to this study alone.
     for changed, rounds, words in (

@@ -12,9 +12,8 @@ from rich.table import Table
 from network.datasets.schema import DatasetInfo
 from network.evaluation.on_earth.counts import KIND
 from network.evaluation.records import ImageRecord
+from network.evaluation.results import AREA_SCORES
 from network.evaluation.scores import MAIN, Scores, compute_scores
-
-AREA_SCORES = "scores_by_area.csv"
 
 PRINTED = 30
 """Largest number of areas that are printed; the file has all of them."""

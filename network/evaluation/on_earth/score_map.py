@@ -10,17 +10,12 @@ from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.on_earth.open_labels import OpenedLabels, compare_resolution, open_labels
 from network.errors import InputError, listed, warn
 from network.evaluation.evaluate import BOUNDARY_TOLERANCE
-from network.evaluation.on_earth.area_scores import (
-    AREA_SCORES,
-    area_table,
-    print_area_scores,
-    score_areas,
-)
+from network.evaluation.on_earth.area_scores import area_table, print_area_scores, score_areas
 from network.evaluation.on_earth.counts import KIND, MapCounts, count_map
 from network.evaluation.on_earth.open_map import MapFile, OpenMap
 from network.evaluation.output_folder import check_no_test, write_scores
 from network.evaluation.protocol import UNKNOWN, MaskProtocol
-from network.evaluation.results import print_results, write_figures
+from network.evaluation.results import AREA_SCORES, print_results, write_figures
 from network.evaluation.stamp import MapTruth, Stamp, software_versions
 from network.evaluation.summary import Summary, summarize
 from network.rasters.earth_grid import name_of

@@ -17,6 +17,9 @@ import numpy as np
 STRIDE = 32
 """The deepest features of a network lie so many pixels apart; images begin at multiples of it."""
 
+COLORS = ("uint8", "uint16")
+"""Types of pixel values that are brightness, from black on. All others are measurements."""
+
 
 class BicorPixelClassifier:
     """Turns tiles of a raster into labels of classes."""
@@ -130,8 +133,13 @@ class BicorPixelClassifier:
         pixels, mask = pixelBlocks["raster_pixels"], pixelBlocks["raster_mask"].astype(bool)
         if pixels.ndim == 2:
             pixels = pixels[None]
-        valid = mask.all(axis=0) if mask.ndim == 3 else mask
-        valid &= np.isfinite(pixels).all(axis=0)
+        mask = np.broadcast_to(mask, pixels.shape)
+        # As in predict.py: black in one band is a color, but one band is enough where heights or
+        # other measurements were not taken.
+        is_color = self.emd["PixelType"] in COLORS
+        valid = mask.any(axis=0) if is_color else mask.all(axis=0)
+        # Rasters of floats may hold a number such as -3.4e38 where they have no data.
+        valid &= (np.isfinite(pixels) & (mask | self._fits(pixels))).all(axis=0)
         labels = np.zeros(valid.shape, np.uint8)
         if valid.any():
             # Beyond the border of a raster there is nothing to see. As in predict.py, the tile
@@ -155,23 +163,29 @@ class BicorPixelClassifier:
                 f"{self.emd['ImageHeight']} x {self.emd['ImageWidth']}."
             )
         self._check_values(pixels[:, valid])
-        values = pixels.astype(np.float32)
-        if "BandMeans" in self.emd:
-            means = np.array(self.emd["BandMeans"], np.float32)[:, None, None]
-            values = np.where(valid, values, means)
+        # Of colors without data, predict.py shows the network what the file holds.
+        is_color = self.emd["PixelType"] in COLORS
+        kept = valid | self._fits(pixels) if is_color else valid
+        means = np.array(self.emd["BandMeans"], np.float32)[:, None, None]
+        values = np.where(kept, pixels, means).astype(np.float32)
         values = np.pad(values, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
         if self._session is None:
             self._session = self._open()
         (scores,) = self._session.run(None, {self._session.get_inputs()[0].name: values[None]})
         return scores[0, :, :height, :width].argmax(axis=0).astype(np.uint8)
 
+    def _fits(self, values: np.ndarray) -> np.ndarray:
+        """Tell which values images like those of the training can have."""
+        expected = np.dtype(self.emd["PixelType"])
+        if expected.kind == "f":
+            return np.isfinite(values)
+        limits = np.iinfo(expected)
+        return (values >= limits.min) & (values <= limits.max)
+
     def _check_values(self, values: np.ndarray) -> None:
         """Raise a ValueError for values that images like those of the training cannot have."""
         expected = np.dtype(self.emd["PixelType"])
-        if expected.kind == "f":
-            return
-        limits = np.iinfo(expected)
-        if values.min() < limits.min or values.max() > limits.max:
+        if not self._fits(values).all():
             raise ValueError(
                 f"The raster has values from {values.min()} to {values.max()}, and the network was "
                 f"trained on images of {expected.name}. Convert the raster to this pixel type."
