@@ -309,14 +309,18 @@ def best_classes(logits: Array) -> BestClasses:
     return BestClasses(labels, confidence)
 
 
+class NoNumbers(InputError):
+    """The error for a network whose outputs are no numbers."""
+
+
 def check_numbers(values: np.ndarray) -> None:
-    """Raise an :class:`InputError` if a network gave no numbers, which would become some class.
+    """Raise :class:`NoNumbers` if a network gave NaN or infinity, which would become some class.
 
     Args:
         values: the largest logit or probability of each pixel, of any shape.
     """
     if not np.isfinite(values).all():
-        raise InputError(
+        raise NoNumbers(
             "the network",
             "some of its outputs are no numbers (NaN or infinity)",
             "if it computes with compute.precision=16-mixed, use bf16-mixed or 32-true; otherwise "

@@ -108,8 +108,15 @@ def changed_views(name: str, info: DatasetInfo) -> str | None:
     """
     known = (one for one in vars(known_sets).values() if isinstance(one, DatasetInfo))
     usual = next((one.d4 for one in known if one.name == info.name), USUAL_D4)
-    if name != "d4" or info.d4 == usual:
-        return None
+    return None if name != "d4" or info.d4 == usual else name_views(info)
+
+
+def name_views(info: DatasetInfo) -> str:
+    """Describe the views of ``d4`` in words.
+
+    Args:
+        info: description of the data set.
+    """
     angles, scales = (", ".join(map(str, values)) for values in (info.d4.rotations, info.d4.scales))
     flips = "both flips" if info.d4.vertical_flip else "horizontal flips"
     return f"{flips}, rotations of {angles}, scales {scales}"

@@ -22,14 +22,6 @@ from network.models.padding import crop, pad
 EPSILON = 1e-5
 
 
-def resized(image: Tensor, scale: float) -> Tensor:
-    """Resize images (b, 3, H, W) by a factor, to at least one pixel."""
-    if scale == 1:
-        return image
-    size = [max(1, round(side * scale)) for side in image.shape[-2:]]
-    return functional.interpolate(image, size, mode="bilinear", antialias=scale < 1)
-
-
 def upsampled(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Enlarge maps (b, k, h, w) at stride 16 to (b, k, H, W) by bilinear interpolation.
 
@@ -50,6 +42,16 @@ def _whole_cells(image: Tensor) -> Tensor:
     other. The released code leaves the images as they are, and stretches the maps.
     """
     return pad(image, 2 * DENSE_STRIDE)
+
+
+def _view(image: Tensor, scale: float) -> Tensor:
+    """Resize images by about a factor, to whole cells."""
+    height, width = (
+        max(1, round(side * scale / DENSE_STRIDE)) * DENSE_STRIDE for side in image.shape[-2:]
+    )
+    if (height, width) == tuple(image.shape[-2:]):
+        return image
+    return functional.interpolate(image, (height, width), mode="bilinear", antialias=scale < 1)
 
 
 def both_ways(image: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -79,8 +81,7 @@ def class_activation(
 
     whole = _whole_cells(image)
     maps = [
-        upsampled(both_ways(resized(whole, scale), activation), whole.shape[-2:])
-        for scale in scales
+        upsampled(both_ways(_view(whole, scale), activation), whole.shape[-2:]) for scale in scales
     ]
     return _to_unit(crop(torch.stack(maps).sum(dim=0)[:, 0], *image.shape[-2:]))
 
@@ -118,7 +119,7 @@ def expanded_activation(
     whole = _whole_cells(image)
 
     def likeness(scale: float) -> Tensor:
-        features = both_ways(resized(whole, scale), classifier.features)  # (b, c, h, w)
+        features = both_ways(_view(whole, scale), classifier.features)  # (b, c, h, w)
         cosine = torch.einsum("bchw,c->bhw", functional.normalize(features, dim=1), direction)
         return upsampled(cosine.relu()[:, None], whole.shape[-2:])
 
@@ -142,8 +143,7 @@ def refined_probabilities(
 
     whole = _whole_cells(image)
     maps = [
-        upsampled(both_ways(resized(whole, scale), logits) / 2, whole.shape[-2:])
-        for scale in scales
+        upsampled(both_ways(_view(whole, scale), logits) / 2, whole.shape[-2:]) for scale in scales
     ]
     return crop(torch.stack(maps).mean(dim=0), *image.shape[-2:]).softmax(dim=1)
 

@@ -224,7 +224,8 @@ def _whole_images(chain: Chain, path: Path, folder: Path) -> dict[str, int]:
     """Write each image as a tile and return the labels from the list; no mask is needed."""
     info = chain.dataset.relabeled(chain.train, None)
     samples = {s.name: s for s in find_samples(info, chain.data_root, chain.train)}
-    labels = read_labels(path)
+    # Spreadsheets add spaces, and macOS writes accents in another way.
+    labels = {normal(name).strip(): label for name, label in read_labels(path).items()}
     for names, others, what in (
         (labels, samples, f"names '{{}}', which is not among the images of '{chain.train}'"),
         (samples, labels, f"has no row for '{{}}', an image of '{chain.train}'"),
@@ -342,7 +343,7 @@ def read_labels(path: Path) -> dict[str, int]:
         raise InputError(path, "expected a CSV with the columns name and label, and rows", remedy)
     labels: dict[str, int] = {}
     for number, row in rows:
-        name = normal(row["name"] or "").strip()
+        name = row["name"]
         if row["label"] not in ("0", "1"):
             problem = f"line {number}: label '{row['label']}', expected 0 or 1"
             raise InputError(path, problem, "mend this line")

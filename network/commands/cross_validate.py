@@ -19,6 +19,7 @@ from network.evaluation.scores import MAIN, Value
 from network.studies.ablation import run_variant
 from network.studies.cross_validation import (
     RESULT,
+    STUDY_FILE,
     TABLE,
     CrossValidation,
     claim_output,
@@ -47,11 +48,18 @@ def run(args: argparse.Namespace) -> None:
     experiments = [fold_experiment(base, args.areas, fold) for fold in range(folds)]
     output = args.output or Path("fig_results/folds") / base.name
     with owned(output):
+        is_new = not (output / STUDY_FILE).exists()
         claim_output(output, base, args.areas)
         for fold, experiment in enumerate(experiments):
             print(f"fold {fold} of {folds}")
             options = {"devices": "1", "accelerator": args.accelerator}
-            run_variant(experiment, fold_folder(output, fold), "test", **options)
+            try:
+                run_variant(experiment, fold_folder(output, fold), "test", **options)
+            except InputError:
+                if is_new and not fold_folder(output, 0).exists():
+                    # A command with other settings may follow, and nothing is there yet.
+                    (output / STUDY_FILE).unlink(missing_ok=True)
+                raise
         found = collect_folds(output, folds, base.dataset)
         write_folds(found, output, args.areas)
     for one in found:

@@ -145,7 +145,7 @@ def evaluate(
     record = {
         **protocol.to_json(),
         "rgb": rgb,
-        **facts_of_masks(info, rgb=rgb),
+        **facts_of_masks(info, tta=tta, rgb=rgb),
         IMAGES_KEY: _folder(frames or root),
     }
     if patch and not kinds:  # otherwise the tiling of the masks says it

@@ -28,6 +28,7 @@ from network.evaluation.results import (
 )
 from network.evaluation.stamp import Stamp
 from network.evaluation.summary import Summary
+from network.tta import name_views
 from network.writing import owned, read_json, replacing
 
 _RESULTS = (SCORES_FILE, SCORES_TABLE, REPORT_FILE, AREA_SCORES)
@@ -38,26 +39,28 @@ IMAGES_KEY = "images_in"
 
 # Keys of those entries of a record that masks and scores depend on, besides the model's settings.
 _DEFINING = (
-    *("checkpoint_sha256", "tta", "tta_views", "patch", "overlap", "rgb", "precision"),
+    *("checkpoint_sha256", "tta", "patch", "overlap", "rgb", "precision"),
     *("data_set", "split", "masks", "labels_sha256", "classes", "classes_in_mean"),
     "boundary_tolerance",
     "exported",
 )
 
 # Entries that records of older versions lack. Without an orientation, turned images are refused.
-_IF_KNOWN = ("exif_orientation", "palette", "ignore_index")
+_IF_KNOWN = ("d4", "exif_orientation", "palette", "ignore_index")
 
 
-def facts_of_masks(info: DatasetInfo, *, rgb: bool) -> dict[str, Any]:
-    """List what masks depend on beside the settings: how images are turned, and what is written.
+def facts_of_masks(info: DatasetInfo, *, tta: str, rgb: bool) -> dict[str, Any]:
+    """List what masks depend on beside the settings: views, turned images, what is written.
 
     Args:
         info: description of the data set.
+        tta: name of the test-time augmentation.
         rgb: whether the masks have colors.
     """
+    views = {"d4": name_views(info)} if tta == "d4" else {}
     written = {"palette": info.palette} if rgb else {"ignore_index": info.ignore_index}
     turned = {"exif_orientation": info.exif_orientation} if info.exif_orientation else {}
-    return written | turned
+    return views | written | turned
 
 
 def identity(record: dict) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from network.datasets.files import ignore_invalid, read_mask, read_photo, read_v
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.evaluation.figures import without_padding
+from network.prediction import check_numbers
 from network.predictor import Predictor, heatmaps_of
 
 
@@ -77,6 +78,7 @@ def look_at(predictor: Predictor, sample: Sample, kind: str | None, info: Datase
         if truth is not None:
             truth = ignore_invalid(truth, valid, info)
         output = predictor.explain(image, valid=valid)
+        check_numbers(output.logits[0].amax(dim=0).float().cpu().numpy())
         prediction = output.logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
         shown = without_padding(prediction, truth, sample, info)
         if valid is not None:

@@ -138,11 +138,13 @@ def _load_checkpoint(
 
 
 def _of_data_set(predictor: ImagePredictor, tta: str) -> dict[str, Any]:
-    """List unusual facts of a data set on which a map depends."""
+    """List unusual facts of a data set on which a map depends.
+
+    Usual ones are not listed, so maps of older versions are made by the same.
+    """
     info = predictor.info
     views = changed_views(tta, info)
     facts = {"tta_views": views} if views else {}
-    # This entry is only there for one of the two values, so maps of older versions go on.
     return facts | ({"exif_orientation": "stored"} if info.exif_orientation == "stored" else {})
 
 

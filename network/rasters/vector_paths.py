@@ -4,12 +4,22 @@ pyogrio reads a path as a URL: ``!`` ends the name of an archive, and ``;`` in t
 begins parameters. GDAL itself has no such rules.
 """
 
+import hashlib
+import os
 import re
+import shutil
 import tempfile
-from functools import cache
+import threading
+from contextlib import suppress
+from multiprocessing.util import Finalize
 from pathlib import Path
 
+from network.errors import InputError
 from network.rasters.source import is_remote
+
+_LOCK = threading.Lock()
+_LINKS: dict[int, Path] = {}
+"""The folder of symbolic links of each process, by its number; a forked process has its own."""
 
 
 def plain(path: Path) -> Path:
@@ -19,14 +29,20 @@ def plain(path: Path) -> Path:
 
     Args:
         path: a vector file. It may not exist yet if its name has none of these characters.
+
+    Raises:
+        InputError: links are needed, and the folder of temporary files has ``!`` in its own path.
     """
     if is_remote(str(path)):
         return path
     if plain_name(path.name) != path.name:
         return _link_to_file(path.absolute())
-    if "!" in str(path.absolute().parent):
-        return _link_to_folder(path.absolute().parent) / path.name
-    return path
+    folder = path.absolute().parent
+    if "!" not in str(folder):
+        return path
+    link = _links_to(folder) / "folder"
+    _link(link, folder)
+    return link / path.name
 
 
 def plain_name(name: str) -> str:
@@ -34,22 +50,32 @@ def plain_name(name: str) -> str:
     return re.sub("[;!]", "_", name)
 
 
-@cache
-def _links() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="vectors_")
-
-
-@cache
-def _link_to_folder(folder: Path) -> Path:
-    link = Path(tempfile.mkdtemp(dir=_links().name)) / "folder"
-    link.symlink_to(folder, target_is_directory=True)
-    return link
-
-
-@cache
 def _link_to_file(path: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(dir=_links().name))
-    for part in path.parent.iterdir():  # a Shapefile has several files
+    folder = _links_to(path)
+    for part in path.parent.iterdir():  # a Shapefile has several files, which may come later
         if part.name == path.name or part.name.startswith(f"{path.stem}."):
-            (folder / plain_name(part.name)).symlink_to(part)
+            _link(folder / plain_name(part.name), part)
     return folder / plain_name(path.name)
+
+
+def _link(link: Path, target: Path) -> None:
+    with suppress(FileExistsError):
+        link.symlink_to(target)
+
+
+def _links_to(path: Path) -> Path:
+    """Make the folder of the links to a file or a folder."""
+    with _LOCK:
+        if os.getpid() not in _LINKS:
+            made = Path(tempfile.mkdtemp(prefix="vectors_"))
+            if "!" in str(made):
+                made.rmdir()
+                raise InputError(
+                    made.parent, "has ! in its path, which readers of vectors refuse", "set TMPDIR"
+                )
+            # Only the process that has made it removes it, also one of multiprocessing.
+            Finalize(None, shutil.rmtree, (made, True), exitpriority=0)
+            _LINKS[os.getpid()] = made
+    folder = _LINKS[os.getpid()] / hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    folder.mkdir(exist_ok=True)
+    return folder

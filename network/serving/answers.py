@@ -25,7 +25,7 @@ from network.maps.layers import CONFIDENCE, ENTROPY, LABELS, PROBABILITIES, STEP
 from network.maps.options import MapOptions, PolygonOptions
 from network.maps.work import MapWork, Means, Task, plan_of
 from network.memory import give_back_free_memory
-from network.prediction import ImagePredictor
+from network.prediction import ImagePredictor, NoNumbers
 from network.rasters.header import Header
 from network.rasters.place import ground_at_middle
 from network.rasters.reader import forget_checked
@@ -270,6 +270,8 @@ def _as_refusals(folder: Path) -> Iterator[None]:
         yield
     except Unwritable as error:
         raise no_space(error.__cause__) from error
+    except NoNumbers:
+        raise  # a fault of the network, not of the image
     except InputError as error:
         # The remedies are for those who have the file and the config.
         reason = f"{error.where}: {error.problem}" if error.where else error.problem

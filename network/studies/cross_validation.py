@@ -113,19 +113,27 @@ def _of_fold(base: Experiment, areas: Path, fold: int) -> DatasetInfo:
     described, data = _all_scenes(base), base.data
     splits = {}
     for split, own in zip(SPLITS, (data.train, data.val or data.test, data.test), strict=True):
-        borders = sorted({scenes.border for scenes in base.dataset.scenes(own)})
-        if len(borders) > 1:
-            raise InputError(
-                base.dataset.name,
-                f"split '{own}' has scenes with border={borders[0]} and border={borders[1]}",
-                "give them one border, since each of their images is in all splits of the folds",
-            )
         part = AreaFile(path=areas, layer=f"fold_{fold}", attribute="split", only=(split,))
         splits[split] = tuple(
-            replace(scenes, areas=part, border=borders[0] if borders else scenes.border)
-            for scenes in described
+            replace(scenes, areas=part, border=_border(base, scenes, own)) for scenes in described
         )
     return replace(base.dataset, splits=splits)
+
+
+def _border(base: Experiment, scenes: Scenes, split: str) -> int:
+    """Find the border that a split has for some images, or for all of its own."""
+    images = set(find_images(base.root, scenes))
+    own = base.dataset.scenes(split)
+    same = [one for one in own if images & set(find_images(base.root, one))]
+    borders = sorted({one.border for one in same or own or [scenes]})
+    if len(borders) > 1:
+        raise InputError(
+            base.dataset.name,
+            f"split '{split}' has border={borders[0]} and border={borders[1]}, and does not say "
+            f"which is that of {listed(scenes.images)}",
+            "name these images in this split, too, or give one border",
+        )
+    return borders[0]
 
 
 def _all_scenes(base: Experiment) -> list[Scenes]:
@@ -184,7 +192,7 @@ def claim_output(output: Path, base: Experiment, areas: Path) -> None:
     """
     if fold_folder(output, 0).exists() and not (output / STUDY_FILE).exists():
         return  # of an older version; each fold checks its own folder
-    kept = {k: v for k, v in settings(base).items() if defines_training(k) or k == "data.root"}
+    kept = {key: value for key, value in settings(base).items() if defines_training(key)}
     for name in ("data.train", "data.val"):  # each fold sets these itself
         kept.pop(name, None)
     facts = kept | {"data_set": base.dataset.name, "areas_sha256": file_hash(areas)}

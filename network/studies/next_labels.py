@@ -34,6 +34,7 @@ from network.maps.run import predict_images
 from network.maps.search import RANDOM, Search
 from network.maps.suggest import suggest_windows
 from network.rasters.vector_files import Layer, Rows, write_geopackage
+from network.rasters.vector_paths import plain
 from network.studies.claims import claim
 from network.training.train import train
 from network.writing import replacing
@@ -256,7 +257,7 @@ class _Round:
             )
         polygons, numbers = [window.polygon for window in found.windows], [self.number] * count
         if before is not None:
-            older = geopandas.read_file(before)
+            older = geopandas.read_file(plain(before))
             polygons = [*older.to_crs(found.crs).geometry, *polygons]
             numbers = [*older["round"], *numbers]
         layer = Layer("windows", pyproj.CRS(found.crs), {"round": int})

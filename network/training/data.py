@@ -203,7 +203,14 @@ class SegmentationData(pl.LightningDataModule):
     def _unlabeled_samples(self, split: str) -> Sequence[Sample]:
         """Find the images of a split whose labels are not opened, and need not be there."""
         info, root = self.experiment.dataset, self.experiment.root
-        if info.scenes(split):
+        scenes = info.scenes(split)
+        if scenes and len(scenes) < len(info.splits[split]):
+            raise InputError(
+                f"data.unlabeled={split}",
+                "has folders of images as well as scenes on Earth",
+                "make two splits of them, and give one",
+            )
+        if scenes:
             return find_ground_samples(info, root, split)
         info = info.relabeled(split, None)
         known = self._known(info)

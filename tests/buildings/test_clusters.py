@@ -202,6 +202,18 @@ def test_maps_lie_on_their_images(side, scale):
         np.testing.assert_allclose(middle, 48, atol=0.5)
 
 
+@pytest.mark.parametrize("scale", [0.01, 0.3, 0.75, 1.3])
+def test_other_scales_have_whole_cells(scale):
+    sides: list[int] = []
+
+    def refine(view, _):
+        sides.extend(view.shape[-2:])
+        return torch.zeros(len(view), 2, view.shape[-2] // 16, view.shape[-1] // 16)
+
+    assert refined_probabilities(refine, torch.rand(1, 3, 90, 96), (scale,)).shape[-2:] == (90, 96)
+    assert all(side % 16 == 0 and side >= 16 for side in sides)
+
+
 def test_maps_mirror_with_their_images():
     image, model = torch.rand(1, 3, 64, 96), Painted([1.0, -0.5, 0])
     found = class_activation(model, image, (1.0, 1.5))

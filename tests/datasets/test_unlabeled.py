@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from network.datasets import segmentation
 from network.datasets.info import VAIHINGEN
 from network.datasets.on_earth.files import AreaFile
 from network.datasets.scene_windows import SceneWindows
+from network.datasets.schema import Folder
 from network.datasets.segmentation import find_ground_samples, find_samples
 from network.datasets.transforms import TrainTransform
 from network.datasets.unlabeled import ImageCrops
 from network.errors import InputError
 from network.settings import Data
+from network.training.data import SegmentationData
 from tests.datasets.on_earth.scenes import box, by_class, dataset, write_features
 from tests.rasters.earth import ORIGIN, UTM
 from tests.scenes import make_dataset, write_bands
@@ -63,6 +66,18 @@ def test_all_ground_of_the_split_is_learned_from(tmp_path, has_areas):
         seen[rows[known], columns[known]] = True
     assert not seen[~expected].any()
     assert seen[expected].mean() > 0.97
+
+
+def test_folders_beside_scenes_are_not_forgotten(tmp_path):
+    write_places(tmp_path / "a.tif", (slice(0, 0), slice(0, 0)))
+    info = dataset(train={"images": ("a.tif",)})
+    info = replace(
+        info,
+        splits={"train": info.splits["train"], "u": (*info.splits["train"], Folder(images="m"))},
+    )
+    experiment = SimpleNamespace(dataset=info, root=tmp_path)
+    with pytest.raises(InputError, match=r"data.unlabeled=u: has folders of images as well as"):
+        SegmentationData._unlabeled_samples(SimpleNamespace(experiment=experiment), "u")
 
 
 def test_ground_that_cannot_be_used(tmp_path):

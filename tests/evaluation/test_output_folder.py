@@ -151,7 +151,7 @@ def test_a_folder_without_a_mask_yet_is_free(experiment):
         (
             {"d4": D4Views(vertical_flip=True, rotations=(0,), scales=(1.0,))},
             {"tta": "d4"},
-            "its tta_views is null, not",
+            'its d4 is "horizontal flips, rotations of 0, scales 0.75, 1.0, 1.25, 1.5", not',
         ),
     ],
 )
@@ -169,7 +169,7 @@ def test_what_a_data_set_says_of_masks(experiment, change, options, words):
         predict(with_facts(**{"exif_orientation": "shown"} | change), **options)
     # Older records do not have these facts.
     record = json.loads((OUT / "protocol.json").read_text())
-    for key in ("exif_orientation", "palette", "ignore_index"):
+    for key in ("d4", "exif_orientation", "palette", "ignore_index"):
         record.pop(key, None)
     (OUT / "protocol.json").write_text(json.dumps(record))
     predict(shown, **options)

@@ -1,6 +1,8 @@
 """Vector files whose paths pyogrio would take for URLs."""
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import geopandas
 import pytest
 import shapely
 
+from network.errors import InputError
 from network.rasters.vector_paths import plain
-from network.rasters.vectors import layers_of, list_values
+from network.rasters.vectors import bounds_of, layers_of, list_values
+from tests.conftest import ROOT
 from tests.rasters.earth import UTM
 
 BOX = shapely.box(500_000, 5_399_990, 500_010, 5_400_000)
@@ -51,3 +55,44 @@ def test_what_another_program_writes_meanwhile_is_seen(tmp_path):
 def test_other_paths_stay_as_they_are(tmp_path):
     assert plain(tmp_path / "a.gpkg") == tmp_path / "a.gpkg"
     assert plain(Path("/vsizip/a.zip/b!c.gpkg")) == Path("/vsizip/a.zip/b!c.gpkg")
+
+
+def test_parts_that_come_later_are_seen(tmp_path):
+    """Such as the reference system of a Shapefile."""
+    path = tmp_path / "s;1.shp"
+    frame = geopandas.GeoDataFrame({"kind": ["road"]}, geometry=[BOX], crs=UTM.to_wkt())
+    frame.to_file(tmp_path / "made.shp")
+    for part in tmp_path.glob("made.*"):
+        part.rename(tmp_path / f"s;1{part.suffix}")
+    system = (tmp_path / "s;1.prj").rename(tmp_path / "later.prj")
+    with pytest.raises(InputError, match="does not say in which reference system"):
+        bounds_of(path)
+    system.rename(tmp_path / "s;1.prj")
+    assert bounds_of(path)[1].to_epsg() == UTM.to_epsg()
+
+
+def test_threads_and_forks(tmp_path):
+    """Each process has its own links, and removes no others."""
+    script = f"""
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from network.rasters.vector_paths import plain
+paths = [Path({str(tmp_path)!r}) / f"!{{n}}" / "a.gpkg" for n in range(40)]
+for path in paths:
+    path.parent.mkdir()
+    path.write_bytes(b"")
+with ThreadPoolExecutor(8) as pool:
+    assert all(link.exists() for link in pool.map(plain, paths * 5))
+first = plain(paths[0])
+if not os.fork():
+    assert plain(paths[0]) != first
+    sys.exit(0)
+os.wait()
+assert first.exists()
+print(first)
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert not Path(out.strip()).parents[1].exists()

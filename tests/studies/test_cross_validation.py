@@ -92,9 +92,19 @@ def test_each_split_keeps_its_border(work):
     base = replace(base, dataset=replace(base.dataset, splits=splits))
     info = fold_experiment(base, work / "folds.gpkg", 0).dataset
     assert [info.scenes(split)[0].border for split in splits] == [2, 1, 0]
-    splits["test"] += (replace(scenes, border=3, images=("images/b.tif",)),)
+    # Images of another resolution have another border.
+    for name in "bc":
+        (work / f"data/images/{name}.tif").write_bytes((work / "data/images/a.tif").read_bytes())
+    a, b, c = (replace(scenes, images=(f"images/{name}.tif",)) for name in "abc")
+    splits["test"] = (replace(a, border=0), replace(b, border=3))
+    splits["train"] = splits["val"] = (replace(a, border=2), replace(b, border=5))
     base = replace(base, dataset=replace(base.dataset, splits=splits))
-    with pytest.raises(InputError, match="split 'test' has scenes with border=0 and border=3"):
+    info = fold_experiment(base, work / "folds.gpkg", 0).dataset
+    found = {split: [one.border for one in info.scenes(split)] for split in splits}
+    assert found == {"train": [2, 5], "val": [2, 5], "test": [0, 3]}
+    splits["train"] += (c,)
+    base = replace(base, dataset=replace(base.dataset, splits=splits))
+    with pytest.raises(InputError, match=r"split 'val' has border=2 and .* images/c\.tif"):
         fold_experiment(base, work / "folds.gpkg", 0)
 
 

@@ -211,6 +211,7 @@ def find_ground(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
                 bands, size = tuple(source.bands), source.size
                 found.append(Scene(image, bands, size, ground, grid.resolution, grid))
     if found:
+        _compare_resolutions(found)
         return found
     if files.areas is not None:
         raise _untouched(files.images, (), info, root, scenes)

@@ -17,6 +17,7 @@ from network.datasets.info import VAIHINGEN
 from network.datasets.synthetic.town import PIXELS_PER_METER, make_scene
 from network.datasets.synthetic.town_files import SceneTile
 from network.rasters.header import OPTIONS
+from network.rasters.vector_paths import plain
 from network.writing import writing
 
 CRS = "EPSG:32632"
@@ -82,10 +83,10 @@ def write_polygons(folder: Path, tiles: Sequence[SceneTile]) -> list[str]:
     splits = [tile.split for tile in tiles]
     areas = geopandas.GeoDataFrame({"split": splits}, geometry=boxes, crs=CRS)
     with writing(folder):
-        labels_frame.to_file(folder / LABELS, layer="labels")
+        labels_frame.to_file(plain(folder / LABELS), layer="labels")
         if len(set(splits)) == 1:
             return [LABELS]
-        areas.to_file(folder / AREAS, layer="areas")
+        areas.to_file(plain(folder / AREAS), layer="areas")
     return [LABELS, AREAS]
 
 
