@@ -1,5 +1,6 @@
 """Micro-batches: windows of one size from several requests, which the network sees at once."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -79,6 +80,7 @@ class Batches:
         most: largest number of windows in a batch; a single request may bring more.
         wait: how long a window waits for others, in seconds.
         observe: called with the number of windows of each batch.
+        pixels: largest number of pixels in a batch; a single request may bring more.
     """
 
     def __init__(
@@ -87,8 +89,10 @@ class Batches:
         most: int,
         wait: float,
         observe: Callable[[int], object] = lambda count: None,
+        pixels: float = math.inf,
     ):
         self._logits, self._most, self._wait, self._observe = logits, most, wait, observe
+        self._pixels = pixels
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._active = 0
@@ -154,8 +158,14 @@ class Batches:
             others: deque[_Waiting] = deque()
             count = 0
             for one in self._queue:
-                fits = not batch or one.images.shape[1:] == batch[0].images.shape[1:]
-                if fits and (not batch or count + len(one.images) <= self._most):
+                height, width = one.images.shape[-2:]
+                together = count + len(one.images)
+                fits = not batch or (
+                    one.images.shape[1:] == batch[0].images.shape[1:]
+                    and together <= self._most
+                    and together * height * width <= self._pixels
+                )
+                if fits:
                     batch.append(one)
                     count += len(one.images)
                 else:

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from network.exported.load import check_windows
 from network.maps.options import MapOptions
+from network.maps.plan import WINDOW
 from network.maps.run import check_options
 from network.memory import share_memory_among_threads
 from network.prediction import ImagePredictor
@@ -77,7 +78,12 @@ class Service:
             check_options(self.options, predictor)
         self._answerer = Answerer(predictor.info, identity, limits, self.options)
         self._batches = Batches(
-            predictor.logits, limits.batch, limits.wait_ms / 1000, self.metrics.batch
+            predictor.logits,
+            limits.batch,
+            limits.wait_ms / 1000,
+            self.metrics.batch,
+            # On a CPU, several large windows at once take memory, and no less time.
+            pixels=WINDOW**2 if predictor.is_on_cpu else math.inf,
         )
         # While the network works on a batch, the images of the next one are decoded.
         self._workers = limits.batch + 2

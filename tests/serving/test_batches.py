@@ -66,6 +66,18 @@ def test_a_batch_is_never_larger_than_allowed(network):
     assert max(shape[0] for shape in network.shapes) <= 3
 
 
+def test_large_windows_are_fewer_at_once(network):
+    """A batch has no more pixels than allowed, unless one request brings them."""
+    sizes = [4, 4, 4, 4, 4, 9, 9]
+    batches = Batches(network, most=8, wait=0.2, pixels=2 * 4 * 4)
+    with ThreadPoolExecutor(8) as pool:
+        asked = run(batches, [np.ones((1, 1, size, size)) for size in sizes], pool)
+    batches.close()
+    assert [one.result().sum() for one in asked] == [2 * size**2 for size in sizes]
+    shapes = sorted(network.shapes)
+    assert shapes == [(1, 1, 4, 4), (1, 1, 9, 9), (1, 1, 9, 9), (2, 1, 4, 4), (2, 1, 4, 4)]
+
+
 def test_a_single_request_does_not_wait(network):
     batches = Batches(network, most=8, wait=5)
     start = time.monotonic()
