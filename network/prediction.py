@@ -313,11 +313,11 @@ class NoNumbers(InputError):
     """The error for a network whose outputs are no numbers."""
 
 
-def check_numbers(values: np.ndarray) -> None:
+def check_numbers(values: np.ndarray | float) -> None:
     """Raise :class:`NoNumbers` if a network gave NaN or infinity, which would become some class.
 
     Args:
-        values: the largest logit or probability of each pixel, of any shape.
+        values: the largest logit or probability of each pixel, of any shape, or their sum.
     """
     if not np.isfinite(values).all():
         raise NoNumbers(

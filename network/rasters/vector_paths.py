@@ -31,7 +31,8 @@ def plain(path: Path) -> Path:
         path: a vector file. It may not exist yet if its name has none of these characters.
 
     Raises:
-        InputError: links are needed, and the folder of temporary files has ``!`` in its own path.
+        InputError: links are needed and cannot be made, or the folder of temporary files has ``!``
+            in its own path.
     """
     if is_remote(str(path)):
         return path
@@ -59,15 +60,21 @@ def _link_to_file(path: Path) -> Path:
 
 
 def _link(link: Path, target: Path) -> None:
-    with suppress(FileExistsError):
-        link.symlink_to(target)
+    try:
+        with suppress(FileExistsError):
+            link.symlink_to(target)
+    except OSError as error:
+        raise _no_links(error) from error
 
 
 def _links_to(path: Path) -> Path:
     """Make the folder of the links to a file or a folder."""
     with _LOCK:
         if os.getpid() not in _LINKS:
-            made = Path(tempfile.mkdtemp(prefix="vectors_"))
+            try:
+                made = Path(tempfile.mkdtemp(prefix="vectors_"))
+            except OSError as error:
+                raise _no_links(error) from error
             if "!" in str(made):
                 made.rmdir()
                 raise InputError(
@@ -77,5 +84,16 @@ def _links_to(path: Path) -> Path:
             Finalize(None, shutil.rmtree, (made, True), exitpriority=0)
             _LINKS[os.getpid()] = made
     folder = _LINKS[os.getpid()] / hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # systems clean up temporary files of long runs
+    except OSError as error:
+        raise _no_links(error) from error
     return folder
+
+
+def _no_links(error: OSError) -> InputError:
+    return InputError(
+        "TMPDIR",
+        f"no link to a vector file with ! or ; in its path can be made there ({error})",
+        "set it to a folder of a disk with space and links, or rename the file",
+    )

@@ -1,8 +1,10 @@
 """Vector files whose paths pyogrio would take for URLs."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import shapely
 
 from network.errors import InputError
+from network.rasters import vector_paths
 from network.rasters.vector_paths import plain
 from network.rasters.vectors import bounds_of, layers_of, list_values
 from tests.conftest import ROOT
@@ -77,6 +80,7 @@ def test_threads_and_forks(tmp_path):
 import os, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from network.rasters import vector_paths
 from network.rasters.vector_paths import plain
 paths = [Path({str(tmp_path)!r}) / f"!{{n}}" / "a.gpkg" for n in range(40)]
 for path in paths:
@@ -96,3 +100,26 @@ print(first)
         [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
     assert not Path(out.strip()).parents[1].exists()
+
+
+def test_a_folder_of_links_that_is_gone_or_refuses(tmp_path, monkeypatch):
+    """Systems remove old temporary files, and a disk may be full, read-only or without links."""
+    path = tmp_path / "!" / "a.gpkg"
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    shutil.rmtree(plain(path).parents[2])
+    assert plain(path).exists()
+
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    for owner, name in ((Path, "symlink_to"), (Path, "mkdir")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, refuse)
+            with pytest.raises(InputError, match=r"TMPDIR: no link .*No space left"):
+                plain(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkdtemp", refuse)
+        patch.setattr(vector_paths, "_LINKS", {})
+        with pytest.raises(InputError, match=r"TMPDIR: no link .*No space left"):
+            plain(path)

@@ -163,7 +163,8 @@ class BicorPixelClassifier:
                 f"{self.emd['ImageHeight']} x {self.emd['ImageWidth']}."
             )
         self._check_values(pixels[:, valid])
-        # Of colors without data, predict.py shows the network what the file holds.
+        # In images of 8 and 16 bits, predict.py gives the network the numbers that pixels without
+        # data have in the file, so this does too if they fit the type.
         is_color = self.emd["PixelType"] in COLORS
         kept = valid | self._fits(pixels) if is_color else valid
         means = np.array(self.emd["BandMeans"], np.float32)[:, None, None]
@@ -172,7 +173,10 @@ class BicorPixelClassifier:
         if self._session is None:
             self._session = self._open()
         (scores,) = self._session.run(None, {self._session.get_inputs()[0].name: values[None]})
-        return scores[0, :, :height, :width].argmax(axis=0).astype(np.uint8)
+        found = scores[0, :, :height, :width]
+        if not np.isfinite(found.max(axis=0)).all():  # such pixels would be of the first class
+            raise ValueError("The network gives NaN or infinity; export it in single precision.")
+        return found.argmax(axis=0).astype(np.uint8)
 
     def _fits(self, values: np.ndarray) -> np.ndarray:
         """Tell which values images like those of the training can have."""
