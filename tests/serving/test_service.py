@@ -18,6 +18,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import torch
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from rasterio.control import GroundControlPoint
@@ -531,3 +532,16 @@ def test_the_page_names_only_what_is_there(running):
 def test_limits_that_make_no_sense(wrong):
     with pytest.raises(InputError, match=f"{next(iter(wrong))}=.*must be"):
         Limits(**wrong)
+
+
+@pytest.mark.parametrize(
+    "accept", ["image/png", "image/tiff", "application/geo+json", "application/x-npz"]
+)
+def test_a_network_without_numbers_is_no_fault_of_the_image(accept):
+    predictor = local_predictor()
+    torch.nn.init.constant_(predictor.model.out.bias, float("nan"))
+    with served(predictor=predictor) as running:
+        answer = running.post(encode(random_image(32, 32), ".png"), accept)
+        assert answer.status == 500
+        assert "outputs are no numbers" in answer.body.decode()
+        assert running.ask("GET", "/health").status == 200
