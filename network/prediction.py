@@ -115,6 +115,7 @@ class PredictionOptions(TypedDict, total=False):
     patch: tuple[int, int] | None
     overlap: int
     batch_size: int
+    ground_resolution: float | None
 
 
 class ImagePredictor:
@@ -129,6 +130,7 @@ class ImagePredictor:
         overlap: smallest overlap of neighboring patches, in pixels.
         batch_size: number of patches that are predicted at once. A batch of views has at most as
             many pixels as a batch of patches, or is a single view.
+        ground_resolution: side of a pixel of the training images in meters; None if unknown.
 
     Raises:
         InputError: a value is out of range.
@@ -143,6 +145,7 @@ class ImagePredictor:
         patch: tuple[int, int] | None = (PATCH, PATCH),
         overlap: int = OVERLAP,
         batch_size: int = 1,
+        ground_resolution: float | None = None,
     ):
         if tta not in TTA_NAMES:
             raise InputError(f"tta={tta}", f"must be one of {', '.join(TTA_NAMES)}")
@@ -156,6 +159,7 @@ class ImagePredictor:
         self.engine, self.info = engine, info
         self.views = build_views(tta, info)
         self.patch, self.overlap, self.batch_size = patch, overlap, batch_size
+        self.ground_resolution = ground_resolution
 
     @property
     def is_on_cpu(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from network.card import build_from, read_card
+from network.card import CARD_KEY, build_from, read_card
 from network.compute import arrange, autocast, find_device, prepare
 from network.config import Experiment, load_experiment
 from network.contracts import ExplainingNetwork
@@ -192,6 +192,7 @@ class Predictor(ImagePredictor):
         if config is not None:
             trained = load_network(load_experiment(config, overrides), path, content)
             model, experiment = trained.model, trained.experiment
+            resolution = trained.ground_resolution
             info, normalization = experiment.dataset, experiment.normalization
             compute = compute or experiment.compute
         else:
@@ -204,6 +205,7 @@ class Predictor(ImagePredictor):
             load_weights(model, path, content)
             info, normalization = card.info, (card.mean, card.std)
             compute = compute or card.compute
+            resolution = card.ground_resolution
         return cls(
             model,
             info,
@@ -214,6 +216,7 @@ class Predictor(ImagePredictor):
             patch=patch,
             overlap=overlap,
             batch_size=batch_size,
+            ground_resolution=resolution,
         )
 
     def predict(
@@ -318,11 +321,13 @@ class Trained:
         experiment: the experiment of the network. If its config gives no mean and deviation of the
             bands, it has those of the training.
         training: settings of the training; None if the checkpoint has none.
+        ground_resolution: side of a pixel of the training images in meters; None if unknown.
     """
 
     model: nn.Module
     experiment: Experiment
     training: dict[str, Any] | None
+    ground_resolution: float | None
 
 
 def load_network(experiment: Experiment, path: Path, content: dict | None = None) -> Trained:
@@ -344,4 +349,5 @@ def load_network(experiment: Experiment, path: Path, content: dict | None = None
         matters = partial(changes_predictions, training_only=training_settings(model))
         check_same_settings(training, experiment, path, matters)
     load_weights(model, path, content)
-    return Trained(model, experiment, training)
+    resolution = (content.get(CARD_KEY) or {}).get("ground_resolution")
+    return Trained(model, experiment, training, resolution)

@@ -9,6 +9,8 @@ import numpy as np
 
 from network.datasets.on_earth.find import Scene
 from network.datasets.windows import Part
+from network.rasters.header import read_header
+from network.rasters.place import ground_resolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,12 @@ class Sample:
     masks: dict[str, Path] = field(default_factory=dict)
     scene: Scene | None = None
     part: Part | None = None
+
+    def ground_resolution(self) -> float | None:
+        """Read the side of a pixel on the ground in meters; None if it is not known."""
+        if self.scene is not None:
+            return self.scene.resolution
+        return ground_resolution(read_header(self.image).place, *self.size)
 
 
 class FolderSamples(Sequence[Sample]):

@@ -43,6 +43,7 @@ from network.exported.choice import Backend
 from network.prediction import BestClasses, ImagePredictor, best_classes
 from network.predictor import Predictor, PredictorOptions, load_network
 from network.progress import progress_bar
+from network.rasters.resolution import TrainedResolution
 from network.tta import build_views
 
 BOUNDARY_TOLERANCE = 3
@@ -155,6 +156,8 @@ def evaluate(
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:
             predictor = subject.predictor(tta=tta, patch=patch, overlap=0, batch_size=batch_size)
+            first, trained = todo[0], predictor.ground_resolution
+            TrainedResolution().compare(first.image, first.ground_resolution(), trained)
             counter = Counter(info, boundary_tolerance)
             whole = [sample for sample in todo if sample not in large]
             if whole:

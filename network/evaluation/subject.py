@@ -63,7 +63,13 @@ def load_subject(
     backend.check_checkpoint(path)
     target = find_device(device)
     trained = load_network(experiment, path)
-    make = partial(Predictor.of, trained.experiment, trained.model, device=target)
+    make = partial(
+        Predictor.of,
+        trained.experiment,
+        trained.model,
+        device=target,
+        ground_resolution=trained.ground_resolution,
+    )
     return Subject(trained.experiment, trained.training, file_hash(path), make)
 
 

@@ -68,6 +68,7 @@ class ExportedNetwork:
         if fixed and "patch" not in options:
             options["patch"] = fixed
             options.setdefault("overlap", min(OVERLAP, min(fixed) // 4))
+        options.setdefault("ground_resolution", self.card.ground_resolution)
         predictor = ImagePredictor(self.engine, info or self.card.info, **options)
         self._check_views(options.get("tta", "none"), predictor)
         return predictor

@@ -132,7 +132,13 @@ def _load_checkpoint(
         **{k: v for k, v in settings(experiment).items() if changes_predictions(k, training_only)},
     }
     predictor = Predictor.of(
-        experiment, model, device=target, tta=tta, patch=None, batch_size=batch_size
+        experiment,
+        model,
+        device=target,
+        tta=tta,
+        patch=None,
+        batch_size=batch_size,
+        ground_resolution=trained.ground_resolution,
     )
     return predictor, identity | _of_data_set(predictor, tta)
 

@@ -27,6 +27,8 @@ from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
 from network.maps.records import MapRecord, MapRecords
 from network.memory import give_back_free_memory, share_memory_among_threads
 from network.prediction import ImagePredictor
+from network.rasters.place import ground_resolution
+from network.rasters.resolution import TrainedResolution
 from network.rasters.source import Source, UnreadableImage, is_virtual
 from network.writing import locked
 
@@ -66,11 +68,13 @@ class Means:
         info: description of images and classes.
         identity: facts about the network that the maps depend on, see :class:`Job`.
         options: how maps are predicted and written.
+        resolution: warns of images with pixels of another size than in the training.
     """
 
     info: DatasetInfo
     identity: Mapping[str, Any]
     options: MapOptions
+    resolution: TrainedResolution = field(default_factory=TrainedResolution)
 
 
 @dataclass
@@ -195,6 +199,8 @@ class MapWork:
             UnreadableImage: the image cannot be read.
             InputError: the disk refuses to write.
         """
+        side = ground_resolution(self._source.header.place, *self._source.size)
+        self._means.resolution.compare(self._source.path, side, predictor.ground_resolution)
         self.job.begin()
         if DISAGREEMENT in self._means.options.layers:
             return lambda images, parts: predictor.logits_and_disagreement(images)

@@ -43,15 +43,7 @@ from network.datasets.unlabeled import Crops, ImageCrops, WithUnlabeled
 from network.errors import InputError, warn
 from network.evaluation.protocol import training_settings
 from network.points.labels import POINTS, dense_counts
-from network.rasters.header import read_header
-from network.rasters.place import ground_resolution
-
-
-def _ground_resolution(sample: Sample) -> float | None:
-    """Side of a pixel on the ground in meters; None if it is not known."""
-    if sample.scene is not None:
-        return sample.scene.resolution
-    return ground_resolution(read_header(sample.image).place, *sample.size)
+from network.rasters.resolution import compare_resolutions
 
 
 def epochs_done(trainer: pl.Trainer) -> int:
@@ -127,13 +119,20 @@ class SegmentationData(pl.LightningDataModule):
         self._check_labels()
         advise_on_storage(read_in_windows(self.train_samples), data.crop)
         # Read now: checkpoints store this value, and hours later the file may have changed.
-        self.ground_resolution = _ground_resolution(self.train_samples[0])
+        self.ground_resolution = self.train_samples[0].ground_resolution()
         self.val_samples: Sequence[Sample] = []
         known_val = None
         if data.val:
             found, _, known_val = self._samples(info, data.val)
             self.val_samples = in_windows(found, info, data)
         self.unlabeled = self._unlabeled_samples(data.unlabeled) if data.unlabeled else []
+        firsts = [some[0] for some in (self.val_samples, self.unlabeled) if some]
+        compare_resolutions(
+            [
+                (self.ground_resolution, self.train_samples[0].image),
+                *((sample.ground_resolution(), sample.image) for sample in firsts),
+            ]
+        )
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
             raise InputError(

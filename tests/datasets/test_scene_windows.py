@@ -231,6 +231,15 @@ def test_validation_has_the_counts_of_whole_images(tmp_path):
     np.testing.assert_array_equal(matrices[1], matrices[0])
 
 
+def test_validation_on_pixels_of_another_size(tmp_path, capsys):
+    experiment = experiment_of(tmp_path)
+    labels, place = blocks(5, 64, 64), ORIGIN @ ORIGIN.scale(2)
+    write_image(tmp_path / "b.tif", labels, place)
+    write_regions(tmp_path / "b.gpkg", labels, place)
+    SegmentationData(experiment)
+    assert f"of 0.5 m and {tmp_path / 'b.tif'} of 1 m" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("teacher", [0.0, 1.0])
 def test_training(tmp_path, monkeypatch, teacher):

@@ -20,6 +20,7 @@ from network.export.options import ExportOptions
 from network.export.samples import find_sample_images
 from network.export.source import load_source
 from network.export.write import export
+from network.exported.load import load_exported
 from network.exported.record import KEY, Parity
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
@@ -80,6 +81,7 @@ def test_onnx_of_any_size_runs_by_onnxruntime_alone(bicor):
     facts = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
     assert facts["card"]["classes"] == list(VAIHINGEN.classes)
     assert facts["card"]["ground_resolution"] == 0.09
+    assert load_exported(path).predictor().ground_resolution == 0.09
     assert facts["input"]["shape"] == [None, 3, None, None]
     assert facts["input"]["holds"] == "pixel values"
     assert facts["parity"]["equal_labels"] == parity.equal_labels

@@ -13,6 +13,7 @@ from network.evaluation.evaluate import evaluate
 from network.evaluation.records import read_records
 from network.evaluation.results import read_result
 from network.maps.evaluate import evaluate_scenes
+from network.maps.run import predict_images
 from network.reporting import gallery
 from network.reporting.page import write_report
 from network.training.train import train
@@ -86,6 +87,28 @@ def test_a_scene_of_which_no_pixel_counts(trained, tmp_path, capsys):
     records = read_records(tmp_path / "out")
     assert records.keys() == {"b", "c"}
     assert records["c"].counts["full"].matrix.sum() == 0
+
+
+@pytest.mark.slow
+def test_pixels_of_another_size_than_in_the_training(trained, tmp_path, capsys):
+    """The checkpoint knows their size. A map, a test of scenes and one of whole images tell."""
+    experiment, checkpoint = trained
+    root, labels = tmp_path / "data", blocks(5, 64, 64)
+    place = ORIGIN @ ORIGIN.scale(2)
+    root.mkdir()
+    write_scene(root / "b.tif", labels, place)
+    write_regions(root / "b.gpkg", labels, place)
+    coarse = replace(experiment, data=replace(experiment.data, root=str(root)))
+    means = {"checkpoint": checkpoint, "device": "cpu"}
+    told = f"{root / 'b.tif'} has pixels of 1 m on the ground, and the network was trained on"
+    run((coarse, checkpoint), tmp_path / "maps")
+    assert capsys.readouterr().err.count(f"{told} pixels of 0.5 m") == 1
+    evaluate(coarse, output=tmp_path / "masks", split="test", **means)
+    assert capsys.readouterr().err.count(told) == 1
+    predict_images(coarse, images=[root / "b.tif"], output=tmp_path / "one", **means)
+    assert capsys.readouterr().err.count(told) == 1
+    run(trained, tmp_path / "same")
+    assert "on the ground" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -26,14 +26,12 @@ from network.datasets.schema import DatasetInfo
 from network.errors import InputError, listed, warn
 from network.rasters.earth_grid import Bounds, EarthGrid, between, name_of
 from network.rasters.place import METERS_A_DEGREE
+from network.rasters.resolution import compare_resolutions
 from network.rasters.source import Source, is_remote
 
 CACHE = "label_cache"
 """Folder in the root of a data set with the labels of scenes; it may be deleted at any time. If the
 root is read-only, they lie below the user's caches instead."""
-
-_COARSER = 1.25
-"""A warning tells if the pixels of two scenes differ by a larger factor."""
 
 _DEGREES = CRS.from_epsg(4326)
 
@@ -175,7 +173,7 @@ def find_scenes(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
     if missed and areas is None:
         names = listed(path.name for path in missed)
         warn(f"{len(missed)} of {len(images)} images have no labels, left out: {names}")
-    _compare_resolutions(found)
+    compare_resolutions((scene.resolution, scene.image) for scene in found)
     return found
 
 
@@ -211,7 +209,7 @@ def find_ground(info: DatasetInfo, root: Path, scenes: Scenes) -> list[Scene]:
                 bands, size = tuple(source.bands), source.size
                 found.append(Scene(image, bands, size, ground, grid.resolution, grid))
     if found:
-        _compare_resolutions(found)
+        compare_resolutions((scene.resolution, scene.image) for scene in found)
         return found
     if files.areas is not None:
         raise _untouched(files.images, (), info, root, scenes)
@@ -323,18 +321,6 @@ def _of_image(image: Path, files: SceneFiles) -> list[list[LabelFile]]:
         else:
             chosen.append(same or unnamed)
     return chosen
-
-
-def _compare_resolutions(scenes: Sequence[Scene]) -> None:
-    known = [(scene.resolution, scene.image) for scene in scenes if scene.resolution]
-    if not known:
-        return
-    (fine, one), (coarse, other) = min(known), max(known)
-    if coarse / fine > _COARSER:
-        warn(
-            f"{one} has pixels of {fine:.3g} m and {other} of {coarse:.3g} m on the ground; a "
-            "network sees the same objects in different sizes, so warp them to one (gdalwarp -tr)"
-        )
 
 
 # Errors -----------------------------------------------------------------------------------------

@@ -1,0 +1,61 @@
+"""Warnings for pixels of other sizes on the ground, since a network knows objects of one size."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from network.errors import warn
+
+MAX_FACTOR = 1.25
+"""Factor between the sides of two pixels above which users are warned."""
+
+
+def differ(one: float | None, other: float | None) -> bool:
+    """Tell whether two sides of pixels differ too much; no if one of them is unknown.
+
+    Examples:
+        >>> differ(0.5, 0.1), differ(0.1, 0.11), differ(0.5, None)
+        (True, False, False)
+    """
+    if not one or not other:
+        return False
+    return max(one / other, other / one) > MAX_FACTOR
+
+
+def compare_resolutions(images: Iterable[tuple[float | None, Path]]) -> None:
+    """Warn if the images of a training have pixels of different sizes.
+
+    Args:
+        images: side of a pixel on the ground in meters, None if it is unknown, and file of each.
+    """
+    known = [(side, image) for side, image in images if side]
+    if not known:
+        return
+    (fine, one), (coarse, other) = min(known), max(known)
+    if differ(fine, coarse):
+        warn(
+            f"{one} has pixels of {fine:.3g} m and {other} of {coarse:.3g} m on the ground; a "
+            "network sees the same objects in different sizes, so warp them to one (gdalwarp -tr)"
+        )
+
+
+class TrainedResolution:
+    """Warns once if images have pixels of another size than those of the training had."""
+
+    def __init__(self) -> None:
+        self._is_told = False
+
+    def compare(self, image: str | Path, side: float | None, trained: float | None) -> None:
+        """Warn if an image differs, unless an earlier one did.
+
+        Args:
+            image: the image.
+            side: side of its pixels on the ground in meters; None if it is unknown.
+            trained: side of the pixels of the training images; None if it is unknown.
+        """
+        if not self._is_told and differ(side, trained):
+            self._is_told = True
+            warn(
+                f"{image} has pixels of {side:.3g} m on the ground, and the network was trained on "
+                f"pixels of {trained:.3g} m; it sees all objects in another size, so its classes "
+                "may be wrong (warp the image to the size of the training: gdalwarp -tr)"
+            )
