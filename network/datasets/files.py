@@ -6,7 +6,7 @@ import zlib
 from array import array
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -23,6 +23,22 @@ from network.writing import replacing
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg")
+_OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
+"""Folders in which operating systems and file servers keep previews and deleted files."""
+
+
+def is_of_system(path: PurePath) -> bool:
+    """Tell whether a file or folder is hidden, or one that systems keep for themselves.
+
+    Args:
+        path: the path below a folder that the user has named.
+
+    Examples:
+        >>> [is_of_system(PurePath(name)) for name in ("a/b.tif", "a/._b.tif", "#recycle/b.tif")]
+        [False, True, True]
+    """
+    return any(part.startswith(".") or part in _OF_SYSTEMS for part in path.parts)
+
 
 ENCODING = {".tif": (cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW), ".png": ()}
 """Lossless compression of the written images, by suffix.

@@ -16,6 +16,9 @@ from network.errors import InputError
 from network.failures import why_not_written
 from network.writing import beside, flush, locked, remove_leftovers, stem_of
 
+_OF_VIEWERS = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""Files that file managers put into any folder that somebody has looked at."""
+
 
 def check_folders(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
     """Check that the replacement of output folders deletes neither an input nor another output.
@@ -60,7 +63,7 @@ def check_replaceable(folder: Path, is_ours: Callable[[Path], bool]) -> None:
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
-        if not is_ours(path):
+        if path.name not in _OF_VIEWERS and not is_ours(path):
             raise InputError(
                 path,
                 "not made by this tool, which replaces the whole folder",

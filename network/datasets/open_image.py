@@ -35,11 +35,7 @@ def open_image(image: str | Path, info: DatasetInfo, bands: Sequence[int] | None
                 used = replace(used, dtype=other.pop())
             check_header(Path(image), used, info)
             if source.is_turned and header.place:
-                raise InputError(
-                    Path(image),
-                    "viewers turn this image by its EXIF orientation, and it lies on Earth",
-                    "remove the orientation, or turn the image (gdalwarp)",
-                )
+                raise turned_on_earth(Path(image))
         except InputError:
             source.close()
             raise
@@ -48,3 +44,12 @@ def open_image(image: str | Path, info: DatasetInfo, bands: Sequence[int] | None
     except InputError as error:
         raise UnreadableImage(*error.args) from error
     return source
+
+
+def turned_on_earth(path: Path) -> InputError:
+    """Make the error for an image that is turned, so that its georeference does not fit it."""
+    return InputError(
+        path,
+        "viewers turn this image by its EXIF orientation, and it lies on Earth",
+        "remove the orientation, or turn the image (gdalwarp)",
+    )

@@ -17,6 +17,7 @@ from rasterio.errors import CRSError
 from rasterio.transform import rowcol
 
 from network.datasets.files import list_images, read_mask
+from network.datasets.open_image import turned_on_earth
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.errors import InputError, nearest, warn
@@ -237,10 +238,14 @@ class _Maps:
     def frame(self, sample: Sample) -> tuple[rasterio.CRS, Affine] | None:
         """Find coordinate system and transform of an image; None if it has no georeference."""
         if sample.name not in self.frames:
-            place = read_header(sample.image).place
+            header = read_header(sample.image)
+            place = header.place
             self.frames[sample.name] = (
                 (place.crs, place.transform) if place and place.crs and place.transform else None
             )
+            is_turned = header.orientation != 1 and self.images.info.exif_orientation == "shown"
+            if is_turned and self.frames[sample.name]:
+                raise turned_on_earth(sample.image)
         return self.frames[sample.name]
 
     def shows(self, sample: Sample, x: float, y: float) -> bool:

@@ -126,7 +126,7 @@ def header_of(file: rasterio.DatasetReader, driver: str, orientation: int) -> He
         dtype=file.dtypes[0],
         color=_color(file, structure),
         has_alpha=file.count > 1 and file.colorinterp[-1] == ColorInterp.alpha,
-        is_lossy=_is_lossy(driver, structure),
+        is_lossy=is_lossy(file, driver),
         orientation=orientation,
         place=place_of(file),
     )
@@ -164,7 +164,14 @@ def _color(file: rasterio.DatasetReader, structure: dict[str, str]) -> str:
     return "RGB" if meanings[:3] == _ALL_COLORS else "gray"
 
 
-def _is_lossy(driver: str, structure: dict[str, str]) -> bool:
+def is_lossy(file: rasterio.DatasetReader, driver: str | None = None) -> bool:
+    """Tell whether an opened file was compressed with loss. The sources of a VRT are not asked.
+
+    Args:
+        file: the file.
+        driver: GDAL's name of its format, by default as it was opened.
+    """
+    driver, structure = driver or file.driver, file.tags(ns="IMAGE_STRUCTURE")
     compression = structure.get("COMPRESSION", "")
     return (
         driver == "JPEG"

@@ -22,6 +22,9 @@ _NOWHERE = (Affine.identity(), Affine.scale(1, -1))
 METERS_A_DEGREE = 111_195.0
 """Length of one degree of a great circle, on a sphere of Earth's mean radius of 6371 km."""
 
+_PLANE_STRETCH = 0.01
+"""Largest stretch of the ground by a system whose own lengths are told, as surveyors do."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -119,6 +122,10 @@ def full_turn(crs: CRS) -> float | None:
 def ground_resolution(place: Place | None, height: int, width: int) -> float | None:
     """Compute the side of a pixel on the ground at the middle of a raster.
 
+    In a system for mapping, such as UTM, this is the side in its plane, since everybody names
+    pixels by it. Such a plane stretches lengths by less than a hundredth. In other systems, such as
+    Web Mercator or longitudes and latitudes, it is the side on the ellipsoid.
+
     Args:
         place: place of the raster.
         height: height of the raster in pixels.
@@ -129,20 +136,20 @@ def ground_resolution(place: Place | None, height: int, width: int) -> float | N
     """
     if place is None or place.crs is None or place.transform is None:
         return None
-    area = abs(place.transform.determinant)  # of a pixel, in units of the reference system
-    try:
-        if place.crs.is_projected:
-            meters = math.sqrt(area) * place.crs.linear_units_factor[1]
-        elif place.crs.is_geographic:
-            _, latitude = place.transform @ (width / 2, height / 2)
-            # Earth's flattening, which is left out, changes this by less than half a percent.
-            shrunk = area * max(0.0, math.cos(math.radians(latitude)))
-            meters = math.sqrt(shrunk) * METERS_A_DEGREE
-        else:
-            return None
-    except (CRSError, ValueError):  # a unit that nobody knows, coordinates that are no numbers
+    steps = _steps_at_middle(place, height, width)
+    if steps is None:
         return None
-    return meters if math.isfinite(meters) and meters > 0 else None
+    meters = math.sqrt(abs(np.linalg.det(steps)))
+    if place.crs.is_projected:
+        try:
+            in_plane = (
+                math.sqrt(abs(place.transform.determinant)) * place.crs.linear_units_factor[1]
+            )
+        except CRSError:  # a unit that nobody knows
+            return meters
+        if abs(in_plane / meters - 1) < _PLANE_STRETCH:
+            return in_plane
+    return meters
 
 
 @dataclass(frozen=True)
@@ -174,6 +181,26 @@ def ground_at_middle(place: Place | None, height: int, width: int) -> Ground | N
     Returns:
         The measures; None if the raster does not say where it lies.
     """
+    steps = _steps_at_middle(place, height, width)
+    if steps is None:
+        return None
+    toward_columns, toward_rows = np.linalg.solve(steps, [0, 1])
+    turned = math.degrees(math.atan2(toward_columns, -toward_rows))
+    return Ground(float(np.hypot(*steps[:, 0])), turned, float(np.hypot(*steps[:, 1])))
+
+
+def _steps_at_middle(place: Place | None, height: int, width: int) -> np.ndarray | None:
+    """Measure a step to the next column and one to the next row, at the middle of a raster.
+
+    Args:
+        place: place of the raster.
+        height: height of the raster in pixels.
+        width: width of the raster in pixels.
+
+    Returns:
+        (2, 2) meters on the ellipsoid: to the east and north (first axis) for the column and the
+        row (second axis). None if the raster does not say where it lies.
+    """
     if place is None or place.crs is None or place.transform is None:
         return None
     # From the middle, some pixels to the right and some downward: one pixel may be too short for
@@ -189,14 +216,8 @@ def ground_at_middle(place: Place | None, height: int, width: int) -> Ground | N
         east, north = map(np.array, rasterio.warp.transform(place.crs, plane, x, y))
     except (RasterioError, CPLE_BaseError, ValueError):  # no system of this Earth
         return None
-    # Meters to the east and north (first axis) of a step to the right and downward (second axis).
     steps = np.array([east[1:] - east[0], north[1:] - north[0]]) / step
-    meters = float(np.hypot(*steps[:, 0]))
-    if not np.isfinite(steps).all() or meters <= 0 or np.linalg.det(steps) == 0:
-        return None
-    toward_columns, toward_rows = np.linalg.solve(steps, [0, 1])
-    turned = math.degrees(math.atan2(toward_columns, -toward_rows))
-    return Ground(meters, turned, float(np.hypot(*steps[:, 1])))
+    return steps if np.isfinite(steps).all() and np.linalg.det(steps) != 0 else None
 
 
 def length_text(meters: float) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,14 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from network.errors import InputError
-from network.rasters.header import OPTIONS, Header, find_orientation, header_of, webp_orientation
+from network.rasters.header import (
+    OPTIONS,
+    Header,
+    find_orientation,
+    header_of,
+    is_lossy,
+    webp_orientation,
+)
 from network.rasters.pixels import finite_pixels
 from network.rasters.reader import Raster, check_once, turned, validity
 from network.rasters.whole import REMEDY, check_structure, find_driver
@@ -339,6 +347,17 @@ def _in_braces(text: str) -> str:
         if not depth:
             return text[1:place]
     return text[1:]
+
+
+def is_lossy_raster(source: Source) -> bool:
+    """Tell whether an opened raster, or a source of a VRT, was compressed with loss."""
+    if source.header.is_lossy or source.driver != "VRT":
+        return source.header.is_lossy
+    for path in _sources(source.path, {source.path}):
+        with suppress(RasterioError, CPLE_BaseError), rasterio.open(path) as file:
+            if is_lossy(file):
+                return True
+    return False
 
 
 def content_hash(path: Path) -> str:

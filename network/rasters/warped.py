@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
-from rasterio.enums import Resampling
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
@@ -44,8 +44,12 @@ class WarpedSource(Source):
         path = Path(self.path)
         self.own_grid = EarthGrid.of(path, header.place, header.height, header.width)
         self._stored = self._file
-        # An alpha band is added where nothing else would tell the pixels outside.
-        is_marked = self._file.nodata is not None or header.has_alpha
+        # An alpha band is added where nothing else would tell the pixels outside. A mask band comes
+        # before the no-data value here, as where GDAL reads the raster itself.
+        flags = {flag for band in self._file.mask_flag_enums for flag in band}
+        has_mask = MaskFlags.per_dataset in flags and not header.has_alpha
+        is_marked = not has_mask and (self._file.nodata is not None or header.has_alpha)
+        without = {"src_nodata": None, "nodata": None} if has_mask else {}
         # GDAL heeds no no-data value of integers of 64 bits here. Labels are exact as floats.
         has_long_integers = header.dtype in ("int64", "uint64")
         try:
@@ -59,6 +63,7 @@ class WarpedSource(Source):
                     resampling=Resampling.nearest,
                     add_alpha=not is_marked,
                     dtype="float64" if has_long_integers and is_marked else None,
+                    **without,
                 )
         except (RasterioError, CPLE_BaseError, ValueError) as error:
             raise no_transform(path, self.own_grid.crs, grid.crs) from error

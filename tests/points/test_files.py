@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio.warp
+from PIL import Image
+from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.errors import InputError
 from network.points.files import read_points
+from network.rasters.place import Place, write_place
 from network.text_encoding import possible_texts
 from tests.points.test_labels import INFO
 from tests.scenes import write_bands
@@ -233,6 +236,34 @@ def test_nested_a_thousand_deep(samples, tmp_path):
         path.write_text(text)
         with pytest.raises(InputError, match=r"points\.geojson: (unreadable|not a)"):
             read(path, samples)
+
+
+def test_places_in_an_image_that_viewers_turn(tmp_path):
+    """Its georeference is that of the stored pixels."""
+    path, exif = tmp_path / "a0.jpg", Image.Exif()
+    exif[274] = 6
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(path, exif=exif)
+    write_place(Place(CRS.from_epsg(32633), from_origin(500_000, 5_400_000, 0.1, 0.1)), path)
+    points = tmp_path / "points.geojson"
+    points.write_text(
+        json.dumps(
+            {
+                "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}},
+                "type": "FeatureCollection",
+                "features": [
+                    {
+                        "type": "Feature",
+                        "properties": {"class": INFO.classes[0]},
+                        "geometry": {"type": "Point", "coordinates": [500_001.05, 5_399_998.95]},
+                    }
+                ],
+            }
+        )
+    )
+    stored = replace(INFO, exif_orientation="stored")
+    assert read(points, [sample(path)], stored) == {"a0": {(10, 10): 0}}
+    with pytest.raises(InputError, match=r"a0.jpg: viewers turn this image by its EXIF"):
+        read(points, [sample(path)], replace(INFO, exif_orientation="shown"))
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ from network.rasters.place import Place, distance, ground_at_middle, ground_reso
         (32632, from_origin(500000, 5400000, 0.1, 0.4), 0.2),  # the geometric mean
         (32632, Affine.rotation(30) @ Affine.scale(0.5, -0.5), 0.5),
         (2263, from_origin(980000, 200000, 1, 1), 0.3048006),  # New York, in feet
-        (4326, from_origin(0, 0.0005, 1e-5, 1e-5), 1.112),  # at the equator
-        (4326, from_origin(10, 60.0005, 1e-5, 1e-5), 1.112 / math.sqrt(2)),  # cos(60 deg) = 1 / 2
+        (4326, from_origin(0, 0.0005, 1e-5, 1e-5), 1.109),  # at the equator, 1.113 by 1.106
+        (4326, from_origin(10, 60.0005, 1e-5, 1e-5), 0.7885),  # 0.558 by 1.114
+        # Web Mercator stretches the ground by about 1 / cos(60 deg) = 2.
+        (3857, from_origin(1e6, 8_399_738, 1, 1), 0.5009),
     ],
 )
 def test_ground_resolution(epsg, transform, meters):

@@ -51,6 +51,22 @@ def test_moved_grid(tmp_path_factory, down, across, off, nodata):
     np.testing.assert_array_equal(read(path, grid), window)
 
 
+@pytest.mark.parametrize("nodata", [None, 0, 3, 99])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float32"])
+@pytest.mark.parametrize("internal", [True, False])
+def test_a_mask_comes_before_the_value_for_no_data(tmp_path, nodata, dtype, internal):
+    labels, path = random_labels(30, 40), tmp_path / "a.tif"
+    write_labels(path, labels.astype(dtype), nodata=nodata)
+    hidden = np.zeros((30, 40), bool)
+    hidden[:15] = True
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal), rasterio.open(path, "r+") as file:
+        file.write_mask(~hidden)
+    expected = np.full((50, 60), OUTSIDE)
+    expected[10:40, 10:50] = np.where(hidden, OUTSIDE, labels)
+    found = read(path, grid_of(50, 60, ORIGIN @ Affine.translation(-10, -10)))
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int64", "uint64", "float64"])
 @pytest.mark.parametrize("nodata", [None, 0, 3, 127])
 def test_types_of_labels(tmp_path, dtype, nodata):

@@ -13,17 +13,6 @@ FREQUENT = 0.001
 """Smallest share of the pixels that must have one value before it looks like a no-data value."""
 
 
-def value_faults(raster: Raster) -> Iterator[tuple[str, str]]:
-    """Yield problem and remedy of each fault in the values of a decoded image.
-
-    Args:
-        raster: the decoded image.
-    """
-    values = Values()
-    values.add(raster)
-    return values.faults()
-
-
 class Values:
     """The values of an image that is read part by part, and the faults in them.
 

@@ -1,6 +1,6 @@
 """The description of a data set by the files that were found: folders, or scenes on Earth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from network.cluster import Workers
@@ -12,7 +12,7 @@ from network.datasets.discovery.folders import (
     mask_files,
     masks_of,
 )
-from network.datasets.discovery.images import describe_images
+from network.datasets.discovery.images import describe_images, header_of_image
 from network.datasets.discovery.layout import Layout
 from network.datasets.discovery.legends import find_legend
 from network.datasets.discovery.mask_classes import class_counts, count_values, propose_classes
@@ -70,19 +70,25 @@ def describe(
     legend = find_legend([layout.root, *folders], list(masks.values())[:3])
     proposal = propose_classes(values, legend)
     _note_unused(layout, areas, proposal)
-    if is_on_earth and _is_plain(proposal) and wants_windows and not layout.splits:
+    can_be_areas = is_on_earth and _is_plain(proposal) and not layout.splits
+    if can_be_areas and wants_windows and _are_on_earth(masks.values()):
         labels = label_rasters(map(mask_files, layout.pairs), layout.root, proposal)
         return describe_scenes(layout, name, images, proposal, labels, areas)
     if areas is not None:
         raise InputError(
             f"areas={areas}",
-            "areas need images that lie on Earth, in folders that name no splits, and masks of "
-            "values or of a few colors",
+            "areas need images and masks that lie on Earth, in folders that name no splits, and "
+            "masks of values or of a few colors",
         )
     for pair in layout.pairs:
         list_images(pair.images)
     counts = dict(zip(masks, class_counts(values, proposal), strict=True))
     return describe_folders(layout, name, images, proposal, counts)
+
+
+def _are_on_earth(masks: Iterable[Path]) -> bool:
+    """Tell whether all masks say where they lie; many are plain PNG files beside GeoTIFFs."""
+    return all(grid_of(mask, header_of_image(mask)) for mask in masks)
 
 
 def _is_plain(proposal: Proposal) -> bool:

@@ -11,14 +11,13 @@ import numpy as np
 
 from network.datasets.checks.bands import Band
 from network.datasets.checks.images import ALPHA_BETWEEN
-from network.datasets.checks.values import value_faults
+from network.datasets.checks.values import Values
 from network.datasets.files import COLORS, IMAGE_SUFFIXES
 from network.datasets.schema import pixel_type
 from network.errors import InputError
 from network.progress import progress_bar
 from network.rasters.header import Header, read_header
 from network.rasters.pixels import is_measured
-from network.rasters.reader import read_raster
 from network.rasters.source import Source
 
 SAMPLE = 200
@@ -26,6 +25,9 @@ SAMPLE = 200
 
 _SIDE = 512
 """Side of the windows that are read of larger images, in pixels."""
+
+_WINDOWS = 64
+"""Number of windows of an image in which odd values are searched."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def describe_images(paths: Sequence[Path]) -> Images:
         InputError: an image cannot be read or used, or has other bands or values than most.
     """
     with ThreadPoolExecutor() as pool:
-        read = pool.map(_header_of, paths)
+        read = pool.map(header_of_image, paths)
         bar = progress_bar(
             read, total=len(paths), desc="Reading headers", leave=False, unit="image"
         )
@@ -122,7 +124,8 @@ def describe_images(paths: Sequence[Path]) -> Images:
     return Images(headers, bands, kind[0], kind[1], bool(alpha), tuple(turned))
 
 
-def _header_of(path: Path) -> Header:
+def header_of_image(path: Path) -> Header:
+    """Read the header of an image of any size and format."""
     if path.suffix.lower() in IMAGE_SUFFIXES and not _is_large(path):
         return read_header(path)
     with Source(path) as source:
@@ -215,11 +218,13 @@ def odd_values(paths: Sequence[Path]) -> list[str]:
     """
     found = []
     for path in spread(paths, 5):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or _is_large(path):
-            continue
-        raster = read_raster(path)
-        if is_measured(raster.values.dtype):
-            found += [f"{path}: {problem}; {remedy}" for problem, remedy in value_faults(raster)]
+        values = Values()
+        with Source(path) as source:
+            if not all(map(is_measured, source.dtypes)):
+                continue
+            for window in spread(_windows(*source.size), _WINDOWS):  # a scene may be of any size
+                values.add(source.read_raster(*window))
+        found += [f"{path}: {problem}; {remedy}" for problem, remedy in values.faults()]
     return found[:3]
 
 

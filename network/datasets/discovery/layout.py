@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from network.datasets.files import IMAGE_SUFFIXES, check_file, stem_of
+from network.datasets.files import IMAGE_SUFFIXES, check_file, is_of_system, stem_of
 from network.datasets.on_earth.find import CACHE
 from network.errors import InputError, listed
 from network.rasters.earth_grid import EarthGrid
@@ -45,9 +45,6 @@ _SPLITS = {
     }.items()
 }
 """Names of folders that tell a split, such as ``train``, ``train_images``, ``masks_val``."""
-
-_OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
-"""Folders in which operating systems and file servers keep previews and deleted files."""
 
 _DEEPEST = 4
 """Folders are searched to this depth."""
@@ -173,19 +170,47 @@ def _expanded(word: str) -> list[Path]:
 def _files(paths: Iterable[Path], named: Sequence[str] = ()) -> Iterator[Path]:
     """Yield the files at and below paths, in the order of names.
 
-    Files that are hidden or that systems keep for themselves are left out.
+    Files that are hidden or that systems keep for themselves are left out. A folder that links lead
+    to as well is searched once.
     """
+    linked: set[str] = set()
     for path in paths:
         if path.is_file():
             yield path
             continue
         for folder, folders, files in os.walk(path, followlinks=True):
             depth = len(Path(folder).relative_to(path).parts)
-            kept = sorted(f for f in folders if f[0] != "." and f not in (CACHE, *_OF_SYSTEMS))
+            kept = sorted(f for f in folders if f != CACHE and not is_of_system(Path(f)))
+            kept = [f for f in kept if not _is_searched(Path(folder) / f, path, linked)]
             folders[:] = kept if depth < _DEEPEST else []
             for name in sorted(files):
                 if name[0] != "." and Path(name).suffix.lower() in (*RASTERS, *VECTORS, *named):
                     yield Path(folder) / name
+
+
+def _is_searched(folder: Path, root: Path, linked: set[str]) -> bool:
+    """Tell whether a folder is a link to one that is searched anyway, or was by another link.
+
+    The images would be in the data set twice, and perhaps in two splits. A link with the name of a
+    split is wanted: people let ``test`` be ``val``.
+
+    Args:
+        folder: the folder.
+        root: the folder whose content is searched.
+        linked: the targets of links so far; gets that of this one.
+    """
+    if not folder.is_symlink():
+        return False
+    real, base = os.path.realpath(folder), os.path.realpath(root)
+    common = os.path.commonpath([real, base])
+    if common == real:  # a loop
+        return True
+    if any(words.fullmatch(folder.name) for words in _SPLITS.values()):
+        return False
+    if common == base or real in linked:
+        return True
+    linked.add(real)
+    return False
 
 
 def _common(paths: Sequence[Path]) -> Path:

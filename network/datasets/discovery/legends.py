@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from PIL import ImageColor
 
 from network.datasets.schema import RGB
-from network.errors import warn
+from network.errors import InputError, listed, warn
 from network.rasters.legend_files import read_attribute_table
 from network.text_encoding import possible_texts
 from network.writing import parse_json
@@ -18,7 +19,10 @@ from network.writing import parse_json
 _FILES = re.compile(r".*(class|label|legend|palette|color|colour|categor).*\.(json|csv)")
 _NAMES = ("name", "title", "class", "label", "category", "class_name")
 _COLORS = ("color", "colour", "rgb", "hex")
-_VALUES = ("value", "id", "index", "code", "pixel", "label_id", "class_id")
+_VALUES = (
+    *("value", "id", "index", "idx", "code", "pixel", "pixel_value", "number", "gray", "grey"),
+    *("dn", "label_id", "class_id", "category_id", "train_id", "trainid", "gridcode"),
+)
 _CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
 
 _NOTHING = re.compile(
@@ -90,7 +94,9 @@ def find_legend(folders: Iterable[Path], masks: Sequence[Path]) -> Legend | None
             return Legend(mask.with_name(f"{mask.name}.aux.xml"), entries)
     for folder in dict.fromkeys(folders):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if _FILES.fullmatch(path.name.lower()) and path.is_file():
+            # Names that begin with a dot are those of macOS's companions of other files.
+            is_legend = _FILES.fullmatch(path.name.lower()) and not path.name.startswith(".")
+            if is_legend and path.is_file():
                 entries = _read(path)
                 if entries:
                     return Legend(path, entries)
@@ -98,13 +104,28 @@ def find_legend(folders: Iterable[Path], masks: Sequence[Path]) -> Legend | None
 
 
 def _read(path: Path) -> tuple[Entry, ...]:
-    """Read the classes of a file; empty if it names none."""
-    try:
-        text = possible_texts(path.read_bytes())[0]
-        return tuple(_of_json(text) if path.suffix.lower() == ".json" else _of_csv(text))
-    except (OSError, ValueError, csv.Error):
+    """Read the classes of a file; empty if it names none.
+
+    Raises:
+        InputError: the names are others in other encodings.
+    """
+    read = _of_json if path.suffix.lower() == ".json" else _of_csv
+    found = set()
+    with suppress(OSError, ValueError):
+        for text in possible_texts(path.read_bytes()):
+            with suppress(ValueError, csv.Error):  # another encoding may fit
+                found.add(tuple(read(text)))
+    if not found:
         warn(f"{path}: looks like names of classes, but cannot be read")
         return ()
+    if len(found) > 1:
+        names = " or ".join(sorted(listed(entry.name for entry in some) for some in found)[:2])
+        raise InputError(
+            path,
+            f"is not UTF-8, so its classes may be {names}",
+            "save it as UTF-8 (Excel: 'CSV UTF-8'), or move it away",
+        )
+    return found.pop()
 
 
 def _of_json(text: str) -> list[Entry]:
@@ -118,7 +139,7 @@ def _of_json(text: str) -> list[Entry]:
         rows = [row for row in found if isinstance(row, dict)]
         if not rows and all(isinstance(name, str) for name in found):
             return [Entry(name) for name in found]
-        return [entry for row in rows if (entry := _of_row(row))]
+        return _of_rows(rows)
     if isinstance(found, dict):
         return [entry for key, value in found.items() if (entry := _of_item(key, value))]
     return []
@@ -139,16 +160,39 @@ def _of_item(key: str, value: Any) -> Entry | None:
 def _of_csv(text: str) -> list[Entry]:
     lines = text.splitlines()
     delimiter = max(",;\t", key=lines[0].count) if lines else ","
-    return [entry for row in csv.DictReader(lines, delimiter=delimiter) if (entry := _of_row(row))]
+    return _of_rows(list(csv.DictReader(lines, delimiter=delimiter)))
 
 
-def _of_row(row: dict) -> Entry | None:
-    """Read a class from an object or a line; None if it has no name."""
-    cells = {str(key).strip().lower(): value for key, value in row.items()}
-    name = next((cells[key] for key in _NAMES if isinstance(cells.get(key), str)), "")
-    if not name.strip():
+def _of_rows(rows: Sequence[dict]) -> list[Entry]:
+    """Read the classes of the lines of a table, or of objects with the same keys."""
+    table = [{_heading(key): value for key, value in row.items()} for row in rows]
+
+    def are_whole(key: str) -> bool:
+        return all(_whole(cells.get(key)) is not None for cells in table)
+
+    # A column such as "label" has the name or the value, and its cells tell which.
+    name = next((key for key in _NAMES if _has(table, key) and not are_whole(key)), None)
+    values = [key for key in _VALUES if _has(table, key)]
+    values += [key for key in _NAMES if key != name and _has(table, key) and are_whole(key)]
+    value = next(iter(values), None)
+    return [entry for cells in table if name and (entry := _of_cells(cells, name, value))]
+
+
+def _heading(key: Any) -> str:
+    """Write the name of a column as the lists above do."""
+    return re.sub(r"[ -]+", "_", str(key).strip().lstrip("#").strip().lower())
+
+
+def _has(table: Sequence[dict], key: str) -> bool:
+    return any(key in cells for cells in table)
+
+
+def _of_cells(cells: dict, name_key: str, value_key: str | None) -> Entry | None:
+    """Read a class from a line; None if it has no name."""
+    name = cells.get(name_key)
+    if not isinstance(name, str) or not name.strip():
         return None
-    value = next((cells[key] for key in _VALUES if key in cells), None)
+    value = cells.get(value_key) if value_key else None
     color = next((_color(cells[key]) for key in _COLORS if key in cells), None)
     for keys in _CHANNELS:
         if set(keys) <= cells.keys():

@@ -324,6 +324,11 @@ def _of_values(
         proposal.classes.append(ClassFound(name, color, whole[value], str(value)))
     if classes != list(range(len(classes))):
         proposal.coding["values"] = tuple(classes)
+    if legend and not any(entry.value is not None for entry in legend.entries):
+        proposal.notes.append(
+            f"{legend.path} does not say which values its classes have, so their order counts: "
+            f"{legend.entries[0].name} is 0"
+        )
     unnamed = [value for value in classes if not named[value]]
     if legend and unnamed:
         proposal.notes.append(

@@ -10,7 +10,7 @@ import numpy as np
 from network.datasets.on_earth.classes import ValueLabels, color_labels
 from network.datasets.schema import MAX_CLASSES, DatasetInfo
 from network.errors import InputError, listed
-from network.rasters.source import Source
+from network.rasters.source import Source, is_lossy_raster
 
 UNKNOWN = MAX_CLASSES
 """Label of pixels whose value is no class. No class and no ignore label has this number."""
@@ -51,7 +51,7 @@ class RasterLabels:
         self._source, self._values = source, values
         self._unknown: Counter[float] = Counter()
         self._is_colored = len(source.bands) == 3 and source.dtypes == {"uint8"}
-        if source.header.is_lossy:
+        if is_lossy_raster(source):
             raise InputError(
                 path, "compressed with loss, so some of its labels are wrong", "make it again"
             )
@@ -69,8 +69,8 @@ class RasterLabels:
                 f"the classes are {listed(info.classes, 30)}; say which of them the values are by "
                 f"{values.option}=VALUE=CLASS,...",
             )
-        self._keys = np.array(sorted(labels), np.int64)
-        self._labels = np.array([labels[key] for key in self._keys], np.uint8)
+        dtype = np.dtype("int64" if self._is_colored else min(source.dtypes))
+        self._keys, self._labels = _keys(labels, dtype)
         self._table = _table(labels) if source.dtypes == {"uint8"} else None
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
@@ -78,6 +78,8 @@ class RasterLabels:
         values, valid = self._read(rows, columns)
         if self._table is not None and not self._is_colored:
             found = self._table[values]
+        elif not len(self._keys):
+            found = np.full(values.shape, UNKNOWN, np.uint8)
         else:
             places = np.searchsorted(self._keys, values).clip(max=len(self._keys) - 1)
             found = np.where(self._keys[places] == values, self._labels[places], np.uint8(UNKNOWN))
@@ -135,6 +137,20 @@ class RasterLabels:
             return f"color ({code >> 16}, {code >> 8 & 255}, {code & 255})"
         name = self._values.names.get(int(value)) if value == int(value) else None
         return f"{value:g}" + (f" '{name}'" if name else "")
+
+
+def _keys(labels: Mapping[int, int], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """List in order the values that pixels of a type can have, and their labels.
+
+    Some programs mark pixels without a label by the largest value of a type, such as 2**64 - 1 or
+    -3.4e38. NumPy cannot compare it with the values of other types.
+    """
+    values = sorted(labels)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        values = [value for value in values if limits.min <= value <= limits.max]
+    widest = {"i": np.int64, "u": np.uint64}.get(dtype.kind, np.float64)
+    return np.array(values, widest), np.array([labels[value] for value in values], np.uint8)
 
 
 def _table(labels: Mapping[int, int]) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from network.datasets.files import is_of_system
 from network.errors import InputError
 from network.failures import DAMAGED_ZIP
 from network.progress import progress_bar
@@ -47,7 +48,8 @@ class Source:
 def find_sources(folder: Path) -> list[Source]:
     """Find all files below a folder, also those in zip archives, in name order.
 
-    Files that systems keep beside others, such as ``._a.zip``, are left out.
+    Hidden files and those that systems keep for themselves, such as ``._a.zip`` and deleted ones,
+    are left out.
 
     Raises:
         InputError: the folder does not exist or is empty, an archive is damaged, or one contains
@@ -57,7 +59,7 @@ def find_sources(folder: Path) -> list[Source]:
         raise InputError(folder, "no such folder", "give the one that holds the archives")
     found: list[Source] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if _is_of_system(PurePosixPath(path.relative_to(folder))):
+        if is_of_system(path.relative_to(folder)):
             continue
         if path.suffix.lower() == ".zip":
             found += _members(path, folder)
@@ -69,16 +71,11 @@ def find_sources(folder: Path) -> list[Source]:
     return found
 
 
-def _is_of_system(path: PurePosixPath) -> bool:
-    """Tell whether macOS has put a file beside another one or into an archive."""
-    return path.name.startswith("._") or "__MACOSX" in path.parts
-
-
 def _members(path: Path, folder: Path) -> list[Source]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            entries = [e for e in entries if not _is_of_system(PurePosixPath(e.filename))]
+            entries = [e for e in entries if not is_of_system(PurePosixPath(e.filename))]
     except (OSError, *DAMAGED_ZIP) as error:
         raise InputError(
             path, f"damaged or truncated archive ({error})", "download it again"

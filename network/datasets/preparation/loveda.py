@@ -64,7 +64,8 @@ def is_converted(mask_dir: Path, output_dir: Path) -> bool:
     if not all(folder.is_dir() for folder in outputs):
         return False
     names = {f"{stem}.png" for stem in list_images(mask_dir)}
-    return all({path.name for path in folder.iterdir()} == names for folder in outputs)
+    made = [{path.name for path in folder.iterdir() if path.name[0] != "."} for folder in outputs]
+    return all(found == names for found in made)
 
 
 def rgb_folder(output_dir: Path) -> Path:

@@ -1,6 +1,7 @@
 """Configs of data sets of many forms: they load, and every mask can be read by them."""
 
 import json
+import tracemalloc
 from itertools import combinations
 
 import numpy as np
@@ -9,8 +10,10 @@ import rasterio
 import shapely
 from affine import Affine
 from PIL import Image
+from rasterio.windows import Window
 from scipy import ndimage
 
+from network.datasets.discovery.images import odd_values
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import Folder, MaskCoding
 from network.datasets.provenance import tile_of_patch
@@ -515,3 +518,31 @@ def test_neighbors_of_a_drawn_split_and_places_of_nowhere(tmp_path):
         with rasterio.open(path, "r+") as file:
             file.crs = 'LOCAL_CS["site",UNIT["metre",1]]'
     assert not any(words in note for note in found_in(tmp_path).notes)
+
+
+def test_plain_masks_of_images_on_earth(tmp_path):
+    """Two pairs are few, and scenes would be cut into areas; these masks lie nowhere."""
+    write_pairs(tmp_path / "images", tmp_path / "masks", ["a", "b", "c"])
+    for name in "ab":
+        image = image_of(labels_of(0))
+        (tmp_path / f"images/{name}.png").unlink()
+        write_bands(tmp_path / f"images/{name}.tif", image, crs=UTM, transform=ORIGIN)
+    for folder in ("images", "masks"):
+        (tmp_path / f"{folder}/c.png").unlink()
+    found = found_in(tmp_path)
+    names = names_of(experiment_of(found, tmp_path / "config"))
+    assert sorted(name for own in names.values() for name in own) == ["a", "b"]
+
+
+def test_odd_values_of_a_scene_that_is_larger_than_the_memory(tmp_path):
+    """Its file is small, since nothing is in most of it."""
+    path = tmp_path / "a.tif"
+    options = {"width": 100_000, "height": 100_000, "count": 1, "dtype": "float32"}
+    with rasterio.open(path, "w", driver="GTiff", tiled=True, SPARSE_OK=True, **options) as file:
+        file.write(np.full((512, 512), 3, np.float32), 1, window=Window(0, 0, 512, 512))
+    tracemalloc.start()
+    try:
+        assert odd_values([path]) == []
+        assert tracemalloc.get_traced_memory()[1] < 1e8
+    finally:
+        tracemalloc.stop()

@@ -128,6 +128,33 @@ def test_folders_of_systems_are_left_out(tmp_path):
     assert find_layout([str(tmp_path)]).alone == ()
 
 
+def test_links_bring_no_image_twice(tmp_path):
+    touch(tmp_path, "data/v1/images/a.png", "data/v1/masks/a.png", "else/images/b.png")
+    touch(tmp_path, "else/masks/b.png")
+    for name, target in {
+        "latest": "v1",
+        "self": ".",
+        "up": "..",
+        "x": "../else",
+        "y": "../else",
+    }.items():
+        (tmp_path / "data" / name).symlink_to(target)
+    root = tmp_path / "data"
+    assert pairs_of(root) == {
+        ("v1/images", "v1/masks", None, ("a",)),
+        ("x/images", "x/masks", None, ("b",)),
+    }
+
+
+def test_a_split_may_be_a_link(tmp_path):
+    touch(
+        tmp_path, "train/images/a.png", "train/masks/a.png", "val/images/b.png", "val/masks/b.png"
+    )
+    (tmp_path / "test").symlink_to("val")
+    splits = {split: images for images, _, split, _ in pairs_of(tmp_path)}
+    assert splits == {"train": "train/images", "val": "val/images", "test": "test/images"}
+
+
 @pytest.mark.parametrize(
     ("files", "expected"),
     [

@@ -189,6 +189,61 @@ def test_files_that_name_labels(tmp_path, name):
     assert found.coding == {"ignored": (3,)}
 
 
+HEADS = ("label,name", "class,name", "class,label", "category_id,name", "Pixel value,name")
+VALUED = [
+    *(("csv", f"{head}\n2,tree\n0,water\n1,crop\n") for head in HEADS),
+    *(
+        ("csv", f"{head}\ntree,2\nwater,0\ncrop,1\n")
+        for head in ("name,#value", "class,label", "label,class", "name,gray")
+    ),
+    *(
+        (
+            "json",
+            json.dumps(
+                [{key: 2, "name": "tree"}, {key: 0, "name": "water"}, {key: 1, "name": "crop"}]
+            ),
+        )
+        for key in ("label", "class", "idx", "category_id")
+    ),
+]
+
+
+@pytest.mark.parametrize(("suffix", "text"), VALUED)
+def test_columns_of_values(tmp_path, suffix, text):
+    """The order of the lines does not matter if a column has the values."""
+    write_image(tmp_path / "a.png", labels_of(0))
+    (tmp_path / f"legend.{suffix}").write_text(text)
+    found = proposed(tmp_path)
+    assert names(found) == ["water", "crop", "tree"]
+    assert found.notes == []
+
+
+def test_names_without_values_are_told(tmp_path):
+    write_image(tmp_path / "a.png", labels_of(0))
+    (tmp_path / "classes.csv").write_text("name\nwater\ncrop\ntree\n")
+    found = proposed(tmp_path)
+    assert names(found) == ["water", "crop", "tree"]
+    assert "does not say which values its classes have" in found.notes[0]
+
+
+def test_a_legend_of_an_unclear_encoding(tmp_path):
+    """Excel's plain CSV of a German system could be Chinese."""
+    write_image(tmp_path / "a.png", labels_of(0))
+    path = tmp_path / "classes.csv"
+    path.write_text("value,name\n0,Wälder\n1,See\n2,Feld\n", encoding="cp1252")
+    with pytest.raises(InputError, match=r"is not UTF-8, so its classes may be .*save it as UTF-8"):
+        proposed(tmp_path)
+    path.write_text("value,name\n0,Wälder\n1,See\n2,Feld\n", encoding="utf-8")
+    assert names(proposed(tmp_path)) == ["Wälder", "See", "Feld"]
+
+
+def test_companions_of_macos_are_no_legends(tmp_path, capsys):
+    write_image(tmp_path / "a.png", labels_of(0))
+    (tmp_path / "._classes.json").write_bytes(b"\0\5\x16\7")
+    assert names(proposed(tmp_path))[0] == "class_0"
+    assert "cannot be read" not in capsys.readouterr().err
+
+
 def test_a_raster_attribute_table(tmp_path):
     write_image(tmp_path / "a.png", labels_of(0))
     colors = tuple((int(r), int(g), int(b)) for r, g, b in COLORS)

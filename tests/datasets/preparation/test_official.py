@@ -276,11 +276,16 @@ def test_folder_that_holds_nothing(tmp_path):
         find_sources(tmp_path / "outer")
 
 
-def test_files_of_macos_are_left_out(tmp_path):
+def test_files_of_systems_are_left_out(tmp_path):
+    """Also what somebody has deleted, and previews, which have the names of other files."""
+    names = ("a.png", "__MACOSX/._a.png", "__MACOSX/._inner.zip", "._b.png", ".Trash/c.png")
     with zipfile.ZipFile(tmp_path / "Train.zip", "w") as archive:
-        for name in ("a.png", "__MACOSX/._a.png", "__MACOSX/._inner.zip", "._b.png"):
+        for name in (*names, "@eaDir/d.png"):
             archive.writestr(name, b"x")
     (tmp_path / "._Train.zip").write_bytes(b"\0\5\x16\7")
+    for folder in ("#recycle", ".Trash-1000/files", "$RECYCLE.BIN", ".ipynb_checkpoints"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.png").write_bytes(b"y")
     assert [str(source.path) for source in find_sources(tmp_path)] == ["a.png"]
 
 
