@@ -8,6 +8,7 @@ the default of every keyword parameter, so the command line can change each one 
 
 import dataclasses
 import importlib.util
+import os
 import re
 import traceback
 import typing
@@ -299,9 +300,10 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
         raise InputError(path, "defines no 'experiment = Experiment(...)'")
     for section in _FACTORIES:
         _check_factory(path, section, getattr(experiment, section))
-    experiment = replace(
-        experiment, config=path.as_posix(), name=experiment.name or _default_name(path)
-    )
+    name, base = experiment.name, experiment.config
+    if base and name == _default_name(Path(base)):
+        name = ""  # that of the config which this one has loaded and changed
+    experiment = replace(experiment, config=path.as_posix(), name=name or _default_name(path))
     check_settings(experiment)
     return override(experiment, overrides)
 
@@ -415,7 +417,9 @@ def import_config(path: Path, sections: Sequence[type] = ()) -> Any:
         raise InputError(path, f"{error}") from error
     except Exception as error:
         lines = [
-            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == os.path.abspath(path)
         ]
         where = f"line {lines[-1]}: " if lines else ""
         message = f"{type(error).__name__}: {error}" + _nearest_field(
@@ -485,7 +489,12 @@ def override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
         changes[section] = replace(old, **changed) if is_plain else partial(old, **changed)
     experiment = replace(experiment, **changes)
     _check_bands(experiment)
-    return replace(experiment, name=_fill_in(experiment))
+    name = _fill_in(experiment)
+    is_below = not Path(name).is_absolute() and ".." not in Path(name).parts
+    if not is_below or ("name" in changes and not name.strip()):
+        problem = "must name a folder below those of weights and logs"
+        raise InputError(f"name={name}", problem, "give a relative path without '..'")
+    return replace(experiment, name=name)
 
 
 def _check_bands(experiment: Experiment) -> None:

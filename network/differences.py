@@ -12,8 +12,12 @@ from torch import nn
 
 from network.config import Experiment, default_settings, settings
 from network.contracts import DescribedNetwork
-from network.errors import InputError
+from network.datasets.schema import normal
+from network.errors import InputError, listed, warn
 from network.models.segmenter import Segmenter
+
+CLASSES_KEY = "data.classes"
+"""Setting of a training that has the names of its classes, in the order of the labels."""
 
 # Settings that a resumed run may change, since weights and best checkpoint do not depend on them.
 _FREE = {
@@ -87,6 +91,39 @@ def _is_for_bands(values: object, bands: int) -> bool:
     if not isinstance(values, tuple) or len(values) != bands:
         return False  # comparing the settings raises the error
     return all(isinstance(value, int | float) for value in values)
+
+
+def check_same_classes(
+    training: Mapping[str, Any], experiment: Experiment, checkpoint: Path
+) -> None:
+    """Compare the classes of a checkpoint with those of an experiment.
+
+    Other names may be a translation, and are only told of. But a name that stands for another label
+    would swap classes in maps and scores.
+
+    Args:
+        training: settings in the checkpoint; older ones do not have the classes.
+        experiment: the experiment.
+        checkpoint: path of the checkpoint, for an error.
+
+    Raises:
+        InputError: a class has another label.
+    """
+    known, info = training.get(CLASSES_KEY), experiment.dataset
+    if not isinstance(known, list | tuple) or not all(isinstance(name, str) for name in known):
+        return
+    theirs, ours = ([normal(name).strip() for name in names] for names in (known, info.classes))
+    if any(name in ours and ours.index(name) != theirs.index(name) for name in theirs):
+        raise InputError(
+            checkpoint,
+            f"was trained on the classes {listed(theirs, 30)}, in this order, not on those of "
+            f"{info.name}: {listed(ours, 30)}",
+            "give the config of its training, or train anew",
+        )
+    renamed = [pair for pair in zip(theirs, ours, strict=False) if pair[0] != pair[1]]
+    if renamed and len(theirs) == len(ours):
+        names = listed(f"{one} is called {other}" for one, other in renamed)
+        warn(f"{checkpoint} was trained on classes of other names: in {info.name}, {names}")
 
 
 def check_same_settings(

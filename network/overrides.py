@@ -52,6 +52,8 @@ def _parse(key: str, text: str, expected: Any) -> Any:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text  # among what literal_eval raises: {[1]: 2}, and texts that are nested deeply
     kinds = typing.get_args(expected) if _is_union(expected) else (expected,)
+    if value == "none" and type(None) in kinds:  # as people write it for other programs
+        value = None
     takes_tuple = any(typing.get_origin(kind) is tuple for kind in kinds)
     if isinstance(value, int | float) and takes_tuple and not fits(value, expected):
         value = (value,)

@@ -20,6 +20,7 @@ from network.datasets.transforms import Normalize
 from network.differences import (
     as_trained,
     changes_predictions,
+    check_same_classes,
     check_same_settings,
     training_settings,
 )
@@ -346,6 +347,7 @@ def load_network(experiment: Experiment, path: Path, content: dict | None = None
     training = content.get(SETTINGS_KEY)
     experiment = as_trained(experiment, training)
     if training:
+        check_same_classes(training, experiment, path)
         matters = partial(changes_predictions, training_only=training_settings(model))
         check_same_settings(training, experiment, path, matters)
     load_weights(model, path, content)

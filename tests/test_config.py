@@ -141,6 +141,30 @@ def test_description_names_every_setting_and_can_be_read_back(config):
     assert settings(again) == settings(experiment)
 
 
+def test_none_in_small_letters(config):
+    experiment = load_experiment(config, ["model.weights=none", "data.val=none"])
+    assert settings(experiment)["model.weights"] is None
+    assert experiment.data.val is None
+
+
+def test_a_config_of_another_one_has_a_name_of_its_own(tmp_path, config):
+    """Otherwise its runs would be taken for those of the other config."""
+    other = config.with_name("other.py")
+    text = "from network.config import load_experiment\n"
+    other.write_text(f"{text}experiment = load_experiment({str(config)!r}, ['optim.lr=0.5'])\n")
+    experiment = load_experiment(other)
+    assert (experiment.name, experiment.config) == ("vaihingen/other", other.as_posix())
+    assert experiment.optim.lr == 0.5
+    other.write_text(f"{text}experiment = load_experiment({str(config)!r}, ['name=mine'])\n")
+    assert load_experiment(other).name == "mine"
+
+
+def test_lines_of_errors_for_relative_paths(config, monkeypatch):
+    changed(config, "import BiCoRSeg", "import BiCoRSag")
+    monkeypatch.chdir(config.parent)
+    assert "line 6" in error_of(Path(config.name))
+
+
 def test_configs_of_one_name_do_not_collide(tmp_path, config):
     other = tmp_path / "config" / "potsdam" / "bicor.py"
     other.parent.mkdir()
@@ -205,6 +229,9 @@ def test_overrides_anywhere_on_the_command_line():
         ("data.train=tarin", ["data.train=tarin", "did you mean 'train'?"]),
         ("optim.min_lr=1", ["optim.min_lr", "optim.lr"]),
         ("seed=-1", ["seed=-1", "at least 0"]),
+        ("name=", ["name=", "must name a folder", "relative path"]),
+        ("name=../other", ["name=../other", "relative path"]),
+        ("name=/other", ["name=/other", "relative path"]),
     ],
 )
 def test_wrong_override(config, override, words):

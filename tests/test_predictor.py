@@ -22,6 +22,7 @@ from network.models.output import SegOutput
 from network.models.smp import SMPSegmenter
 from network.predictor import Prediction, Predictor, load_network
 from network.settings import IMAGENET_MEAN, IMAGENET_STD
+from network.training.resume import open_run
 from network.training.train import train
 from tests.conftest import tiny_experiment
 from tests.maps.local import SMALL, predict
@@ -223,6 +224,22 @@ def test_a_checkpoint_keeps_its_normalization(tiny, checkpoint, tmp_path):
     other = replace(tiny, data=replace(tiny.data, mean=(0.1, 0.2, 0.3)))
     with pytest.raises(InputError, match=r"was trained with data\.mean=\(0\.5, .*not \(0\.1"):
         load_network(other, old)
+
+
+@pytest.mark.slow
+def test_classes_in_another_order(tiny, checkpoint, capsys):
+    """They would be swapped in maps and scores, and in a training that goes on."""
+    info = tiny.dataset
+    swapped = replace(info, classes=(*info.classes[1::-1], *info.classes[2:]))
+    other = replace(tiny, dataset=swapped)
+    message = "was trained on the classes ImSurf, Building, .* not on those of .* Building, ImSurf"
+    with pytest.raises(InputError, match=message):
+        load_network(other, checkpoint)
+    with pytest.raises(InputError, match=message):
+        open_run(other, checkpoint.with_name("last.ckpt"))
+    renamed = replace(tiny, dataset=replace(info, classes=("sealed", *info.classes[1:])))
+    load_network(renamed, checkpoint)
+    assert "ImSurf is called sealed" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_records_no_normalization(tiny, checkpoint):

@@ -4,6 +4,7 @@ import os
 import struct
 import zlib
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -188,16 +189,36 @@ def used_names(listing: Listing, folder: Folder) -> dict[str, str]:
         folder: says which names are used, and what is put before them.
 
     Raises:
-        InputError: see :attr:`Listing.by_stem`; or no file is used.
+        InputError: see :attr:`Listing.by_stem`; or no file is used, or a name has an ending.
     """
     found = listing.by_stem
     if not (folder.only or folder.leave_out or folder.prefix):
         return found
+    for option in ("only", "leave_out"):
+        for name in getattr(folder, option):
+            stem = stem_of(Path(name))
+            if name not in found and stem in found and name.lower().endswith(IMAGE_SUFFIXES):
+                raise InputError(
+                    listing.folder,
+                    f"{option} names {name}, and names stand there without ending",
+                    f"write {stem} in the config",
+                )
     used = {folder.prefix + stem: name for stem, name in found.items() if folder.has(stem)}
     if not used:
         chosen = f"only={folder.only}, leave_out={folder.leave_out}"
         raise InputError(listing.folder, f"none of its {len(found)} files is used by {chosen}")
     return used
+
+
+def unmatched_names(listing: Listing, names: Iterable[str]) -> list[str]:
+    """List the names that no file has; patterns are left out.
+
+    Args:
+        listing: the folder of the images.
+        names: names without endings, such as those of :attr:`Folder.only`.
+    """
+    found = listing.by_stem
+    return [name for name in names if not set(name) & set("*?[") and normal(name) not in found]
 
 
 def list_used(path: Path, folder: Folder) -> dict[str, Path]:

@@ -1,5 +1,7 @@
 """Description of a data set: its classes, colors, ignore label, folders, splits and views."""
 
+import math
+import operator
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -53,6 +55,10 @@ class MaskFolder:
     kind: str = "full"
     optional: bool = False
 
+    def __post_init__(self) -> None:
+        if self.kind not in ("full", "eroded"):
+            raise ValueError(f"kind={self.kind!r} is neither 'full' nor 'eroded'")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
@@ -78,11 +84,26 @@ class Folder:
         for name in ("masks", "only", "leave_out"):
             if not isinstance(getattr(self, name), tuple):
                 raise ValueError(f"{name} must be a tuple, such as {name}=(...,)")
+        if not all(isinstance(mask, MaskFolder) for mask in self.masks):
+            raise ValueError("masks must be mask folders, such as masks=(MaskFolder(folder=...),)")
 
     def has(self, name: str) -> bool:
         """Tell whether an image is used, by its name without ending and prefix."""
         is_chosen = not self.only or _matches(name, self.only)
         return is_chosen and not _matches(name, self.leave_out)
+
+
+def _color(given: Sequence[int]) -> RGB:
+    """Check red, green and blue of a class."""
+    try:
+        red, green, blue = (operator.index(part) for part in given)
+    except (TypeError, ValueError):
+        red = green = blue = -1
+    if not all(0 <= part <= 255 for part in (red, green, blue)):
+        raise ValueError(
+            f"palette has {given!r}; a color is red, green and blue, whole numbers of 0 to 255"
+        )
+    return red, green, blue
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -152,6 +173,13 @@ class D4Views:
     vertical_flip: bool
     rotations: tuple[int, ...]
     scales: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        rotations, scales = self.rotations, self.scales
+        if not rotations or any(angle not in (0, 90, 180, 270) for angle in rotations):
+            raise ValueError(f"rotations={rotations}, expected some of 0, 90, 180 and 270")
+        if not scales or any(not 0 < scale < math.inf for scale in scales):
+            raise ValueError(f"scales={scales}, expected factors above 0")
 
 
 USUAL_D4 = D4Views(vertical_flip=False, rotations=(0,), scales=(0.75, 1.0, 1.25, 1.5))
@@ -261,11 +289,12 @@ class DatasetInfo:
         # Lists are equal to no tuples, and a result must fit the config that it comes from.
         for name in ("classes", "scored", "rgb_bands"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        object.__setattr__(self, "palette", tuple(tuple(color) for color in self.palette))
+        object.__setattr__(self, "palette", tuple(map(_color, self.palette)))
         if len(self.palette) != len(self.classes):
             raise ValueError(
                 f"{self.name}: {len(self.classes)} classes but {len(self.palette)} colors"
             )
+        self._check_classes()
         if len(set(self.palette)) != len(self.palette):
             raise ValueError(f"{self.name}: two classes have the same color")
         can_ignore = [*range(len(self.classes), _UNKNOWN), 255]
@@ -304,6 +333,20 @@ class DatasetInfo:
             object.__setattr__(self, "patched", True)
         if not self.scored:
             object.__setattr__(self, "scored", tuple(range(len(self.classes))))
+
+    def _check_classes(self) -> None:
+        """Raise a ValueError if names or scored labels cannot be told apart in results."""
+        classes = self.classes
+        if not classes or not all(isinstance(name, str) and name.strip() for name in classes):
+            raise ValueError(f"{self.name}: classes={classes}, expected names")
+        if len({normal(name).strip() for name in classes}) != len(classes):
+            raise ValueError(f"{self.name}: classes={classes}, but each name may only occur once")
+        scored = self.scored
+        if len(set(scored)) != len(scored) or not set(scored) <= set(range(len(classes))):
+            raise ValueError(
+                f"{self.name}: scored={scored}, expected different labels of 0 to "
+                f"{len(classes) - 1}"
+            )
 
     def _check_coding(self) -> None:
         """Raise a ValueError if the coding of the masks does not fit the classes."""

@@ -33,6 +33,7 @@ from network.datasets.files import (
     list_images,
     read_mask,
     read_valid_image,
+    unmatched_names,
     used_names,
 )
 from network.datasets.known_files import KnownFiles
@@ -48,7 +49,7 @@ from network.datasets.transforms import Pair, TrainTransform
 from network.datasets.window_reader import WindowReader
 from network.datasets.windows import Part, Window
 from network.datasets.workers import in_parts
-from network.errors import InputError
+from network.errors import InputError, warn
 from network.memory import collector_paused
 from network.rasters.pixels import is_measured, network_values
 
@@ -154,6 +155,11 @@ def _folder_samples(
 
     own = listed(root / folder.images)
     images = used_names(own, folder)
+    for option in ("only", "leave_out"):
+        absent = unmatched_names(own, getattr(folder, option))
+        if absent:
+            names = ", ".join(absent[:10])
+            warn(f"{own.folder}: {option} names {names}, and no image has such a name")
     folders: dict[str, Listing] = {}
     for mask_folder in folder.masks:
         path = root / mask_folder.folder

@@ -16,6 +16,7 @@ from network.datasets.provenance import Provenance, read_provenance
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample
 from network.datasets.windows import padding_margin
+from network.differences import CLASSES_KEY
 from network.errors import InputError
 
 _READ = 2000
@@ -31,8 +32,6 @@ IMAGES_KEY = "data.image_ending"
 """Key of the ending of the files that the patches were cut from, if it is known."""
 PROCESSES_KEY = "processes"
 """Key of the number of processes, each of which had its own batch in each step."""
-CLASSES_KEY = "data.classes"
-"""Key of the names of the classes, by label."""
 EXTENDED_KEY, INIT_KEY = "extended", "init_from"
 """Keys of the history of a run, if it has one.
 

@@ -81,6 +81,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.name, self.freeze, self.lora = name, freeze, lora
         _check_adaptation(freeze, lora)
+        if not 0 <= drop_path < 1:
+            raise InputError(f"model.drop_path={drop_path}", "must be at least 0 and below 1")
         plan = _plan(name, out_indices)
         options: dict[str, Any] = {"features_only": True, "out_indices": plan.indices}
         options |= {"in_chans": bands, **plan.options}

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from network.config import Experiment, settings
-from network.differences import as_trained
+from network.differences import CLASSES_KEY, as_trained
 from network.errors import InputError
-from network.evaluation.protocol import CLASSES_KEY, DATA_SET_KEY
+from network.evaluation.protocol import DATA_SET_KEY
 from network.factories import parameters
 from network.models.checkpoint import SETTINGS_KEY, named_tensors, read_checkpoint
 from network.models.transfer import Taken, take_weights

@@ -34,18 +34,24 @@ class EpochLines(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         seconds = time.monotonic() - self._begun
         scores = [name for name in trainer.callback_metrics if name.count("/") == 1]
-        names = ["loss", *sorted(name for name in scores if not name.startswith("train/"))]
-        _say(trainer, f"{_epoch(trainer)} done in {seconds:.0f} s", names)
+        names = sorted(name for name in scores if not name.startswith("train/"))
+        # That of the epoch is in the logs: all processes must join to compute it.
+        _say(trainer, f"{_epoch(trainer)} done in {seconds:.0f} s", ["loss", *names], "last ")
 
 
 def _epoch(trainer: pl.Trainer) -> str:
     return f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
 
 
-def _say(trainer: pl.Trainer, begin: str, names: list[str]) -> None:
+def _say(trainer: pl.Trainer, begin: str, names: list[str], which: str = "") -> None:
+    """Print the values of names; ``which`` stands before the loss of a batch."""
     if trainer.is_global_zero:
         known = trainer.callback_metrics
-        values = [f"{name} {known[name].item():.4g}" for name in names if name in known]
+        values = [
+            f"{which if name == 'loss' else ''}{name} {known[name].item():.4g}"
+            for name in names
+            if name in known
+        ]
         print(", ".join([begin, *values]), file=sys.stderr, flush=True)
 
 

@@ -13,7 +13,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from network.config import Experiment
-from network.differences import as_trained, changes_training, check_same_settings
+from network.differences import (
+    as_trained,
+    changes_training,
+    check_same_classes,
+    check_same_settings,
+)
 from network.errors import InputError
 from network.evaluation.protocol import EXTENDED_KEY, HISTORY, LABELS_KEY, PROCESSES_KEY
 from network.models.checkpoint import (
@@ -91,6 +96,7 @@ def open_run(experiment: Experiment, path: Path) -> Resumed:
     _require(type(planned) is int and planned > epoch, path, f"{EPOCHS_KEY} is {planned!r}")
     experiment = as_trained(experiment, content.get(SETTINGS_KEY))
     resumed, is_longer = Resumed(path, experiment, content, planned), epochs > planned
+    check_same_classes(resumed.settings, experiment, path)
     check_same_settings(
         resumed.settings,
         experiment,

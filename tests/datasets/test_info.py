@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from network.datasets.info import DUBAI, LOVEDA, POTSDAM, SPLITS, UUAD, VAIHINGEN
+from network.datasets.on_earth.files import AreaFile
 from network.datasets.provenance import tile_of_patch
-from network.datasets.schema import DatasetInfo
+from network.datasets.schema import DatasetInfo, Folder, MaskFolder
 from network.errors import InputError
 
 INFOS = [VAIHINGEN, POTSDAM, LOVEDA]
@@ -125,11 +126,43 @@ def test_nearest_color(seed):
         ({"ignore_index": 256}, "ignore_index=256;"),
         ({"patch_names": "(.+)_[0-9]+"}, "is no regular expression with a group"),
         ({"patch_names": "(?P<tile>["}, "is no regular expression with a group"),
+        ({"classes": (*VAIHINGEN.classes[:5], "Tree")}, "each name may only occur once"),
+        ({"classes": (*VAIHINGEN.classes[:5], "Tree ")}, "each name may only occur once"),
+        ({"classes": (*VAIHINGEN.classes[:5], 3)}, "expected names"),
+        ({"classes": (*VAIHINGEN.classes[:5], " ")}, "expected names"),
+        ({"scored": (0, 0, 1)}, r"scored=\(0, 0, 1\), expected different labels of 0 to 5"),
+        ({"scored": (-1,)}, "expected different labels"),
+        ({"scored": (6,)}, "expected different labels"),
+        ({"scored": ("Car",)}, "expected different labels"),
+        *(
+            ({"palette": (*VAIHINGEN.palette[:5], color)}, "whole numbers of 0 to 255")
+            for color in ((0.7, 0.5, 0.3), (300, 0, 0), (-1, 0, 0), "#00c800", (1, 2, 3, 4), 7)
+        ),
     ],
 )
 def test_inconsistent_facts(change, words):
     with pytest.raises(ValueError, match=words):
         replace(VAIHINGEN, **change)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: replace(VAIHINGEN.d4, rotations=(0, 45)), r"rotations=\(0, 45\), expected some"),
+        (lambda: replace(VAIHINGEN.d4, rotations=()), "expected some of 0, 90, 180 and 270"),
+        (
+            lambda: replace(VAIHINGEN.d4, scales=(1, 0)),
+            r"scales=\(1, 0\), expected factors",
+        ),
+        (lambda: replace(VAIHINGEN.d4, scales=(float("inf"),)), "expected factors above 0"),
+        (lambda: MaskFolder(folder="masks", kind="Full"), "neither 'full' nor 'eroded'"),
+        (lambda: Folder(images="images", masks=("masks",)), r"masks must be mask folders"),
+        (lambda: AreaFile(path="a", attribute="b", only="test"), "only must be a tuple"),
+    ],
+)
+def test_wrong_parts_of_a_description(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
 
 
 def test_lists_describe_the_same_data_set():

@@ -121,7 +121,7 @@ def test_a_prefix_tells_images_of_one_name_apart(tmp_path):
     assert all(sample.masks["full"].parts[-3] == sample.image.parts[-3] for sample in samples)
 
 
-def test_splits_that_share_a_folder(root):
+def test_splits_that_share_a_folder(root, capsys):
     """Every image is in one of them, and a mask of another split is not missed."""
     (folder,) = VAIHINGEN.splits["train"]
     splits = {
@@ -132,6 +132,15 @@ def test_splits_that_share_a_folder(root):
     info = replace(VAIHINGEN, splits=splits, tile_splits={})
     names = {s: [one.name for one in find_samples(info, root, s)] for s in splits}
     assert names == {"train": ["train-0-0"], "val": ["train-0-1"], "test": ["train-0-2"]}
+    some = replace(folder, only=("train-0-1", "train-9-9"), leave_out=("train-7-7", "x*"))
+    find_samples(replace(info, splits={"train": (some,)}), root, "train")
+    told = capsys.readouterr().err
+    assert "only names train-9-9, and no image has such a name" in told
+    assert "leave_out names train-7-7, and" in told
+    for name in ("train-0-1.png", "train-0-1.TIF"):
+        ending = replace(info, splits={"train": (replace(folder, leave_out=(name,)),)})
+        with pytest.raises(InputError, match="names stand there without ending; write train-0-1"):
+            find_samples(ending, root, "train")
     none = replace(info, splits={"train": (replace(folder, only=("area*",)),)})
     with pytest.raises(InputError, match=r"none of its 3 files is used by only=\('area"):
         find_samples(none, root, "train")

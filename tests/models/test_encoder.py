@@ -215,3 +215,11 @@ def test_weights_for_bands_of_several_first_convolutions(tmp_path):
     torch.save(timm.create_model(name, in_chans=4).state_dict(), path)
     with pytest.raises(InputError, match="weights for 4 bands, the images have 5"):
         Encoder(name, str(path), bands=5)
+
+
+@pytest.mark.parametrize("rate", [-0.5, 1.0, 5.0])
+def test_wrong_rates_of_stochastic_depth(rate):
+    with pytest.raises(
+        InputError, match=rf"model.drop_path={rate}: must be at least 0"
+    ):
+        Encoder("test_convnext", None, drop_path=rate)

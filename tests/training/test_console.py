@@ -16,7 +16,7 @@ def test_lines_of_a_log_file(tiny, capfd):
     out, err = capfd.readouterr()
     number = r"[\d.e+-]+"
     scores = ", ".join(f"val/{name} {number}" for name in ("OA", "loss", "mF1", "mIoU"))
-    expected = rf"epoch (\d) of 2 done in \d+ s, loss {number}, {scores}"
+    expected = rf"epoch (\d) of 2 done in \d+ s, last loss {number}, {scores}"
     lines = [line for line in err.splitlines() if not re.match("Checking|Predicting", line)]
     assert [re.fullmatch(expected, line)[1] for line in lines] == ["1", "2"]
     assert len(out.splitlines()) == 1

@@ -65,6 +65,8 @@ class AreaFile:
     only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.only, tuple):
+            raise ValueError("only must be a tuple, such as only=('test',)")
         if self.only and self.attribute is None:
             raise ValueError("only=... needs the attribute that has the names of the areas")
         object.__setattr__(self, "path", Path(self.path))
