@@ -56,7 +56,7 @@ def _test(dataset: DatasetInfo | None, args: argparse.Namespace) -> None:
     if experiment.dataset.scenes(split):
         _test_scenes(experiment, split, args)
         return
-    evaluate(
+    summaries = evaluate(
         experiment,
         checkpoint=chosen_checkpoint(experiment, args.checkpoint),
         output=args.output,
@@ -69,7 +69,7 @@ def _test(dataset: DatasetInfo | None, args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
         boundary_tolerance=args.boundary_tolerance,
     )
-    _end(experiment, args, f"masks and scores in {args.output}")
+    _end(experiment, args, f"masks{' and scores' if summaries else ''} in {args.output}")
 
 
 def _test_scenes(experiment: Experiment, split: str, args: argparse.Namespace) -> None:
@@ -91,7 +91,7 @@ def _test_scenes(experiment: Experiment, split: str, args: argparse.Namespace) -
     if args.report and not summaries:
         print(f"maps in {args.output}; without labels there is nothing to report")
         return
-    _end(experiment, args, f"maps and scores in {args.output}")
+    _end(experiment, args, f"maps{' and scores' if summaries else ''} in {args.output}")
 
 
 def run_frames_test(description: str, name: str) -> None:

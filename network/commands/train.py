@@ -71,7 +71,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--accumulate", type=int, help="batches whose gradients make one step")
     parser.add_argument("--seed", type=int, help="seed of weights, augmentation and order")
     parser.add_argument(
-        "--fast-dev-run", action="store_true", help="one batch of each kind; nothing is written"
+        "--fast-dev-run",
+        action="store_true",
+        help="one batch of each kind; neither weights nor logs are written",
     )
     return parser
 

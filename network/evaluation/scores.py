@@ -263,15 +263,20 @@ class Scores:
 
         Returns:
             Name and values of each row; None if a column has no mean. If some classes are not
-            scored, a second row has the means over all classes.
+            scored, a second row has the means over all classes. Classes that are neither in the
+            masks nor predicted have no IoU, and the name says how many these are.
         """
         k, scores = len(self.classes), class_scores()
         means = [score.mean if score.mean_of_all else None for score in scores]
-        rows = [(f"mean of {len(self.scored)}", [self._overall(key) for key in means])]
+        rows = [(self._mean_of(self.scored, ""), [self._overall(key) for key in means])]
         if len(self.scored) < k:
             of_all = [self._overall(score.mean_of_all) for score in scores]
-            rows.append((f"mean of all {k}", of_all))
+            rows.append((self._mean_of(range(k), "all "), of_all))
         return rows
+
+    def _mean_of(self, labels: Sequence[int], which: str) -> str:
+        absent = sum(self.by_class["IoU"][label] is None for label in labels)
+        return f"mean of {which}{len(labels) - absent}" + (f", {absent} absent" if absent else "")
 
     def _overall(self, key: str | None) -> Value:
         return None if key is None else self.overall[key]

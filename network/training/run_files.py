@@ -173,6 +173,9 @@ class RunCheckpoint(ModelCheckpoint):
         )
 
 
+_SETTINGS_FILE = "experiment.txt"
+
+
 class RunLog(Logger):
     """The logger that writes ``metrics.csv``, with one row for each call.
 
@@ -197,6 +200,11 @@ class RunLog(Logger):
     @property
     def version(self) -> str:
         return self.folder.name
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether any metrics were logged."""
+        return bool(self._rows)
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
@@ -263,16 +271,25 @@ class RunFiles(Callback):
         if trainer.is_global_zero:
             try:
                 self.run_log.write()
-                with replacing(self.run / "experiment.txt") as partial:
+                with replacing(self.run / _SETTINGS_FILE) as partial:
                     partial.write_text(describe(self.experiment), encoding="utf-8")
             except InputError as error:
                 failure = error
                 self._withdraw()
         raise_together(failure)
 
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Leave no run without weights if a training fails in its first steps."""
+        has_begun = self.run_log.has_rows or any(self.run.glob("*.ckpt"))
+        if trainer.is_global_zero and isinstance(exception, Exception) and not has_begun:
+            self._withdraw()
+
     def _withdraw(self) -> None:
-        """Remove the log of a training that did not begin."""
-        with suppress(OSError):
-            (self.run_log.folder / METRICS).unlink(missing_ok=True)
-            for folder in (self.run_log.folder, *self.run_log.folder.parents):
-                folder.rmdir()
+        """Remove the files of a training that did not begin."""
+        for path in (self.run / _SETTINGS_FILE, self.run_log.folder / METRICS):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+                for folder in path.parents:
+                    folder.rmdir()

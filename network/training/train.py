@@ -216,7 +216,9 @@ def _train(
     if trainer.is_global_zero and not options["fast_dev_run"]:
         logs = LOGS_DIR / experiment.name / run.name
         _draw(experiment, run, logs, trainer.strategy.root_device)
-        print(f"checkpoints in {run}, logs in {logs}")
+        own = [log.folder for log in trainer.loggers if isinstance(log, RunLog)]
+        folders = dict.fromkeys([logs, *own])  # a resumed run logs into a folder beside
+        print(f"checkpoints in {run}, logs in {' and '.join(map(str, folders))}")
     return run
 
 

@@ -255,7 +255,7 @@ def test_means_without_all_classes(old, capsys):
         None, torch.zeros(4, 4, dtype=torch.int64), torch.zeros(4, 4).byte(), (0, 0)
     )
     summary = summarize([ImageRecord("a", {"full": counts})], "full", TWO)
-    assert [name for name, _ in summary.scores.mean_rows()] == ["mean of 2"]
+    assert [name for name, _ in summary.scores.mean_rows()] == ["mean of 1, 1 absent"]
     protocol = read_result(old.folder).protocol
     print_results(protocol, {"full": summary})
     out = capsys.readouterr().out

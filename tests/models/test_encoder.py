@@ -219,7 +219,5 @@ def test_weights_for_bands_of_several_first_convolutions(tmp_path):
 
 @pytest.mark.parametrize("rate", [-0.5, 1.0, 5.0])
 def test_wrong_rates_of_stochastic_depth(rate):
-    with pytest.raises(
-        InputError, match=rf"model.drop_path={rate}: must be at least 0"
-    ):
+    with pytest.raises(InputError, match=rf"model.drop_path={rate}: must be at least 0"):
         Encoder("test_convnext", None, drop_path=rate)

@@ -13,6 +13,7 @@ from network.errors import InputError
 from network.losses.joint import JointLoss
 from network.models.output import SegOutput
 from network.training.task import SegmentationTask
+from network.training.train import train
 from tests.conftest import tiny_experiment
 
 
@@ -42,6 +43,17 @@ def test_what_a_network_returns(tmp_path, result, words):
     images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     with pytest.raises(InputError, match=words):
         task.training_step({"image": images, "labels": images[:, 0]}, 0)
+
+
+@pytest.mark.slow
+def test_a_training_that_is_refused_leaves_no_run(tmp_path, monkeypatch):
+    """Its number is free again, so version_0 is the first one with weights."""
+    monkeypatch.chdir(tmp_path)
+    experiment = tiny_experiment(tmp_path / "data")
+    with pytest.raises(InputError, match="return SegOutput"):
+        train(replace(experiment, model=partial(Wrong, lambda x: x)), accelerator="cpu")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    assert train(experiment, accelerator="cpu").name == "version_0"
 
 
 @pytest.mark.parametrize(
