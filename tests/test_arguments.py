@@ -37,6 +37,10 @@ def parser():
         ((Path("device=3.png"), "damaged"), "device=3.png: damaged"),
         (("seed=-1", "must be at least 0"), "seed=-1: must be at least 0"),  # it has no such flag
         (
+            ("a.tif", "3 bands", "convert it, or set device=cpu in the config's DatasetInfo"),
+            "a.tif: 3 bands; convert it, or set device=cpu in the config's DatasetInfo",
+        ),
+        (
             ("x.ckpt", "damaged", "take another checkpoint"),
             "x.ckpt: damaged; take another checkpoint",
         ),

@@ -88,7 +88,9 @@ def in_flags(error: InputError, parser: argparse.ArgumentParser) -> InputError:
     # A file may have any name, such as seed=3.png.
     where = error.where if error.is_file else _ARGUMENT.sub(as_flag, error.where)
     remedy = error.remedy if "overwrite" in flags else _OVERWRITE.sub("", error.remedy)
-    problem, remedy = (_ARGUMENT.sub(as_flag, part) for part in (error.problem, remedy))
+    problem = _ARGUMENT.sub(as_flag, error.problem)
+    if "DatasetInfo" not in remedy:  # its fields are no flags, though some have the same names
+        remedy = _ARGUMENT.sub(as_flag, remedy)
     return type(error)(where, problem, _ANOTHER.sub(another, remedy))
 
 

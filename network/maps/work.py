@@ -17,7 +17,7 @@ from network import failures
 from network.datasets.open_image import open_image
 from network.datasets.schema import DatasetInfo
 from network.datasets.windows import spans
-from network.errors import InputError
+from network.errors import InputError, warn
 from network.maps.finish import Format, finish_map, finish_polygons
 from network.maps.job import Job
 from network.maps.layers import DISAGREEMENT, LABELS
@@ -201,6 +201,11 @@ class MapWork:
         """
         side = ground_resolution(self._source.header.place, *self._source.size)
         self._means.resolution.compare(self._source.path, side, predictor.ground_resolution)
+        if self._source.has_rpcs:
+            warn(
+                f"{self._source.path}: its map does not keep the rational polynomials (RPC) that "
+                "say where it lies; warp it before (gdalwarp -rpc)"
+            )
         self.job.begin()
         if DISAGREEMENT in self._means.options.layers:
             return lambda images, parts: predictor.logits_and_disagreement(images)

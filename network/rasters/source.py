@@ -143,6 +143,11 @@ class Source:
         return self._alpha is not None or is_float or not is_whole
 
     @property
+    def has_rpcs(self) -> bool:
+        """Whether rational polynomials (RPC) say where it lies, as in raw satellite images."""
+        return bool(self._file.tags(ns="RPC"))
+
+    @property
     def driver(self) -> str:
         """GDAL's name of the file's format."""
         return self._file.driver

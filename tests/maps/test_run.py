@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
+from rasterio.rpc import RPC
 
 from network.datasets.files import read_mask, read_rgb, read_valid_image, write_image
 from network.datasets.info import VAIHINGEN
@@ -70,6 +71,17 @@ def test_windows_give_the_labels_of_the_whole_image(
     np.testing.assert_allclose(found["confidence"][0], p.max(axis=0), atol=0.5 / 250 + 1e-6)
     entropy = -(p * np.log(np.maximum(p, 1e-30))).sum(axis=0) / np.log(6)
     np.testing.assert_allclose(found["entropy"][0], entropy, atol=0.5 / 250 + 1e-5)
+
+
+def test_rational_polynomials_are_told_of(predictor, tmp_path, capsys):
+    image = tmp_path / "a.tif"
+    write_bands(image, random_image(40, 40), photometric="RGB")
+    terms = (1.0, *(0.0,) * 19)
+    rpcs = RPC(0, 1, 40, 1, terms, terms, 20, 20, 10, 1, terms, terms, 20, 20)
+    with rasterio.open(image, "r+") as file:
+        file.rpcs = rpcs
+    predict(predictor, image, out=tmp_path / "maps")
+    assert "a.tif: its map does not keep the rational polynomials" in capsys.readouterr().err
 
 
 @settings(max_examples=10, deadline=None)

@@ -369,7 +369,9 @@ def _name(legend: Legend | None) -> str:
     return legend.path.name if legend else ""
 
 
-def _check_number(path: Path, classes: Sequence[object], what: str) -> None:
+def _check_number(
+    path: Path, classes: Sequence[object], what: str, *, are_joined: bool = False
+) -> None:
     if len(classes) > MAX_CLASSES:
         raise InputError(
             path,
@@ -381,7 +383,9 @@ def _check_number(path: Path, classes: Sequence[object], what: str) -> None:
         raise InputError(
             path,
             f"the masks have {len(classes)} class{'es' * (len(classes) != 1)} ({what}: {shown})",
-            "there must be two at least",
+            "make them anew, without lossy compression, for which similar colors count as one"
+            if are_joined
+            else "there must be two at least",
         )
 
 
@@ -479,7 +483,7 @@ def _sort_out(
     if legend:
         order = [entry.name for entry in legend.entries]
         classes.sort(key=lambda c: order.index(e.name) if (e := named[c]) else len(order))
-    _check_number(path, classes, "colors")
+    _check_number(path, classes, "colors", are_joined=tolerance > 0)
     names = [_entry_name(named[color]) or _color_name(color, is_binary) for color in classes]
     if are_labels and not is_binary:  # in three equal bands
         names = [f"class_{number}" for number in range(len(classes))]

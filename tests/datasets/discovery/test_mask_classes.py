@@ -381,3 +381,9 @@ def test_values_that_are_not_whole(tmp_path, value):
     write_bands(tmp_path / "a.tif", values[..., None])
     with pytest.raises(InputError, match=r"a\.tif: has values that are not whole"):
         proposed(tmp_path)
+
+
+def test_gray_masks_with_loss_and_one_class(tmp_path):
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="make them anew, without lossy compression"):
+        proposed(tmp_path)
