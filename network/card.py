@@ -2,12 +2,12 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from network.config import Experiment
 from network.datasets.schema import D4Views, DatasetInfo
@@ -51,6 +51,8 @@ class Card:
         values: kind of the pixel values, see :class:`DatasetInfo`; older checkpoints do not have
             it, and are all for unsigned ones.
         ground_resolution: meters per pixel of the training images; None if unknown.
+        plane_resolution: the same in the plane of their reference system, which differs in Web
+            Mercator. Older checkpoints do not have it: their ``ground_resolution`` is in the plane.
     """
 
     model: str | None
@@ -69,6 +71,7 @@ class Card:
     precision: str
     values: str = "unsigned"
     ground_resolution: float | None = None
+    plane_resolution: float | None = None
 
     @property
     def info(self) -> DatasetInfo:
@@ -80,7 +83,7 @@ class Card:
         return DatasetInfo(
             name=self.data_set,
             root="",
-            classes=self.classes,
+            classes=_distinct(self.classes),
             palette=self.palette,
             ignore_index=self.ignore_index,
             splits={},
@@ -102,12 +105,17 @@ class Card:
         return asdict(self)
 
 
-def make_card(experiment: Experiment, ground_resolution: float | None = None) -> Card:
+def make_card(
+    experiment: Experiment,
+    ground_resolution: float | None = None,
+    plane_resolution: float | None = None,
+) -> Card:
     """Make the card for the network of an experiment.
 
     Args:
         experiment: the experiment.
         ground_resolution: meters per pixel of the training images, if known.
+        plane_resolution: the same in the plane of their reference system.
     """
     info = experiment.dataset
     mean, std = experiment.normalization
@@ -129,6 +137,7 @@ def make_card(experiment: Experiment, ground_resolution: float | None = None) ->
         d4=asdict(info.d4),
         precision=experiment.compute.precision,
         ground_resolution=ground_resolution,
+        plane_resolution=plane_resolution,
     )
 
 
@@ -168,7 +177,18 @@ def read_card(checkpoint: Mapping[str, Any], path: Path) -> Card:
     try:
         return parse_card(plain)
     except ValueError as error:
-        raise InputError(path, "its card is damaged", f"{_NEED_CONFIG}") from error
+        reason = "" if isinstance(error, ValidationError) else f" ({error})"
+        raise InputError(path, f"its card is damaged{reason}", f"{_NEED_CONFIG}") from error
+
+
+def _distinct(classes: Sequence[str]) -> tuple[str, ...]:
+    """Number the names that occur again, which older checkpoints may have."""
+    return tuple(
+        f"{name} {number + 1}".strip() if number or not name.strip() else name
+        for number, name in (
+            (classes[:place].count(name), name) for place, name in enumerate(classes)
+        )
+    )
 
 
 def parse_card(plain: object) -> Card:

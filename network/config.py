@@ -419,7 +419,7 @@ def import_config(path: Path, sections: Sequence[type] = ()) -> Any:
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename == os.path.abspath(path)
+            if os.path.realpath(frame.filename) == os.path.realpath(path)
         ]
         where = f"line {lines[-1]}: " if lines else ""
         message = f"{type(error).__name__}: {error}" + _nearest_field(
@@ -491,7 +491,8 @@ def override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
     _check_bands(experiment)
     name = _fill_in(experiment)
     is_below = not Path(name).is_absolute() and ".." not in Path(name).parts
-    if not is_below or ("name" in changes and not name.strip()):
+    is_empty = not name.strip() or not Path(name).parts
+    if not is_below or ("name" in changes and is_empty):
         problem = "must name a folder below those of weights and logs"
         raise InputError(f"name={name}", problem, "give a relative path without '..'")
     return replace(experiment, name=name)

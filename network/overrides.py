@@ -11,6 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from network.errors import InputError, nearest
 from network.settings import fits, name_of_type, shortened
 
+_NONE_IS_A_WORD_FOR = ("data.", "log.", "model.weights")
+"""Settings for which people write ``none``; for others, such as ``loss.weights``, it is a value."""
+
 
 def parse_overrides(overrides: Sequence[str], types: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Parse ``key=value`` words into values by section and name.
@@ -52,7 +55,7 @@ def _parse(key: str, text: str, expected: Any) -> Any:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text  # among what literal_eval raises: {[1]: 2}, and texts that are nested deeply
     kinds = typing.get_args(expected) if _is_union(expected) else (expected,)
-    if value == "none" and type(None) in kinds:  # as people write it for other programs
+    if value == "none" and type(None) in kinds and key.startswith(_NONE_IS_A_WORD_FOR):
         value = None
     takes_tuple = any(typing.get_origin(kind) is tuple for kind in kinds)
     if isinstance(value, int | float) and takes_tuple and not fits(value, expected):

@@ -141,6 +141,11 @@ def test_description_names_every_setting_and_can_be_read_back(config):
     assert settings(again) == settings(experiment)
 
 
+def test_none_may_be_a_value():
+    experiment = load_experiment(ROOT / "config/drone/resnet18_points.py", ["loss.weights=none"])
+    assert settings(experiment)["loss.weights"] == "none"
+
+
 def test_none_in_small_letters(config):
     experiment = load_experiment(config, ["model.weights=none", "data.val=none"])
     assert settings(experiment)["model.weights"] is None

@@ -176,6 +176,7 @@ def test_networks_of_configs_need_their_config(tiny, tmp_path):
         ({"settings": {"num_classes": 5, "encoder": "test_convnext", "weights": None}}, "shape"),
         ({"classes": ["a", "b"]}, "card is damaged"),
         ({"bands": "three"}, "card is damaged"),
+        ({"ignore_index": 3}, "card is damaged (vaihingen: ignore_index=3;"),
         ({"values": "complex"}, "card is damaged"),
         ({"mean": [1.0]}, "card is damaged"),
         ({"palette": [[0, 0, 0]] * 6}, "card is damaged"),
@@ -288,6 +289,14 @@ def test_card_of_measurements(tiny):
     card = make_card(replace(tiny, dataset=info, data=data))
     found = read_card({CARD_KEY: card.to_plain()}, "x.ckpt")
     assert (found.info.dtype, found.mean, found.std) == ("int16", data.mean, data.std)
+
+
+def test_card_of_classes_with_one_name(tiny):
+    """Older code allowed it; such a checkpoint can still be used."""
+    classes = ["other", "tree", "other", "", "car", "other"]
+    plain = make_card(tiny).to_plain() | {"classes": classes}
+    found = read_card({CARD_KEY: plain}, "x.ckpt").info.classes
+    assert found == ("other", "tree", "other 2", "1", "car", "other 3")
 
 
 def test_card_of_older_code(tiny, checkpoint):

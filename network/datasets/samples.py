@@ -10,7 +10,7 @@ import numpy as np
 from network.datasets.on_earth.find import Scene
 from network.datasets.windows import Part
 from network.rasters.header import read_header
-from network.rasters.place import ground_resolution
+from network.rasters.place import Place, ground_resolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,19 @@ class Sample:
     scene: Scene | None = None
     part: Part | None = None
 
+    def place(self) -> tuple[Place | None, tuple[int, int]]:
+        """Read the place of the whole image on Earth, and its height and width in pixels."""
+        if self.scene is not None:
+            grid = self.scene.grid
+            return (Place(grid.crs, grid.transform) if grid else None), self.scene.size
+        return read_header(self.image).place, self.size
+
     def ground_resolution(self) -> float | None:
         """Read the side of a pixel on the ground in meters; None if it is not known."""
         if self.scene is not None:
             return self.scene.resolution
-        return ground_resolution(read_header(self.image).place, *self.size)
+        place, size = self.place()
+        return ground_resolution(place, *size)
 
 
 class FolderSamples(Sequence[Sample]):
@@ -119,3 +127,14 @@ def sizes_of(samples: Sequence[Sample]) -> np.ndarray:
     if isinstance(samples, FolderSamples):
         return samples.sizes
     return np.array([sample.size for sample in samples], np.int64).reshape(-1, 2)
+
+
+def spread_samples(samples: Sequence[Sample], most: int = 10) -> list[Sample]:
+    """Choose samples that are evenly spread over a sequence.
+
+    Args:
+        samples: the samples.
+        most: the largest number of samples.
+    """
+    count = min(len(samples), most)
+    return [samples[number * len(samples) // count] for number in range(count)]

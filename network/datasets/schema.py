@@ -175,10 +175,11 @@ class D4Views:
     scales: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        rotations, scales = self.rotations, self.scales
-        if not rotations or any(angle not in (0, 90, 180, 270) for angle in rotations):
+        rotations, scales = tuple(self.rotations), tuple(self.scales)
+        if not rotations or any(angle not in range(-360, 361, 90) for angle in rotations):
             raise ValueError(f"rotations={rotations}, expected some of 0, 90, 180 and 270")
-        if not scales or any(not 0 < scale < math.inf for scale in scales):
+        are_numbers = all(isinstance(scale, int | float) for scale in scales)
+        if not scales or not are_numbers or any(not 0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales={scales}, expected factors above 0")
 
 
@@ -342,7 +343,8 @@ class DatasetInfo:
         if len({normal(name).strip() for name in classes}) != len(classes):
             raise ValueError(f"{self.name}: classes={classes}, but each name may only occur once")
         scored = self.scored
-        if len(set(scored)) != len(scored) or not set(scored) <= set(range(len(classes))):
+        are_labels = all(isinstance(label, int) and 0 <= label < len(classes) for label in scored)
+        if len(set(scored)) != len(scored) or not are_labels:
             raise ValueError(
                 f"{self.name}: scored={scored}, expected different labels of 0 to "
                 f"{len(classes) - 1}"

@@ -14,6 +14,7 @@ from network.config import Experiment
 from network.datasets.files import write_mask
 from network.datasets.frames import find_frames
 from network.datasets.loaders import evaluation_loader
+from network.datasets.samples import spread_samples
 from network.datasets.scene_windows import fitting_window, is_large
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, check_samples, find_samples
@@ -156,8 +157,9 @@ def evaluate(
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:
             predictor = subject.predictor(tta=tta, patch=patch, overlap=0, batch_size=batch_size)
-            first, trained = todo[0], predictor.ground_resolution
-            TrainedResolution().compare(first.image, first.ground_resolution(), trained)
+            resolution = TrainedResolution()
+            for sample in spread_samples(todo):
+                resolution.compare(sample.image, *sample.place(), predictor.ground_resolution)
             counter = Counter(info, boundary_tolerance)
             whole = [sample for sample in todo if sample not in large]
             if whole:

@@ -47,7 +47,9 @@ def deepness_properties(card: Card, side: int, resolution: float | None = None) 
     Raises:
         InputError: the resolution is not known, or not above 0.
     """
-    meters = card.ground_resolution if resolution is None else resolution
+    # Deepness counts in the units of the map, which Web Mercator stretches.
+    own = card.plane_resolution or card.ground_resolution
+    meters = own if resolution is None else resolution
     if meters is None:
         raise InputError(
             "deepness=True",

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from network.card import Card, build_from, make_card, read_card
+from network.card import CARD_KEY, Card, build_from, make_card, read_card
 from network.config import load_experiment
 from network.datasets import info as known_sets
 from network.datasets.schema import DatasetInfo
@@ -70,7 +70,8 @@ def load_source(
     if config is not None:
         trained = load_network(load_experiment(config, overrides), path, content)
         experiment, model = trained.experiment, trained.model
-        card = make_card(experiment, trained.ground_resolution)
+        known = content.get(CARD_KEY) or {}
+        card = make_card(experiment, trained.ground_resolution, known.get("plane_resolution"))
         data_set: DatasetInfo | None = experiment.dataset
         root: Path | None = experiment.root
     elif overrides:

@@ -27,7 +27,6 @@ from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
 from network.maps.records import MapRecord, MapRecords
 from network.memory import give_back_free_memory, share_memory_among_threads
 from network.prediction import ImagePredictor
-from network.rasters.place import ground_resolution
 from network.rasters.resolution import TrainedResolution
 from network.rasters.source import Source, UnreadableImage, is_virtual
 from network.writing import locked
@@ -199,8 +198,9 @@ class MapWork:
             UnreadableImage: the image cannot be read.
             InputError: the disk refuses to write.
         """
-        side = ground_resolution(self._source.header.place, *self._source.size)
-        self._means.resolution.compare(self._source.path, side, predictor.ground_resolution)
+        source, trained = self._source, predictor.ground_resolution
+        place, size = source.header.place, source.size
+        self._means.resolution.compare(source.path, place, size, trained)
         if self._source.has_rpcs:
             warn(
                 f"{self._source.path}: its map does not keep the rational polynomials (RPC) that "

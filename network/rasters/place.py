@@ -136,20 +136,34 @@ def ground_resolution(place: Place | None, height: int, width: int) -> float | N
     """
     if place is None or place.crs is None or place.transform is None:
         return None
+    in_plane = plane_resolution(place)
     steps = _steps_at_middle(place, height, width)
-    if steps is None:
-        return None
+    if steps is None:  # perhaps another planet
+        return in_plane
     meters = math.sqrt(abs(np.linalg.det(steps)))
-    if place.crs.is_projected:
-        try:
-            in_plane = (
-                math.sqrt(abs(place.transform.determinant)) * place.crs.linear_units_factor[1]
-            )
-        except CRSError:  # a unit that nobody knows
-            return meters
-        if abs(in_plane / meters - 1) < _PLANE_STRETCH:
-            return in_plane
-    return meters
+    is_plain = in_plane is not None and abs(in_plane / meters - 1) < _PLANE_STRETCH
+    return in_plane if is_plain else meters
+
+
+def plane_resolution(place: Place | None) -> float | None:
+    """Compute the side of a pixel in the plane of its reference system.
+
+    Args:
+        place: place of the raster.
+
+    Returns:
+        Meters, as the geometric mean of both sides; None if the system has no plane, or the raster
+        does not say where it lies.
+    """
+    if place is None or place.crs is None or place.transform is None:
+        return None
+    try:
+        if not place.crs.is_projected:
+            return None
+        meters = math.sqrt(abs(place.transform.determinant)) * place.crs.linear_units_factor[1]
+    except (CRSError, ValueError):  # a unit that nobody knows, numbers that are none
+        return None
+    return meters if math.isfinite(meters) and meters > 0 else None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from network.errors import warn
+from network.rasters.place import Place, ground_resolution, plane_resolution
 
 MAX_FACTOR = 1.25
 """Factor between the sides of two pixels above which users are warned."""
@@ -44,15 +45,25 @@ class TrainedResolution:
     def __init__(self) -> None:
         self._is_told = False
 
-    def compare(self, image: str | Path, side: float | None, trained: float | None) -> None:
+    def compare(
+        self, image: str | Path, place: Place | None, size: tuple[int, int], trained: float | None
+    ) -> None:
         """Warn if an image differs, unless an earlier one did.
+
+        Older checkpoints know the side in the plane of the training images, which Web Mercator
+        stretches. So an image with the same side in its plane does not differ either.
 
         Args:
             image: the image.
-            side: side of its pixels on the ground in meters; None if it is unknown.
+            place: its place on Earth; None if it is unknown.
+            size: its height and width in pixels.
             trained: side of the pixels of the training images; None if it is unknown.
         """
-        if not self._is_told and differ(side, trained):
+        if self._is_told or not trained:
+            return
+        side, in_plane = ground_resolution(place, *size), plane_resolution(place)
+        is_same = in_plane is not None and not differ(in_plane, trained)
+        if differ(side, trained) and not is_same:
             self._is_told = True
             warn(
                 f"{image} has pixels of {side:.3g} m on the ground, and the network was trained on "

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -356,9 +357,20 @@ def _in_braces(text: str) -> str:
 
 def is_lossy_raster(source: Source) -> bool:
     """Tell whether an opened raster, or a source of a VRT, was compressed with loss."""
-    if source.header.is_lossy or source.driver != "VRT":
+    if source.header.is_lossy or not source.path.lower().endswith(".vrt"):
         return source.header.is_lossy
-    for path in _sources(source.path, {source.path}):
+    return _has_lossy_sources(source.path, str(_stat(source.path)))
+
+
+@lru_cache(maxsize=64)
+def _has_lossy_sources(vrt: str, state: str) -> bool:
+    """Tell whether a VRT has sources with loss; ``state`` is that of its file, for the cache.
+
+    It may have thousands of sources, and each map asks anew.
+    """
+    for path in _sources(vrt, {vrt}):
+        if path.lower().endswith((".ovr", ".msk", ".xml")):  # not the pixels themselves
+            continue
         with suppress(RasterioError, CPLE_BaseError), rasterio.open(path) as file:
             if is_lossy(file):
                 return True

@@ -20,7 +20,7 @@ from network.datasets.loaders import EpochSampler, WorkerOptions, evaluation_loa
 from network.datasets.patch_cache import PatchCache
 from network.datasets.provenance import tile_of_patch
 from network.datasets.read_speed import advise_on_storage
-from network.datasets.samples import sizes_of
+from network.datasets.samples import sizes_of, spread_samples
 from network.datasets.scene_windows import (
     SceneWindows,
     count_windows,
@@ -43,6 +43,7 @@ from network.datasets.unlabeled import Crops, ImageCrops, WithUnlabeled
 from network.errors import InputError, warn
 from network.evaluation.protocol import training_settings
 from network.points.labels import POINTS, dense_counts
+from network.rasters.place import plane_resolution
 from network.rasters.resolution import compare_resolutions
 
 
@@ -120,18 +121,17 @@ class SegmentationData(pl.LightningDataModule):
         advise_on_storage(read_in_windows(self.train_samples), data.crop)
         # Read now: checkpoints store this value, and hours later the file may have changed.
         self.ground_resolution = self.train_samples[0].ground_resolution()
+        self.plane_resolution = plane_resolution(self.train_samples[0].place()[0])
         self.val_samples: Sequence[Sample] = []
         known_val = None
         if data.val:
             found, _, known_val = self._samples(info, data.val)
             self.val_samples = in_windows(found, info, data)
         self.unlabeled = self._unlabeled_samples(data.unlabeled) if data.unlabeled else []
-        firsts = [some[0] for some in (self.val_samples, self.unlabeled) if some]
         compare_resolutions(
-            [
-                (self.ground_resolution, self.train_samples[0].image),
-                *((sample.ground_resolution(), sample.image) for sample in firsts),
-            ]
+            (sample.ground_resolution(), sample.image)
+            for some in (self.train_samples, self.val_samples, self.unlabeled)
+            for sample in spread_samples(some)
         )
         count = self._train_count // world_size
         if count < experiment.data.batch_size:

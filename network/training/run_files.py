@@ -282,13 +282,15 @@ class RunFiles(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Leave no run without weights if a training fails in its first steps."""
-        has_begun = self.run_log.has_rows or any(self.run.glob("*.ckpt"))
-        if trainer.is_global_zero and isinstance(exception, Exception) and not has_begun:
+        is_failure = isinstance(exception, Exception) and not self.run_log.has_rows
+        if trainer.is_global_zero and is_failure:
             self._withdraw()
 
     def _withdraw(self) -> None:
-        """Remove the files of a training that did not begin."""
-        for path in (self.run / _SETTINGS_FILE, self.run_log.folder / METRICS):
+        """Remove the files of a training that did not begin; a run that goes on keeps its own."""
+        has_weights = any(self.run.glob("*.ckpt"))
+        own = [] if has_weights else [self.run / _SETTINGS_FILE]
+        for path in (*own, self.run_log.folder / METRICS):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
                 for folder in path.parents:

@@ -93,7 +93,9 @@ class SegmentationTask(pl.LightningModule):
         data = SegmentationData.of(self.trainer)
         processes = {PROCESSES_KEY: self.trainer.world_size}
         checkpoint[SETTINGS_KEY] = data.checkpoint_settings | processes | self.history
-        checkpoint[CARD_KEY] = make_card(self.experiment, data.ground_resolution).to_plain()
+        checkpoint[CARD_KEY] = make_card(
+            self.experiment, data.ground_resolution, data.plane_resolution
+        ).to_plain()
         if self.average:
             self.average.save(checkpoint, TASK_PREFIX)
 

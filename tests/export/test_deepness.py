@@ -46,6 +46,12 @@ def test_a_file_as_both_programs_use_it(source):
     np.testing.assert_allclose(probabilities[0], expected.probabilities, atol=1e-5)
 
 
+def test_the_resolution_is_that_of_the_map(source):
+    """In Web Mercator, the unit of a map is shorter on the ground."""
+    card = replace(source.card, ground_resolution=0.2, plane_resolution=0.3)
+    assert deepness_properties(card, SIDE)["resolution"] == "30.0"
+
+
 def test_the_resolution_must_be_known(source):
     card = replace(source.card, ground_resolution=None)
     with pytest.raises(InputError, match=r"meters per pixel .*; give resolution=METERS"):

@@ -3,29 +3,44 @@
 from pathlib import Path
 
 import pytest
+from rasterio.crs import CRS
+from rasterio.transform import from_origin
 
+from network.rasters.place import Place
 from network.rasters.resolution import TrainedResolution, compare_resolutions
+
+SIZE = (100, 100)
+
+
+def place_of(side: float, epsg: int = 32632) -> Place:
+    """A place at a latitude of 60 degrees, where Web Mercator stretches the ground by 2."""
+    corner = (500_000, 6_651_411) if epsg == 32632 else (1_001_875, 8_399_738)
+    return Place(CRS.from_epsg(epsg), from_origin(*corner, side, side))
 
 
 @pytest.mark.parametrize(
-    ("side", "trained", "is_told"),
+    ("place", "trained", "is_told"),
     [
-        (0.5, 0.1, True),
-        (0.1, 0.5, True),
-        (0.5, 0.42, False),
+        (place_of(0.5), 0.1, True),
+        (place_of(0.1), 0.5, True),
+        (place_of(0.5), 0.42, False),
+        (place_of(0.5), None, False),
         (None, 0.1, False),
-        (0.5, None, False),
+        (place_of(1.0, 3857), 0.5, False),
+        (place_of(1.0, 3857), 2.0, True),
+        # An older checkpoint of such images knows the side in the plane.
+        (place_of(1.0, 3857), 1.0, False),
     ],
 )
-def test_pixels_of_another_size_than_in_the_training(capsys, side, trained, is_told):
+def test_pixels_of_another_size_than_in_the_training(capsys, place, trained, is_told):
     resolution = TrainedResolution()
     for name in ("a.tif", "b.tif"):
-        resolution.compare(name, side, trained)
+        resolution.compare(name, place, SIZE, trained)
     told = capsys.readouterr().err
     assert told.count("warning") == is_told
     if is_told:
-        assert f"a.tif has pixels of {side} m" in told
-        assert f"trained on pixels of {trained} m" in told
+        assert "a.tif has pixels of 0." in told
+        assert f"trained on pixels of {trained:g} m" in told
 
 
 def test_images_of_one_training(capsys):

@@ -11,7 +11,7 @@ import torch
 
 from network.errors import InputError
 from network.settings import Optim
-from network.training.run_files import CheckpointFiles
+from network.training.run_files import CheckpointFiles, RunLog
 from network.training.train import train
 from tests.commands import Command
 from tests.conftest import ROOT
@@ -51,6 +51,22 @@ def test_a_disk_without_any_room(tiny, tmp_path, monkeypatch, full):
             assert os.listdir(disk) == ["all"]
     assert {path.name for path in tmp_path.iterdir()} <= {"data", "model_weights", "lightning_logs"}
     assert not list(tmp_path.glob("model_weights/*/*"))
+
+
+@pytest.mark.slow
+def test_a_resumed_training_that_cannot_begin_keeps_its_run(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(tiny, accelerator="cpu")
+    before = files(Path("model_weights"))
+    longer = replace(tiny, optim=replace(tiny.optim, epochs=tiny.optim.epochs + 1))
+
+    def refuse(log: RunLog) -> None:
+        raise InputError(log.folder, "cannot be written")
+
+    monkeypatch.setattr(RunLog, "write", refuse)
+    with pytest.raises(InputError, match="cannot be written"):
+        train(longer, accelerator="cpu", resume="latest")
+    assert files(Path("model_weights")) == before
 
 
 SAVER = f"""

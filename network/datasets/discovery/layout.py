@@ -144,6 +144,7 @@ def find_layout(images: Sequence[str], labels: Sequence[str] = ()) -> Layout:
     if not _names(rasters) & _names(masks) and all(map(_lies_on_earth, [*rasters, *masks])):
         return Layout(root, by_folder, rasters=tuple(masks), polygons=tuple(vectors))
     pairs, alone = _pair(root, by_folder, _by_folder(masks))
+    _check_links(root, pairs)
     return Layout(
         root,
         by_folder,
@@ -170,10 +171,8 @@ def _expanded(word: str) -> list[Path]:
 def _files(paths: Iterable[Path], named: Sequence[str] = ()) -> Iterator[Path]:
     """Yield the files at and below paths, in the order of names.
 
-    Files that are hidden or that systems keep for themselves are left out. A folder that links lead
-    to as well is searched once.
+    Files that are hidden or that systems keep for themselves are left out.
     """
-    linked: set[str] = set()
     for path in paths:
         if path.is_file():
             yield path
@@ -181,36 +180,37 @@ def _files(paths: Iterable[Path], named: Sequence[str] = ()) -> Iterator[Path]:
         for folder, folders, files in os.walk(path, followlinks=True):
             depth = len(Path(folder).relative_to(path).parts)
             kept = sorted(f for f in folders if f != CACHE and not is_of_system(Path(f)))
-            kept = [f for f in kept if not _is_searched(Path(folder) / f, path, linked)]
+            kept = [f for f in kept if not _is_loop(Path(folder) / f)]
             folders[:] = kept if depth < _DEEPEST else []
             for name in sorted(files):
                 if name[0] != "." and Path(name).suffix.lower() in (*RASTERS, *VECTORS, *named):
                     yield Path(folder) / name
 
 
-def _is_searched(folder: Path, root: Path, linked: set[str]) -> bool:
-    """Tell whether a folder is a link to one that is searched anyway, or was by another link.
+def _is_loop(folder: Path) -> bool:
+    """Tell whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and Path(os.path.realpath(folder)) in [
+        Path(os.path.realpath(above)) for above in folder.parents
+    ]
 
-    The images would be in the data set twice, and perhaps in two splits. A link with the name of a
-    split is wanted: people let ``test`` be ``val``.
 
-    Args:
-        folder: the folder.
-        root: the folder whose content is searched.
-        linked: the targets of links so far; gets that of this one.
+def _check_links(root: Path, pairs: Iterable[Pair]) -> None:
+    """Raise an :class:`InputError` if links bring an image twice into what will be divided.
+
+    Its copies could be in two splits. Links with the names of splits are wanted: people let
+    ``test`` be ``val``.
     """
-    if not folder.is_symlink():
-        return False
-    real, base = os.path.realpath(folder), os.path.realpath(root)
-    common = os.path.commonpath([real, base])
-    if common == real:  # a loop
-        return True
-    if any(words.fullmatch(folder.name) for words in _SPLITS.values()):
-        return False
-    if common == base or real in linked:
-        return True
-    linked.add(real)
-    return False
+    seen: dict[str, Path] = {}
+    for pair in pairs:
+        if pair.split is None:
+            real = os.path.realpath(pair.images)
+            other = seen.setdefault(real, pair.images)
+            if other != pair.images:
+                raise InputError(
+                    pair.images,
+                    f"is the same folder as {relative(other, root)}, by a link",
+                    "name one of them, or remove the link",
+                )
 
 
 def _common(paths: Sequence[Path]) -> Path:

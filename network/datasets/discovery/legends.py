@@ -20,8 +20,8 @@ _FILES = re.compile(r".*(class|label|legend|palette|color|colour|categor).*\.(js
 _NAMES = ("name", "title", "class", "label", "category", "class_name")
 _COLORS = ("color", "colour", "rgb", "hex")
 _VALUES = (
-    *("value", "id", "index", "idx", "code", "pixel", "pixel_value", "number", "gray", "grey"),
-    *("dn", "label_id", "class_id", "category_id", "train_id", "trainid", "gridcode"),
+    *("value", "id", "index", "code", "pixel", "pixel_value", "label_id", "class_id"),
+    *("category_id", "train_id", "trainid", "idx", "gridcode", "gray", "grey", "dn", "number"),
 )
 _CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
 
@@ -168,14 +168,16 @@ def _of_rows(rows: Sequence[dict]) -> list[Entry]:
     table = [{_heading(key): value for key, value in row.items()} for row in rows]
 
     def are_whole(key: str) -> bool:
-        return all(_whole(cells.get(key)) is not None for cells in table)
+        found = [cells[key] for cells in table if cells.get(key) not in (None, "")]
+        return bool(found) and all(_whole(cell) is not None for cell in found)
 
-    # A column such as "label" has the name or the value, and its cells tell which.
-    name = next((key for key in _NAMES if _has(table, key) and not are_whole(key)), None)
-    values = [key for key in _VALUES if _has(table, key)]
-    values += [key for key in _NAMES if key != name and _has(table, key) and are_whole(key)]
+    # A column such as "label" has the name or the value, and its cells tell which. If the names
+    # are numbers, too, "name" is rather the name, and "label" the value.
+    values = [key for key in (*_VALUES, *reversed(_NAMES)) if are_whole(key)]
     value = next(iter(values), None)
-    return [entry for cells in table if name and (entry := _of_cells(cells, name, value))]
+    texts = [key for key in _NAMES if not are_whole(key)]
+    names = [*texts, *(key for key in _NAMES if key != value and key not in texts)]
+    return [entry for cells in table if (entry := _of_cells(cells, names, value))]
 
 
 def _heading(key: Any) -> str:
@@ -183,14 +185,11 @@ def _heading(key: Any) -> str:
     return re.sub(r"[ -]+", "_", str(key).strip().lstrip("#").strip().lower())
 
 
-def _has(table: Sequence[dict], key: str) -> bool:
-    return any(key in cells for cells in table)
-
-
-def _of_cells(cells: dict, name_key: str, value_key: str | None) -> Entry | None:
-    """Read a class from a line; None if it has no name."""
-    name = cells.get(name_key)
-    if not isinstance(name, str) or not name.strip():
+def _of_cells(cells: dict, names: Sequence[str], value_key: str | None) -> Entry | None:
+    """Read a class from a line; None if it has no name in any of the columns."""
+    texts = [cells[key] for key in names if isinstance(cells.get(key), str)]
+    name = next((text for text in texts if text.strip()), None)
+    if name is None:
         return None
     value = cells.get(value_key) if value_key else None
     color = next((_color(cells[key]) for key in _COLORS if key in cells), None)

@@ -140,17 +140,33 @@ def test_links_bring_no_image_twice(tmp_path):
     }.items():
         (tmp_path / "data" / name).symlink_to(target)
     root = tmp_path / "data"
+    with pytest.raises(InputError, match=r"images: is the same folder as .*, by a link"):
+        find_layout([str(root)])
+    with pytest.raises(InputError, match="by a link"):
+        find_layout([str(root / "v1"), str(root / "latest")])
+    for name in ("latest", "y"):
+        (root / name).unlink()
     assert pairs_of(root) == {
         ("v1/images", "v1/masks", None, ("a",)),
         ("x/images", "x/masks", None, ("b",)),
     }
 
 
+def test_links_to_stores(tmp_path):
+    """The names of the links count, wherever the folders lie."""
+    touch(tmp_path, "raw/.store/a.png", "raw/klassen/a.png")
+    (tmp_path / "images").symlink_to("raw/.store")
+    (tmp_path / "masks").symlink_to("raw/klassen")
+    assert ("images", "masks", None, ("a",)) in pairs_of(tmp_path)
+
+
 def test_a_split_may_be_a_link(tmp_path):
     touch(
         tmp_path, "train/images/a.png", "train/masks/a.png", "val/images/b.png", "val/masks/b.png"
     )
-    (tmp_path / "test").symlink_to("val")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/images").symlink_to("../val/images")
+    (tmp_path / "test/masks").symlink_to("../val/masks")
     splits = {split: images for images, _, split, _ in pairs_of(tmp_path)}
     assert splits == {"train": "train/images", "val": "val/images", "test": "test/images"}
 

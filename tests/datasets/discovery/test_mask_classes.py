@@ -205,6 +205,13 @@ VALUED = [
         )
         for key in ("label", "class", "idx", "category_id")
     ),
+    ("csv", "code,name,label\nT,tree,2\nW,water,0\nC,crop,1\n"),
+    ("csv", "class_id,name,number\n0,water,512\n1,crop,30\n2,tree,9\n"),
+    (
+        "json",
+        '[{"id": 2, "name": null, "title": "tree"}, {"id": 0, "name": "water"}, '
+        '{"id": 1, "title": "crop"}]',
+    ),
 ]
 
 
@@ -216,6 +223,14 @@ def test_columns_of_values(tmp_path, suffix, text):
     found = proposed(tmp_path)
     assert names(found) == ["water", "crop", "tree"]
     assert found.notes == []
+
+
+def test_names_that_are_numbers(tmp_path):
+    write_image(tmp_path / "a.png", labels_of(0))
+    (tmp_path / "classes.csv").write_text("value,name\n0,10\n1,20\n2,30\n")
+    assert names(proposed(tmp_path)) == ["10", "20", "30"]
+    (tmp_path / "classes.csv").write_text("label,name\n2,30\n0,10\n1,20\n")
+    assert names(proposed(tmp_path)) == ["10", "20", "30"]
 
 
 def test_names_without_values_are_told(tmp_path):

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import rasterio.shutil
+from rasterio.enums import Resampling
 
 from network.datasets.on_earth.classes import ValueLabels
 from network.datasets.on_earth.labels import UNKNOWN, RasterLabels
 from network.errors import InputError
-from network.rasters.source import Source
+from network.rasters.source import Source, is_lossy_raster
+from network.rasters.warped import WarpedSource
 from tests.datasets.on_earth.scenes import dataset
-from tests.rasters.earth import blocks, write_labels
+from tests.rasters.earth import blocks, grid_of, write_labels
 
 HEIGHT, WIDTH = 40, 60
 
@@ -48,6 +50,21 @@ def test_values_that_the_pixels_cannot_have(tmp_path):
     with Source(path) as source:
         labels = RasterLabels(path, source, dataset(), values_of({-1: 0}))
         assert (labels.read(slice(0, HEIGHT), slice(0, WIDTH)) == UNKNOWN).all()
+
+
+def test_overviews_with_loss(tmp_path):
+    """Labels are never read from them."""
+    path = write_labels(tmp_path / "a.tif", blocks(0, HEIGHT, WIDTH))
+    with (
+        rasterio.Env(TIFF_USE_OVR="YES", COMPRESS_OVERVIEW="JPEG"),
+        rasterio.open(path, "r+") as file,
+    ):
+        file.build_overviews([2], Resampling.nearest)
+    assert (tmp_path / "a.tif.ovr").is_file()
+    rasterio.shutil.copy(path, tmp_path / "a.vrt", driver="VRT")
+    for source in (Source(path), Source(tmp_path / "a.vrt"), WarpedSource(path, grid_of(9, 9))):
+        with source:
+            assert not is_lossy_raster(source)
 
 
 @pytest.mark.parametrize(
