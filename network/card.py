@@ -183,12 +183,12 @@ def read_card(checkpoint: Mapping[str, Any], path: Path) -> Card:
 
 def _distinct(classes: Sequence[str]) -> tuple[str, ...]:
     """Number the names that occur again, which older checkpoints may have."""
-    return tuple(
-        f"{name} {number + 1}".strip() if number or not name.strip() else name
-        for number, name in (
-            (classes[:place].count(name), name) for place, name in enumerate(classes)
-        )
-    )
+    found = []
+    for place, name in enumerate(classes):
+        number = classes[:place].count(name) + 1
+        is_clear = number == 1 and name.strip()
+        found.append(name if is_clear else f"{name} {number}".strip())
+    return tuple(found)
 
 
 def parse_card(plain: object) -> Card:

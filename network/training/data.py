@@ -130,8 +130,9 @@ class SegmentationData(pl.LightningDataModule):
         self.unlabeled = self._unlabeled_samples(data.unlabeled) if data.unlabeled else []
         compare_resolutions(
             (sample.ground_resolution(), sample.image)
-            for some in (self.train_samples, self.val_samples, self.unlabeled)
-            for sample in spread_samples(some)
+            for some in filter(len, (self.train_samples, self.val_samples, self.unlabeled))
+            # All scenes of a split are compared already.
+            for sample in spread_samples(some, 1 if some[0].scene else 10)
         )
         count = self._train_count // world_size
         if count < experiment.data.batch_size:
