@@ -145,6 +145,9 @@ class Experiment:
             require(is_factory, section, repr(value), wanted)
         for name in ("monitor", "name", "config"):
             require(isinstance(getattr(self, name), str), name, repr(getattr(self, name)), "a text")
+        info = self.dataset
+        words = f"different labels of 0 to {info.num_classes - 1}"
+        require(info.is_scored_right, "dataset.scored", info.scored, words)
         is_seed = fits(self.seed, int) and 0 <= self.seed < 2**32
         require(is_seed, "seed", repr(self.seed), "a whole number, at least 0 and below 2 ** 32")
 

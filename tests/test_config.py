@@ -273,6 +273,14 @@ def test_overrides_that_do_not_go_together(config):
         ("data=Data(crop=256)", "name=5", ["name=5: must be a text"]),
         ("data=Data(crop=256)", "seed=2**32", ["seed=4294967296", "below 2 ** 32"]),
         ("data=Data(crop=256)", "seed=1.5", ["seed=1.5"]),
+        *(
+            (
+                "dataset=VAIHINGEN",
+                f"dataset=__import__('dataclasses').replace(VAIHINGEN, scored={scored!r})",
+                ["dataset.scored=", "different labels of 0 to 5"],
+            )
+            for scored in ((0, 0, 1), (-1,), (6,), ("Car",))
+        ),
     ],
 )
 def test_wrong_config(config, old, new, words):

@@ -336,19 +336,19 @@ class DatasetInfo:
             object.__setattr__(self, "scored", tuple(range(len(self.classes))))
 
     def _check_classes(self) -> None:
-        """Raise a ValueError if names or scored labels cannot be told apart in results."""
+        """Raise a ValueError if names cannot be told apart in results."""
         classes = self.classes
         if not classes or not all(isinstance(name, str) and name.strip() for name in classes):
             raise ValueError(f"{self.name}: classes={classes}, expected names")
         if len({normal(name).strip() for name in classes}) != len(classes):
             raise ValueError(f"{self.name}: classes={classes}, but each name may only occur once")
-        scored = self.scored
-        are_labels = all(isinstance(label, int) and 0 <= label < len(classes) for label in scored)
-        if len(set(scored)) != len(scored) or not are_labels:
-            raise ValueError(
-                f"{self.name}: scored={scored}, expected different labels of 0 to "
-                f"{len(classes) - 1}"
-            )
+
+    @property
+    def is_scored_right(self) -> bool:
+        """Whether the scored labels are different labels of classes."""
+        scored, known = self.scored, range(len(self.classes))
+        are_labels = all(isinstance(label, int) and label in known for label in scored)
+        return are_labels and len(set(scored)) == len(scored)
 
     def _check_coding(self) -> None:
         """Raise a ValueError if the coding of the masks does not fit the classes."""

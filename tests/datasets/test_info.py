@@ -130,10 +130,6 @@ def test_nearest_color(seed):
         ({"classes": (*VAIHINGEN.classes[:5], "Tree ")}, "each name may only occur once"),
         ({"classes": (*VAIHINGEN.classes[:5], 3)}, "expected names"),
         ({"classes": (*VAIHINGEN.classes[:5], " ")}, "expected names"),
-        ({"scored": (0, 0, 1)}, r"scored=\(0, 0, 1\), expected different labels of 0 to 5"),
-        ({"scored": (-1,)}, "expected different labels"),
-        ({"scored": (6,)}, "expected different labels"),
-        ({"scored": ("Car",)}, "expected different labels"),
         *(
             ({"palette": (*VAIHINGEN.palette[:5], color)}, "whole numbers of 0 to 255")
             for color in ((0.7, 0.5, 0.3), (300, 0, 0), (-1, 0, 0), "#00c800", (1, 2, 3, 4), 7)

@@ -422,7 +422,7 @@ def test_statistics_where_there_is_data(tmp_path, monkeypatch, kind, layout, sid
     areas = AreaFile(path="areas.gpkg", attribute="split", only=("train",))
     scenes = Scenes(images=("images/0.tif",), labels=(by_class(),), areas=areas)
     info = replace(
-        info, classes=CLASSES, palette=PALETTE, splits={"train": (scenes,)}, scored=()
+        info, classes=CLASSES, palette=PALETTE, splits={"train": (scenes,)}, scored=CLASSES
     )
     inside = np.zeros(valid.shape, bool)
     inside[20:80, 10:90] = True
@@ -454,7 +454,7 @@ def test_statistics_of_a_large_scene_need_little_memory(tmp_path):
     write_regions(tmp_path / "labels.gpkg", labels)
     scenes = Scenes(images=("a.tif",), labels=(by_class(),))
     info = replace(
-        dataset(3, 8), classes=CLASSES, palette=PALETTE, splits={"train": (scenes,)}, scored=()
+        dataset(3, 8), classes=CLASSES, palette=PALETTE, splits={"train": (scenes,)}, scored=CLASSES
     )
     samples = find_samples(info, tmp_path, "train")
     tracemalloc.start()
