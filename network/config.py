@@ -492,13 +492,21 @@ def override(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
         changes[section] = replace(old, **changed) if is_plain else partial(old, **changed)
     experiment = replace(experiment, **changes)
     _check_bands(experiment)
-    name = _fill_in(experiment)
-    is_below = not Path(name).is_absolute() and ".." not in Path(name).parts
-    is_empty = not name.strip() or not Path(name).parts
-    if not is_below or ("name" in changes and is_empty):
-        problem = "must name a folder below those of weights and logs"
-        raise InputError(f"name={name}", problem, "give a relative path without '..'")
-    return replace(experiment, name=name)
+    experiment = replace(experiment, name=_fill_in(experiment))
+    if experiment.name or "name" in changes:
+        _check_name(experiment.name)
+    return experiment
+
+
+def _check_name(name: str) -> None:
+    """Raise an :class:`InputError` if a name is no path below the folders of weights and logs."""
+    parts = Path(name.strip()).parts
+    if not parts or Path(name).is_absolute() or ".." in parts:
+        raise InputError(
+            f"name={name}",
+            "must name a folder below those of weights and logs",
+            "give a relative path without '..'",
+        )
 
 
 def _check_bands(experiment: Experiment) -> None:

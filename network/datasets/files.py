@@ -27,20 +27,6 @@ IMAGE_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg")
 _OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
 """Folders in which operating systems and file servers keep previews and deleted files."""
 
-
-def is_of_system(path: PurePath) -> bool:
-    """Tell whether a file or folder is hidden, or one that systems keep for themselves.
-
-    Args:
-        path: the path below a folder that the user has named.
-
-    Examples:
-        >>> [is_of_system(PurePath(name)) for name in ("a/b.tif", "a/._b.tif", "#recycle/b.tif")]
-        [False, True, True]
-    """
-    return any(part.startswith(".") or part in _OF_SYSTEMS for part in path.parts)
-
-
 ENCODING = {".tif": (cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW), ".png": ()}
 """Lossless compression of the written images, by suffix.
 
@@ -196,8 +182,10 @@ def used_names(listing: Listing, folder: Folder) -> dict[str, str]:
         return found
     for option in ("only", "leave_out"):
         for name in getattr(folder, option):
+            if name in found or not name.lower().endswith(IMAGE_SUFFIXES):
+                continue
             stem = stem_of(Path(name))
-            if name not in found and stem in found and name.lower().endswith(IMAGE_SUFFIXES):
+            if stem in found:
                 raise InputError(
                     listing.folder,
                     f"{option} names {name}, and names stand there without ending",
@@ -232,6 +220,19 @@ def list_used(path: Path, folder: Folder) -> dict[str, Path]:
         InputError: the folder does not exist; or see :func:`used_names`.
     """
     return {name: path / file for name, file in used_names(list_folder(path), folder).items()}
+
+
+def is_of_system(path: PurePath) -> bool:
+    """Tell whether a file or folder is hidden, or one that systems keep for themselves.
+
+    Args:
+        path: the path below a folder that the user has named.
+
+    Examples:
+        >>> [is_of_system(PurePath(name)) for name in ("a/b.tif", "a/._b.tif", "#recycle/b.tif")]
+        [False, True, True]
+    """
+    return any(part.startswith(".") or part in _OF_SYSTEMS for part in path.parts)
 
 
 def stem_of(path: Path) -> str:

@@ -359,14 +359,15 @@ def is_lossy_raster(source: Source) -> bool:
     """Tell whether an opened raster, or a source of a VRT, was compressed with loss."""
     if source.header.is_lossy or not source.path.lower().endswith(".vrt"):
         return source.header.is_lossy
-    return _has_lossy_sources(source.path, str(_stat(source.path)))
+    return _has_lossy_sources(source.path, file_version(Path(source.path)))
 
 
 @lru_cache(maxsize=64)
 def _has_lossy_sources(vrt: str, state: str) -> bool:
-    """Tell whether a VRT has sources with loss; ``state`` is that of its file, for the cache.
+    """Tell whether a VRT has sources with loss.
 
-    It may have thousands of sources, and each map asks anew.
+    It may have thousands of sources, and each map asks anew. So the answer is kept as long as the
+    state of its files is the same.
     """
     for path in _sources(vrt, {vrt}):
         if path.lower().endswith((".ovr", ".msk", ".xml")):  # not the pixels themselves

@@ -35,7 +35,8 @@ class EpochLines(Callback):
         seconds = time.monotonic() - self._begun
         scores = [name for name in trainer.callback_metrics if name.count("/") == 1]
         names = sorted(name for name in scores if not name.startswith("train/"))
-        # That of the epoch is in the logs: all processes must join to compute it.
+        # The loss is that of the last batch. The mean over the epoch stands in the logs; to compute
+        # it here, all processes would have to take part.
         _say(trainer, f"{_epoch(trainer)} done in {seconds:.0f} s", ["loss", *names], "last ")
 
 
