@@ -19,7 +19,7 @@ from network.datasets.scene_windows import fitting_window, is_large
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, check_samples, find_samples
 from network.datasets.windows import padding_margin
-from network.errors import InputError
+from network.errors import InputError, warn
 from network.evaluation.large_images import predict_large
 from network.evaluation.output_folder import (
     IMAGES_KEY,
@@ -44,7 +44,7 @@ from network.exported.choice import Backend
 from network.prediction import BestClasses, ImagePredictor, best_classes
 from network.predictor import Predictor, PredictorOptions, load_network
 from network.progress import progress_bar
-from network.rasters.resolution import TrainedResolution
+from network.rasters.resolution import compare_with_training
 from network.tta import build_views
 
 BOUNDARY_TOLERANCE = 3
@@ -157,9 +157,13 @@ def evaluate(
     with output_folder(output, samples, record, overwrite=overwrite) as todo:
         if todo:
             predictor = subject.predictor(tta=tta, patch=patch, overlap=0, batch_size=batch_size)
-            resolution = TrainedResolution()
-            for sample in spread_samples(todo):
-                resolution.compare(sample.image, *sample.place(), predictor.ground_resolution)
+            trained = predictor.ground_resolution
+            notes = (
+                compare_with_training(sample.image, *sample.place(), trained)
+                for sample in spread_samples(todo)
+            )
+            if note := next(filter(None, notes), None):
+                warn(note)
             counter = Counter(info, boundary_tolerance)
             whole = [sample for sample in todo if sample not in large]
             if whole:

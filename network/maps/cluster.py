@@ -105,7 +105,7 @@ def predict_on_cluster(
         options = replace(options, polygons=replace(options.polygons, file=file))
     predictor, identity = model.load(options.batch_size, device="cpu")
     check_options(options, predictor)
-    means = Means(predictor.info, identity, options)
+    means = Means(predictor.info, identity, options, predictor.ground_resolution)
     del predictor
     folder = tasks[0].output.parent
     remove_leftovers(folder)
@@ -181,6 +181,7 @@ class _Work:
         share: all that was predicted so far.
         left: number of blocks that were not reported yet.
         begin: when the first share was begun.
+        notes: what a user should know of the image, see :meth:`MapWork.notes`.
     """
 
     task: Task
@@ -190,6 +191,7 @@ class _Work:
     share: Share = field(default_factory=Share)
     left: int = 0
     begin: float = 0.0
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def _survey(tasks: Sequence[Task]) -> list[_Work | UnreadableImage | None]:
@@ -208,7 +210,8 @@ def _survey(tasks: Sequence[Task]) -> list[_Work | UnreadableImage | None]:
                         continue
                     missing = work.missing()
                     # A copy of the plan, without what it has computed.
-                    found.append(_Work(task, replace(work.plan), missing, work.pixels(missing)))
+                    plan, pixels = replace(work.plan), work.pixels(missing)
+                    found.append(_Work(task, plan, missing, pixels, notes=work.notes()))
             except UnreadableImage as error:
                 found.append(error)
     return found
@@ -263,6 +266,7 @@ def _look_at(client: Client, tasks: Sequence[Task], failures: Failures) -> list[
                     continue
                 failures.begin()
                 if found is not None:
+                    failures.tell(found.notes)
                     works.append(found)
             bar.update(len(batch))
     return works

@@ -1,7 +1,7 @@
 """Maps of many images of any size: their prediction by this process, and what failed."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -202,7 +202,7 @@ def predict_maps(
     remove_leftovers(folder)
     records = MapRecords(folder, options.shard)
     failures = Failures(records, len(tasks))
-    means = Means(predictor.info, identity, options)
+    means = Means(predictor.info, identity, options, predictor.ground_resolution)
     finished = 0
     for position, task in enumerate(tasks):
         try:
@@ -214,7 +214,7 @@ def predict_maps(
 
 
 class Failures:
-    """The images and blocks that could not be predicted.
+    """The images and blocks that could not be predicted, or perhaps not well.
 
     They are reported as soon as one image could be read. If none can, nothing is written.
 
@@ -229,6 +229,7 @@ class Failures:
         self._images: list[tuple[str, UnreadableImage]] = []
         self._reported = 0
         self._blocks: list[str] = []
+        self._told: set[str] = set()
 
     @property
     def images(self) -> int:
@@ -247,6 +248,16 @@ class Failures:
             self._records.forget_failed()
             self._is_begun = True
         self._report()
+
+    def tell(self, notes: Mapping[str, str]) -> None:
+        """Warn of an image that can be predicted, but perhaps not well; once for each kind.
+
+        Args:
+            notes: the sentences by their kinds, see :meth:`MapWork.notes`.
+        """
+        for kind in notes.keys() - self._told:
+            warn(notes[kind])
+        self._told |= notes.keys()
 
     def add_blocks(self, task: Task, plan: Plan, share: Share) -> None:
         """Take the blocks of an image that failed."""
@@ -319,6 +330,7 @@ def _predict_map(
         failures.begin()
         if is_finished:
             return True
+        failures.tell(work.notes())
         todo = work.missing(range((number - position) % count, len(work.plan), count))
         name = Path(task.image).name
         with progress_bar(total=work.pixels(todo), desc=name, unit="px", unit_scale=True) as bar:

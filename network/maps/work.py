@@ -17,7 +17,7 @@ from network import failures
 from network.datasets.open_image import open_image
 from network.datasets.schema import DatasetInfo
 from network.datasets.windows import spans
-from network.errors import InputError, warn
+from network.errors import InputError
 from network.maps.finish import Format, finish_map, finish_polygons
 from network.maps.job import Job
 from network.maps.layers import DISAGREEMENT, LABELS
@@ -27,7 +27,7 @@ from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
 from network.maps.records import MapRecord, MapRecords
 from network.memory import give_back_free_memory, share_memory_among_threads
 from network.prediction import ImagePredictor
-from network.rasters.resolution import TrainedResolution
+from network.rasters.resolution import compare_with_training
 from network.rasters.source import Source, UnreadableImage, is_virtual
 from network.writing import locked
 
@@ -67,13 +67,13 @@ class Means:
         info: description of images and classes.
         identity: facts about the network that the maps depend on, see :class:`Job`.
         options: how maps are predicted and written.
-        resolution: warns of images with pixels of another size than in the training.
+        trained_resolution: side of a pixel of the training images in meters; None if unknown.
     """
 
     info: DatasetInfo
     identity: Mapping[str, Any]
     options: MapOptions
-    resolution: TrainedResolution = field(default_factory=TrainedResolution)
+    trained_resolution: float | None = None
 
 
 @dataclass
@@ -170,6 +170,19 @@ class MapWork:
         self.job.clean()
         return True
 
+    def notes(self) -> dict[str, str]:
+        """Write what a user should know of the image, by the kind of the sentence."""
+        source = self._source
+        trained = self._means.trained_resolution
+        found = {
+            "pixels": compare_with_training(source.path, source.header.place, source.size, trained),
+            "rpcs": f"{source.path}: its map does not keep the rational polynomials (RPC) that say "
+            "where it lies; warp it before (gdalwarp -rpc)"
+            if source.has_rpcs
+            else None,
+        }
+        return {kind: note for kind, note in found.items() if note}
+
     def missing(self, numbers: Sequence[int] | None = None) -> list[int]:
         """List the blocks that are not finished.
 
@@ -198,14 +211,6 @@ class MapWork:
             UnreadableImage: the image cannot be read.
             InputError: the disk refuses to write.
         """
-        source, trained = self._source, predictor.ground_resolution
-        place, size = source.header.place, source.size
-        self._means.resolution.compare(source.path, place, size, trained)
-        if self._source.has_rpcs:
-            warn(
-                f"{self._source.path}: its map does not keep the rational polynomials (RPC) that "
-                "say where it lies; warp it before (gdalwarp -rpc)"
-            )
         self.job.begin()
         if DISAGREEMENT in self._means.options.layers:
             return lambda images, parts: predictor.logits_and_disagreement(images)

@@ -39,34 +39,30 @@ def compare_resolutions(images: Iterable[tuple[float | None, Path]]) -> None:
         )
 
 
-class TrainedResolution:
-    """Warns once if images have pixels of another size than those of the training had."""
+def compare_with_training(
+    image: str | Path, place: Place | None, size: tuple[int, int], trained: float | None
+) -> str | None:
+    """Compare the pixels of an image with those of a training.
 
-    def __init__(self) -> None:
-        self._is_told = False
+    Older checkpoints know the side in the plane of the training images, which Web Mercator
+    stretches. So an image with the same side in its plane does not differ either.
 
-    def compare(
-        self, image: str | Path, place: Place | None, size: tuple[int, int], trained: float | None
-    ) -> None:
-        """Warn if an image differs, unless an earlier one did.
+    Args:
+        image: the image.
+        place: its place on Earth; None if it is unknown.
+        size: its height and width in pixels.
+        trained: side of the pixels of the training images; None if it is unknown.
 
-        Older checkpoints know the side in the plane of the training images, which Web Mercator
-        stretches. So an image with the same side in its plane does not differ either.
-
-        Args:
-            image: the image.
-            place: its place on Earth; None if it is unknown.
-            size: its height and width in pixels.
-            trained: side of the pixels of the training images; None if it is unknown.
-        """
-        if self._is_told or not trained:
-            return
-        side, in_plane = ground_resolution(place, *size), plane_resolution(place)
-        is_same = in_plane is not None and not differ(in_plane, trained)
-        if differ(side, trained) and not is_same:
-            self._is_told = True
-            warn(
-                f"{image} has pixels of {side:.3g} m on the ground, and the network was trained on "
-                f"pixels of {trained:.3g} m; it sees all objects in another size, so its classes "
-                "may be wrong (warp the image to the size of the training: gdalwarp -tr)"
-            )
+    Returns:
+        A sentence that warns of an image with other pixels; None if they agree, or nobody knows.
+    """
+    if not trained:
+        return None
+    side, in_plane = ground_resolution(place, *size), plane_resolution(place)
+    if not differ(side, trained) or (in_plane is not None and not differ(in_plane, trained)):
+        return None
+    return (
+        f"{image} has pixels of {side:.3g} m on the ground, and the network was trained on pixels "
+        f"of {trained:.3g} m; it sees all objects in another size, so its classes may be wrong "
+        "(warp the image to the size of the training: gdalwarp -tr)"
+    )

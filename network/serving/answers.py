@@ -254,8 +254,6 @@ class _Network:
     info: DatasetInfo
     ticket: Ticket
     failures: list[Exception] = field(default_factory=list)
-    ground_resolution: None = None
-    """Images of another resolution are not told of: those who sent them do not see warnings."""
 
     def logits(self, images: Any) -> Any:
         try:
