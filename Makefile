@@ -3,7 +3,8 @@
 # make demo-data   make scenes and cut them, without a training
 # make demo-real DATA=PATH   train and test on UUAD, or on Dubai with SET=dubai: fig_results/uuad
 # make test   lint, types, and all tests but test-browser's; WORKERS=8 on a larger machine
-# make test-quick   lint and the tests that neither train nor run commands, for every save
+# make lint   lint and types alone
+# make test-quick   lint without types, and the tests that neither train nor run commands, for every save
 # make test-browser   the report and maps in a browser; needs Debian's package chromium
 # make docs    the site of the pages under docs: site/index.html
 # make test-faults    kills, full disks, damaged images, hostile checkpoints: all trials, in 3 minutes
@@ -28,7 +29,7 @@ EPOCHS ?= $(EPOCHS_$(SET))
 REAL_CONFIG := config/$(SET)/bicor.py
 REAL_RESULTS := fig_results/$(SET)
 
-.PHONY: env demo demo-data demo-real test test-quick test-browser test-faults docs
+.PHONY: env demo demo-data demo-real lint test test-quick test-browser test-faults docs
 
 env: .venv/installed
 
@@ -44,10 +45,12 @@ docs: .venv/installed-docs
 	$(BIN)/pip install -e '.[docs]'
 	touch $@
 
-test: env
+lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) $(BY_FILE)
 
 test-quick: env
