@@ -28,18 +28,28 @@ class Source:
         path: path inside the archive, or below the searched folder.
         size: unpacked size in bytes.
         folder: the searched folder.
+        member: the name inside the archive as the archive has it, perhaps with back slashes.
+        checksum: CRC-32 of the content; None for a file that is not in an archive.
     """
 
     archive: Path | None
     path: PurePosixPath
     size: int
     folder: Path
+    member: str = ""
+    checksum: int | None = None
 
     @property
     def text(self) -> str:
         """The name of the archive and the path, in lower case."""
         archive = f"{self.archive.name}/" if self.archive else ""
         return f"{archive}{self.path}".lower()
+
+    def is_surely_not(self, other: "Source") -> bool:
+        """Return whether another file surely has another content; no file is read for this."""
+        if None in (self.checksum, other.checksum):
+            return self.size != other.size
+        return (self.size, self.checksum) != (other.size, other.checksum)
 
     def __str__(self) -> str:
         return f"{self.archive}:{self.path}" if self.archive else str(self.folder / self.path)
@@ -75,20 +85,24 @@ def _members(path: Path, folder: Path) -> list[Source]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            entries = [e for e in entries if not is_of_system(PurePosixPath(e.filename))]
+            paths = [PurePosixPath(entry.filename.replace("\\", "/")) for entry in entries]
     except (OSError, *DAMAGED_ZIP) as error:
         raise InputError(
             path, f"damaged or truncated archive ({error})", "download it again"
         ) from error
-    inner = [entry.filename for entry in entries if entry.filename.lower().endswith(".zip")]
+    members = [
+        Source(path, inside, entry.file_size, folder, entry.filename, entry.CRC)
+        for inside, entry in zip(paths, entries, strict=True)
+        if not is_of_system(inside)
+    ]
+    inner = [source.path for source in members if source.path.suffix.lower() == ".zip"]
     if inner:
         raise InputError(
             path,
             f"holds further archives ({inner[0]})",
             "unpack it once, and give the folder with its archives",
         )
-    entries.sort(key=lambda entry: entry.filename)
-    return [Source(path, PurePosixPath(e.filename), e.file_size, folder) for e in entries]
+    return sorted(members, key=lambda source: source.path)
 
 
 def place(files: Sequence[tuple[Source, Path]]) -> int:
@@ -149,7 +163,7 @@ def _extract(path: Path, files: Iterable[tuple[Source, Path]], bar: tqdm) -> Non
                 with (
                     replacing(target) as partial,
                     partial.open("wb") as file,
-                    archive.open(str(source.path)) as member,
+                    archive.open(source.member) as member,
                 ):
                     while chunk := member.read(CHUNK):
                         file.write(chunk)

@@ -5,6 +5,7 @@ Whole ISPRS tiles go to ``<root>/{train,val,test}_images`` and ``_masks`` (for t
 the masks are converted. Files that exist already stay, so an interrupted run can go on.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -123,7 +124,10 @@ def _prepare_tiles(preparation: Preparation) -> list[SplitSummary]:
 def _tile_files(
     preparation: Preparation, sources: Sequence[Source]
 ) -> dict[tuple[str, str], Source]:
-    """Find the first file of each kind (images, masks, masks_eroded) of each tile."""
+    """Find the first file of each kind (images, masks, masks_eroded) of each tile.
+
+    A later one with another content is named on standard error.
+    """
     files: dict[tuple[str, str], Source] = {}
     made = _made_folders(preparation)
     for source in sources:
@@ -131,7 +135,7 @@ def _tile_files(
         is_made = source.archive is None and not made.isdisjoint(path.parents)
         found = None if is_made else _identify(preparation, source)
         if found:
-            files.setdefault(found, source)
+            _tell_of_another(files.setdefault(found, source), source)
     if not files:
         raise InputError(
             preparation.archives,
@@ -139,6 +143,11 @@ def _tile_files(
             "give the folder with its official archives",
         )
     return files
+
+
+def _tell_of_another(used: Source, source: Source) -> None:
+    if used.is_surely_not(source):
+        print(f"{source}: not used, {used} has another content and comes first", file=sys.stderr)
 
 
 def _made_folders(preparation: Preparation) -> set[Path]:
@@ -251,7 +260,7 @@ def _prepare_images(preparation: Preparation) -> list[SplitSummary]:
     for source in sources:
         path = _path_in_data_set(info, source)
         if path is not None:  # an archive and its unpacked folder have the same files
-            by_target.setdefault(output / path, source)
+            _tell_of_another(by_target.setdefault(output / path, source), source)
     wanted = [(source, target) for target, source in by_target.items()]
     if not wanted:
         raise InputError(

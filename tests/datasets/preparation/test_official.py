@@ -289,6 +289,38 @@ def test_files_of_systems_are_left_out(tmp_path):
     assert [str(source.path) for source in find_sources(tmp_path)] == ["a.png"]
 
 
+def test_archives_of_windows(tmp_path):
+    """Some of its programs write back slashes into archives."""
+    files = tile_files(tmp_path / "raw", POTSDAM, "top_potsdam_2_10", 0)
+    archives = tmp_path / "archives"
+    image, mask = files["image"], files["mask"]
+    write_zip(archives / "images.zip", {f".\\2_Ortho_RGB\\{image.name}": image})
+    write_zip(archives / "labels.zip", {f"5_Labels_all\\{mask.name}": mask, "__MACOSX\\a": mask})
+    assert [source.path.name for source in find_sources(archives)] == [image.name, mask.name]
+    prepare(preparation(archives, POTSDAM, partial=True))
+    split = next(s for s, tiles in POTSDAM.tile_splits.items() if "top_potsdam_2_10" in tiles)
+    placed = tmp_path / "out" / f"{split}_images" / image.name
+    assert placed.read_bytes() == image.read_bytes()
+
+
+def test_two_versions_of_a_mask(tmp_path, capsys):
+    """The first one is used as before, and the other one is named, if its content differs."""
+    files = tile_files(tmp_path / "raw", POTSDAM, "top_potsdam_2_10", 0)
+    archives = tmp_path / "archives"
+    image, mask = files["image"], files["mask"]
+    write_zip(archives / "images.zip", {image.name: image})
+    write_zip(archives / "labels_1.zip", {mask.name: mask})
+    write_zip(archives / "labels_2.zip", {mask.name: mask})
+    prepare(preparation(archives, POTSDAM, partial=True))
+    assert "not used" not in capsys.readouterr().err
+    write_zip(archives / "labels_2.zip", {mask.name: files["eroded"]})
+    prepare(preparation(archives, POTSDAM, partial=True))
+    assert (
+        f"{archives}/labels_2.zip:{mask.name}: not used, {archives}/labels_1.zip:{mask.name} has "
+        "another content and comes first" in capsys.readouterr().err
+    )
+
+
 def test_full_disk(tmp_path):
     check_disk_space(tmp_path / "a" / "b", 1)
     with pytest.raises(InputError, match=r"needs about 1000000000\.0 GB"):
