@@ -118,6 +118,19 @@ class PredictionOptions(TypedDict, total=False):
     ground_resolution: float | None
 
 
+class WindowPredictor(Protocol):
+    """Predicts the windows of a map: an :class:`ImagePredictor`, or what requests share."""
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Description of images and classes."""
+        ...
+
+    def logits(self, images: Array) -> Array:
+        """Compute the mean logits of windows over the views, see :meth:`ImagePredictor.logits`."""
+        ...
+
+
 class ImagePredictor:
     """An engine and all processing of its images.
 

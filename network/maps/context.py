@@ -17,7 +17,7 @@ from network.datasets.windows import Part
 from network.errors import InputError
 from network.maps.plan import Plan
 from network.maps.predict import Segment
-from network.prediction import ImagePredictor, to_batch
+from network.prediction import ImagePredictor, WindowPredictor, to_batch
 from network.predictor import Predictor
 from network.progress import progress_bar
 from network.rasters.pixels import network_values
@@ -51,7 +51,7 @@ def check_context(predictor: ImagePredictor) -> None:
         )
 
 
-def in_context(predictor: ImagePredictor, source: Source, plan: Plan, folder: Path) -> Segment:
+def in_context(predictor: WindowPredictor, source: Source, plan: Plan, folder: Path) -> Segment:
     """Make a function that segments each window of an image in the context of the whole image.
 
     The context is computed once and kept in a file, so a rerun and other processes use the same.

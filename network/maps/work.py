@@ -26,7 +26,7 @@ from network.maps.plan import Block, Plan
 from network.maps.predict import BlockFailed, Segment, Times, predict_blocks
 from network.maps.records import MapRecord, MapRecords
 from network.memory import give_back_free_memory, share_memory_among_threads
-from network.prediction import ImagePredictor
+from network.prediction import ImagePredictor, WindowPredictor
 from network.rasters.resolution import compare_with_training
 from network.rasters.source import Source, UnreadableImage, is_virtual
 from network.writing import locked
@@ -198,11 +198,12 @@ class MapWork:
         """Count the pixels of blocks."""
         return sum(_pixels(self.plan.block_at(number)) for number in numbers)
 
-    def prepare(self, predictor: ImagePredictor) -> Segment:
+    def prepare(self, predictor: WindowPredictor) -> Segment:
         """Make the folder of the blocks, and compute the context of the image if it is used.
 
         Args:
-            predictor: the predictor, with ``patch=None``.
+            predictor: the predictor, with ``patch=None``; for a layer of disagreement, an
+                :class:`~network.prediction.ImagePredictor`.
 
         Returns:
             The function that segments windows of this image.
@@ -213,6 +214,7 @@ class MapWork:
         """
         self.job.begin()
         if DISAGREEMENT in self._means.options.layers:
+            assert isinstance(predictor, ImagePredictor)
             return lambda images, parts: predictor.logits_and_disagreement(images)
         if self._means.options.context == "window":
             return lambda images, parts: predictor.logits(images)
@@ -222,14 +224,14 @@ class MapWork:
 
     def predict(
         self,
-        predictor: ImagePredictor,
+        predictor: WindowPredictor,
         numbers: Sequence[int],
         done: Callable[[int], None] = lambda pixels: None,
     ) -> Share:
         """Predict and write blocks. One that fails is tried again after the others.
 
         Args:
-            predictor: the predictor, with ``patch=None``.
+            predictor: see :meth:`prepare`.
             numbers: numbers of the blocks.
             done: called after each block with its pixels.
 

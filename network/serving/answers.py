@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
+from network.arrays import Array
 from network.datasets.files import encode_mask
 from network.datasets.open_image import open_image
 from network.datasets.schema import DatasetInfo
@@ -25,7 +26,7 @@ from network.maps.layers import CONFIDENCE, ENTROPY, LABELS, PROBABILITIES, STEP
 from network.maps.options import MapOptions, PolygonOptions
 from network.maps.work import MapWork, Means, Task, plan_of
 from network.memory import give_back_free_memory
-from network.prediction import ImagePredictor, NoNumbers
+from network.prediction import NoNumbers
 from network.rasters.header import Header
 from network.rasters.place import ground_at_middle
 from network.rasters.reader import forget_checked
@@ -229,7 +230,7 @@ class Answerer:
             # parts is named after the image, and all images are one here.
             work.job = replace(work.job, image="", source="")
             network = _Network(self.info, ticket)
-            share = work.predict(cast(ImagePredictor, network), work.missing())
+            share = work.predict(network, work.missing())
             ticket.check()
             if share.failed and network.failures:
                 raise network.failures[-1]  # a fault of the service, not of the image
@@ -249,13 +250,13 @@ class Answerer:
 
 @dataclass(frozen=True)
 class _Network:
-    """A stand-in for the predictor of a map, which sends the windows to the common batches."""
+    """Predicts the windows of a map in batches that all requests share."""
 
     info: DatasetInfo
     ticket: Ticket
     failures: list[Exception] = field(default_factory=list)
 
-    def logits(self, images: Any) -> Any:
+    def logits(self, images: Array) -> Array:
         try:
             return self.ticket.logits(images)
         except Exception as error:
