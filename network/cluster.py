@@ -126,7 +126,7 @@ class Cluster:
 
         assert self.scheduler is not None
         where = f"scheduler={self.scheduler}"
-        is_file = "://" not in self.scheduler and not self.scheduler.rpartition(":")[2].isdigit()
+        is_file = "://" not in self.scheduler and not self.scheduler.rpartition(":")[2].isdecimal()
         if is_file and not Path(self.scheduler).is_file():
             raise InputError(
                 where, "no such scheduler file", "give its path, or an address as tcp://host:8786"

@@ -176,7 +176,7 @@ def _is_dead(owner: str) -> bool:
     """
     host, _, number = owner.rpartition("-")
     number = number.partition(".")[0]  # GDAL adds endings for files of its own
-    if host not in ("", _HOST) or not number.isdigit():
+    if host not in ("", _HOST) or not number.isdecimal():
         return False
     try:
         os.kill(int(number), 0)

@@ -78,3 +78,11 @@ def write_bands(path: Path, image: np.ndarray, **options) -> None:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path, "w", driver="GTiff", **size, **options) as file:
             file.write(image.transpose(2, 0, 1))
+
+
+def write_band_masks(path: Path, valid: np.ndarray) -> None:
+    """Write masks (bands, h, w) of the single bands of a raster, into a file beside it."""
+    beside = path.with_name(f"{path.name}.msk")
+    write_bands(beside, 255 * valid.transpose(1, 2, 0).astype(np.uint8))
+    with rasterio.open(beside, "r+") as file:
+        file.update_tags(**{f"INTERNAL_MASK_FLAGS_{n + 1}": 0 for n in range(len(valid))})

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from network.buildings.figures import write_chain_panel, write_thresholds
 from network.buildings.tiles import image_label
 from network.buildings.work import Work, read_map
+from network.console import text_console
 from network.datasets.files import read_mask
 from network.datasets.info import BUILDING
 from network.datasets.segmentation import Sample
@@ -214,7 +214,7 @@ def write_stages(
     for row in rows:
         table.add_row(*row)
     if stages:
-        console = Console()
+        console = text_console()
         console.print(table)
         for note in notes:
             console.print(note)

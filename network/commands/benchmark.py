@@ -32,6 +32,7 @@ from network.benchmark.testing import benchmark_testing
 from network.commands.arguments import command_parser, execute
 from network.compute import find_device
 from network.config import Experiment, load_experiment, settings
+from network.console import text_console
 from network.datasets.info import POTSDAM
 from network.datasets.schema import MAX_CLASSES
 from network.errors import InputError
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     # A table that is too wide for the terminal wraps whole lines, so cells stay readable.
-    console = Console(width=max(180, Console().width))
+    console = text_console(180)
     console.print(machine())
     results = {
         "model": model_rows,

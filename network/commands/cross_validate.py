@@ -7,13 +7,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 import network.models  # noqa: F401  repairs torchvision first where it must be
 from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
+from network.console import text_console
 from network.errors import InputError
 from network.evaluation.scores import MAIN, Value
 from network.studies.ablation import run_variant
@@ -84,7 +83,7 @@ def print_folds(found: CrossValidation) -> None:
     keys = [*MAIN, *(key for key in values_of(found.pooled) if key.startswith("IoU "))]
     table = Table(title=f"{found.kind} masks, {len(found.folds)} folds, %", title_justify="left")
     for heading in ("fold", *keys):
-        table.add_column(escape(heading), justify="right")
+        table.add_column(heading, justify="right")
     rows: list[tuple[str, Sequence[Value]]] = [
         (str(number), [values_of(scores)[key] for key in keys])
         for number, scores in enumerate(found.folds)
@@ -96,8 +95,7 @@ def print_folds(found: CrossValidation) -> None:
     table.add_row("mean", *(_percent(mean) for mean, _ in spread))
     table.add_row("std", *(_percent(deviation) for _, deviation in spread))
     table.add_row("pooled", *(_percent(values_of(found.pooled)[key]) for key in keys))
-    # In a narrow terminal whole lines wrap, so cells stay readable, also in files.
-    Console(width=max(140, Console().width)).print(table)
+    text_console(140).print(table)
 
 
 def _percent(value: Value) -> str:

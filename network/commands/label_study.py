@@ -7,12 +7,12 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import network.models  # noqa: F401  repairs torchvision first where it must be
 from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
+from network.console import text_console
 from network.errors import InputError
 from network.extras import require_extra
 from network.maps.search import WAYS
@@ -75,6 +75,6 @@ def run(args: argparse.Namespace) -> None:
         means, deviations = (100 * np.array(values) for values in spread(curve))
         cells = (f"{m:.1f} ± {d:.1f}" for m, d in zip(means, deviations, strict=True))
         table.add_row(curve.way, *cells)
-    Console(width=max(100, Console().width)).print(table)
+    text_console(100).print(table)
     print(output / TABLE)
     print(output / FIGURE)

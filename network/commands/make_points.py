@@ -6,7 +6,6 @@ For the arguments, see ``tools/make_points.py``.
 import argparse
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from network.commands.arguments import (
@@ -16,6 +15,7 @@ from network.commands.arguments import (
     execute,
 )
 from network.config import load_experiment
+from network.console import text_console
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError, nearest
 from network.evaluation.figures import write_points
@@ -106,4 +106,4 @@ def print_counts(info: DatasetInfo, counts: PointCounts, title: str) -> None:
     for row in zip(info.classes, counts.points, counts.pixels, dense, strict=True):
         add(*row)
     add("all", sum(counts.points), sum(counts.pixels), sum(dense))
-    Console().print(table)
+    text_console().print(table)

@@ -7,7 +7,6 @@ import argparse
 import math
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from network.commands.arguments import (
@@ -17,6 +16,7 @@ from network.commands.arguments import (
     execute,
 )
 from network.config import load_experiment
+from network.console import text_console
 from network.datasets.checks.bands import Band, measure_bands
 from network.datasets.schema import DatasetInfo
 from network.datasets.segmentation import Sample, find_samples
@@ -83,7 +83,7 @@ def print_bands(bands: list[Band], title: str) -> None:
         values = (band.low, band.high, band.mean, band.std)
         cells = [str(n) if isinstance(n, int) else f"{n:{style}}" for n in values]
         table.add_row(str(number), *cells)
-    Console().print(table)
+    text_console().print(table)
 
 
 def config_text(bands: list[Band], info: DatasetInfo) -> str:

@@ -8,7 +8,6 @@ import re
 import shlex
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from network.commands.arguments import (
@@ -19,6 +18,7 @@ from network.commands.arguments import (
     in_flags,
 )
 from network.commands.config_text import config_text
+from network.console import text_console
 from network.datasets.discovery.describe import describe
 from network.datasets.discovery.description import AREAS, Description
 from network.datasets.discovery.layout import find_layout
@@ -127,8 +127,7 @@ def print_description(found: Description) -> None:
         if proposal.unit == "pixels":
             amount = f"{amount} ({int(ignored.amount)})"
         table.add_row("ignored", ignored.why, shown, "", amount)
-    # In a narrow terminal whole lines wrap, so cells stay readable, also in files.
-    Console(width=max(100, Console().width)).print(table)
+    text_console(100).print(table)
     if sizes.mean is None:
         print("mean and std: those that the encoder was pretrained with")
     else:

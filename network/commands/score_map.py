@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
+from network.console import text_console
 from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.on_earth.open_labels import is_raster
 from network.errors import InputError
@@ -190,8 +189,8 @@ def _draw(args: argparse.Namespace, map_file: MapFile, areas: AreaFile | None) -
     table = Table("class of the map")
     table.add_column("points", justify="right")
     for name, count in drawn.items():
-        table.add_row(escape(name), str(count))
-    Console().print(table)
+        table.add_row(name, str(count))
+    text_console().print(table)
     print(
         f"{sum(drawn.values())} points in {args.output}; write the class of each into its 'class'"
     )

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from network.commands.arguments import command_parser, execute
 from network.config import load_experiment
+from network.console import text_console
 from network.datasets.checks.shares import print_shares
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
@@ -143,4 +143,4 @@ def _print_areas(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    text_console().print(table)

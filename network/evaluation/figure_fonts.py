@@ -108,7 +108,7 @@ def _rank(font: FontEntry) -> tuple:
     """Make a sort key: plain upright fonts without serifs first, and simplified Chinese first."""
     return (
         font.style != "normal" or font.variant != "normal",
-        abs(int(font.weight) - 400) if str(font.weight).isdigit() else 0,
+        abs(int(font.weight) - 400) if str(font.weight).isdecimal() else 0,
         not any(word in font.name for word in ("Sans", "Hei", "Gothic")),
         any(word in font.name for word in ("Mono", "UI", "Display", "Condensed")),
         "CJK" in font.name and not font.name.endswith("SC"),

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from network.config import Experiment
+from network.console import text_console
 from network.datasets.frames import find_frames
 from network.datasets.segmentation import Sample, find_samples
 from network.errors import InputError
@@ -179,21 +178,20 @@ def print_results(protocol: Stamp, summaries: dict[str, Summary]) -> None:
             f"{stated['data set']} {stated['split']}, {kind} masks, {protocol.size}, "
             f"TTA {stated['TTA']}, padding: {stated['padding']}"
         )
-        table = Table(title=escape(title), title_justify="left")
+        table = Table(title=title, title_justify="left")
         table.add_column("class")
         for score in class_scores():
             table.add_column(score.words, justify="right")
         for label, values in enumerate(_rows(s)):
             mark = "" if label in s.scored else " (not in mean)"
-            table.add_row(escape(s.classes[label] + mark), *map(_percent, values))
+            table.add_row(s.classes[label] + mark, *map(_percent, values))
         table.add_section()
         for name, means in s.mean_rows():
             shown = zip(class_scores(), means, strict=True)
             table.add_row(name, *(_percent(v) if score.mean_of_all else "" for score, v in shown))
         for key, score in row_scores().items():
             table.add_row(score.words, _percent(s.overall[key]))
-        # In a narrow terminal, whole lines wrap; that is easier to read than wrapped cells.
-        Console(width=max(110, Console().width)).print(table)
+        text_console(110).print(table)
         for name, (low, high) in summary.intervals.items():
             print(
                 f"{name} {_percent(low)} to {_percent(high)} (95 % interval over {protocol.unit})"

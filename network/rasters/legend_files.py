@@ -76,7 +76,7 @@ def _rows_of(band: ElementTree.Element) -> Iterator[NamedValue]:
     if table is None:
         return
     usages = [field.findtext("Usage", "") for field in table.iter("FieldDefn")]
-    places = {int(usage): place for place, usage in enumerate(usages) if usage.isdigit()}
+    places = {int(usage): place for place, usage in enumerate(usages) if usage.isdecimal()}
     if not {_VALUE, _NAME} <= places.keys():
         return
     for row in table.iter("Row"):

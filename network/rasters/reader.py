@@ -227,8 +227,8 @@ def validity(
 ) -> np.ndarray | None:
     """Find the pixels (h, w) that an opened file calls valid; None if all of them are valid.
 
-    A no-data value makes a pixel invalid if all bands have it. Among measurements, one band is
-    enough.
+    A no-data value makes a pixel invalid if all bands have it, and so do masks of single bands.
+    Among measurements, one band is enough.
 
     Args:
         file: the opened file.
@@ -238,7 +238,8 @@ def validity(
     """
     valid = None
     flags = [file.mask_flag_enums[band - 1] for band in bands]
-    if any(MaskFlags.nodata in of_band for of_band in flags):
+    # GDAL has no flag for the mask of a single band.
+    if any(MaskFlags.nodata in of_band or not of_band for of_band in flags):
         has_value = file.read_masks(indexes=bands, window=window)
         # Black in one band is a color, but -32767 in one band is no measurement.
         is_strict = any(is_measured(file.dtypes[band - 1]) for band in bands)

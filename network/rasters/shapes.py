@@ -5,6 +5,7 @@ This module needs the extra ``vectors``.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -121,7 +122,7 @@ def repaired(path: Path, numbers: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     first = numbers[wrong[0]]
     reason = shapely.is_valid_reason(shapes[wrong[0]])
     for place in wrong:
-        parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(shapes[place])))
+        parts = shapely.get_parts(shapely.get_parts(made_valid(shapes[place])))
         areas = [part for part in parts if part.geom_type == "Polygon" and part.area > 0]
         if not areas:
             why = shapely.is_valid_reason(shapes[place])
@@ -134,6 +135,18 @@ def repaired(path: Path, numbers: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     count = f"{len(wrong)} polygons are" if len(wrong) > 1 else "a polygon is"
     warn(f"{path}: {count} not valid and repaired, feature {first} ({reason})")
     return shapes
+
+
+def made_valid(shapes: Any) -> Any:
+    """Make polygons valid, so that their ground is what any of their parts covers, without holes.
+
+    Shapely's usual way takes ground away that two parts of a multipolygon share, as after "Collect
+    geometries" of a GIS.
+
+    Args:
+        shapes: a polygon, or an array of them.
+    """
+    return shapely.make_valid(shapes, method="structure", keep_collapsed=False)
 
 
 def box_around(shapes: np.ndarray) -> np.ndarray:
@@ -208,6 +221,19 @@ def _turned(places: np.ndarray, middle: float, turn: float) -> np.ndarray:
     return moved
 
 
+def _nearest_turn(shapes: np.ndarray, middle: float, turn: float) -> np.ndarray:
+    """Move each shape (n,) as a whole by full turns, so that it is nearest to a longitude."""
+    bounds = shapely.bounds(shapes)
+    steps = np.round(np.nan_to_num((middle - (bounds[:, 0] + bounds[:, 2]) / 2) / turn))
+    if not steps.any():
+        return shapes
+    moved = shapes.copy()
+    for step in np.unique(steps):
+        own = steps == step
+        moved[own] = shapely.transform(shapes[own], np.array([step * turn, 0.0]).__add__)
+    return moved
+
+
 def _moved(shapes: np.ndarray, left: float, right: float, turn: float) -> np.ndarray:
     """Move shapes by full turns to a grid that reaches over the date line.
 
@@ -232,10 +258,16 @@ def _moved(shapes: np.ndarray, left: float, right: float, turn: float) -> np.nda
 
 
 def _near(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.ndarray:
-    """Cut polygons off that reach far from a grid, where its reference system may know no place."""
+    """Cut polygons off that reach far from a grid, where its reference system may know no place.
+
+    Longitudes that are a full turn away from the grid, such as 190 for -170 degrees, are near.
+    """
     box = grid.bounds_in(crs, path)
     if box is None:
         return shapes
+    turn = full_turn(crs)
+    if turn is not None:
+        shapes = _nearest_turn(shapes, (box[0] + box[2]) / 2, turn)
     left, bottom, right, top = grown(box, 1.0)
     found = shapely.bounds(shapes)
     is_far = (found[:, :2] < (left, bottom)).any(1) | (found[:, 2:] > (right, top)).any(1)

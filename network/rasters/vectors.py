@@ -22,6 +22,7 @@ from rasterio.errors import CRSError
 
 from network.errors import InputError, listed, nearest, warn
 from network.rasters.earth_grid import Bounds, EarthGrid
+from network.rasters.place import full_turn
 from network.rasters.shapes import grown, repaired, to_grid
 from network.rasters.source import is_remote
 from network.rasters.vector_paths import plain
@@ -213,6 +214,15 @@ def bounds_of(path: Path, layer: str | None = None) -> tuple[Bounds, CRS]:
     return (float(left), float(bottom), float(right), float(top)), _system(path, crs)
 
 
+def _is_beyond_a_turn(path: Path, layer: str, crs: CRS) -> bool:
+    """Tell whether longitudes leave -180 to 180 degrees; boxes do not find such places."""
+    turn = full_turn(crs)
+    if turn is None:
+        return False
+    (left, _, right, _), _ = bounds_of(path, layer)
+    return max(-left, right) > turn / 2  # false for NaN
+
+
 def text_of(value: Any) -> str:
     """Turn the value of an attribute into text: 2.0 becomes ``"2"``, and no value ``""``.
 
@@ -302,7 +312,13 @@ def _read(
         if not is_empty:
             _check_names(path, attributes, about["fields"])
         crs = _system(path, about["crs"])
-        box = near and (None if near.across_date_line(crs, path) else near.bounds_in(crs, path))
+        box = None
+        if (
+            near
+            and not near.across_date_line(crs, path)
+            and not _is_beyond_a_turn(path, layer, crs)
+        ):
+            box = near.bounds_in(crs, path)
         frame = pyogrio.read_dataframe(
             plain(path),
             layer=layer,

@@ -46,8 +46,9 @@ class WarpedSource(Source):
         self._stored = self._file
         # An alpha band is added where nothing else would tell the pixels outside. A mask band comes
         # before the no-data value here, as where GDAL reads the raster itself.
-        flags = {flag for band in self._file.mask_flag_enums for flag in band}
-        has_mask = MaskFlags.per_dataset in flags and not header.has_alpha
+        by_band = self._file.mask_flag_enums
+        has_mask = any(not flags or MaskFlags.per_dataset in flags for flags in by_band)
+        has_mask &= not header.has_alpha
         is_marked = not has_mask and (self._file.nodata is not None or header.has_alpha)
         without = {"src_nodata": None, "nodata": None} if has_mask else {}
         # GDAL heeds no no-data value of integers of 64 bits here. Labels are exact as floats.

@@ -65,7 +65,7 @@ def map_router(viewer: MapViewer, static: Mapping[str, bytes]) -> APIRouter:
     @router.get("/tiles/{layer}/{zoom}/{x}/{y}")
     def tile(layer: str, zoom: int, x: int, y: int, hidden: str = "", number: int = 0) -> Response:
         words = hidden.split(",") if hidden else []
-        labels = {int(word) for word in words if word.isascii() and word.isdigit()}
+        labels = {int(word) for word in words if word.isascii() and word.isdecimal()}
         found = viewer.tile(layer, zoom, x, y, hidden=labels, number=number)
         if found is None:
             raise HTTPException(404, "no such tile")

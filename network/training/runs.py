@@ -16,13 +16,13 @@ LOGS_DIR = Path("lightning_logs")
 def runs(experiment: Experiment) -> list[Path]:
     """List the checkpoint folders of an experiment, oldest first."""
     folder = WEIGHTS_DIR / experiment.name
-    found = [path for path in folder.glob("version_*") if path.name[8:].isdigit()]
+    found = [path for path in folder.glob("version_*") if path.name[8:].isdecimal()]
     return sorted(found, key=_number)
 
 
 def new_run(experiment: Experiment) -> Path:
     """Find a folder name that neither checkpoints nor logs have used, without making the folder."""
-    logs = [p for p in (LOGS_DIR / experiment.name).glob("version_*") if p.name[8:].isdigit()]
+    logs = [p for p in (LOGS_DIR / experiment.name).glob("version_*") if p.name[8:].isdecimal()]
     used = [_number(path) for path in runs(experiment) + logs]
     return WEIGHTS_DIR / experiment.name / f"version_{max(used, default=-1) + 1}"
 

@@ -16,7 +16,7 @@ from network.rasters.header import read_header
 from network.rasters.place import Place, distance, place_of, write_place
 from network.rasters.reader import read_raster, turned
 from network.rasters.source import Source
-from tests.scenes import write_bands
+from tests.scenes import write_band_masks, write_bands
 
 WHERE = {"crs": "EPSG:32632", "transform": from_origin(500000, 5400000, 0.1, 0.1)}
 
@@ -49,6 +49,22 @@ def test_no_data_by_a_mask(tmp_path):
         file.write(image.transpose(2, 0, 1))
         file.write_mask(valid)
     np.testing.assert_array_equal(read_raster(tmp_path / "image.tif").valid, valid)
+
+
+def test_no_data_by_masks_of_bands(tmp_path):
+    """A pixel is invalid where all of them say so; in measurements, one is enough."""
+    hidden = np.zeros((3, 20, 30), bool)
+    hidden[:, :5], hidden[1, 10:] = True, True
+    for dtype, expected in (("uint8", hidden.all(axis=0)), ("float32", hidden.any(axis=0))):
+        path = tmp_path / f"{dtype}.tif"
+        write_bands(path, pixels(20, 30, 3).astype(dtype))
+        write_band_masks(path, ~hidden)
+        with rasterio.open(path) as file:
+            assert file.mask_flag_enums == ([], [], [])
+        np.testing.assert_array_equal(read_raster(path).valid, ~expected)
+        with Source(path) as source:
+            _, valid = source.read(slice(2, 20), slice(0, 30))
+        np.testing.assert_array_equal(valid, ~expected[2:])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

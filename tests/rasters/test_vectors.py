@@ -17,6 +17,7 @@ from rasterio.transform import from_origin
 
 from network.errors import InputError
 from network.rasters import shapes
+from network.rasters.earth_grid import EarthGrid
 from network.rasters.shapes import Painting, first_overlap
 from network.rasters.vectors import POINTS, POLYGONS, labels_of, read_features, text_of
 from tests.rasters.earth import ORIGIN, UTM, grid_of
@@ -207,6 +208,30 @@ def test_crossed_borders_are_repaired_with_a_warning(tmp_path, capsys):
     assert shapely.is_valid(found.shapes).all()
     assert found.shapes[1].area == pytest.approx(200)  # two triangles of 100 pixels each
     assert "a polygon is not valid and repaired, feature 2 (Self-inter" in capsys.readouterr().err
+
+
+def test_parts_that_share_ground_are_drawn_as_by_gdal(tmp_path):
+    """As after "Collect geometries" of a GIS; the shared ground is no hole."""
+    for parts in (
+        [pixel_box(5, 5, 20, 20), pixel_box(10, 15, 30, 40)],
+        [pixel_box(5, 5, 30, 40), pixel_box(10, 10, 15, 15)],
+    ):
+        whole = shapely.MultiPolygon(parts)
+        found = read_features(layer(tmp_path / "a.gpkg", [whole]), GRID, POLYGONS)
+        expected = rasterize([whole], (40, 60), transform=ORIGIN)
+        np.testing.assert_array_equal(draw(found, [1]), expected)
+
+
+def test_longitudes_a_full_turn_away(tmp_path):
+    """190 degrees are -170, also where the grid is in meters."""
+    grid = EarthGrid(40, 60, CRS.from_epsg(32602), from_origin(600_000, 1_000_000, 10, 10))
+    corner = shapely.box(-170.0904, -1.0, -170.0854, 9.05)
+    near = layer(tmp_path / "a.gpkg", [corner], crs=4326)
+    moved = shapely.transform(corner, np.array([360, 0]).__add__)
+    far = layer(tmp_path / "b.gpkg", [moved], crs=4326)
+    drawn = draw(read_features(near, grid, POLYGONS), [1])
+    assert drawn.any()
+    np.testing.assert_array_equal(draw(read_features(far, grid, POLYGONS), [1]), drawn)
 
 
 def test_a_polygon_without_an_area_is_refused(tmp_path):

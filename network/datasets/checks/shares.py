@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
+from network.console import text_console
 from network.datasets.schema import DatasetInfo
 
 
@@ -33,8 +33,7 @@ def print_shares(
         shares = [_percent(count, valid) for count in classes]
         shares += [_percent(pixels[-1], valid + pixels[-1])] if ignored else []
         table.add_row(*cells, *shares)
-    # In a narrow terminal whole lines wrap, so cells stay readable, also in files.
-    Console(width=max(140, Console().width)).print(table)
+    text_console(140).print(table)
 
 
 def _percent(part: int, whole: int) -> str:

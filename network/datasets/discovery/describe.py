@@ -18,7 +18,6 @@ from network.datasets.discovery.legends import find_legend
 from network.datasets.discovery.mask_classes import class_counts, count_values, propose_classes
 from network.datasets.discovery.scenes import describe_scenes, label_rasters
 from network.datasets.files import IMAGE_SUFFIXES, list_images, stem_of
-from network.datasets.on_earth.files import LabelFile
 from network.errors import InputError, listed
 from network.extras import require_extra
 from network.rasters.earth_grid import EarthGrid
@@ -165,5 +164,5 @@ def _of_polygons(
     lacking = stems - {stem_of(path) for path in files}
     if lacking and all(len(layer.paths) > 1 for layer in layers):
         proposal.notes.append(f"images without a file of labels are left out: {listed(lacking)}")
-    labels = tuple(LabelFile(path=Path(one.layer.pattern), **one.options) for one in found)
+    labels = tuple(file for one in found for file in one.files)
     return describe_scenes(layout, name, images, proposal, labels, areas)

@@ -359,7 +359,7 @@ def _names(files: Iterable[Path]) -> set[str]:
 
 def _natural(text: str) -> list[tuple[int, str]]:
     """Make a key that sorts ``Tile 10`` after ``Tile 9``."""
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", text) if p]
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", text) if p]
 
 
 def _nothing_pairs(
@@ -379,3 +379,23 @@ def _nothing_pairs(
         f"none of its {len(masks)} masks has the name of an image in {other} ({shown})",
         "a mask needs the name of its image; the ending may differ",
     )
+
+
+def file_patterns(files: Sequence[Path], root: Path) -> tuple[str, ...]:
+    """Name files by a pattern where they are all files of their ending in a folder.
+
+    Args:
+        files: the files.
+        root: the folder that the names are relative to.
+    """
+    found: list[str] = []
+    by_ending: dict[tuple[Path, str], list[Path]] = {}
+    for path in files:
+        by_ending.setdefault((path.parent, path.suffix), []).append(path)
+    for (folder, suffix), own in by_ending.items():
+        if len(own) > 1 and set(folder.glob(f"*{suffix}")) == set(own):
+            pattern = Path(glob.escape(str(folder)), f"*{suffix}")
+            found.append(relative(pattern, Path(glob.escape(str(root)))))
+        else:
+            found += [relative(path, root) for path in own]
+    return tuple(found)

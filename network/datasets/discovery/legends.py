@@ -147,7 +147,7 @@ def _of_json(text: str) -> list[Entry]:
 
 def _of_item(key: str, value: Any) -> Entry | None:
     """Read ``"water": [0, 0, 255]``, ``"water": 3`` or ``"3": "water"``."""
-    if isinstance(value, str) and key.lstrip("-").isdigit():
+    if isinstance(value, str) and key.lstrip("-").isdecimal():
         return Entry(value.strip(), value=int(key))
     color = _color(value)
     if color:

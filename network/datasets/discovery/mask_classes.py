@@ -541,7 +541,7 @@ def class_counts(masks: Sequence[Values], proposal: Proposal) -> list[np.ndarray
     """
     palette = np.array([one.color for one in proposal.classes])
     values = [
-        int(one.source) if one.source.lstrip("-").isdigit() else -1 for one in proposal.classes
+        int(one.source) if one.source.lstrip("-").isdecimal() else -1 for one in proposal.classes
     ]
     tolerance = proposal.coding.get("tolerance", 0)
     found = []

@@ -15,12 +15,14 @@ from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 
 from network.datasets.discovery.classes import ClassFound, Proposal, unique_names
-from network.datasets.discovery.layout import relative
+from network.datasets.discovery.layout import file_patterns
 from network.datasets.files import stem_of
 from network.datasets.on_earth.classes import IGNORE, distinct_colors
+from network.datasets.on_earth.files import LabelFile
 from network.datasets.schema import MAX_CLASSES, SPLITS
 from network.errors import InputError, listed, nearest
 from network.rasters.earth_grid import EarthGrid, no_transform
+from network.rasters.shapes import made_valid
 from network.rasters.vector_paths import plain
 from network.rasters.vectors import POLYGONS, layers_of, text_of, unreadable
 
@@ -60,12 +62,12 @@ class Layer:
     """A layer of polygons, in one file or in several files of one kind.
 
     Attributes:
-        pattern: path or pattern of the files, relative to the root.
+        patterns: paths or patterns of the files, relative to the root.
         paths: the files.
         layer: name of the layer; None if each file has only one.
     """
 
-    pattern: str
+    patterns: tuple[str, ...]
     paths: tuple[Path, ...]
     layer: str | None
 
@@ -91,6 +93,16 @@ class LabelsFound:
     layer: Layer
     options: Mapping[str, Any]
 
+    @property
+    def files(self) -> tuple[LabelFile, ...]:
+        """The descriptions of the files; a background is given once."""
+        first, *others = map(Path, self.layer.patterns)
+        rest = {name: value for name, value in self.options.items() if name != "background"}
+        return (
+            LabelFile(path=first, **self.options),
+            *(LabelFile(path=path, **rest) for path in others),
+        )
+
 
 def find_layers(root: Path, files: Sequence[Path], stems: set[str]) -> list[Layer]:
     """List the layers of polygons.
@@ -110,16 +122,17 @@ def find_layers(root: Path, files: Sequence[Path], stems: set[str]) -> list[Laye
             groups.setdefault((path.parent, path.suffix), []).append(path)
         else:
             single.append(path)
-    found = []
-    for (folder, suffix), paths in groups.items():
-        pattern = relative(folder / f"*{suffix}", root) if len(paths) > 1 else ""
-        filled = tuple(path for path in paths if _polygon_layers(path)) or tuple(paths)
-        found.append(Layer(pattern or relative(paths[0], root), filled, None))
-    for path in single:
-        layers = _polygon_layers(path)
-        for name in layers:
+    found: list[Layer] = []
+    for paths in (*groups.values(), *([path] for path in single)):
+        by_layer: dict[str | None, list[Path]] = {}
+        for path in paths:
             is_alone = len(layers_of(path)) == 1
-            found.append(Layer(relative(path, root), (path,), None if is_alone else name))
+            for name in _polygon_layers(path):
+                by_layer.setdefault(None if is_alone else name, []).append(path)
+        for layer, filled in by_layer.items():
+            # Files of images without any object may have no polygons and no layer.
+            named = paths if layer is None and len(by_layer) == 1 else filled
+            found.append(Layer(file_patterns(named, root), tuple(filled), layer))
     if not found:
         raise InputError(files[0], "has no layer of polygons", "choose another file by labels=PATH")
     return found
@@ -179,7 +192,7 @@ def propose_from_polygons(
     chosen = attribute or _choose(tables)
     if attribute:
         _check_attribute(tables, attribute)
-    covered = _covered(tables.values(), ground) if ground else 0.0
+    covered = _covered(tables.values(), ground) if ground else None
     found: list[LabelsFound] = []
     amounts: dict[str, float] = defaultdict(float)
     for layer, table in tables.items():
@@ -203,7 +216,7 @@ def propose_from_polygons(
             options["layer"] = layer.layer
         found.append(LabelsFound(layer, options))
     names = sorted(amounts, key=lambda name: -amounts[name])
-    if chosen and all(name.isdigit() for name in names):
+    if chosen and all(name.isdecimal() for name in names):
         names.sort(key=int)
     if len(names) > MAX_CLASSES:
         raise InputError(
@@ -214,18 +227,19 @@ def propose_from_polygons(
     if not names:
         raise InputError(layers[0].paths[0], "has no polygons", "choose another file")
     _note_choice(proposal, tables, chosen, names)
-    if len(names) == 1 or (not chosen and covered < _WHOLE):
+    is_whole = covered is not None and covered >= _WHOLE
+    if len(names) == 1 or not (chosen or is_whole):
         first = found[0]
         found[0] = LabelsFound(first.layer, {**first.options, "background": BACKGROUND})
-        rest = (1 - min(covered, 1)) * ground.area if ground else 0.0
+        rest = (1 - min(covered, 1)) * ground.area if ground and covered is not None else 0.0
         names, amounts[BACKGROUND] = [BACKGROUND, *names], rest
         proposal.total += rest
         proposal.notes.append(f"pixels in no polygon are the class '{BACKGROUND}'")
-    elif covered < _WHOLE:
+    elif not is_whole:
+        share = "" if covered is None else f"polygons cover {covered:.0%} of the images; "
         proposal.notes.append(
-            f"polygons cover {covered:.0%} of the images; pixels in no polygon are ignored (to "
-            f"make them a class, add it to classes and palette, and name it by background=... of "
-            "the first LabelFile)"
+            f"{share}pixels in no polygon are ignored (to make them a class, add it to classes and "
+            "palette, and name it by background=... of the first LabelFile)"
         )
     plain = unique_names(names)
     others = [name for name in plain if name != BACKGROUND]
@@ -276,7 +290,7 @@ def ground_of(grids: Iterable[EarthGrid]) -> shapely.Geometry | None:
     # Across the date line, or around a pole, the corners enclose other ground.
     if not np.isfinite(sizes).all() or sizes.min() == 0 or sizes.max() > _DISTORTED * pixels:
         return None
-    return shapely.union_all(shapely.make_valid(shapes))
+    return shapely.union_all(made_valid(shapes))
 
 
 def _covered(tables: Iterable[_Table], ground: shapely.Geometry) -> float:
@@ -321,7 +335,7 @@ def _shapes(
         return shapes
     shapely.prepare(ground)
     rest = ~shapely.contains_properly(ground, shapes)
-    shapes[rest] = shapely.intersection(shapely.make_valid(shapes[rest]), ground)
+    shapes[rest] = shapely.intersection(made_valid(shapes[rest]), ground)
     return shapes
 
 

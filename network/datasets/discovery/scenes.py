@@ -21,11 +21,12 @@ from network.datasets.discovery.description import (
     val_and_test,
 )
 from network.datasets.discovery.images import Images, normalization, odd_values
-from network.datasets.discovery.layout import Layout, relative
+from network.datasets.discovery.layout import Layout, file_patterns, relative
 from network.datasets.discovery.splitting import in_blocks, touch
 from network.datasets.files import stem_of
 from network.datasets.on_earth.classes import IGNORE
 from network.datasets.on_earth.files import AreaFile, LabelFile
+from network.datasets.on_earth.find import found_files
 from network.datasets.on_earth.scenes import Scenes
 from network.datasets.schema import SPLITS, DatasetInfo
 from network.errors import InputError, listed
@@ -52,7 +53,7 @@ def label_rasters(
         proposal: the classes that their values mean.
     """
     values = {}
-    if all(one.source.lstrip("-").isdigit() for one in proposal.classes):
+    if all(one.source.lstrip("-").isdecimal() for one in proposal.classes):
         values = {one.source: one.name for one in proposal.classes}
         values |= {str(value): IGNORE for value in proposal.ignored}
     return tuple(
@@ -60,26 +61,6 @@ def label_rasters(
         for files in folders
         for pattern in file_patterns(files, root)
     )
-
-
-def file_patterns(files: Sequence[Path], root: Path) -> tuple[str, ...]:
-    """Name files by a pattern if they are all files of their ending in a folder.
-
-    Args:
-        files: files of one folder.
-        root: the folder that the names are relative to.
-    """
-    found: list[str] = []
-    by_ending: dict[tuple[Path, str], list[Path]] = {}
-    for path in files:
-        by_ending.setdefault((path.parent, path.suffix), []).append(path)
-    for (folder, suffix), own in by_ending.items():
-        pattern = folder / f"*{suffix}"
-        if len(own) > 1 and set(folder.glob(f"*{suffix}")) == set(own):
-            found.append(relative(pattern, root))
-        else:
-            found += [relative(path, root) for path in own]
-    return tuple(found)
 
 
 def describe_scenes(
@@ -253,7 +234,7 @@ def _check_place(layout: Layout, images: Images, labels: Sequence[LabelFile]) ->
 
     boxes = []
     for file in labels:
-        for path in sorted(layout.root.glob(str(file.path))) or [layout.root / file.path]:
+        for path in found_files(layout.root, file.path):
             bounds, crs = bounds_of(path, file.layer)
             if np.isfinite(bounds).all():  # it has features
                 boxes.append(in_degrees(crs, bounds, path))

@@ -189,7 +189,7 @@ def _named(values: Mapping[str, str], option: str) -> list[NamedValue]:
     try:
         return [NamedValue(int(value), name) for value, name in values.items()]
     except ValueError as error:
-        wrong = next(value for value in values if not value.lstrip("-").isdigit())
+        wrong = next(value for value in values if not value.lstrip("-").isdecimal())
         raise InputError(
             f"{option}={wrong}={values[wrong]}", "the values of a raster are whole numbers"
         ) from error

@@ -113,8 +113,19 @@ def list_files(info: DatasetInfo, root: Path, scenes: Scenes) -> SceneFiles:
     images = tuple(find_images(root, scenes))
     if not images:
         raise InputError(root, f"leave_out={scenes.leave_out} leaves out all images")
+    areas_of_all = {
+        root / part.areas.path
+        for split in info.splits
+        for part in info.scenes(split)
+        if part.areas is not None
+    }
     groups = tuple(
-        tuple(replace(file, path=path) for path in _label_files(root, file))
+        tuple(
+            replace(file, path=path)
+            for path in _label_files(root, file)
+            # A pattern of labels may match them, too.
+            if path == root / file.path or path not in areas_of_all
+        )
         for file in scenes.labels
     )
     if scenes.labels and not any(groups):
@@ -127,7 +138,7 @@ def list_files(info: DatasetInfo, root: Path, scenes: Scenes) -> SceneFiles:
     everywhere = {
         one for split in info.splits for part in info.scenes(split) for one in part.images
     }
-    known = (path for pattern in everywhere for path in _found(root, pattern))
+    known = (path for pattern in everywhere for path in found_files(root, pattern))
     names = frozenset(map(stem_of, (*images, *known)))
     return SceneFiles(images, groups, areas, names)
 
@@ -139,8 +150,10 @@ def find_images(root: Path, scenes: Scenes) -> list[Path]:
         root: root folder of the data.
         scenes: description of the scenes.
     """
-    left_out = {image for pattern in scenes.leave_out for image in _found(root, pattern)}
-    found = dict.fromkeys(image for pattern in scenes.images for image in _found(root, pattern))
+    left_out = {image for pattern in scenes.leave_out for image in found_files(root, pattern)}
+    found = dict.fromkeys(
+        image for pattern in scenes.images for image in found_files(root, pattern)
+    )
     return [image for image in found if image not in left_out]
 
 
@@ -275,14 +288,20 @@ def _matches(root: Path, pattern: str | Path) -> list[Path]:
             "is in an archive or on a server",
             "name it by a small file (gdal_translate -of VRT)",
         )
-    found = _found(root, pattern)
+    found = found_files(root, pattern)
     if not found:
         is_pattern = any(letter in str(pattern) for letter in "*?[")
         raise InputError(root / pattern, "matches no file" if is_pattern else "no such file")
     return found
 
 
-def _found(root: Path, pattern: str | Path) -> list[Path]:
+def found_files(root: Path, pattern: str | Path) -> list[Path]:
+    """List the files of a path or pattern that are there, in name order.
+
+    Args:
+        root: root folder of the data.
+        pattern: path or pattern below it.
+    """
     path = root / pattern
     if path.exists():
         return [path]

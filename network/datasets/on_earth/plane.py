@@ -21,7 +21,7 @@ from network.datasets.on_earth.files import AreaFile
 from network.errors import InputError
 from network.rasters import vectors
 from network.rasters.earth_grid import EarthGrid
-from network.rasters.shapes import to_grid
+from network.rasters.shapes import made_valid, to_grid
 
 DISTORTED = 0.01
 """A plane is taken if its lengths are those on the ground, except for this share of them."""
@@ -100,7 +100,7 @@ class Plane:
             names = found.values[areas.attribute]
             found = found.select(np.array([name in areas.only for name in names], bool))
         # A change of the reference system may cross borders that were close.
-        return shapely.union_all(shapely.make_valid(self._in_meters(found.shapes)))
+        return shapely.union_all(made_valid(self._in_meters(found.shapes)))
 
     def _in_meters(self, shapes: np.ndarray) -> np.ndarray:
         transform: Any = self.grid.transform

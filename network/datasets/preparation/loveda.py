@@ -132,7 +132,7 @@ def _is_ours(path: Path) -> bool:
     """Tell whether a file is a converted mask, by its mark or by GeoSeg's folder name."""
     if not path.is_file() or path.suffix != ".png":
         return False
-    if path.stem.isdigit() and path.parent.name.endswith(_CONVERTED_FOLDERS):
+    if path.stem.isdecimal() and path.parent.name.endswith(_CONVERTED_FOLDERS):
         return True
     try:
         with Image.open(path) as image:

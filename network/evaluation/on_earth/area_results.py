@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from network.console import text_console
 from network.datasets.schema import RGB
 from network.errors import InputError
 from network.evaluation.area_estimates import SPREAD, AreaEstimates, Estimate
@@ -172,18 +171,18 @@ def _write(path: Path, text: str) -> None:
 
 def print_areas(report: AreaReport) -> None:
     """Print the error matrix, the accuracies and the areas."""
-    found, console = report.estimates, Console(width=max(110, Console().width))
+    found, console = report.estimates, text_console(110)
     matrix = Table(
         title="estimated proportions of the area, percent; rows: map, columns: reference",
         title_justify="left",
     )
     matrix.add_column("class")
     for name in (*report.classes, "total", "points"):
-        matrix.add_column(escape(name), justify="right")
+        matrix.add_column(name, justify="right")
     for label, name in enumerate(report.classes):
         row = found.proportions[label]
         shown = [*map(_percent, row), _percent(row.sum())]
-        matrix.add_row(escape(name), *shown, str(found.counts[label].sum()))
+        matrix.add_row(name, *shown, str(found.counts[label].sum()))
     columns = found.proportions.sum(0)
     matrix.add_section()
     totals = [*map(_percent, columns), _percent(columns.sum())]
@@ -197,7 +196,7 @@ def print_areas(report: AreaReport) -> None:
         table.add_column(heading, justify="right")
     for label, name in enumerate(report.classes):
         table.add_row(
-            escape(name),
+            name,
             f"{found.mapped[label]:,.{_digits(SPREAD * found.areas[label].error)}f}",
             _with_margin(found.areas[label]),
             _with_margin(found.users[label], 100.0),

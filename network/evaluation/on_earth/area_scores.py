@@ -5,10 +5,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from network.console import text_console
 from network.datasets.schema import DatasetInfo
 from network.evaluation.on_earth.counts import KIND
 from network.evaluation.records import ImageRecord
@@ -74,7 +73,7 @@ def print_area_scores(areas: Sequence[AreaScores]) -> None:
     for area in areas[:PRINTED]:
         values = [area.scores.overall[key] for key in MAIN]
         shown = ["-" if value is None else f"{100 * value:.2f}" for value in values]
-        table.add_row(escape(area.name), str(area.pixels), *shown)
-    Console().print(table)
+        table.add_row(area.name, str(area.pixels), *shown)
+    text_console().print(table)
     if len(areas) > PRINTED:
         print(f"and {len(areas) - PRINTED} more areas in {AREA_SCORES}")

@@ -2,8 +2,11 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -16,6 +19,7 @@ from scipy import ndimage
 from network.datasets.discovery.images import odd_values
 from network.datasets.files import read_mask, write_image
 from network.datasets.info import Folder, MaskCoding
+from network.datasets.on_earth.find import list_files
 from network.datasets.provenance import tile_of_patch
 from network.errors import InputError
 from network.rasters.source import Source
@@ -503,6 +507,67 @@ def test_images_without_a_file_of_polygons_are_left_out(tmp_path):
         if n < 5:
             write_regions(tmp_path / f"houses/s{n}.geojson", labels, place)
     assert any("without a file of labels are left out: s5" in n for n in found_in(tmp_path).notes)
+
+
+def test_areas_beside_the_files_of_polygons(tmp_path):
+    """A pattern of the labels would match them too, and they are no labels of the last image."""
+    for n, (labels, place) in enumerate(write_scenes(tmp_path, 3)):
+        if n < 2:
+            own = np.where(labels == 1, labels, 255).astype(np.uint8)
+            write_regions(tmp_path / f"labels/s{n}.gpkg", own, place)
+    columns = [slice(0, 64), slice(64, 96), slice(96, 192)]
+    ground = [box(slice(0, 64), own) for own in columns]
+    write_features(tmp_path / "labels/areas.gpkg", ground, split=["train", "val", "test"])
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    assert [file.path.name for file in experiment.dataset.scenes("train")[0].labels] == [
+        "s0.gpkg",
+        "s1.gpkg",
+    ]
+    samples = samples_of(experiment)
+    assert {split: [one.name for one in own] for split, own in samples.items()} == {
+        "train": ["s0"],
+        "val": ["s1"],
+        "test": ["s1"],
+    }
+    mask = read_mask(samples["train"][0].masks["full"], experiment.dataset)
+    np.testing.assert_array_equal(mask, labels_of(0) == 1)
+    # Also where somebody wrote the pattern by hand.
+    (scenes,) = experiment.dataset.scenes("test")
+    (one, _) = scenes.labels
+    scenes = replace(scenes, labels=(replace(one, path=Path("labels/*.gpkg")),))
+    files = list_files(experiment.dataset, tmp_path, scenes)
+    assert [file.path.name for file in files.labels[0]] == ["s0.gpkg", "s1.gpkg"]
+
+
+def test_two_layers_in_the_file_of_an_image(tmp_path):
+    for n, (labels, place) in enumerate(write_scenes(tmp_path, 6, apart=4)):
+        for label, layer in ((1, "houses"), (2, "trees")):
+            rows, columns = (labels == label).nonzero()
+            shapes = [
+                box(slice(r, r + 1), slice(c, c + 1), place)
+                for r, c in zip(rows.tolist(), columns.tolist(), strict=True)
+            ]
+            frame = geopandas.GeoDataFrame(geometry=shapes, crs=UTM.to_wkt())
+            frame.to_file(tmp_path / f"images/s{n}.gpkg", layer=layer)
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    assert set(experiment.dataset.classes) == {"background", "houses", "trees"}
+    names = {"houses": 1, "trees": 2, "background": 0}
+    values = np.array([names[name] for name in experiment.dataset.classes])
+    for own in samples_of(experiment).values():
+        for sample in own:
+            mask = read_mask(sample.masks["full"], experiment.dataset)
+            np.testing.assert_array_equal(values[mask], labels_of(int(sample.name[1:])))
+
+
+def test_brackets_in_the_name_of_a_folder(tmp_path):
+    """A pattern of the folder escapes them; another folder would match it otherwise."""
+    whole = [labels for labels, _ in write_scenes(tmp_path, 6)]
+    (tmp_path / "images").rename(tmp_path / "flight [2024]")
+    (tmp_path / "flight 2").mkdir()
+    write_regions(tmp_path / "labels.gpkg", np.hstack(whole))
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    names = names_of(experiment)
+    assert {name for own in names.values() for name in own} == {f"s{n}" for n in range(6)}
 
 
 def test_neighbors_of_a_drawn_split_and_places_of_nowhere(tmp_path):

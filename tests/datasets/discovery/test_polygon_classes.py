@@ -29,7 +29,7 @@ def proposed(root, *names, stems=(), attribute=None, ground=None):
         grid = EarthGrid(10, ground // 10, UTM, Affine(1, 0, 500_000, 0, -1, 5_400_010))
         shape = ground_of([grid])
     proposal, found = propose_from_polygons(layers, attribute, shape)
-    return proposal, [(one.layer.pattern, dict(one.options)) for one in found]
+    return proposal, [(*one.layer.patterns, dict(one.options)) for one in found]
 
 
 def test_an_attribute_with_few_texts(tmp_path):
