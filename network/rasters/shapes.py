@@ -192,6 +192,7 @@ def to_grid(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.nda
     """
     is_same, to_pixels = crs == grid.crs, grid.pixels_of
     date_line, turn = grid.across_date_line(crs, path), full_turn(grid.crs)
+    box, own_turn = grid.bounds_in(crs, path), full_turn(crs)
     if not is_same:
         try:
             transformer = Transformer.from_crs(crs.to_wkt(), grid.crs.to_wkt(), always_xy=True)
@@ -207,6 +208,8 @@ def to_grid(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.nda
         some = shapes[start : start + _AT_ONCE]
         if date_line:
             some = _moved(some, *date_line)
+        elif box and own_turn is not None:  # 190 degrees are -170
+            some = _nearest_turn(some, (box[0] + box[2]) / 2, own_turn)
         if not is_same:
             some = _bent(_near(path, some, crs, grid), to_pixels)
         shapes[start : start + _AT_ONCE] = shapely.transform(some, to_pixels)
@@ -258,16 +261,10 @@ def _moved(shapes: np.ndarray, left: float, right: float, turn: float) -> np.nda
 
 
 def _near(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.ndarray:
-    """Cut polygons off that reach far from a grid, where its reference system may know no place.
-
-    Longitudes that are a full turn away from the grid, such as 190 for -170 degrees, are near.
-    """
+    """Cut polygons off that reach far from a grid, where its reference system may know no place."""
     box = grid.bounds_in(crs, path)
     if box is None:
         return shapes
-    turn = full_turn(crs)
-    if turn is not None:
-        shapes = _nearest_turn(shapes, (box[0] + box[2]) / 2, turn)
     left, bottom, right, top = grown(box, 1.0)
     found = shapely.bounds(shapes)
     is_far = (found[:, :2] < (left, bottom)).any(1) | (found[:, 2:] > (right, top)).any(1)

@@ -312,13 +312,9 @@ def _read(
         if not is_empty:
             _check_names(path, attributes, about["fields"])
         crs = _system(path, about["crs"])
-        box = None
-        if (
-            near
-            and not near.across_date_line(crs, path)
-            and not _is_beyond_a_turn(path, layer, crs)
-        ):
-            box = near.bounds_in(crs, path)
+        box = near and near.bounds_in(crs, path)
+        if near and (near.across_date_line(crs, path) or _is_beyond_a_turn(path, layer, crs)):
+            box = None
         frame = pyogrio.read_dataframe(
             plain(path),
             layer=layer,

@@ -17,7 +17,7 @@ from network.errors import InputError
 from network.evaluation.area_estimates import estimate_areas
 from network.evaluation.on_earth.estimate import draw_map_sample, estimate_map_areas
 from network.evaluation.on_earth.open_map import MapFile, OpenMap
-from network.evaluation.on_earth.sample_points import SampleFile
+from network.evaluation.on_earth.sample_points import SampleFile, read_sample
 from network.evaluation.on_earth.strata import allocate, count_strata, draw_places
 from network.rasters.vector_paths import plain
 from tests.commands import error_of, succeed
@@ -120,6 +120,18 @@ def test_tables(map_, tmp_path, prediction, labeled, form):
     assert_same(found, expected_of(prediction, *labeled))
 
 
+@pytest.mark.parametrize("left", [179.9, -180.1, 539.9])
+def test_a_table_across_the_date_line(tmp_path, left):
+    labels = np.zeros((20, 20), np.uint8)
+    place = from_origin(left, 1, 0.01, 0.01)
+    path = write_map(tmp_path / "map.tif", labels, crs=CRS.from_epsg(4326), transform=place)
+    (tmp_path / "p.csv").write_text("x,y,class\n179.955,0.985,road\n-179.925,0.985,road\n")
+    sample = SampleFile(path=tmp_path / "p.csv", attribute="class")
+    with OpenMap(MapFile(path=path)) as map_:
+        points = read_sample(sample, map_.grid, map_.info)
+    np.testing.assert_array_equal(points.places, [[1, 5], [1, 17]])
+
+
 def test_points_that_do_not_count(map_, tmp_path, prediction, labeled, capsys):
     """Outside, without data, without a class, to be ignored: each is said with its number."""
     rows, columns, reference = labeled
@@ -217,6 +229,21 @@ def test_drawn_points(map_, prediction, tmp_path):
     np.testing.assert_allclose(again.geometry.y, frame.geometry.y)
     draw_map_sample(MapFile(path=map_), tmp_path / "b.csv", 200, minimum=30, seed=4)
     assert pd.read_csv(tmp_path / "b.csv")["x"].tolist() != table["x"].tolist()
+
+
+@pytest.mark.parametrize("crs", ["ESRI:102003", UTM.to_wkt().replace('"EPSG","32632"', '"A","1"')])
+def test_a_drawn_geojson_of_a_system_without_a_code(tmp_path, prediction, crs):
+    """It would be read as degrees."""
+    place = from_origin(500_000, 1_500_000, 0.5, 0.5)
+    map_ = write_map(
+        tmp_path / "map.tif", prediction, crs=CRS.from_user_input(crs), transform=place
+    )
+    for name in ("p.gpkg", "p.geojson"):
+        draw_map_sample(MapFile(path=map_), tmp_path / name, 100, minimum=30, seed=3)
+    expected = geopandas.read_file(tmp_path / "p.gpkg")
+    found = geopandas.read_file(tmp_path / "p.geojson").to_crs(expected.crs)
+    np.testing.assert_allclose(found.geometry.x, expected.geometry.x, atol=0.01)
+    np.testing.assert_allclose(found.geometry.y, expected.geometry.y, atol=0.01)
 
 
 @pytest.mark.parametrize("name", ["mine", "zone 32, moved"])

@@ -7,11 +7,12 @@ import geopandas
 import numpy as np
 import pyogrio
 from pyogrio.errors import DataSourceError
+from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from network.errors import InputError
-from network.rasters.earth_grid import EarthGrid, name_of
+from network.rasters.earth_grid import EarthGrid, name_of, no_transform
 from network.rasters.vector_paths import plain, plain_name
 from network.writing import replacing
 
@@ -59,6 +60,13 @@ def write_points(path: Path, places: np.ndarray, grid: EarthGrid) -> None:
             geometry=geopandas.points_from_xy(x, y),
             crs=grid.crs.to_wkt(),
         )
+        if path.suffix.lower() == ".geojson":
+            # It has a place for the code of a reference system only.
+            system = CRS.from_epsg(grid.crs.to_epsg() or 4326)
+            try:
+                frame = frame.to_crs(system.to_wkt())
+            except ProjError as error:
+                raise no_transform(path, grid.crs, system) from error
         # GDAL wants a name with the ending of the format.
         named = partial.with_name(f"{plain_name(partial.name)}{path.suffix.lower()}")
         try:

@@ -6,17 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import rasterio.warp
 import shapely
-from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
 from rasterio.crs import CRS
-from rasterio.errors import CRSError, RasterioError
+from rasterio.errors import CRSError
 
 from network.datasets.on_earth.classes import text_labels
 from network.datasets.schema import DatasetInfo
 from network.errors import InputError
 from network.points.formats import read_table, shown
-from network.rasters.earth_grid import EarthGrid, name_of
+from network.rasters.earth_grid import EarthGrid
+from network.rasters.shapes import to_grid
 from network.rasters.vectors import POINTS, Features, labels_of, read_features, text_of
 from network.text_encoding import possible_texts
 
@@ -128,15 +127,16 @@ def _read_table(path: Path, grid: EarthGrid, attributes: Mapping[str, str]) -> F
             cells = f"x {shown(row.cells['x'])}, y {shown(row.cells['y'])}"
             raise InputError(row.where, f"{cells}: no numbers") from error
         systems.setdefault(row.cells.get("crs", ""), []).append(number)
+    shapes = shapely.points(places)
     for text, numbers in systems.items():
         crs = _system(path, text, grid)
-        places[numbers] = _transformed(path, places[numbers], crs, grid.crs)
+        shapes[numbers] = to_grid(path, shapes[numbers], crs, grid)
     return Features(
         path=path,
         layer=path.stem,
         crs=grid.crs,
         numbers=np.arange(1, len(rows) + 1),
-        shapes=shapely.points(grid.pixels_of(places)),
+        shapes=shapes,
         values={
             name: [text_of(row.cells[column]) for row in rows] for name, column in columns.items()
         },
@@ -152,15 +152,3 @@ def _system(path: Path, text: str, grid: EarthGrid) -> CRS:
         raise InputError(
             path, f"unknown reference system {shown(text)} in column crs", "write EPSG:4326"
         ) from error
-
-
-def _transformed(path: Path, places: np.ndarray, crs: CRS, target: CRS) -> np.ndarray:
-    if crs == target:
-        return places
-    try:
-        x, y = rasterio.warp.transform(crs, target, *places.T)
-    except (RasterioError, CPLE_BaseError) as error:
-        raise InputError(
-            path, f"a point is no place in {name_of(crs)} ({error})", "correct its coordinates"
-        ) from error
-    return np.stack([x, y], axis=1)
