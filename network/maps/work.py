@@ -172,16 +172,20 @@ class MapWork:
 
     def notes(self) -> dict[str, str]:
         """Write what a user should know of the image, by the kind of the sentence."""
-        source = self._source
-        trained = self._means.trained_resolution
-        found = {
-            "pixels": compare_with_training(source.path, source.header.place, source.size, trained),
-            "rpcs": f"{source.path}: its map does not keep the rational polynomials (RPC) that say "
-            "where it lies; warp it before (gdalwarp -rpc)"
-            if source.has_rpcs
-            else None,
-        }
-        return {kind: note for kind, note in found.items() if note}
+        source, trained = self._source, self._means.trained_resolution
+        found = {}
+        pixels = compare_with_training(source.path, source.header.place, source.size, trained)
+        if pixels:
+            found["pixels"] = pixels
+        if source.has_rpcs:
+            found["rpcs"] = (
+                f"{source.path}: its map does not keep the rational polynomials (RPC) that say "
+                "where it lies; warp it before (gdalwarp -rpc)"
+            )
+        if source.header.unheeded:
+            what = " and ".join(source.header.unheeded)
+            found["values"] = f"{source.path}: has {what}; its values are used as stored"
+        return found
 
     def missing(self, numbers: Sequence[int] | None = None) -> list[int]:
         """List the blocks that are not finished.

@@ -67,6 +67,8 @@ class Header:
         is_lossy: whether lossy compression may have changed the pixels.
         orientation: EXIF's number for how a viewer turns the image, 1 to 8; 1 is not at all.
         place: place on Earth; None if the file does not say.
+        unheeded: what the file says of the meaning of its values, though they are used as stored:
+            an order of red, green and blue that is another one, a scale, an offset.
     """
 
     height: int
@@ -78,6 +80,7 @@ class Header:
     is_lossy: bool = False
     orientation: int = _UPRIGHT
     place: Place | None = None
+    unheeded: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -129,6 +132,7 @@ def header_of(file: rasterio.DatasetReader, driver: str, orientation: int) -> He
         is_lossy=is_lossy(file, driver),
         orientation=orientation,
         place=place_of(file),
+        unheeded=_unheeded(file),
     )
 
 
@@ -162,6 +166,18 @@ def _color(file: rasterio.DatasetReader, structure: dict[str, str]) -> str:
     if int(bits) < 8:
         return f"{bits}-bit"
     return "RGB" if meanings[:3] == _ALL_COLORS else "gray"
+
+
+def _unheeded(file: rasterio.DatasetReader) -> tuple[str, ...]:
+    found = []
+    colors = file.colorinterp[:3]
+    if colors != _ALL_COLORS and set(colors) == set(_ALL_COLORS):
+        found.append(f"the bands {', '.join(color.name for color in colors)} in this order")
+    for name, values, plain in (("scale", file.scales, 1), ("offset", file.offsets, 0)):
+        if set(values) != {plain}:
+            shown = dict.fromkeys(f"{value:g}" for value in values)
+            found.append(f"a band {name} of {', '.join(shown)}")
+    return tuple(found)
 
 
 def is_lossy(file: rasterio.DatasetReader, driver: str | None = None) -> bool:

@@ -88,6 +88,15 @@ def test_rational_polynomials_are_told_of(predictor, tmp_path, capsys):
     assert told.count("warning") == 1
 
 
+def test_values_that_want_a_scale_are_told_of(predictor, tmp_path, capsys):
+    write_bands(tmp_path / "a.tif", random_image(40, 40), photometric="RGB")
+    with rasterio.open(tmp_path / "a.tif", "r+") as file:
+        file.scales = (0.5,) * 3
+    predict(predictor, tmp_path / "a.tif", out=tmp_path / "maps")
+    words = "a.tif: has a band scale of 0.5; its values are used as stored"
+    assert words in capsys.readouterr().err
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     size=st.tuples(st.integers(1, 300), st.integers(1, 300)),

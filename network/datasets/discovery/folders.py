@@ -18,7 +18,7 @@ from network.datasets.discovery.description import (
     grid_of,
     val_and_test,
 )
-from network.datasets.discovery.images import Images, normalization, odd_values
+from network.datasets.discovery.images import Images, normalization, odd_headers, odd_values
 from network.datasets.discovery.layout import Layout, Pair, relative
 from network.datasets.discovery.splitting import draw_splits, parents_of, tile_pattern, touch
 from network.datasets.files import list_images, stem_of
@@ -69,7 +69,7 @@ def describe_folders(
     crop = crop_for(images.smallest)
     repeat = max(1, round(max(CROPS_AN_EPOCH, pixels / crop**2) / len(train)))
     mean, std = normalization(images, _files_of(layout, chosen["train"]))
-    notes += odd_values(list(images.headers))
+    notes += odd_headers(images) + odd_values(list(images.headers))
     sizes = Sizes(crop, None, repeat, mean, std, **val_and_test(chosen))
     orientation = _orientation(layout, images, notes) if images.orientations else None
     grids = [grid_of(path, header) for path, header in images.headers.items()]

@@ -1,7 +1,7 @@
 """Facts about the images of a data set: their bands, values and sizes."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
@@ -41,6 +41,7 @@ class Images:
         bits: bits of each value.
         has_alpha: whether some images have such an alpha band.
         orientations: EXIF's numbers for how viewers turn some of the images; empty if they do not.
+        unheeded: what all files say of their values, though they are used as stored.
     """
 
     headers: dict[Path, Header]
@@ -49,6 +50,7 @@ class Images:
     bits: int
     has_alpha: bool
     orientations: tuple[int, ...]
+    unheeded: tuple[str, ...]
 
     @property
     def is_measured(self) -> bool:
@@ -113,6 +115,7 @@ def describe_images(paths: Sequence[Path]) -> Images:
                 f"{dtype}",
                 "give only images of one kind (images=PATH ...), or convert it",
             )
+    _check_alike(headers)
     kind = pixel_type(dtype)
     if kind is None:
         raise InputError(
@@ -121,7 +124,30 @@ def describe_images(paths: Sequence[Path]) -> Images:
             "convert the images to a type of at most 32 bits (gdal_translate -ot Float32)",
         )
     turned = sorted({h.orientation for h in headers.values()} - {1})
-    return Images(headers, bands, kind[0], kind[1], bool(alpha), tuple(turned))
+    return Images(
+        headers=headers,
+        bands=bands,
+        values=kind[0],
+        bits=kind[1],
+        has_alpha=bool(alpha),
+        orientations=tuple(turned),
+        unheeded=next(iter(headers.values())).unheeded,
+    )
+
+
+def _check_alike(headers: Mapping[Path, Header]) -> None:
+    """Raise an :class:`InputError` if the values of images mean different things."""
+    common, count = Counter(header.unheeded for header in headers.values()).most_common(1)[0]
+    for path, header in headers.items():
+        own = header.unheeded
+        if own != common:
+            what = f"has {' and '.join(own)}" if own else f"lacks {' and '.join(common)}"
+            raise InputError(
+                path,
+                f"{what}, unlike {count} of the {len(headers)} images",
+                "write all alike (gdal_translate: -b 3 -b 2 -b 1 changes the order, -unscale -ot "
+                "Float32 applies scale and offset)",
+            )
 
 
 def header_of_image(path: Path) -> Header:
@@ -208,6 +234,13 @@ def _measured(values: np.ndarray) -> Band:
     mean = float(doubles.mean())
     squares = float(np.square(doubles - mean).sum())
     return Band(len(doubles), mean, squares, values.min().item(), values.max().item())
+
+
+def odd_headers(images: Images) -> list[str]:
+    """Say what is not done with the values, though all files ask for it."""
+    if not images.unheeded:
+        return []
+    return [f"the images have {' and '.join(images.unheeded)}; their values are used as stored"]
 
 
 def odd_values(paths: Sequence[Path]) -> list[str]:

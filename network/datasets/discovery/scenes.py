@@ -20,7 +20,7 @@ from network.datasets.discovery.description import (
     in_degrees,
     val_and_test,
 )
-from network.datasets.discovery.images import Images, normalization, odd_values
+from network.datasets.discovery.images import Images, normalization, odd_headers, odd_values
 from network.datasets.discovery.layout import Layout, file_patterns, relative
 from network.datasets.discovery.splitting import in_blocks, touch
 from network.datasets.files import stem_of
@@ -124,7 +124,7 @@ def describe_scenes(
     window = max(crop, min(_WINDOW, images.smallest // 32 * 32))
     repeat = max(1, round(CROPS_AN_EPOCH / max(1.0, share * images.pixels / window**2)))
     mean, std = normalization(images, list(images.headers))
-    notes += odd_values(list(images.headers))
+    notes += odd_headers(images) + odd_values(list(images.headers))
     sizes = Sizes(crop, window, repeat, mean, std, **val_and_test(splits))
     path, header = next(iter(images.headers.items()))
     grid = grid_of(path, header)

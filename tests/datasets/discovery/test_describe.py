@@ -13,6 +13,7 @@ import rasterio
 import shapely
 from affine import Affine
 from PIL import Image
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 from scipy import ndimage
 
@@ -34,7 +35,7 @@ from tests.datasets.discovery.found import (
     write_pairs,
 )
 from tests.datasets.on_earth.scenes import box, write_features, write_regions
-from tests.rasters.earth import ORIGIN, UTM
+from tests.rasters.earth import ORIGIN, UTM, write_labels
 from tests.scenes import write_bands
 
 
@@ -313,6 +314,34 @@ def write_scenes(root, count, *, side=64, apart=0, dtype=np.uint8):
         write_bands(root / f"images/s{n}.tif", bands, crs=UTM, transform=place)
         found.append((labels, place))
     return found
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"scales": (0.1,) * 3, "offsets": (-5.0,) * 3}, "a band scale of 0.1 and a band offset"),
+        ({"colorinterp": (3, 4, 5)[::-1]}, "the bands blue, green, red in this order"),
+    ],
+)
+def test_values_of_other_meaning(tmp_path, change, what):
+    """One image of three is refused, and three are told of."""
+    scenes = write_scenes(tmp_path, 3)
+    for n, (labels, place) in enumerate(scenes):
+        write_labels(tmp_path / f"masks/s{n}.tif", labels, transform=place)
+
+    def write(n):
+        with rasterio.open(tmp_path / f"images/s{n}.tif", "r+") as file:
+            for name, value in change.items():
+                setattr(file, name, tuple(map(ColorInterp, value)) if "color" in name else value)
+
+    write(1)
+    with pytest.raises(InputError, match=f"s1.tif: has {what}.*unlike 2 of the 3 images"):
+        found_in(tmp_path)
+    write(0)
+    with pytest.raises(InputError, match=f"s2.tif: lacks {what}.*unlike 2 of the 3 images"):
+        found_in(tmp_path)
+    write(2)
+    assert any(f"the images have {what}" in note for note in found_in(tmp_path).notes)
 
 
 def test_a_file_of_polygons_for_each_scene(tmp_path):
