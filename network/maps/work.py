@@ -29,6 +29,7 @@ from network.memory import give_back_free_memory, share_memory_among_threads
 from network.prediction import ImagePredictor, WindowPredictor
 from network.rasters.resolution import compare_with_training
 from network.rasters.source import Source, UnreadableImage, is_virtual
+from network.rasters.tiles import can_keep
 from network.writing import locked
 
 if TYPE_CHECKING:
@@ -181,6 +182,12 @@ class MapWork:
             found["rpcs"] = (
                 f"{source.path}: its map does not keep the rational polynomials (RPC) that say "
                 "where it lies; warp it before (gdalwarp -rpc)"
+            )
+        place = source.header.place
+        if place and place.crs and not can_keep(place.crs):
+            found["crs"] = (
+                f"{source.path}: a GeoTIFF cannot keep its reference system, so its map has another "
+                "one or none; warp it before (gdalwarp -t_srs EPSG:4326)"
             )
         if source.header.unheeded:
             what = " and ".join(source.header.unheeded)

@@ -11,7 +11,9 @@ from xml.etree import ElementTree
 import numpy as np
 import rasterio
 import rasterio.shutil
+from affine import Affine
 from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
+from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
@@ -194,6 +196,16 @@ def write_cog(path: Path, mosaic: Path, legend: Legend) -> None:
             check_structure(partial, "GTiff")
         except InputError as error:
             raise RasterioError("it is not complete") from error
+
+
+def can_keep(crs: CRS) -> bool:
+    """Tell whether a GeoTIFF can keep a reference system; a rotated pole is one that it cannot."""
+    size = {"height": 1, "width": 1, "count": 1, "dtype": "uint8"}
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:
+        with memory.open(driver="GTiff", crs=crs, transform=Affine.scale(2), **size):
+            pass
+        with memory.open() as file:
+            return file.crs == crs
 
 
 @contextmanager

@@ -8,13 +8,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
+from rasterio.transform import from_origin
 
 from network.datasets.files import read_mask, read_rgb, read_valid_image, write_image
 from network.datasets.info import VAIHINGEN
@@ -86,6 +89,24 @@ def test_rational_polynomials_are_told_of(predictor, tmp_path, capsys):
     told = capsys.readouterr().err
     assert "a.tif: its map does not keep the rational polynomials" in told
     assert told.count("warning") == 1
+
+
+def test_systems_that_maps_cannot_keep_are_told_of(predictor, tmp_path, capsys):
+    """A rotated pole, as of a weather model; a system without a code is kept."""
+    write_bands(tmp_path / "a.tif", random_image(40, 40), photometric="RGB")
+    for name, crs in {
+        "kept": CRS.from_string("+proj=aeqd +lat_0=50 +lon_0=9"),
+        "lost": CRS.from_string("+proj=ob_tran +o_proj=longlat +o_lat_p=39 +lon_0=18 +o_lon_p=0"),
+    }.items():
+        vrt = tmp_path / f"{name}.vrt"
+        rasterio.shutil.copy(tmp_path / "a.tif", vrt, driver="VRT")
+        with rasterio.open(vrt, "r+") as file:
+            file.crs, file.transform = crs, from_origin(0, 0, 0.01, 0.01)
+        predict(predictor, vrt, out=tmp_path / "maps")
+        with rasterio.open(tmp_path / f"maps/{name}.tif") as file:
+            assert (file.crs == crs) == (name == "kept")
+        told = "lost.vrt: a GeoTIFF cannot keep its reference system" in capsys.readouterr().err
+        assert told == (name == "lost")
 
 
 def test_values_that_want_a_scale_are_told_of(predictor, tmp_path, capsys):
