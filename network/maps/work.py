@@ -186,8 +186,8 @@ class MapWork:
         place = source.header.place
         if place and place.crs and not can_keep(place.crs):
             found["crs"] = (
-                f"{source.path}: a GeoTIFF cannot keep its reference system, so its map has another "
-                "one or none; warp it before (gdalwarp -t_srs EPSG:4326)"
+                f"{source.path}: a GeoTIFF cannot keep its reference system, so its map has "
+                "another one or none; warp it before (gdalwarp -t_srs EPSG:4326)"
             )
         if source.header.unheeded:
             what = " and ".join(source.header.unheeded)

@@ -10,7 +10,7 @@ from threading import Lock
 import cv2
 import numpy as np
 import rasterio
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 from network.errors import InputError
@@ -249,7 +249,20 @@ def validity(
     if alpha is not None:
         opaque = file.read(alpha, window=window) > 0
         valid = opaque if valid is None else valid & opaque
+    if transparent := _transparent_colors(file):
+        opaque = ~np.isin(file.read(bands[0], window=window), transparent)
+        valid = opaque if valid is None else valid & opaque
     return None if valid is None or valid.all() else valid
+
+
+def _transparent_colors(file: rasterio.DatasetReader) -> list[int]:
+    """List the transparent colors of a PNG with a color table.
+
+    If it has one, GDAL calls it the no-data value. If it has several, GDAL says nothing.
+    """
+    if file.driver != "PNG" or file.colorinterp[0] != ColorInterp.palette:
+        return []
+    return [value for value, color in file.colormap(1).items() if color[3] == 0]
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -67,6 +67,20 @@ def test_no_data_by_masks_of_bands(tmp_path):
         np.testing.assert_array_equal(valid, ~expected[2:])
 
 
+@pytest.mark.parametrize("alpha", [(0, 255, 255, 255), (0, 255, 0, 128)])
+def test_no_data_by_transparent_colors(tmp_path, alpha):
+    values = np.random.default_rng(0).integers(0, 4, (20, 30), dtype=np.uint8)
+    image = Image.fromarray(values, "P")
+    image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.save(tmp_path / "a.png", transparency=bytes(alpha))
+    expected = np.array(alpha)[values] > 0
+    raster = read_raster(tmp_path / "a.png")
+    np.testing.assert_array_equal(raster.values[..., 0], values)
+    np.testing.assert_array_equal(raster.valid, expected)
+    with Source(tmp_path / "a.png") as source:
+        np.testing.assert_array_equal(source.read(slice(0, 20), slice(5, 30))[1], expected[:, 5:])
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_no_data_by_alpha(tmp_path, suffix, mode):

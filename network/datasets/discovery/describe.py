@@ -9,7 +9,6 @@ from network.datasets.discovery.description import Description, grid_of
 from network.datasets.discovery.folders import (
     describe_folders,
     images_of,
-    mask_files,
     masks_of,
 )
 from network.datasets.discovery.images import describe_images, header_of_image
@@ -62,7 +61,8 @@ def describe(
     is_large = max(header.height * header.width for header in images.headers.values()) > _LARGE
     if is_on_earth and not areas and layout.polygons and not layout.splits:
         areas = _found_areas(layout.polygons)
-    is_windowed = any(path.suffix.lower() not in IMAGE_SUFFIXES for path in used)
+    files = (*used, *masks.values())
+    is_windowed = any(path.suffix.lower() not in IMAGE_SUFFIXES for path in files)
     wants_windows = is_large or is_windowed or len(used) < _PAIRS or areas is not None
     values = count_values(list(masks.values()), workers)
     folders = [folder for pair in layout.pairs for folder in (pair.masks, pair.masks.parent)]
@@ -71,7 +71,7 @@ def describe(
     _note_unused(layout, areas, proposal)
     can_be_areas = is_on_earth and _is_plain(proposal) and not layout.splits
     if can_be_areas and wants_windows and _are_on_earth(masks.values()):
-        labels = label_rasters(map(mask_files, layout.pairs), layout.root, proposal)
+        labels = label_rasters((pair.files for pair in layout.pairs), layout.root, proposal)
         return describe_scenes(layout, name, images, proposal, labels, areas)
     if areas is not None:
         raise InputError(
@@ -81,6 +81,13 @@ def describe(
         )
     for pair in layout.pairs:
         list_images(pair.images)
+        for path in pair.files:
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                raise InputError(
+                    path,
+                    f"masks in folders end in {listed(IMAGE_SUFFIXES)}",
+                    "convert it (gdal_translate), or give images and masks that lie on Earth",
+                )
     counts = dict(zip(masks, class_counts(values, proposal), strict=True))
     return describe_folders(layout, name, images, proposal, counts)
 

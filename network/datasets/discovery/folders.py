@@ -21,7 +21,7 @@ from network.datasets.discovery.description import (
 from network.datasets.discovery.images import Images, normalization, odd_headers, odd_values
 from network.datasets.discovery.layout import Layout, Pair, relative
 from network.datasets.discovery.splitting import draw_splits, parents_of, tile_pattern, touch
-from network.datasets.files import list_images, stem_of
+from network.datasets.files import stem_of
 from network.datasets.schema import SPLITS, Folder, MaskFolder
 from network.errors import InputError, listed
 from network.rasters.header import read_header
@@ -290,11 +290,5 @@ def masks_of(layout: Layout) -> dict[tuple[int, str], Path]:
     """List the masks that have an image, by the number of the pair and the name."""
     found: dict[tuple[int, str], Path] = {}
     for number, pair in enumerate(layout.pairs):
-        found |= {(number, stem_of(path)): path for path in mask_files(pair)}
+        found |= {(number, stem_of(path)): path for path in pair.files}
     return found
-
-
-def mask_files(pair: Pair) -> list[Path]:
-    """List the masks of a pair of folders that have an image, in the order of the images."""
-    files = list_images(pair.masks)
-    return [files[name] for name in pair.names]

@@ -58,6 +58,7 @@ class Pair:
         images: the folder of the images.
         masks: the folder of the masks.
         names: names of the images that have a mask, without endings.
+        files: their masks, in the same order.
         split: the split that the name of a folder tells; None if none does.
         left_out: names of images without mask, and of masks without image.
         is_chosen: whether the user has chosen some of the images.
@@ -66,6 +67,7 @@ class Pair:
     images: Path
     masks: Path
     names: tuple[str, ...]
+    files: tuple[Path, ...]
     split: str | None = None
     left_out: tuple[str, ...] = ()
     is_chosen: bool = False
@@ -323,11 +325,14 @@ def _pair(
                 "give the path of one of them, and labels=PATH",
             )
         used.add(best)
+        names = tuple(name for name in map(stem_of, images[best]) if name in common)
+        by_name = _by_name(files)
         pairs.append(
             Pair(
                 images=best,
                 masks=folder,
-                names=tuple(name for name in map(stem_of, images[best]) if name in common),
+                names=names,
+                files=tuple(by_name[name] for name in names),
                 split=split_of(best, root),
                 left_out=tuple(sorted(_names(images[best]) ^ _names(files))),
             )
@@ -379,6 +384,16 @@ def _nothing_pairs(
         f"none of its {len(masks)} masks has the name of an image in {other} ({shown})",
         "a mask needs the name of its image; the ending may differ",
     )
+
+
+def _by_name(masks: Sequence[Path]) -> dict[str, Path]:
+    """Find masks by their names without endings."""
+    found: dict[str, Path] = {}
+    for path in masks:
+        other = found.setdefault(stem_of(path), path)
+        if other != path:
+            raise InputError(path, f"has the name of {other}", "remove or rename one of them")
+    return found
 
 
 def file_patterns(files: Sequence[Path], root: Path) -> tuple[str, ...]:

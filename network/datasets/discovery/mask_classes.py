@@ -11,12 +11,14 @@ from PIL import ImageColor
 
 from network.cluster import Workers
 from network.datasets.discovery.classes import ClassFound, Proposal, unique_names
+from network.datasets.discovery.images import header_of_image
 from network.datasets.discovery.legends import Entry, Legend
+from network.datasets.files import IMAGE_SUFFIXES
 from network.datasets.on_earth.classes import distinct_colors
 from network.datasets.schema import MAX_CLASSES, RGB, MaskCoding
 from network.datasets.workers import map_parallel
 from network.errors import InputError, listed
-from network.rasters.header import Header, read_header
+from network.rasters.header import Header
 from network.rasters.reader import Raster, read_raster
 from network.rasters.source import Source
 
@@ -132,8 +134,9 @@ def _values_of(path: Path) -> Values:
 
 def _parts_of(path: Path) -> tuple[Header, Iterator[Raster]]:
     """Open a mask that is read in parts, so that one larger than the memory can be read."""
-    header = read_header(path)
-    return header, _windows_of(path) if _is_large(header) else iter([read_raster(path)])
+    header = header_of_image(path)
+    is_whole = path.suffix.lower() in IMAGE_SUFFIXES and not _is_large(header)
+    return header, iter([read_raster(path)]) if is_whole else _windows_of(path)
 
 
 def _is_large(header: Header) -> bool:

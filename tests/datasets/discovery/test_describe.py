@@ -10,6 +10,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import shapely
 from affine import Affine
 from PIL import Image
@@ -426,6 +427,35 @@ def test_areas_of_the_user(tmp_path):
     write_features(tmp_path / "areas.gpkg", halves, part=["a", "b"])
     with pytest.raises(InputError, match="no attribute of it has the names of splits"):
         found_in(tmp_path, areas=tmp_path / "areas.gpkg")
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_labels_in_formats_for_scenes(tmp_path, is_named):
+    """Files of ERDAS beside GeoTIFFs, with the names of images or without."""
+    scenes = write_scenes(tmp_path, 4)
+    for n, (labels, place) in enumerate(scenes):
+        name = f"s{n}" if is_named else f"part_{n}"
+        path = tmp_path / f"masks/{name}.tif"
+        write_labels(path, labels, transform=place)
+        if n % 2 or not is_named:
+            rasterio.shutil.copy(path, path.with_suffix(".img"), driver="HFA")
+            path.unlink()
+    experiment = experiment_of(found_in(tmp_path), tmp_path / "config")
+    assert {file.path.suffix for file in experiment.dataset.scenes("train")[0].labels} == (
+        {".img", ".tif"} if is_named else {".img"}
+    )
+    drawn = {sample.name for own in samples_of(experiment).values() for sample in own}
+    assert drawn == {f"s{n}" for n in range(4)}
+
+
+def test_masks_of_plain_images_in_formats_for_scenes(tmp_path):
+    write_pairs(tmp_path / "images", tmp_path / "masks", ["a", "b"])
+    for name in "ab":
+        path = tmp_path / f"masks/{name}.png"
+        rasterio.shutil.copy(path, path.with_suffix(".img"), driver="HFA")
+        path.unlink()
+    with pytest.raises(InputError, match=r"a.img: masks in folders end in .*convert it"):
+        found_in(tmp_path)
 
 
 @pytest.mark.parametrize("rgb", [False, True])

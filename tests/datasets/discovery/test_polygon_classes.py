@@ -90,6 +90,24 @@ def test_a_local_system(tmp_path):
         proposed(tmp_path, "plots.gpkg")
 
 
+def test_classes_that_are_almost_numbers(tmp_path):
+    """Numbers are sorted as such, and digits in the air are none."""
+    write_features(tmp_path / "a.gpkg", SQUARES, **{"class": ["10", "9", "9", "10"] * 2})
+    proposal, _ = proposed(tmp_path, "a.gpkg", ground=800)
+    assert [one.source for one in proposal.classes] == ["9", "10"]
+    write_features(tmp_path / "b.gpkg", SQUARES, **{"class": ["1", "²", "1", "1"] * 2})
+    proposal, _ = proposed(tmp_path, "b.gpkg", ground=800)
+    assert [one.source for one in proposal.classes] == ["1", "²"]
+
+
+def test_a_share_that_is_not_known(tmp_path):
+    """For example, that of images across the date line."""
+    write_features(tmp_path / "a.gpkg", SQUARES, **{"class": CLASSES})
+    proposal, _ = proposed(tmp_path, "a.gpkg")
+    (note,) = [note for note in proposal.notes if "in no polygon" in note]
+    assert note.startswith("pixels in no polygon are ignored")
+
+
 def test_one_class(tmp_path):
     """Named by the file, or by the folder if there is a file for each image."""
     write_features(tmp_path / "houses.gpkg", SQUARES, name=[f"house {n}" for n in range(8)])
