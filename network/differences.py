@@ -19,7 +19,8 @@ from network.models.segmenter import Segmenter
 CLASSES_KEY = "data.classes"
 """Setting of a training that has the names of its classes, in the order of the labels."""
 
-# Settings that a resumed run may change, since weights and best checkpoint do not depend on them.
+# Settings that a resumed run may change, since weights do not depend on them, nor does the best
+# checkpoint: its scores do not, and a resumed run that chooses by the loss keeps its batches.
 _FREE = {
     *("name", "data.root", "data.test", "data.workers", "data.val_batch_size"),
     *("data.cache", "data.cache_dir", "data.cache_gb"),

@@ -177,7 +177,8 @@ class Predictor(ImagePredictor):
                 network is built: those of older or other code, and of networks that a config
                 defines.
             overrides: ``key=value`` words of the training beside the config.
-            compute: precision and memory format; by default single precision.
+            compute: precision and memory format; by default those of the config, or without one the
+                double precision of a training in it and single precision for others.
             device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``"auto"`` takes the GPU if there is one.
             tta: test-time augmentation: ``"none"``, ``"lr"``, ``"d4"`` or ``"dihedral"``.
             patch: height and width of the patches that larger images are predicted in; None

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from network.buildings.tasks import (
     long_side_between,
     scale_between,
 )
-from network.buildings.tiles import cut_test_tiles, cut_train_tiles, source_digest
+from network.buildings.tiles import cut_test_tiles, cut_train_tiles, source_digest, tile_names
 from network.buildings.work import Work
 from network.config import Experiment, load_experiment, settings
 from network.datasets.folder_jobs import replacing_folders
@@ -189,7 +190,9 @@ def final_experiment(work: Work, is_full: bool, made: str) -> Experiment:
             f"is on {experiment.dataset.name}, not on {BUILDING.name}",
             "take one of config/building/",
         )
-    return experiment
+    # Intervals are over the images, since tiles of one image look alike.
+    names = tile_names(chain, work.data / "test/images")
+    return replace(experiment, dataset=replace(experiment.dataset, patch_names=names))
 
 
 def _final_inputs(is_full: bool, work: Work) -> dict:

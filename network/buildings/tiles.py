@@ -7,6 +7,7 @@ cover at least a quarter of it, and negative if there are none. Other tiles are 
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,10 @@ from network.writing import replacing
 
 MIN_LABELED = 0.5
 """Share of a tile's pixels that must have a class; other tiles are left out."""
+
+
+_TILE = "_tile_[0-9]{4}"
+"""End of the name of a tile, as a regular expression."""
 
 
 def image_label(mask: np.ndarray, positive_share: float) -> int | None:
@@ -264,7 +269,7 @@ class _Cutter:
         side, keep_rest = self.chain.tiles.side, not self.is_train
         cut = list(separate_windows(*sample.size, side, keep_rest=keep_rest))
         for number, window in enumerate(cut):
-            name = sample.name if len(cut) == 1 else f"{sample.name}_{number:04d}"
+            name = sample.name if len(cut) == 1 else f"{sample.name}_tile_{number:04d}"
             label = image_label(mask[window], self.chain.tiles.positive_share)
             if label is not None or not self.is_train:
                 write_image(self.images / f"{name}.png", image[window])
@@ -284,6 +289,26 @@ class _Cutter:
         table[: info.num_classes] = 0
         table[info.classes.index(chain.building)] = 1
         return table[labels]
+
+
+def tile_names(chain: Chain, images: Path) -> str:
+    """Write how names of tiles tell the image that they are cut from, see ``patch_names``.
+
+    Args:
+        chain: the chain; the names of its images may tell larger images.
+        images: folder of the tiles.
+
+    Returns:
+        A regular expression; empty if every tile is an image of its own.
+    """
+    whole = chain.dataset.patch_names
+    is_cut = images.is_dir() and any(
+        re.fullmatch(f".+{_TILE}", path.stem) for path in images.iterdir()
+    )
+    if not whole and not is_cut:
+        return ""
+    # The name of the image itself never has the end of a tile.
+    return f"{whole or '(?P<tile>.+)'}(?<!{_TILE})({_TILE})?"
 
 
 def _read_gray(path: Path, value: int, info: DatasetInfo) -> np.ndarray:

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     split = args.split or base.data.test
     if split not in info.splits:
         raise InputError(f"--split {split}", f"{info.name} has none{nearest(split, info.splits)}")
-    if not info.folders(split)[0].masks:
+    if not info.scenes(split) and not info.folders(split)[0].masks:
         raise InputError(f"--split {split}", "a server holds its labels", "give --split val")
     output = args.output or Path("fig_results/ablation") / args.table / info.name
     if args.run:

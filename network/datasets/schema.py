@@ -391,6 +391,20 @@ class DatasetInfo:
         """Return the scenes of a split; empty if it has folders."""
         return tuple(part for part in self.splits[split] if isinstance(part, Scenes))
 
+    def check_one_kind(self, split: str, key: str) -> None:
+        """Raise an :class:`InputError` if a split has folders of images as well as scenes.
+
+        Args:
+            split: name of the split.
+            key: name of the user's setting of the split.
+        """
+        if 0 < len(self.scenes(split)) < len(self.splits[split]):
+            raise InputError(
+                f"{key}={split}",
+                "has folders of images as well as scenes on Earth",
+                "make two splits of them, and give one",
+            )
+
     def relabeled(self, split: str, name: str | None) -> "DatasetInfo":
         """Describe this data set with other masks in one split.
 

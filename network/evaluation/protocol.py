@@ -36,10 +36,14 @@ EXTENDED_KEY, INIT_KEY = "extended", "init_from"
 """Keys of the history of a run, if it has one.
 
 The first holds (epochs done, epochs planned before, epochs planned now) for each time that the run
-was made longer. The second holds path and sha256 of the weights that the run began with.
+was made longer. The second holds path and sha256 of the weights that the run began with, and their
+settings of ``SEEN_KEYS``.
 """
 HISTORY = (EXTENDED_KEY, INIT_KEY)
 """Keys that a resumed run keeps from the run before."""
+
+SEEN_KEYS = (DATA_SET_KEY, "data.train", "data.val", "data.unlabeled", INIT_KEY)
+"""Keys of the settings that say which images a run has seen."""
 
 
 # Joins the policies of several folders, also in files.
@@ -94,14 +98,25 @@ class TrainingRecord:
     def has_seen(self, info: DatasetInfo, root: Path, used: str, split: str) -> bool | None:
         """Tell whether a split shares images with one that the run used; None if unknown.
 
+        The runs whose weights it began with count, too.
+
         Args:
             info: description of the data set of the split.
             root: root folder of the data.
-            used: key of the used split: ``"data.train"``, or ``"data.val"``, by which the
-                checkpoint is chosen.
+            used: key of the used split: ``"data.train"``; ``"data.val"``, by which the checkpoint
+                is chosen; or ``"data.unlabeled"``.
             split: name of the tested split.
         """
-        name = self.settings.get(used, UNKNOWN)
+        own = self._has_seen(info, root, used, split)
+        begun = self.settings.get(INIT_KEY)
+        if begun is None or own:
+            return own
+        before = TrainingRecord(begun.get("settings", {})).has_seen(info, root, used, split)
+        return before if before or own is not None else None
+
+    def _has_seen(self, info: DatasetInfo, root: Path, used: str, split: str) -> bool | None:
+        # Older code knew no images without labels.
+        name = self.settings.get(used, None if used == "data.unlabeled" else UNKNOWN)
         if name is None:  # no split was held out to choose the checkpoint
             return False
         if self.settings.get(DATA_SET_KEY, info.name) != info.name:

@@ -148,6 +148,8 @@ class Stamp:
         training_distance: smallest distance on Earth between the tested split and that of the
             training, in meters; 0 if they touch or overlap, None if it is not known.
         exported: how an exported file was tested; None for a checkpoint.
+        seen_unlabeled: whether the run has seen images of this split without their labels; None if
+            unknown.
     """
 
     data_set: str
@@ -178,6 +180,7 @@ class Stamp:
     patch_names: str | None = None
     training_distance: float | None = None
     exported: ExportedStamp | None = None
+    seen_unlabeled: bool | None = False
 
     @property
     def name(self) -> str:
@@ -239,7 +242,11 @@ class Stamp:
         masks, training = self.masks[kind], self.trained
         views, split = self.views, self.split
         tta = self.tta + (f" ({views} view{'s' * (views != 1)})" if views else "")
-        used = ((self.trained_on, "TRAINED ON"), (self.chosen_on, "CHECKPOINT CHOSEN ON"))
+        used = (
+            (self.trained_on, "TRAINED ON"),
+            (self.chosen_on, "CHECKPOINT CHOSEN ON"),
+            (self.seen_unlabeled, "SEEN WITHOUT LABELS"),
+        )
         for is_used, words in used:
             unknown = f" (unknown if {words.lower()})"
             split += {True: f" ({words})", False: "", None: unknown}[is_used]
@@ -269,6 +276,8 @@ class Stamp:
         for name in (*optional, "training_distance", "tta_views"):
             if facts[name] is None:
                 del facts[name]
+        if facts["seen_unlabeled"] is False:
+            del facts["seen_unlabeled"]
         if self.on_earth:
             facts["on_earth"] = asdict(self.on_earth)
         if self.exported:
@@ -344,6 +353,7 @@ def make_stamp(
         split=split,
         trained_on=record.has_seen(info, root, "data.train", split),
         chosen_on=record.has_seen(info, root, "data.val", split),
+        seen_unlabeled=record.has_seen(info, root, "data.unlabeled", split),
         images=len(samples),
         label_kinds=tuple(digests),
         masks=mask_protocol(info, samples, is_whole) if digests else {},

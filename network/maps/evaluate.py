@@ -75,6 +75,7 @@ def evaluate_scenes(
     """
     info = experiment.dataset
     experiment.check_normalization()
+    info.check_one_kind(split, "split")
     check_no_test(output)
     samples = find_samples(info, experiment.root, split)
     bands = _common_bands(samples, info)

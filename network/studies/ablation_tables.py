@@ -102,7 +102,7 @@ class Table:
 
 
 PLAIN = ("model.freeze=False", "model.lora=0", "optim.layer_decay=1.0")
-"""Settings of a training of the whole encoder, at one rate."""
+"""Settings of a training of the whole encoder; its rate is that of the base."""
 
 
 def _adapted(name: str, *changes: str) -> Variant:
@@ -153,12 +153,16 @@ def _library(name: str, architecture: str) -> Variant:
 
 
 def _with_teacher() -> tuple[Variant, ...]:
-    """Shares of labeled images without and with a teacher, all with the same number of steps."""
+    """Shares of labeled images without and with a teacher.
+
+    All have about the same number of steps: as whole tiles are drawn, a share may be larger.
+    """
     variants = []
     for percent, repeat in ((10, 10), (25, 4), (100, 1)):
         words = (f"data.image_share={percent / 100}", f"data.repeat={repeat}", "optim.ema=0.99")
         name = f"{percent} % of the labels"
-        variants.append(Variant(name, None, words))
+        alone = ("teacher.weight=0.0", "data.unlabeled=None")
+        variants.append(Variant(name, None, words + alone))
         teacher = ("teacher.weight=1.0", "data.unlabeled=train")
         variants.append(Variant(f"{name}, teacher", None, words + teacher))
     return tuple(variants)

@@ -220,6 +220,11 @@ class _Round:
         """The experiment of this round, whose training areas are its windows."""
         info, data = self.base.dataset, self.base.data
         areas = AreaFile(path=(self.folder / _WINDOWS).resolve())
+        dataset, unlabeled = _within(info, data.train, areas), data.unlabeled
+        if unlabeled == data.train:  # all its ground, and not that of the windows
+            unlabeled = f"{data.train}, all ground"
+            splits = {**dataset.splits, unlabeled: info.splits[data.train]}
+            dataset = replace(dataset, splits=splits)
         epochs = self.base.optim.epochs * (1 if self.previous else self.rounds.head_start)
         repeat = round(data.repeat * self.rounds.start / self.rounds.windows(self.number))
         return replace(
@@ -227,8 +232,8 @@ class _Round:
             name=f"{self.base.name}/{self.folder.parent.parent.name}/{self.folder.parent.name}"
             f"/{self.folder.name}",
             seed=self.seed,
-            dataset=_within(info, data.train, areas),
-            data=replace(data, repeat=max(1, repeat), val=None),
+            dataset=dataset,
+            data=replace(data, repeat=max(1, repeat), val=None, unlabeled=unlabeled),
             optim=replace(self.base.optim, epochs=epochs),
         )
 

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from network.card import CARD_KEY
 from network.config import Experiment, settings
 from network.differences import CLASSES_KEY, as_trained
 from network.errors import InputError
-from network.evaluation.protocol import DATA_SET_KEY
+from network.evaluation.protocol import DATA_SET_KEY, SEEN_KEYS
 from network.factories import parameters
 from network.models.checkpoint import SETTINGS_KEY, named_tensors, read_checkpoint
 from network.models.transfer import Taken, take_weights
@@ -26,18 +28,20 @@ class Begun:
     """A record of the weights that a training began with.
 
     Args:
-        record: path and sha256 of the weights, which the checkpoints of the training keep.
+        record: what the checkpoints of the training keep of the weights: their path and sha256, and
+            the settings of their own training that say which data they have seen.
         taken: the weights that were taken.
     """
 
-    record: dict[str, str]
+    record: dict[str, Any]
     taken: Taken
 
 
 def normalized_as(experiment: Experiment, path: Path) -> Experiment:
-    """Take mean and deviation of the bands from a checkpoint of the same encoder.
+    """Take mean and deviation of the bands from a checkpoint of the same encoder and pixels.
 
-    Its weights expect them. Values that the experiment gives come first.
+    Its weights expect them. Values that the experiment gives come first. The values for another
+    type of pixels mean something else, since they are shares of its largest value, or pixel values.
 
     Args:
         experiment: the experiment.
@@ -46,9 +50,12 @@ def normalized_as(experiment: Experiment, path: Path) -> Experiment:
     Raises:
         InputError: the checkpoint cannot be read.
     """
-    known = read_checkpoint(path).get(SETTINGS_KEY, {})
-    key = "model.encoder"
+    checkpoint = read_checkpoint(path)
+    known, card = checkpoint.get(SETTINGS_KEY, {}), checkpoint.get(CARD_KEY) or {}
+    key, info = "model.encoder", experiment.dataset
     is_same = known.get(key) == settings(experiment).get(key)
+    # Older code did not store the type, and mostly had unsigned values of 8 bits.
+    is_same &= (card.get("bits", 8), card.get("values", "unsigned")) == (info.bits, info.values)
     return as_trained(experiment, known) if is_same else experiment
 
 
@@ -90,7 +97,8 @@ def begin_with(experiment: Experiment, path: Path) -> tuple[nn.Module, Begun]:
     if not taken.has_encoder:
         model = experiment.build_model()
         taken = take(model)
-    return model, Begun({"path": str(path), "sha256": file_hash(path)}, taken)
+    seen = {key: known[key] for key in SEEN_KEYS if key in known}
+    return model, Begun({"path": str(path), "sha256": file_hash(path), "settings": seen}, taken)
 
 
 def _class_dims(factory: Callable, model: nn.Module) -> dict[str, int] | None:

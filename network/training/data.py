@@ -101,6 +101,7 @@ class SegmentationData(pl.LightningDataModule):
         self.experiment = experiment
         experiment.check_normalization()  # before all masks are read
         info, data = experiment.dataset, experiment.data
+        info.check_one_kind(data.train, "data.train")
         trained = info
         if data.train_labels:
             trained = info.relabeled(data.train, data.train_labels)
@@ -203,14 +204,8 @@ class SegmentationData(pl.LightningDataModule):
     def _unlabeled_samples(self, split: str) -> Sequence[Sample]:
         """Find the images of a split whose labels are not opened, and need not be there."""
         info, root = self.experiment.dataset, self.experiment.root
-        scenes = info.scenes(split)
-        if scenes and len(scenes) < len(info.splits[split]):
-            raise InputError(
-                f"data.unlabeled={split}",
-                "has folders of images as well as scenes on Earth",
-                "make two splits of them, and give one",
-            )
-        if scenes:
+        info.check_one_kind(split, "data.unlabeled")
+        if info.scenes(split):
             return find_ground_samples(info, root, split)
         info = info.relabeled(split, None)
         known = self._known(info)

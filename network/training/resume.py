@@ -101,7 +101,11 @@ def open_run(experiment: Experiment, path: Path) -> Resumed:
         resumed.settings,
         experiment,
         path,
-        lambda key: changes_training(key) and not (is_longer and key == EPOCHS_KEY),
+        lambda key: (
+            (changes_training(key) and not (is_longer and key == EPOCHS_KEY))
+            # Parts of the loss, such as Dice, are of a batch.
+            or (key == "data.val_batch_size" and experiment.monitor == "val/loss")
+        ),
     )
     return resumed
 

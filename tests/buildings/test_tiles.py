@@ -15,10 +15,12 @@ from network.buildings.tiles import (
     find_tiles,
     image_label,
     read_labels,
+    tile_names,
     write_labels,
 )
 from network.datasets.files import read_mask, read_rgb, write_image
 from network.datasets.info import BUILDING, DRONE, POTSDAM
+from network.datasets.provenance import tile_of_patch
 from network.errors import InputError
 from tests.scenes import write_bands
 
@@ -79,20 +81,20 @@ def test_train_tiles(chain, tmp_path):
     labels = read_labels(out / "labels.csv")
     # train-a: rows of 32 and 32 (a rest of 6), columns of 32, 32 and 32 (a rest of 4).
     assert labels == {
-        "train-a_0000": 0,
-        "train-a_0001": 1,
-        "train-a_0002": 1,
-        "train-a_0003": 0,
-        "train-a_0004": 0,
-        "train-a_0005": 0,
-        "train-b_0000": 0,
+        "train-a_tile_0000": 0,
+        "train-a_tile_0001": 1,
+        "train-a_tile_0002": 1,
+        "train-a_tile_0003": 0,
+        "train-a_tile_0004": 0,
+        "train-a_tile_0005": 0,
+        "train-b_tile_0000": 0,
     }
     assert vars(counts) == {"positive": 2, "negative": 5, "left_out": 1, "not_drawn": 0}
     assert {path.stem for path in (out / "images").iterdir()} == labels.keys()
     assert {path.stem for path in (out / "masks").iterdir()} == labels.keys()
     image = read_rgb(tmp_path / "source/train/images/train-a.png")
-    assert (read_rgb(out / "images/train-a_0001.png") == image[:32, 32:64]).all()
-    truth = read_mask(out / "masks/train-a_0001.png", BUILDING)
+    assert (read_rgb(out / "images/train-a_tile_0001.png") == image[:32, 32:64]).all()
+    truth = read_mask(out / "masks/train-a_tile_0001.png", BUILDING)
     assert (truth == np.where(np.arange(32) >= 8, 1, 0)).all()
     assert [t.name for t in find_tiles(out / "images", labels, BUILDING)] == sorted(labels)
 
@@ -112,7 +114,7 @@ def test_whole_tiles_of_potsdam(tmp_path):
     out = tmp_path / "out"
     counts = cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
     assert (counts.positive, counts.negative) == (1, 5)
-    assert read_labels(out / "labels.csv")["top_potsdam_2_10_0000"] == 1
+    assert read_labels(out / "labels.csv")["top_potsdam_2_10_tile_0000"] == 1
     assert cut_test_tiles(chain, out / "test", out / "truth") == 6
     with pytest.raises(InputError, match=r"end in _IRRG.tif.*give tiles.infrared=False"):
         cut_test_tiles(changed(chain, infrared=True), out / "test", out / "truth")
@@ -124,7 +126,7 @@ def test_whole_tiles_of_potsdam(tmp_path):
     with pytest.raises(InputError, match=r"give tiles.unknown_color=nearest"):
         cut_test_tiles(chain, out / "test", out / "truth")
     cut_test_tiles(changed(chain, unknown_color="ignore"), out / "test", out / "truth")
-    bottom = read_mask(out / "truth/top_potsdam_2_13_0004.png", BUILDING)
+    bottom = read_mask(out / "truth/top_potsdam_2_13_tile_0004.png", BUILDING)
     assert np.unique(bottom[8:]).tolist() == [255]
     assert np.unique(bottom[:8]).tolist() == [0]
 
@@ -152,10 +154,10 @@ def test_test_tiles(chain, tmp_path):
     assert cut_test_tiles(chain, out / "images", out / "masks") == 4
     sizes = {p.stem: read_rgb(p).shape[:2] for p in (out / "images").iterdir()}
     assert sizes == {
-        "test-a_0000": (32, 32),
-        "test-a_0001": (32, 18),
-        "test-a_0002": (8, 32),
-        "test-a_0003": (8, 18),
+        "test-a_tile_0000": (32, 32),
+        "test-a_tile_0001": (32, 18),
+        "test-a_tile_0002": (8, 32),
+        "test-a_tile_0003": (8, 18),
     }
 
 
@@ -232,11 +234,33 @@ def test_a_list_of_labels(chain, tmp_path):
     assert not (out / "masks").exists()
 
 
+@pytest.mark.parametrize(
+    ("patch_names", "images", "units"),
+    [
+        ("", {"a_0001": "a_0001", "b_tile_0003": "b", "c_7_tile_0012": "c_7"}, True),
+        ("(?P<tile>.+)_[0-9]+", {"p_q_3_tile_0002": "p_q", "p_4": "p"}, True),
+        ("", {"a_0001": None, "b": None}, False),
+    ],
+)
+def test_names_of_tiles_tell_their_image(chain, tmp_path, patch_names, images, units):
+    """Also the larger image that the names of the images tell; intervals are over these."""
+    chain = replace(chain, dataset=replace(DRONE, patch_names=patch_names))
+    for name in images:
+        write_image(tmp_path / f"tiles/{name}.png", np.zeros((4, 4, 3), np.uint8))
+    names = tile_names(chain, tmp_path / "tiles")
+    assert bool(names) == units
+    if units:
+        assert {name: tile_of_patch(name, names) for name in images} == images
+    assert bool(tile_names(chain, tmp_path / "nowhere")) == bool(patch_names)
+
+
 def test_names_of_tiles_do_not_meet(chain, tmp_path):
     """An image that is called like a tile of another."""
-    make_source(tmp_path / "source", {"train-a_0001": (32, 32)}, {"train-a_0001": np.s_[:]})
+    make_source(
+        tmp_path / "source", {"train-a_tile_0001": (32, 32)}, {"train-a_tile_0001": np.s_[:]}
+    )
     out = tmp_path / "out"
-    with pytest.raises(InputError, match=r"train-a_0001\.png: .*same name as .*train-a\."):
+    with pytest.raises(InputError, match=r"train-a_tile_0001\.png: .*same name as .*train-a\."):
         cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
 
 

@@ -48,6 +48,37 @@ def test_folders(tmp_path, one, other, expected):
     assert record.has_seen(info, tmp_path, "data.train", other) is expected
 
 
+def test_what_the_weights_had_seen_before(tmp_path):
+    """The images of a run count for all runs that began with its weights."""
+    info, used = replace(PATCHES, splits=FOLDERS), "data.train"
+    known = {"data.train": "a", "data.val": None, "data.data_set": info.name}
+    begun = {"path": "x.ckpt", "sha256": "0"}
+
+    def seen(before, split="b", key=used):
+        record = TrainingRecord({**known, "init_from": {**begun, **before}})
+        return record.has_seen(info, tmp_path, key, split)
+
+    assert seen({"settings": {**known, "data.train": "b"}}) is True
+    assert seen({"settings": known}) is False
+    assert seen({"settings": {**known, "data.data_set": "other", "data.train": "b"}}) is False
+    twice = {**known, "init_from": {**begun, "settings": {**known, "data.train": "b"}}}
+    assert seen({"settings": twice}) is True
+    assert seen({"settings": {**known, "data.unlabeled": "b"}}, key="data.unlabeled") is True
+    # Older code did not write it down.
+    assert seen({}) is None
+    assert seen({}, "a") is True
+
+
+def test_images_without_labels(tmp_path):
+    info = replace(PATCHES, splits=FOLDERS)
+    record = TrainingRecord({"data.train": "a", "data.unlabeled": "b"})
+    assert record.has_seen(info, tmp_path, "data.unlabeled", "b") is True
+    assert record.has_seen(info, tmp_path, "data.unlabeled", "a") is False
+    # Older code knew none.
+    record = TrainingRecord({"data.train": "a"})
+    assert record.has_seen(info, tmp_path, "data.unlabeled", "b") is False
+
+
 def test_folders_that_are_not_there(tmp_path):
     info = replace(PATCHES, splits=FOLDERS)
     assert splits_overlap(info, tmp_path, "a", "b") is False

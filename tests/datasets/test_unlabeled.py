@@ -78,6 +78,9 @@ def test_folders_beside_scenes_are_not_forgotten(tmp_path):
     experiment = SimpleNamespace(dataset=info, root=tmp_path)
     with pytest.raises(InputError, match=r"data.unlabeled=u: has folders of images as well as"):
         SegmentationData._unlabeled_samples(SimpleNamespace(experiment=experiment), "u")
+    experiment.data, experiment.check_normalization = Data(train="u"), lambda: None
+    with pytest.raises(InputError, match=r"data.train=u: has folders of images as well as"):
+        SegmentationData(experiment)
 
 
 def test_ground_that_cannot_be_used(tmp_path):

@@ -1,6 +1,7 @@
 """The protocol stamp: there and back through a file, and what it says of old and damaged ones."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,18 @@ def test_facts_in_their_order():
     keys = list(Stamp.from_json(dict(sorted(DOCUMENT.items()))).to_json())
     assert keys[:5] == ["data_set", "split", "trained_on", "chosen_on", "images"]
     assert keys[-5:] == ["settings", "training", "seed", "precision", "software"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [(True, " (SEEN WITHOUT LABELS)"), (None, " (unknown if seen without labels)"), (False, "")],
+)
+def test_images_that_were_seen_without_labels(seen, words):
+    stamp = replace(Stamp.from_json(DOCUMENT), seen_unlabeled=seen)
+    assert Stamp.from_json(stamp.to_json()) == stamp
+    kind = stamp.label_kinds[0]
+    plain = replace(stamp, seen_unlabeled=False).comparability(kind)["split"].words
+    assert stamp.comparability(kind)["split"].words == plain + words
 
 
 def test_stamps_of_other_tests():

@@ -287,6 +287,17 @@ def test_a_recipe_keeps_model_loss_and_labels():
         assert changed == {word.partition("=")[0] for word in variant.overrides}
 
 
+def test_rows_without_a_teacher_have_none():
+    """Also if the base has one."""
+    words = ["teacher.weight=1.0", "data.unlabeled=train", "optim.ema=0.9"]
+    base = load_experiment(ROOT / "config/uuad/bicor.py", words)
+    for variant in TABLES["teacher"].variants:
+        found = settings(variant_experiment(base, "teacher", variant, 1))
+        has_one = variant.name.endswith("teacher")
+        assert (found["teacher.weight"] > 0) == has_one
+        assert found["data.unlabeled"] == ("train" if has_one else None)
+
+
 def test_what_the_base_decides(points, tmp_path):
     """Of a table with the base's model and loss, another gamma makes another ablation."""
     base, table = points
@@ -341,6 +352,13 @@ def test_command(small, tmp_path):
         r"error: other/L_=_\d/seed3.log: the run .* failed: .*val-0-0.png", failed.stderr
     )
     assert not (tmp_path / "other/table.md").exists()
+
+
+def test_scenes_have_ablations_too():
+    """The message is that of the next check."""
+    config = str(ROOT / "config/demo/scenes.py")
+    message = error_of("tools/ablate.py", "recipe", "-c", config, "--devices", "77", "-o", "new")
+    assert "--devices 77" in message
 
 
 def test_what_no_row_may_change_silently():

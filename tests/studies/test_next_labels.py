@@ -17,7 +17,7 @@ from network.errors import InputError
 from network.losses.bicor import BiCoRLoss
 from network.models.bicor import BiCoRSeg
 from network.models.checkpoint import SETTINGS_KEY, read_checkpoint
-from network.settings import Data, Optim
+from network.settings import Data, Optim, Teacher
 from network.studies import next_labels
 from network.studies.next_labels import FIGURE, TABLE, Curve, Rounds, run_study, write_curves
 from tests.commands import error_of
@@ -53,6 +53,21 @@ def base(tmp_path) -> Experiment:
         name="study",
         config="config/study.py",
     )
+
+
+def test_all_ground_without_labels(base, tmp_path):
+    """A teacher sees the ground outside the labeled windows."""
+    base = replace(
+        base,
+        data=replace(base.data, unlabeled="train"),
+        teacher=Teacher(weight=1.0),
+        optim=replace(base.optim, ema=0.9),
+    )
+    found = next_labels._Round(base, ROUNDS, "random", 1, 1, tmp_path / "a/b/c", None).experiment
+    (windows,) = found.dataset.scenes("train")
+    (ground,) = found.dataset.scenes(found.data.unlabeled)
+    assert windows.areas is not None
+    assert (ground,) == base.dataset.scenes("train")
 
 
 @pytest.mark.slow

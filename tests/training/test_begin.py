@@ -62,6 +62,9 @@ def test_the_normalization_of_the_same_encoder(tiny):
     assert normalized_as(tiny, INIT).mean_and_std == (IMAGENET_MEAN, IMAGENET_STD)
     other = replace(tiny, model=partial(model, encoder="test_nfnet"))
     assert normalized_as(other, INIT) == other
+    # A share of the largest value of 8 bits says nothing about 16 bits.
+    wide = replace(tiny, dataset=replace(VAIHINGEN, bits=16))
+    assert normalized_as(wide, INIT) == wide
     given = replace(tiny, data=replace(tiny.data, mean=(0.1, 0.2, 0.3)))
     assert normalized_as(given, INIT).mean_and_std == ((0.1, 0.2, 0.3), IMAGENET_STD)
 
@@ -198,7 +201,8 @@ def test_what_cannot_be_begun_with(tiny, state, told):
 @pytest.mark.slow
 def test_it_is_remembered(tiny, capsys):
     """In the checkpoints, also of the resumed run, and by every result."""
-    saved(small(6), VAIHINGEN.classes)
+    seen = {"data.train": "val", DATA_SET_KEY: "vaihingen"}
+    saved(small(6), VAIHINGEN.classes, **seen)
     sha = file_hash(INIT)
     run = train(tiny, accelerator="cpu", init_from=INIT)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("init.ckpt")]
@@ -208,7 +212,7 @@ def test_it_is_remembered(tiny, capsys):
     train(longer, accelerator="cpu", resume="latest")
     for name in ("best.ckpt", "last.ckpt"):
         known = torch.load(run / name, weights_only=True)[SETTINGS_KEY]
-        assert known[INIT_KEY] == {"path": "init.ckpt", "sha256": sha}
+        assert known[INIT_KEY] == {"path": "init.ckpt", "sha256": sha, "settings": seen}
         assert known[CLASSES_KEY] == list(VAIHINGEN.classes)
     assert train_once(tiny, accelerator="cpu") != run
     with pytest.raises(InputError, match="init_from and resume"):

@@ -20,6 +20,7 @@ from network.evaluation.protocol import EXTENDED_KEY
 from network.models.checkpoint import SETTINGS_KEY
 from network.settings import Optim
 from network.training.optim import build_optimizer
+from network.training.resume import open_run
 from network.training.train import train, train_once
 
 
@@ -149,6 +150,18 @@ def test_settings_that_an_older_run_did_not_have(trained):
             train(override(longer, [change]), accelerator="cpu", resume="latest")
     run = train(longer, accelerator="cpu", resume="latest")
     assert load(run / "last.ckpt")["epoch"] == 1
+
+
+def test_the_loss_of_other_batches_chooses_no_checkpoint(trained):
+    """Parts of it are of a batch. Scores are not, so they may be measured in other batches."""
+    experiment, last = trained
+    other = replace(experiment, data=replace(experiment.data, val_batch_size=1))
+    open_run(other, last)
+    checkpoint = load(last)
+    checkpoint[SETTINGS_KEY]["monitor"] = "val/loss"
+    torch.save(checkpoint, last)
+    with pytest.raises(InputError, match=r"was trained with data.val_batch_size=4, not 1"):
+        open_run(replace(other, monitor="val/loss"), last)
 
 
 @pytest.mark.slow
