@@ -354,10 +354,11 @@ def test_command(small, tmp_path):
     assert not (tmp_path / "other/table.md").exists()
 
 
-def test_scenes_have_ablations_too():
+def test_scenes_have_ablations_too(tmp_path):
     """The message is that of the next check."""
     config = str(ROOT / "config/demo/scenes.py")
-    message = error_of("tools/ablate.py", "recipe", "-c", config, "--devices", "77", "-o", "new")
+    words = ["recipe", "-c", config, "--devices", "77", "-o", "new"]
+    message = error_of("tools/ablate.py", *words, cwd=tmp_path)
     assert "--devices 77" in message
 
 
