@@ -5,7 +5,7 @@ Run      python train.py -c config/drone/bicor.py data.root=PATH
 Source   tiles of DroneDeploy's segmentation sample, in the folders train, val and test. Masks hold
          labels, and 255 means no data. The encoder is small and is trained from scratch. Network
          and loss are those of config/loveda/bicor.py; optimizer and epochs are our own choice
-Expects  see docs/history.md
+Expects  see docs/history.md; with pretrained encoders, docs/results.md
 """
 
 from functools import partial
