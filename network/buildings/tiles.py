@@ -43,8 +43,11 @@ MIN_LABELED = 0.5
 """Share of a tile's pixels that must have a class; other tiles are left out."""
 
 
-_TILE = "_tile_[0-9]{4}"
+_TILE = "_tile_[0-9]{4,6}"
 """End of the name of a tile, as a regular expression."""
+
+_NO_TILE = "".join(f"(?<!_tile_[0-9]{{{digits}}})" for digits in (4, 5, 6))
+"""What is before such an end has none itself."""
 
 
 def image_label(mask: np.ndarray, positive_share: float) -> int | None:
@@ -268,6 +271,10 @@ class _Cutter:
         found = []
         side, keep_rest = self.chain.tiles.side, not self.is_train
         cut = list(separate_windows(*sample.size, side, keep_rest=keep_rest))
+        if len(cut) > 1 and re.fullmatch(f".+{_TILE}", sample.name):
+            raise InputError(
+                sample.image, "its name ends like that of a tile, but it is cut", "rename it"
+            )
         for number, window in enumerate(cut):
             name = sample.name if len(cut) == 1 else f"{sample.name}_tile_{number:04d}"
             label = image_label(mask[window], self.chain.tiles.positive_share)
@@ -307,8 +314,8 @@ def tile_names(chain: Chain, images: Path) -> str:
     )
     if not whole and not is_cut:
         return ""
-    # The name of the image itself never has the end of a tile.
-    return f"{whole or '(?P<tile>.+)'}(?<!{_TILE})({_TILE})?"
+    whole = whole.removeprefix("^").removesuffix("$") or "(?P<tile>.+)"
+    return f"(?:{whole}){_NO_TILE}({_TILE})?"
 
 
 def _read_gray(path: Path, value: int, info: DatasetInfo) -> np.ndarray:

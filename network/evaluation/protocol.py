@@ -42,6 +42,9 @@ settings of ``SEEN_KEYS``.
 HISTORY = (EXTENDED_KEY, INIT_KEY)
 """Keys that a resumed run keeps from the run before."""
 
+ALL_GROUND = ", all ground"
+"""End of the name of a split that has all ground of another one, without labels."""
+
 SEEN_KEYS = (DATA_SET_KEY, "data.train", "data.val", "data.unlabeled", INIT_KEY)
 """Keys of the settings that say which images a run has seen."""
 
@@ -109,14 +112,18 @@ class TrainingRecord:
         """
         own = self._has_seen(info, root, used, split)
         begun = self.settings.get(INIT_KEY)
-        if begun is None or own:
+        if not isinstance(begun, Mapping) or own:
             return own
-        before = TrainingRecord(begun.get("settings", {})).has_seen(info, root, used, split)
+        known = begun.get("settings")  # which older code did not keep
+        record = TrainingRecord(known if isinstance(known, Mapping) else {})
+        before = record.has_seen(info, root, used, split)
         return before if before or own is not None else None
 
     def _has_seen(self, info: DatasetInfo, root: Path, used: str, split: str) -> bool | None:
         # Older code knew no images without labels.
         name = self.settings.get(used, None if used == "data.unlabeled" else UNKNOWN)
+        if isinstance(name, str):
+            name = name.removesuffix(ALL_GROUND)
         if name is None:  # no split was held out to choose the checkpoint
             return False
         if self.settings.get(DATA_SET_KEY, info.name) != info.name:
@@ -271,8 +278,10 @@ def _of_folder(
     record = read_provenance(folder)
     if record is None or record.split_size is None:
         sizes = sorted({f"{height} x {width}" for height, width in (s.size for s in samples)})
+        # Only sets of whole tiles are cut into padded patches.
+        is_exact = info.patch_names and not info.tiles
         return MaskProtocol(
-            padding_policy=_policy_by_labels(info, samples, kind),
+            padding_policy="none" if is_exact else _policy_by_labels(info, samples, kind),
             tiling=f"patches of {', '.join(sizes)}, cut elsewhere",
             is_cut=True,
         )

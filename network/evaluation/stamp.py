@@ -252,7 +252,7 @@ class Stamp:
             split += {True: f" ({words})", False: "", None: unknown}[is_used]
         return {
             "data set": Fact(self.data_set),
-            "split": Fact(split, None not in (self.trained_on, self.chosen_on)),
+            "split": Fact(split, all(is_used is not None for is_used, _ in used)),
             "images": Fact(str(self.images)),
             "masks": Fact(kind),
             "labels": Fact(self.labels_sha256[kind][:12]),

@@ -184,7 +184,7 @@ class MapWork:
                 "where it lies; warp it before (gdalwarp -rpc)"
             )
         place = source.header.place
-        if place and place.crs and not can_keep(place.crs):
+        if place and not can_keep(place):
             found["crs"] = (
                 f"{source.path}: a GeoTIFF cannot keep its reference system, so its map has "
                 "another one or none; warp it before (gdalwarp -t_srs EPSG:4326)"

@@ -33,7 +33,7 @@ class Segmenter(nn.Module):
     compute_settings: ClassVar[frozenset[str]] = frozenset(
         {"weights", "checkpoint_encoder", "checkpoint_decoder"}
     )
-    training_settings: ClassVar[frozenset[str]] = compute_settings | {"drop_path", "freeze"}
+    training_settings: ClassVar[frozenset[str]] = compute_settings | {"drop_path", "aux", "freeze"}
     encoder: nn.Module
 
     def __init__(self, has_aux: bool, checkpoint_decoder: bool = False):

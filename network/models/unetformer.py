@@ -9,7 +9,7 @@ Notation: b batch, k classes, d channels of the decoder, (h, w) of a map, n head
 of a window.
 """
 
-from typing import ClassVar, Unpack
+from typing import Unpack
 
 import torch
 import torch.nn.functional as nnf
@@ -168,8 +168,6 @@ class UNetFormer(Segmenter):
     Raises:
         InputError: ``dim`` is not a multiple of 16, or see :class:`Encoder`.
     """
-
-    training_settings: ClassVar[frozenset[str]] = Segmenter.training_settings | {"dropout"}
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Reader of a raster's pixels and of the mask of valid ones, for images and masks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -95,7 +95,8 @@ def _by_gdal(path: Path, bands: int | None, driver: str, orientation: int) -> Ra
         count = header.bands - is_apart
         used = list(range(1, count + 1))
         values = _interleaved(file.read(indexes=used))
-        valid = validity(file, used, header.bands if is_apart else None)
+        alpha = header.bands if is_apart else None
+        valid = validity(file, used, alpha, transparent=transparent_colors(file))
         table = file.colormap(1) if header.color == "color-table" else None
         return Raster(header, values, valid, file.nodata, table)
 
@@ -224,6 +225,7 @@ def validity(
     bands: list[int],
     alpha: int | None = None,
     window: Window | None = None,
+    transparent: Sequence[int] = (),
 ) -> np.ndarray | None:
     """Find the pixels (h, w) that an opened file calls valid; None if all of them are valid.
 
@@ -235,6 +237,7 @@ def validity(
         bands: numbers of the bands that are used, from 1 on.
         alpha: number of the alpha band; None if there is none, or if it is used as a band.
         window: the part of the file; by default all of it.
+        transparent: values of the first band that are invalid, see :func:`transparent_colors`.
     """
     valid = None
     flags = [file.mask_flag_enums[band - 1] for band in bands]
@@ -249,18 +252,21 @@ def validity(
     if alpha is not None:
         opaque = file.read(alpha, window=window) > 0
         valid = opaque if valid is None else valid & opaque
-    if transparent := _transparent_colors(file):
+    if transparent:
         opaque = ~np.isin(file.read(bands[0], window=window), transparent)
         valid = opaque if valid is None else valid & opaque
     return None if valid is None or valid.all() else valid
 
 
-def _transparent_colors(file: rasterio.DatasetReader) -> list[int]:
-    """List the transparent colors of a PNG with a color table.
+def transparent_colors(file: rasterio.DatasetReader) -> list[int]:
+    """List the transparent colors of a PNG with a color table, or of a VRT of one.
 
     If it has one, GDAL calls it the no-data value. If it has several, GDAL says nothing.
+
+    Args:
+        file: the opened file.
     """
-    if file.driver != "PNG" or file.colorinterp[0] != ColorInterp.palette:
+    if file.driver not in ("PNG", "VRT") or file.colorinterp[0] != ColorInterp.palette:
         return []
     return [value for value, color in file.colormap(1).items() if color[3] == 0]
 

@@ -5,7 +5,6 @@ This module needs the extra ``vectors``.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import shapely
@@ -122,7 +121,7 @@ def repaired(path: Path, numbers: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     first = numbers[wrong[0]]
     reason = shapely.is_valid_reason(shapes[wrong[0]])
     for place in wrong:
-        parts = shapely.get_parts(shapely.get_parts(made_valid(shapes[place])))
+        parts = shapely.get_parts(shapely.get_parts(made_valid(shapes[place : place + 1])))
         areas = [part for part in parts if part.geom_type == "Polygon" and part.area > 0]
         if not areas:
             why = shapely.is_valid_reason(shapes[place])
@@ -137,16 +136,17 @@ def repaired(path: Path, numbers: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     return shapes
 
 
-def made_valid(shapes: Any) -> Any:
-    """Make polygons valid, so that their ground is what any of their parts covers, without holes.
+def made_valid(shapes: np.ndarray) -> np.ndarray:
+    """Make polygons (n,) valid; what parts of a multipolygon share stays ground of it.
 
-    Shapely's usual way takes ground away that two parts of a multipolygon share, as after "Collect
-    geometries" of a GIS.
-
-    Args:
-        shapes: a polygon, or an array of them.
+    Shapely takes shared ground away, as after "Collect geometries" of a GIS. So each part is made
+    valid for itself.
     """
-    return shapely.make_valid(shapes, method="structure", keep_collapsed=False)
+    found = np.asarray(shapes).copy()
+    for place in np.flatnonzero(~shapely.is_valid(found)):
+        parts = shapely.make_valid(shapely.get_parts(found[place]))
+        found[place] = shapely.union_all(parts)
+    return found
 
 
 def box_around(shapes: np.ndarray) -> np.ndarray:
@@ -209,7 +209,7 @@ def to_grid(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.nda
         if date_line:
             some = _moved(some, *date_line)
         elif box and own_turn is not None:  # 190 degrees are -170
-            some = _nearest_turn(some, (box[0] + box[2]) / 2, own_turn)
+            some = _near_turn(some, box[0], box[2], own_turn)
         if not is_same:
             some = _bent(_near(path, some, crs, grid), to_pixels)
         shapes[start : start + _AT_ONCE] = shapely.transform(some, to_pixels)
@@ -224,17 +224,22 @@ def _turned(places: np.ndarray, middle: float, turn: float) -> np.ndarray:
     return moved
 
 
-def _nearest_turn(shapes: np.ndarray, middle: float, turn: float) -> np.ndarray:
-    """Move each shape (n,) as a whole by full turns, so that it is nearest to a longitude."""
-    bounds = shapely.bounds(shapes)
-    steps = np.round(np.nan_to_num((middle - (bounds[:, 0] + bounds[:, 2]) / 2) / turn))
-    if not steps.any():
-        return shapes
-    moved = shapes.copy()
-    for step in np.unique(steps):
-        own = steps == step
-        moved[own] = shapely.transform(shapes[own], np.array([step * turn, 0.0]).__add__)
-    return moved
+def _near_turn(shapes: np.ndarray, left: float, right: float, turn: float) -> np.ndarray:
+    """Move shapes (n,) by full turns to a grid, if they are more than half a turn away from it.
+
+    Args:
+        shapes: (n,) geometries.
+        left: smallest longitude of the grid.
+        right: largest longitude of the grid.
+        turn: longitude of a full turn.
+    """
+    bounds, middle = shapely.bounds(shapes), (left + right) / 2
+    is_far = (bounds[:, 0] < middle - turn / 2) | (bounds[:, 2] > middle + turn / 2)
+    is_far &= np.isfinite(bounds).all(axis=1)
+    if is_far.any():
+        shapes = shapes.copy()
+        shapes[is_far] = _moved(shapes[is_far], left, right, turn)
+    return shapes
 
 
 def _moved(shapes: np.ndarray, left: float, right: float, turn: float) -> np.ndarray:

@@ -27,7 +27,7 @@ from network.rasters.header import (
     webp_orientation,
 )
 from network.rasters.pixels import finite_pixels
-from network.rasters.reader import Raster, check_once, turned, validity
+from network.rasters.reader import Raster, check_once, transparent_colors, turned, validity
 from network.rasters.whole import REMEDY, check_structure, find_driver
 from network.writing import file_hash
 
@@ -109,6 +109,7 @@ class Source:
         self._alpha = None
         if self.header.has_alpha and self.header.bands not in self.bands:
             self._alpha = self.header.bands
+        self._transparent = transparent_colors(self._file)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -238,7 +239,7 @@ class Source:
         try:
             with self._environment:
                 values = self._file.read(indexes=self.bands, window=window)
-                valid = validity(self._file, self.bands, self._alpha, window)
+                valid = validity(self._file, self.bands, self._alpha, window, self._transparent)
         except (RasterioError, CPLE_BaseError, OSError, ValueError, OverflowError) as error:
             raise UnreadableImage(
                 Path(self.path),

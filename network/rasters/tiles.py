@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import numpy as np
 import rasterio
 import rasterio.shutil
+import rasterio.warp
 from affine import Affine
 from rasterio._err import CPLE_BaseError  # has no public name, and is no RasterioError
-from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
@@ -198,14 +198,30 @@ def write_cog(path: Path, mosaic: Path, legend: Legend) -> None:
             raise RasterioError("it is not complete") from error
 
 
-def can_keep(crs: CRS) -> bool:
-    """Tell whether a GeoTIFF can keep a reference system; a rotated pole is one that it cannot."""
+def can_keep(place: Place) -> bool:
+    """Tell whether a GeoTIFF can keep a reference system; a rotated pole is one that it cannot.
+
+    Args:
+        place: place of the raster; without a reference system, there is nothing to keep.
+    """
+    crs = place.crs
+    if not crs:
+        return True
     size = {"height": 1, "width": 1, "count": 1, "dtype": "uint8"}
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:
         with memory.open(driver="GTiff", crs=crs, transform=Affine.scale(2), **size):
             pass
         with memory.open() as file:
-            return file.crs == crs
+            kept = file.crs
+    if kept is None or kept == crs:
+        return kept is not None
+    # Systems may differ in words alone, such as the order of the axes.
+    corner = place.transform @ (0, 0) if place.transform else (place.points[0].x, place.points[0].y)
+    try:
+        moved = rasterio.warp.transform(crs, kept, *([value] for value in corner))
+    except (RasterioError, CPLE_BaseError):
+        return False
+    return np.allclose(np.ravel(moved), corner, rtol=1e-9)
 
 
 @contextmanager

@@ -214,13 +214,12 @@ def bounds_of(path: Path, layer: str | None = None) -> tuple[Bounds, CRS]:
     return (float(left), float(bottom), float(right), float(top)), _system(path, crs)
 
 
-def _is_beyond_a_turn(path: Path, layer: str, crs: CRS) -> bool:
+def _is_beyond_a_turn(bounds: Bounds | None, crs: CRS) -> bool:
     """Tell whether longitudes leave -180 to 180 degrees; boxes do not find such places."""
     turn = full_turn(crs)
-    if turn is None:
+    if turn is None or bounds is None:
         return False
-    (left, _, right, _), _ = bounds_of(path, layer)
-    return max(-left, right) > turn / 2  # false for NaN
+    return max(-bounds[0], bounds[2]) > turn / 2  # false for NaN
 
 
 def text_of(value: Any) -> str:
@@ -307,13 +306,14 @@ def _read(
             crs = _system(path, frame.crs and frame.crs.to_wkt())
             frame = frame.reindex(columns=[*names, frame.geometry.name])
             return frame.set_geometry(shapely.force_2d(frame.geometry.to_numpy())), crs
-        about = pyogrio.read_info(plain(path), layer=layer)
+        about = pyogrio.read_info(plain(path), layer=layer, force_total_bounds=True)
         is_empty = not about["features"]  # a file without objects may lack their attributes
         if not is_empty:
             _check_names(path, attributes, about["fields"])
         crs = _system(path, about["crs"])
         box = near and near.bounds_in(crs, path)
-        if near and (near.across_date_line(crs, path) or _is_beyond_a_turn(path, layer, crs)):
+        limits = about["total_bounds"]
+        if near and (near.across_date_line(crs, path) or _is_beyond_a_turn(limits, crs)):
             box = None
         frame = pyogrio.read_dataframe(
             plain(path),

@@ -47,7 +47,13 @@ class WarpedSource(Source):
         # An alpha band is added where nothing else would tell the pixels outside. A mask band comes
         # before the no-data value here, as where GDAL reads the raster itself.
         by_band = self._file.mask_flag_enums
-        has_mask = any(not flags or MaskFlags.per_dataset in flags for flags in by_band)
+        if not all(by_band):  # GDAL has no flag for the mask of a single band, and does not warp it
+            raise InputError(
+                path,
+                "has a mask of a single band, which cannot be brought to another grid",
+                "make it a mask of the whole file (gdal_translate -mask 1)",
+            )
+        has_mask = any(MaskFlags.per_dataset in flags for flags in by_band)
         has_mask &= not header.has_alpha
         is_marked = not has_mask and (self._file.nodata is not None or header.has_alpha)
         without = {"src_nodata": None, "nodata": None} if has_mask else {}

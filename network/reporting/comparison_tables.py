@@ -37,7 +37,7 @@ def print_comparison(comparison: Comparison) -> None:
     for row in rows:
         table.add_row(*row)
     # In a narrow terminal, whole lines wrap; that is easier to read than wrapped cells.
-    Console(width=500).print(table)
+    Console(width=500, emoji=False).print(table)
 
 
 def difference_lines(differences: Sequence[Difference]) -> list[str]:

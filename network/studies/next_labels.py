@@ -26,6 +26,7 @@ from network.datasets.segmentation import Sample, find_samples
 from network.differences import defines_training
 from network.errors import InputError
 from network.evaluation.figure_fonts import save_figure
+from network.evaluation.protocol import ALL_GROUND
 from network.evaluation.results import SCORES_FILE, read_result
 from network.maps.evaluate import evaluate_scenes
 from network.maps.layers import DISAGREEMENT, LAYERS
@@ -131,6 +132,8 @@ def run_study(
     for name in ("seed", "data.val"):  # each run sets these itself
         facts.pop(name, None)
     facts |= {"data.test": base.data.test, "labels": _digest(samples)}
+    if base.data.unlabeled == split:
+        facts["data.unlabeled"] = f"{split}{ALL_GROUND}"  # older code saw the windows alone
     # Older folders do not store the digest.
     claim(output, STUDY_FILE, facts, default_settings(base) | {"labels": facts["labels"]})
     truth: dict[str, Path] = {}
@@ -222,7 +225,7 @@ class _Round:
         areas = AreaFile(path=(self.folder / _WINDOWS).resolve())
         dataset, unlabeled = _within(info, data.train, areas), data.unlabeled
         if unlabeled == data.train:  # all its ground, and not that of the windows
-            unlabeled = f"{data.train}, all ground"
+            unlabeled = f"{data.train}{ALL_GROUND}"
             splits = {**dataset.splits, unlabeled: info.splits[data.train]}
             dataset = replace(dataset, splits=splits)
         epochs = self.base.optim.epochs * (1 if self.previous else self.rounds.head_start)

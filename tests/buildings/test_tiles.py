@@ -239,6 +239,8 @@ def test_a_list_of_labels(chain, tmp_path):
     [
         ("", {"a_0001": "a_0001", "b_tile_0003": "b", "c_7_tile_0012": "c_7"}, True),
         ("(?P<tile>.+)_[0-9]+", {"p_q_3_tile_0002": "p_q", "p_4": "p"}, True),
+        ("^(?P<tile>.+)_[0-9]+|(?P<x>one)$", {"p_3_tile_10002": "p", "one": None}, True),
+        ("", {"a_tile_9999": "a", "a_tile_10000": "a"}, True),
         ("", {"a_0001": None, "b": None}, False),
     ],
 )
@@ -256,10 +258,11 @@ def test_names_of_tiles_tell_their_image(chain, tmp_path, patch_names, images, u
 
 def test_names_of_tiles_do_not_meet(chain, tmp_path):
     """An image that is called like a tile of another."""
-    make_source(
-        tmp_path / "source", {"train-a_tile_0001": (32, 32)}, {"train-a_tile_0001": np.s_[:]}
-    )
-    out = tmp_path / "out"
+    name, out = "train-a_tile_0001", tmp_path / "out"
+    make_source(tmp_path / "source", {name: (64, 32)}, {name: np.s_[:]})
+    with pytest.raises(InputError, match=r"train-a_tile_0001\.png: its name ends like that of a"):
+        cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
+    make_source(tmp_path / "source", {name: (32, 32)}, {name: np.s_[:]})
     with pytest.raises(InputError, match=r"train-a_tile_0001\.png: .*same name as .*train-a\."):
         cut_train_tiles(chain, out / "images", out / "masks", out / "labels.csv")
 

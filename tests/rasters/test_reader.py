@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from PIL import Image, ImageOps
 from rasterio.transform import from_origin
 
@@ -79,6 +80,9 @@ def test_no_data_by_transparent_colors(tmp_path, alpha):
     np.testing.assert_array_equal(raster.valid, expected)
     with Source(tmp_path / "a.png") as source:
         np.testing.assert_array_equal(source.read(slice(0, 20), slice(5, 30))[1], expected[:, 5:])
+    rasterio.shutil.copy(tmp_path / "a.png", tmp_path / "a.vrt", driver="VRT")
+    with Source(tmp_path / "a.vrt") as source:
+        np.testing.assert_array_equal(source.read(slice(0, 20), slice(0, 30))[1], expected)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

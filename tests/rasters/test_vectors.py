@@ -222,6 +222,52 @@ def test_parts_that_share_ground_are_drawn_as_by_gdal(tmp_path):
         np.testing.assert_array_equal(draw(found, [1]), expected)
 
 
+def test_rings_that_touch_themselves_are_drawn_as_by_gdal(tmp_path):
+    """A hole that a bridge joins to the border, and an island in a hole of the same polygon."""
+    rings = [(0, 0), (30, 0), (30, 30), (0, 30), (0, 0), (9, 9), (21, 9), (21, 21), (9, 21), (9, 9)]
+    bridge = shapely.Polygon(rings)
+    inner = [pixel_box(*box).exterior for box in ((6, 6, 24, 24), (12, 12, 18, 18))]
+    island = shapely.Polygon(pixel_box(0, 0, 30, 30).exterior, inner)
+    bridge = shapely.transform(bridge, lambda p: np.array([LEFT, TOP]) + p * [0.5, -0.5])
+    for shape in (bridge, island):
+        assert not shape.is_valid
+        found = read_features(layer(tmp_path / "a.gpkg", [shape]), GRID, POLYGONS)
+        expected = rasterize([shape], (40, 60), transform=ORIGIN)
+        np.testing.assert_array_equal(draw(found, [1]), expected)
+
+
+@pytest.mark.parametrize(
+    ("grid_left", "shapes", "columns"),
+    [
+        (-180, [shapely.box(170, -5, 188, 5)], [(0, 8), (350, 360)]),
+        (-180, [shapely.box(-190, -5, -170, 5)], [(0, 10), (350, 360)]),
+        (-180, [shapely.box(190, -5, 200, 5)], [(10, 20)]),
+        (0, [shapely.box(-10, -5, -5, 5), shapely.box(355, -5, 360, 5)], [(350, 360)]),
+        (0, [shapely.box(-10, -5, 10, 5)], [(0, 10), (350, 360)]),
+    ],
+)
+def test_longitudes_of_a_global_grid(tmp_path, grid_left, shapes, columns):
+    """A pixel has one degree."""
+    grid = EarthGrid(10, 360, CRS.from_epsg(4326), from_origin(grid_left, 5, 1, 1))
+    found = read_features(layer(tmp_path / "a.gpkg", shapes, crs=4326), grid, POLYGONS)
+    drawn = Painting(found.shapes, np.ones(len(found))).read(
+        slice(0, 10), slice(0, 360), 0, "uint8"
+    )
+    expected = np.zeros((10, 360), np.uint8)
+    for start, stop in columns:
+        expected[:, start:stop] = 1
+    np.testing.assert_array_equal(drawn, expected)
+
+
+def test_a_multipolygon_on_both_sides_of_greenwich(tmp_path):
+    """As data from 0 to 360 degrees are cut."""
+    grid = EarthGrid(10, 20, CRS.from_epsg(4326), from_origin(-10, 5, 1, 1))
+    whole = shapely.MultiPolygon([shapely.box(0, -5, 10, 5), shapely.box(350, -5, 360, 5)])
+    found = read_features(layer(tmp_path / "a.gpkg", [whole], crs=4326), grid, POLYGONS)
+    drawn = Painting(found.shapes, np.ones(1)).read(slice(0, 10), slice(0, 20), 0, "uint8")
+    assert drawn.all()
+
+
 def test_longitudes_a_full_turn_away(tmp_path):
     """190 degrees are -170, also where the grid is in meters."""
     grid = EarthGrid(40, 60, CRS.from_epsg(32602), from_origin(600_000, 1_000_000, 10, 10))

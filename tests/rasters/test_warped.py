@@ -7,6 +7,7 @@ import rasterio.warp
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
@@ -15,7 +16,7 @@ from network.rasters.earth_grid import EarthGrid, name_of
 from network.rasters.place import Place
 from network.rasters.warped import WarpedSource
 from tests.rasters.earth import ORIGIN, UTM, grid_of, write_labels
-from tests.scenes import write_bands
+from tests.scenes import write_band_masks, write_bands
 
 OUTSIDE = 99
 
@@ -79,7 +80,7 @@ def test_types_of_labels(tmp_path, dtype, nodata):
     np.testing.assert_array_equal(read(path, grid), expected)
 
 
-@pytest.mark.parametrize("kind", ["mask", "alpha", "upwards"])
+@pytest.mark.parametrize("kind", ["mask", "colors", "alpha", "upwards"])
 def test_other_forms(tmp_path, kind):
     labels, path = random_labels(30, 40), tmp_path / "a.tif"
     valid = np.random.default_rng(1).random((30, 40)) < 0.7
@@ -89,6 +90,13 @@ def test_other_forms(tmp_path, kind):
         write_bands(path, labels[..., None], **place)
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
             file.write_mask(valid)
+    elif kind == "colors":  # several of which are transparent
+        path = path.with_suffix(".png")
+        shown = Image.fromarray(np.where(valid, labels, 5 + labels % 2), "P")
+        shown.putpalette(range(21))
+        shown.save(path, transparency=bytes([255] * 5 + [0] * 2))
+        with rasterio.open(path, "r+") as file:
+            file.crs, file.transform = place["crs"], place["transform"]
     elif kind == "alpha":
         bands = np.dstack([labels, labels, labels, valid * np.uint8(255)])
         write_bands(path, bands, photometric="RGB", alpha="YES", **place)
@@ -97,6 +105,13 @@ def test_other_forms(tmp_path, kind):
         stored = np.where(valid, labels, np.uint8(255))[::-1]
         write_labels(path, stored, transform=flipped)
     np.testing.assert_array_equal(read(path, grid_of(30, 40)), expected)
+
+
+def test_the_mask_of_a_band_is_not_forgotten(tmp_path):
+    path = write_labels(tmp_path / "a.tif", random_labels(30, 40), nodata=None)
+    write_band_masks(path, np.random.default_rng(1).random((1, 30, 40)) < 0.7)
+    with pytest.raises(InputError, match=r"a.tif: has a mask of a single band.*gdal_translate"):
+        WarpedSource(path, grid_of(30, 40))
 
 
 def test_grid_upwards(tmp_path):

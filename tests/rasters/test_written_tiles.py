@@ -5,8 +5,11 @@ import ctypes
 import numpy as np
 import pytest
 import rasterio
+from rasterio.crs import CRS
+from rasterio.transform import from_origin
 
-from network.rasters.tiles import Grid, Legend, write_cog, write_mosaic, write_tile
+from network.rasters.place import Place
+from network.rasters.tiles import Grid, Legend, can_keep, write_cog, write_mosaic, write_tile
 
 NAMES, COLORS = ("road", "tree"), ((1, 2, 3), (4, 5, 6))
 
@@ -48,3 +51,19 @@ def test_many_files_take_no_more_memory_than_few(tmp_path):
     with rasterio.open(tmp_path / "23.tif") as file:
         np.testing.assert_array_equal(file.read(), values)
         assert file.tags(1)["STATISTICS_MAXIMUM"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        ("EPSG:32632", True),
+        ("+proj=aeqd +lat_0=50 +lon_0=9", True),  # without a code
+        ("OGC:CRS84", True),  # another order of the axes
+        ("+proj=longlat +R=6371229", True),
+        ("+proj=eqearth +lon_0=10", False),
+        ("+proj=ob_tran +o_proj=longlat +o_lat_p=39 +lon_0=18 +o_lon_p=0", False),
+    ],
+)
+def test_systems_that_a_file_keeps(system, expected):
+    place = Place(CRS.from_user_input(system), from_origin(9, 40, 1, 1))
+    assert can_keep(place) is expected

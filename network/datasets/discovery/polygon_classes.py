@@ -125,10 +125,17 @@ def find_layers(root: Path, files: Sequence[Path], stems: set[str]) -> list[Laye
     found: list[Layer] = []
     for paths in (*groups.values(), *([path] for path in single)):
         by_layer: dict[str | None, list[Path]] = {}
+        has_one = all(len(layers_of(path)) == 1 for path in paths)
         for path in paths:
-            is_alone = len(layers_of(path)) == 1
             for name in _polygon_layers(path):
-                by_layer.setdefault(None if is_alone else name, []).append(path)
+                if not has_one and len(paths) > 1 and name == stem_of(path):
+                    raise InputError(
+                        path,
+                        f"its layer '{name}' has the name of the file, and files beside it have "
+                        "layers of several classes",
+                        "give the same class the same name of a layer in all files",
+                    )
+                by_layer.setdefault(None if has_one else name, []).append(path)
         for layer, filled in by_layer.items():
             # Files of images without any object may have no polygons and no layer.
             named = paths if layer is None and len(by_layer) == 1 else filled
@@ -290,7 +297,7 @@ def ground_of(grids: Iterable[EarthGrid]) -> shapely.Geometry | None:
     # Across the date line, or around a pole, the corners enclose other ground.
     if not np.isfinite(sizes).all() or sizes.min() == 0 or sizes.max() > _DISTORTED * pixels:
         return None
-    return shapely.union_all(made_valid(shapes))
+    return shapely.union_all(made_valid(np.array(shapes)))
 
 
 def _covered(tables: Iterable[_Table], ground: shapely.Geometry) -> float:

@@ -2,7 +2,7 @@
 
 import glob
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -114,7 +114,7 @@ def list_files(info: DatasetInfo, root: Path, scenes: Scenes) -> SceneFiles:
     if not images:
         raise InputError(root, f"leave_out={scenes.leave_out} leaves out all images")
     areas_of_all = {
-        root / part.areas.path
+        (root / part.areas.path, part.areas.layer)
         for split in info.splits
         for part in info.scenes(split)
         if part.areas is not None
@@ -124,7 +124,7 @@ def list_files(info: DatasetInfo, root: Path, scenes: Scenes) -> SceneFiles:
             replace(file, path=path)
             for path in _label_files(root, file)
             # A pattern of labels may match them, too.
-            if path == root / file.path or path not in areas_of_all
+            if path == root / file.path or not _are_areas(path, file, areas_of_all)
         )
         for file in scenes.labels
     )
@@ -141,6 +141,17 @@ def list_files(info: DatasetInfo, root: Path, scenes: Scenes) -> SceneFiles:
     known = (path for pattern in everywhere for path in found_files(root, pattern))
     names = frozenset(map(stem_of, (*images, *known)))
     return SceneFiles(images, groups, areas, names)
+
+
+def _are_areas(path: Path, file: LabelFile, areas: Collection[tuple[Path, str | None]]) -> bool:
+    """Tell whether a file is one of areas, and has no polygons with the attribute of labels."""
+    if (path, file.layer) not in areas:
+        return False
+    if file.attribute is None or is_raster(path):
+        return True
+    from network.rasters.vectors import list_attributes
+
+    return file.attribute not in list_attributes(path, file.layer)
 
 
 def find_images(root: Path, scenes: Scenes) -> list[Path]:

@@ -596,6 +596,12 @@ def test_areas_beside_the_files_of_polygons(tmp_path):
     scenes = replace(scenes, labels=(replace(one, path=Path("labels/*.gpkg")),))
     files = list_files(experiment.dataset, tmp_path, scenes)
     assert [file.path.name for file in files.labels[0]] == ["s0.gpkg", "s1.gpkg"]
+    # Polygons of the areas with a class are labels, too, and so is another layer of the file.
+    has_class = replace(one, path=Path("labels/*.gpkg"), all_are=None, attribute="split")
+    layers = replace(one, path=Path("labels/*.gpkg"), layer="classes")
+    for labels in (has_class, layers):
+        files = list_files(experiment.dataset, tmp_path, replace(scenes, labels=(labels,)))
+        assert len(files.labels[0]) == 3
 
 
 def test_two_layers_in_the_file_of_an_image(tmp_path):
@@ -616,6 +622,24 @@ def test_two_layers_in_the_file_of_an_image(tmp_path):
         for sample in own:
             mask = read_mask(sample.masks["full"], experiment.dataset)
             np.testing.assert_array_equal(values[mask], labels_of(int(sample.name[1:])))
+
+
+def test_a_layer_that_some_files_lack(tmp_path):
+    """Empty layers are often not written; the only one of a file keeps its class."""
+    for n, (labels, place) in enumerate(write_scenes(tmp_path, 6, apart=4)):
+        for label, layer in ((1, "houses"), (2, "trees"))[: 1 + (n != 3)]:
+            own = np.where(labels == label, labels, 255).astype(np.uint8)
+            path = tmp_path / f"images/s{n}.gpkg"
+            write_regions(tmp_path / "x.gpkg", own, place)
+            geopandas.read_file(tmp_path / "x.gpkg")[["geometry"]].to_file(path, layer=layer)
+    (tmp_path / "x.gpkg").unlink()
+    found = found_in(tmp_path)
+    assert {one.name for one in found.proposal.classes} == {"background", "houses", "trees"}
+    frame = geopandas.read_file(tmp_path / "images/s0.gpkg", layer="houses")
+    (tmp_path / "images/s3.gpkg").unlink()
+    frame.to_file(tmp_path / "images/s3.gpkg", layer="s3")
+    with pytest.raises(InputError, match=r"s3.gpkg: its layer 's3' has the name of the file"):
+        found_in(tmp_path)
 
 
 def test_brackets_in_the_name_of_a_folder(tmp_path):
