@@ -3,8 +3,8 @@
 # make demo-data   make scenes and cut them, without a training
 # make demo-real DATA=PATH   train and test on UUAD, or on Dubai with SET=dubai: fig_results/uuad
 # make test   lint, types, and all tests but test-browser's; WORKERS=8 on a larger machine
-# make lint   lint and types alone
-# make test-quick   lint without types, and the tests that neither train nor run commands, for every save
+# make lint   style and types alone
+# make test-quick   style, and the tests that neither train nor run commands, for every save
 # make test-browser   the report and maps in a browser; needs Debian's package chromium
 # make docs    the site of the pages under docs: site/index.html
 # make test-faults    kills, full disks, damaged images, hostile checkpoints: all trials, in 3 minutes

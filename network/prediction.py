@@ -119,7 +119,11 @@ class PredictionOptions(TypedDict, total=False):
 
 
 class WindowPredictor(Protocol):
-    """Predicts the windows of a map: an :class:`ImagePredictor`, or what requests share."""
+    """Predicts the windows of a map.
+
+    This is an :class:`ImagePredictor`, or in the service an object that predicts the windows of
+    several requests together.
+    """
 
     @property
     def info(self) -> DatasetInfo:

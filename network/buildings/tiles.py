@@ -44,10 +44,10 @@ MIN_LABELED = 0.5
 
 
 _TILE = "_tile_[0-9]{4,6}"
-"""End of the name of a tile, as a regular expression."""
+"""Regular expression for the end of the name of a tile."""
 
 _NO_TILE = "".join(f"(?<!_tile_[0-9]{{{digits}}})" for digits in (4, 5, 6))
-"""What is before such an end has none itself."""
+"""Regular expression for a place in a name that does not follow such an end."""
 
 
 def image_label(mask: np.ndarray, positive_share: float) -> int | None:

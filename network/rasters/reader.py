@@ -268,7 +268,11 @@ def transparent_colors(file: rasterio.DatasetReader) -> list[int]:
     """
     if file.driver not in ("PNG", "VRT") or file.colorinterp[0] != ColorInterp.palette:
         return []
-    return [value for value, color in file.colormap(1).items() if color[3] == 0]
+    try:
+        table = file.colormap(1)
+    except ValueError:  # a VRT may call a band so without a table
+        return []
+    return [value for value, color in table.items() if color[3] == 0]
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -211,7 +211,7 @@ def to_grid(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.nda
         elif box and own_turn is not None:  # 190 degrees are -170
             some = _near_turn(some, box[0], box[2], own_turn)
         if not is_same:
-            some = _bent(_near(path, some, crs, grid), to_pixels)
+            some = _bent(_near(some, box), to_pixels)
         shapes[start : start + _AT_ONCE] = shapely.transform(some, to_pixels)
     return shapes
 
@@ -265,9 +265,13 @@ def _moved(shapes: np.ndarray, left: float, right: float, turn: float) -> np.nda
     return shapely.union_all(shapely.intersection(copies, box), axis=0)
 
 
-def _near(path: Path, shapes: np.ndarray, crs: CRS, grid: EarthGrid) -> np.ndarray:
-    """Cut polygons off that reach far from a grid, where its reference system may know no place."""
-    box = grid.bounds_in(crs, path)
+def _near(shapes: np.ndarray, box: Bounds | None) -> np.ndarray:
+    """Cut polygons off that reach far from a grid, where its reference system may know no place.
+
+    Args:
+        shapes: (n,) geometries.
+        box: the box around the grid, in their reference system; None if there is none.
+    """
     if box is None:
         return shapes
     left, bottom, right, top = grown(box, 1.0)

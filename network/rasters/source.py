@@ -142,7 +142,8 @@ class Source:
         flags = [self._file.mask_flag_enums[band - 1] for band in self.bands]
         is_whole = all(MaskFlags.all_valid in of_band for of_band in flags)
         is_float = any(np.dtype(dtype).kind == "f" for dtype in self.dtypes)
-        return self._alpha is not None or is_float or not is_whole
+        is_apart = self._alpha is not None or bool(self._transparent)
+        return is_apart or is_float or not is_whole
 
     @property
     def has_rpcs(self) -> bool:

@@ -207,21 +207,24 @@ def can_keep(place: Place) -> bool:
     crs = place.crs
     if not crs:
         return True
+    if place.transform is None:
+        places = [(point.x, point.y) for point in place.points]
+    else:
+        places = [place.transform @ pixel for pixel in ((0, 0), (1000, 1000))]
     size = {"height": 1, "width": 1, "count": 1, "dtype": "uint8"}
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:
-        with memory.open(driver="GTiff", crs=crs, transform=Affine.scale(2), **size):
-            pass
-        with memory.open() as file:
-            kept = file.crs
-    if kept is None or kept == crs:
-        return kept is not None
-    # Systems may differ in words alone, such as the order of the axes.
-    corner = place.transform @ (0, 0) if place.transform else (place.points[0].x, place.points[0].y)
     try:
-        moved = rasterio.warp.transform(crs, kept, *([value] for value in corner))
+        with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:
+            with memory.open(driver="GTiff", crs=crs, transform=Affine.scale(2), **size):
+                pass
+            with memory.open() as file:
+                kept = file.crs
+        if kept is None or kept == crs:
+            return kept is not None
+        # Systems may differ in words alone, such as the order of the axes.
+        moved = rasterio.warp.transform(crs, kept, *zip(*places, strict=True))
     except (RasterioError, CPLE_BaseError):
         return False
-    return np.allclose(np.ravel(moved), corner, rtol=1e-9)
+    return np.allclose(np.transpose(moved), places, rtol=1e-9)
 
 
 @contextmanager

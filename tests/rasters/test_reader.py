@@ -1,6 +1,7 @@
 """Pixels, what is valid among them, and how they are to be turned."""
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -82,7 +83,12 @@ def test_no_data_by_transparent_colors(tmp_path, alpha):
         np.testing.assert_array_equal(source.read(slice(0, 20), slice(5, 30))[1], expected[:, 5:])
     rasterio.shutil.copy(tmp_path / "a.png", tmp_path / "a.vrt", driver="VRT")
     with Source(tmp_path / "a.vrt") as source:
+        assert source.may_lack_data
         np.testing.assert_array_equal(source.read(slice(0, 20), slice(0, 30))[1], expected)
+    text = re.sub("<ColorTable>.*</ColorTable>", "", (tmp_path / "a.vrt").read_text(), flags=re.S)
+    (tmp_path / "b.vrt").write_text(re.sub("<NoDataValue>.*</NoDataValue>", "", text))
+    with Source(tmp_path / "b.vrt") as source:  # a palette without colors
+        assert not source.may_lack_data
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

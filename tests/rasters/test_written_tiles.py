@@ -60,6 +60,7 @@ def test_many_files_take_no_more_memory_than_few(tmp_path):
         ("+proj=aeqd +lat_0=50 +lon_0=9", True),  # without a code
         ("OGC:CRS84", True),  # another order of the axes
         ("+proj=longlat +R=6371229", True),
+        ('LOCAL_CS["site",UNIT["metre",1]]', True),
         ("+proj=eqearth +lon_0=10", False),
         ("+proj=ob_tran +o_proj=longlat +o_lat_p=39 +lon_0=18 +o_lon_p=0", False),
     ],

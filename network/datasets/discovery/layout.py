@@ -326,13 +326,13 @@ def _pair(
             )
         used.add(best)
         names = tuple(name for name in map(stem_of, images[best]) if name in common)
-        by_name = _by_name(files)
+        masks_by_name = by_name(files)
         pairs.append(
             Pair(
                 images=best,
                 masks=folder,
                 names=names,
-                files=tuple(by_name[name] for name in names),
+                files=tuple(masks_by_name[name] for name in names),
                 split=split_of(best, root),
                 left_out=tuple(sorted(_names(images[best]) ^ _names(files))),
             )
@@ -386,13 +386,22 @@ def _nothing_pairs(
     )
 
 
-def _by_name(masks: Sequence[Path]) -> dict[str, Path]:
-    """Find masks by their names without endings."""
+def by_name(files: Iterable[Path]) -> dict[str, Path]:
+    """Find images or masks by their names without endings.
+
+    Args:
+        files: the files.
+
+    Raises:
+        InputError: two have the same name.
+    """
     found: dict[str, Path] = {}
-    for path in masks:
+    for path in files:
         other = found.setdefault(stem_of(path), path)
         if other != path:
-            raise InputError(path, f"has the name of {other}", "remove or rename one of them")
+            raise InputError(
+                path, f"has the name of {other}", "rename one of them and its labels, if it has any"
+            )
     return found
 
 

@@ -125,9 +125,10 @@ def find_layers(root: Path, files: Sequence[Path], stems: set[str]) -> list[Laye
     found: list[Layer] = []
     for paths in (*groups.values(), *([path] for path in single)):
         by_layer: dict[str | None, list[Path]] = {}
-        has_one = all(len(layers_of(path)) == 1 for path in paths)
-        for path in paths:
-            for name in _polygon_layers(path):
+        layers = {path: layers_of(path) for path in paths}
+        has_one = all(len(own) <= 1 for own in layers.values())
+        for path, own in layers.items():
+            for name in _of_polygons(own):
                 if not has_one and len(paths) > 1 and name == stem_of(path):
                     raise InputError(
                         path,
@@ -145,10 +146,10 @@ def find_layers(root: Path, files: Sequence[Path], stems: set[str]) -> list[Laye
     return found
 
 
-def _polygon_layers(path: Path) -> list[str]:
-    """List the layers of a file that may have polygons."""
+def _of_polygons(layers: Iterable[tuple[str, str | None]]) -> list[str]:
+    """List the layers that may have polygons, by their names and kinds of geometries."""
     kinds = (*POLYGONS, "Unknown", "GeometryCollection")
-    return [name for name, kind in layers_of(path) if kind and kind.split(" ")[0] in kinds]
+    return [name for name, kind in layers if kind and kind.split(" ")[0] in kinds]
 
 
 def find_areas(files: Sequence[Path]) -> tuple[Path, str] | None:
@@ -158,8 +159,7 @@ def find_areas(files: Sequence[Path]) -> tuple[Path, str] | None:
         files: vector files.
     """
     for path in files:
-        layers = _polygon_layers(path)
-        if len(layers) != 1:
+        if len(_of_polygons(layers_of(path))) != 1:
             continue
         frame = _read(path, None)
         for name in frame.columns.drop(frame.geometry.name):

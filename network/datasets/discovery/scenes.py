@@ -21,9 +21,8 @@ from network.datasets.discovery.description import (
     val_and_test,
 )
 from network.datasets.discovery.images import Images, normalization, odd_headers, odd_values
-from network.datasets.discovery.layout import Layout, file_patterns, relative
+from network.datasets.discovery.layout import Layout, by_name, file_patterns, relative
 from network.datasets.discovery.splitting import in_blocks, touch
-from network.datasets.files import stem_of
 from network.datasets.on_earth.classes import IGNORE
 from network.datasets.on_earth.files import AreaFile, LabelFile
 from network.datasets.on_earth.find import found_files
@@ -85,7 +84,7 @@ def describe_scenes(
         InputError: the files cannot be used; the error says which, and what to do.
     """
     notes = [*proposal.notes]
-    _check_names(list(images.headers))
+    by_name(images.headers)  # by which labels are found
     by_folder: dict[Path, list[Path]] = {}
     for path in images.headers:
         by_folder.setdefault(path.parent, []).append(path)
@@ -138,17 +137,6 @@ def describe_scenes(
         division=division,
         notes=notes,
     )
-
-
-def _check_names(images: Sequence[Path]) -> None:
-    """Raise an :class:`InputError` if two images have one name, by which labels are found."""
-    known: dict[str, Path] = {}
-    for path in images:
-        other = known.setdefault(stem_of(path), path)
-        if other != path:
-            raise InputError(
-                path, f"has the name of {other}", "rename one of them and its labels, if it has any"
-            )
 
 
 def _by_areas(

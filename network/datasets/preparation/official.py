@@ -5,7 +5,6 @@ Whole ISPRS tiles go to ``<root>/{train,val,test}_images`` and ``_masks`` (for t
 the masks are converted. Files that exist already stay, so an interrupted run can go on.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from network.datasets.preparation.patches import PatchSplit, is_cut, split_tiles
 from network.datasets.schema import SPLITS, DatasetInfo
 from network.datasets.segmentation import find_samples
 from network.datasets.workers import map_parallel
-from network.errors import InputError
+from network.errors import InputError, warn
 from network.rasters.pixels import count_labels
 
 # Bytes of image patches for each byte of their tiles. Patches are compressed by LZW, which leaves
@@ -147,7 +146,7 @@ def _tile_files(
 
 def _tell_of_another(used: Source, source: Source) -> None:
     if used.is_surely_not(source):
-        print(f"{source}: not used, {used} has another content and comes first", file=sys.stderr)
+        warn(f"{source}: not used, {used} has another content and comes first")
 
 
 def _made_folders(preparation: Preparation) -> set[Path]:

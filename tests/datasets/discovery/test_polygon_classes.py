@@ -1,6 +1,8 @@
 """Classes from attributes and layers of polygons."""
 
 import geopandas
+import pandas as pd
+import pyogrio
 import pytest
 import shapely
 from affine import Affine
@@ -14,6 +16,7 @@ from network.datasets.discovery.polygon_classes import (
 )
 from network.errors import InputError
 from network.rasters.earth_grid import EarthGrid
+from network.rasters.vectors import layers_of
 from tests.datasets.on_earth.scenes import write_features
 from tests.rasters.earth import UTM
 
@@ -106,6 +109,17 @@ def test_a_share_that_is_not_known(tmp_path):
     proposal, _ = proposed(tmp_path, "a.gpkg")
     (note,) = [note for note in proposal.notes if "in no polygon" in note]
     assert note.startswith("pixels in no polygon are ignored")
+
+
+def test_a_file_of_an_image_with_a_table_alone(tmp_path):
+    """It belongs to those of the other images, which have one layer each."""
+    for name in ("a", "b"):
+        write_features(tmp_path / f"{name}.gpkg", SQUARES, **{"class": CLASSES})
+    pyogrio.write_dataframe(pd.DataFrame({"class": ["field"]}), tmp_path / "c.gpkg")
+    assert layers_of(tmp_path / "c.gpkg") == []
+    names = ("a.gpkg", "b.gpkg", "c.gpkg")
+    _, found = proposed(tmp_path, *names, stems=("a", "b", "c"), ground=800)
+    assert found == [("*.gpkg", {"attribute": "class"})]
 
 
 def test_one_class(tmp_path):
