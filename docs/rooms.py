@@ -3,7 +3,8 @@
 from pathlib import Path
 
 FLOORS = (
-    ("compat", "failures", "progress", "text_encoding", "factories", "memory", "torch_arrays"),
+    ("compat", "failures", "progress", "text_encoding"),
+    ("factories", "memory", "console", "torch_arrays"),
     ("errors", "arrays"),
     ("extras", "settings", "writing"),
     ("overrides", "compute", "cluster"),

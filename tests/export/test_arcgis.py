@@ -189,7 +189,8 @@ def test_what_the_package_says(folder):
     assert (emd["ImageHeight"], emd["ImageWidth"], emd["ModelPadding"]) == (SIDE, SIDE, PADDING)
     assert (emd["ExtractBands"], emd["IsMultispectral"]) == ([0, 1], True)
     assert emd["Classes"][1] == {"Value": 1, "Name": "building", "Color": [255, 0, 0]}
-    assert {p.name for p in (folder / "near").iterdir()} == {"near.emd", "near.onnx", FUNCTION.name}
+    with zipfile.ZipFile(folder / "near.dlpk") as archive:
+        assert set(archive.namelist()) == {"near.emd", "near.onnx", FUNCTION.name}
     function = load_function(folder / "whole")
     function.initialize(model=(folder / "whole/whole.emd").read_text())  # its content will do
     table = function.updateRasterInfo(output_info={})["output_info"]["rasterAttributeTable"]
