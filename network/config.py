@@ -204,13 +204,13 @@ class Experiment:
         They are ImageNet's if this is not known, or if there are no such weights.
         """
         # Not above: the networks come with torch and timm, which settings alone do not need.
-        from network.models.pretrained import pretrained_normalization
+        from network.models.pretrained import encoder_normalization
 
         given = arguments(self.model)
-        name, weights, found = given.get("encoder"), given.get("weights"), None
-        if isinstance(name, str) and weights is not None:
-            found = pretrained_normalization(name)
-        return found or (IMAGENET_MEAN, IMAGENET_STD)
+        name = given.get("encoder")
+        if not isinstance(name, str):
+            return IMAGENET_MEAN, IMAGENET_STD
+        return encoder_normalization(name, given.get("weights"))
 
     def check_normalization(self) -> None:
         """Raise an :class:`InputError` if ``data.mean`` and ``data.std`` do not fit the bands.

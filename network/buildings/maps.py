@@ -21,7 +21,7 @@ from network.buildings.tasks import (
     ClassifierTask,
     RefinerTask,
     checkpoint_of,
-    imagenet_normalize,
+    normalize_for,
 )
 from network.buildings.work import Work, read_map, write_map
 from network.datasets.files import read_mask
@@ -68,7 +68,11 @@ def tile_loader(work: Work, tiles: Sequence[Sample], title: str) -> Iterable[dic
 
 
 def _write_maps(
-    work: Work, folder: Path, title: str, maps_of: Callable[[Tensor, list[str]], Tensor]
+    work: Work,
+    folder: Path,
+    title: str,
+    normalize: nn.Module,
+    maps_of: Callable[[Tensor, list[str]], Tensor],
 ) -> None:
     """Write the maps of the positive tiles that have none yet.
 
@@ -76,10 +80,11 @@ def _write_maps(
         work: the work folder.
         folder: folder of the maps.
         title: text of the progress bar.
+        normalize: normalizes images of 0 to 255 as the network expects.
         maps_of: computes one map for each of the normalized images (b, 3, H, W) with their names.
     """
     todo = [tile for tile in work.positives if not (folder / f"{tile.name}.npy").is_file()]
-    normalize = imagenet_normalize().to(work.device)
+    normalize = normalize.to(work.device)
     for batch in tile_loader(work, todo, title) if todo else ():
         maps = maps_of(normalize(batch["image"].to(work.device)), batch["name"]).cpu().numpy()
         for name, own in zip(batch["name"], maps, strict=True):
@@ -94,11 +99,12 @@ def map_files(kind: str, work: Work) -> Iterable[Path]:
 def make_cam(work: Work) -> dict:
     """Write the class-activation maps."""
     model, scales = load_classifier(work), work.chain.scales
+    normalize = normalize_for(work.chain.classifier)
 
     def maps_of(image: Tensor, names: list[str]) -> Tensor:
         return class_activation(model, image, scales)
 
-    _write_maps(work, work.maps("cam"), "Class-activation maps", maps_of)
+    _write_maps(work, work.maps("cam"), "Class-activation maps", normalize, maps_of)
     return {"maps": len(work.positives)}
 
 
@@ -111,7 +117,7 @@ def cluster(work: Work) -> dict:
     share = -(-s.max_vectors // len(drawn))
     often = {positives[i].name: int(n) for i, n in zip(drawn, times, strict=True)}
     found: dict[bool, list[tuple[Tensor, Tensor]]] = {True: [], False: []}
-    normalize = imagenet_normalize().to(work.device)
+    normalize = normalize_for(work.chain.classifier).to(work.device)
     for batch in tile_loader(work, [positives[i] for i in drawn], "Features"):
         features = model.features(normalize(batch["image"].to(work.device)))
         features = features.clamp(-LARGEST_HALF, LARGEST_HALF).half().cpu()
@@ -185,7 +191,8 @@ def make_bac(work: Work) -> dict:
     def maps_of(image: Tensor, names: list[str]) -> Tensor:
         return expanded_activation(model, image, direction, scales)
 
-    _write_maps(work, work.maps("bac"), "Expanded maps", maps_of)
+    normalize = normalize_for(work.chain.classifier)
+    _write_maps(work, work.maps("bac"), "Expanded maps", normalize, maps_of)
     return {"maps": len(work.positives)}
 
 
@@ -201,5 +208,5 @@ def make_refined(work: Work) -> dict:
         probabilities = refined_probabilities(model, image, work.chain.scales)
         return boosted(probabilities, torch.from_numpy(seeds).to(work.device))
 
-    _write_maps(work, work.maps("ar"), "Refined maps", maps_of)
+    _write_maps(work, work.maps("ar"), "Refined maps", normalize_for(s), maps_of)
     return {"maps": len(work.positives)}

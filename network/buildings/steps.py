@@ -35,8 +35,9 @@ from network.buildings.tasks import (
     TrainingTiles,
     checkpoint_of,
     fit,
-    imagenet_normalize,
     long_side_between,
+    normalization_record,
+    normalize_for,
     scale_between,
 )
 from network.buildings.tiles import cut_test_tiles, cut_train_tiles, source_digest, tile_names
@@ -89,7 +90,7 @@ def _train_classifier(work: Work) -> dict:
     is_new = not (folder / "last.ckpt").is_file()
     task = ClassifierTask(s, chain.seed, pretrained=is_new)
     tiles = TrainingTiles(
-        work.tiles, work.labels, None, long_side_between(*s.long_sides), s.crop, chain.seed
+        work.tiles, work.labels, None, long_side_between(*s.long_sides), s, chain.seed
     )
     fit(
         task,
@@ -102,7 +103,7 @@ def _train_classifier(work: Work) -> dict:
         device=work.device,
     )
     model = load_classifier(work)
-    normalize = imagenet_normalize().to(work.device)
+    normalize = normalize_for(s).to(work.device)
     right: dict[int, list[bool]] = {0: [], 1: []}
     for batch in tile_loader(work, work.tiles, "Scoring the classifier"):
         logits = model(normalize(batch["image"].to(work.device))).cpu()
@@ -142,7 +143,7 @@ def _train_refiner(work: Work) -> dict:
     is_new = not (folder / "last.ckpt").is_file()
     task = RefinerTask(s, chain.seed, pretrained=is_new)
     tiles = TrainingTiles(
-        work.tiles, work.labels, work.seeds, scale_between(*s.scales), s.crop, chain.seed
+        work.tiles, work.labels, work.seeds, scale_between(*s.scales), s, chain.seed
     )
     oracle = None
     if s.oracle:
@@ -274,6 +275,7 @@ TRAIN_CLASSIFIER = Step(
     needs=(MAKE_LABELS,),
     outputs=lambda work: [work.training("classifier")],
     parts=lambda work: [checkpoint_of(work.training("classifier"))],
+    inputs=lambda work: normalization_record(work.chain.classifier),
 )
 MAKE_CAM = Step(
     "make_cam",
@@ -313,6 +315,7 @@ TRAIN_REFINER = Step(
     needs=(MAKE_SEEDS,),
     outputs=lambda work: [work.training("refiner")],
     parts=lambda work: [checkpoint_of(work.training("refiner"), work.chain.refiner.oracle)],
+    inputs=lambda work: normalization_record(work.chain.refiner),
 )
 MAKE_REFINED = Step(
     "make_refined",

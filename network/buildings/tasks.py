@@ -30,22 +30,33 @@ from network.errors import InputError
 from network.evaluation.metrics import ConfusionMatrix
 from network.evaluation.scores import compute_scores
 from network.models.checkpoint import read_checkpoint
+from network.models.pretrained import encoder_normalization
 from network.settings import IMAGENET_MEAN, IMAGENET_STD
 from network.training.console import console_callbacks, console_options, quiet_lightning
 from network.training.run_files import CheckpointFiles, RunCheckpoint, RunLog
 from network.training.task import seed_batch
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-MEAN_COLOR = tuple(round(255 * value) for value in IMAGENET_MEAN)
-"""Color that fills up crops; normalization makes it 0."""
-
 Resize = Callable[[tuple[int, int], np.random.Generator], tuple[int, int]]
 
 
-def imagenet_normalize() -> Normalize:
-    """Make the layer that normalizes images of 0 to 255 as ImageNet's networks expect."""
-    mean, std = ([255 * value for value in values] for values in (IMAGENET_MEAN, IMAGENET_STD))
+def normalize_for(settings: Classifier | Refiner) -> Normalize:
+    """Make the layer that normalizes images of 0 to 255 as the network's encoder expects."""
+    found = encoder_normalization(settings.encoder, settings.weights)
+    mean, std = ([255 * value for value in values] for values in found)
     return Normalize(mean, std)
+
+
+def normalization_record(settings: Classifier | Refiner) -> dict:
+    """Tell the normalization for the record of a step; nothing if it is ImageNet's.
+
+    All networks of earlier versions had ImageNet's, whatever their encoders expected. So those with
+    other encoders are trained anew, and finished work with ImageNet's stays valid.
+    """
+    found = encoder_normalization(settings.encoder, settings.weights)
+    if found == (IMAGENET_MEAN, IMAGENET_STD):
+        return {}
+    return {"normalization": [list(values) for values in found]}
 
 
 class TrainingTiles(Dataset):
@@ -58,7 +69,8 @@ class TrainingTiles(Dataset):
         labels: labels of the tiles by name.
         seeds: folder of their seeds; with None, the items have no seed.
         resize: function that draws the new size of a tile.
-        crop: side of the crops, in pixels.
+        settings: settings of the network, which give the side of the crops. Their empty parts are
+            filled with the mean color of its normalization.
         seed: seed of the augmentation.
     """
 
@@ -68,11 +80,13 @@ class TrainingTiles(Dataset):
         labels: Mapping[str, int],
         seeds: Path | None,
         resize: Resize,
-        crop: int,
+        settings: Classifier | Refiner,
         seed: int,
     ):
         self.tiles, self.labels, self.seeds = tiles, labels, seeds
-        self.resize, self.crop, self.seed = resize, crop, seed
+        self.resize, self.crop, self.seed = resize, settings.crop, seed
+        mean, _ = encoder_normalization(settings.encoder, settings.weights)
+        self.color = tuple(round(255 * value) for value in mean)
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -86,7 +100,7 @@ class TrainingTiles(Dataset):
         image = resize_image(read_rgb(tile.image), *size)[:, flip]
         source, target = self._windows(size, rng)
         canvas = np.empty((self.crop, self.crop, 3), np.uint8)
-        canvas[:] = MEAN_COLOR
+        canvas[:] = self.color
         canvas[target] = image[source]
         found = {"image": to_tensor(canvas), "label": float(self.labels[tile.name])}
         if self.seeds:
@@ -125,11 +139,11 @@ def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
 class _Task(pl.LightningModule):
     """Base of both trainings, with seeds and with the means of each epoch's values."""
 
-    def __init__(self, seed: int):
+    def __init__(self, settings: Classifier | Refiner, seed: int):
         super().__init__()
         pl.seed_everything(seed, verbose=False)  # before the model is built
         self.seed = seed
-        self.normalize = imagenet_normalize()
+        self.normalize = normalize_for(settings)
         self.means: dict[str, MeanMetric] = {}
 
     def on_train_batch_start(self, batch: dict, batch_index: int) -> None:
@@ -159,7 +173,7 @@ class ClassifierTask(_Task):
     """
 
     def __init__(self, settings: Classifier, seed: int, pretrained: bool = True):
-        super().__init__(seed)
+        super().__init__(settings, seed)
         self.settings = settings
         weights = settings.weights if pretrained else None
         self.model = BuildingClassifier(settings.encoder, weights)
@@ -196,7 +210,7 @@ class RefinerTask(_Task):
     """
 
     def __init__(self, settings: Refiner, seed: int, pretrained: bool = True):
-        super().__init__(seed)
+        super().__init__(settings, seed)
         self.settings = settings
         weights = settings.weights if pretrained else None
         self.model = ActivationRefiner(settings.encoder, weights, settings.rates, settings.dropout)

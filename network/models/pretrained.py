@@ -22,6 +22,7 @@ from network.models.weights_packages import (
     is_packaged,
     packaged_weights,
 )
+from network.settings import IMAGENET_MEAN, IMAGENET_STD
 
 PRETRAINED_DIR = Path("model_weights/pretrained")
 _ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
@@ -48,6 +49,19 @@ def pretrained_normalization(name: str) -> Normalization | None:
     except RuntimeError:  # timm has no such model, or no such weights of it
         return None
     return (tuple(known.mean), tuple(known.std)) if known else None
+
+
+def encoder_normalization(name: str, weights: str | None) -> Normalization:
+    """Find the normalization of red, green and blue that an encoder expects.
+
+    It is ImageNet's if there are no pretrained weights, or if timm does not know the model.
+
+    Args:
+        name: name of the encoder.
+        weights: its pretrained weights; None from scratch.
+    """
+    found = pretrained_normalization(name) if weights is not None else None
+    return found or (IMAGENET_MEAN, IMAGENET_STD)
 
 
 def build(name: str, weights: str | None, options: Mapping[str, Any]) -> nn.Module:

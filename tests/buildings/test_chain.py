@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
+from network.buildings.activation import class_activation
+from network.buildings.maps import load_classifier
 from network.buildings.record import run_step
 from network.buildings.settings import load_chain
 from network.buildings.steps import (
@@ -318,6 +321,31 @@ def test_done_steps_are_not_repeated(copied, capsys):
     assert {path: path.stat().st_mtime_ns for path in others} == kept
     # Made alone now: convolutions of another batch size round otherwise.
     np.testing.assert_allclose(np.load(lost), before, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_pretrained_networks_see_images_as_their_weights_expect(copied, capsys):
+    """Weights that expect 0.5 and 0.5 get them, in the training and for the maps.
+
+    A classifier of an earlier version, whose record has no normalization, is trained anew.
+    """
+    torch.save(timm.create_model("test_resnet").state_dict(), "resnet.pth")
+    work = work_of(copied, "classifier.weights=resnet.pth", "classifier.epochs=1")
+    run_steps(work, "make_cam")
+    path = copied / "work/steps/train_classifier.json"
+    found = json.loads(path.read_text())
+    assert found["settings"]["normalization"] == [[0.5] * 3, [0.5] * 3]
+    tile = work.positives[0]
+    image = torch.from_numpy(read_rgb(tile.image)).movedim(-1, 0)[None] / 127.5 - 1
+    with torch.inference_mode():
+        cam = class_activation(load_classifier(work), image, work.chain.scales)[0]
+    np.testing.assert_allclose(np.load(copied / f"work/cam/{tile.name}.npy"), cam, atol=2e-3)
+    capsys.readouterr()
+    del found["settings"]["normalization"]
+    path.write_text(json.dumps(found))
+    run_step(TRAIN_CLASSIFIER, work)
+    expected = "train_classifier: starts again, since it has other normalization"
+    assert expected in capsys.readouterr().out
 
 
 @pytest.mark.slow

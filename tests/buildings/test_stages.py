@@ -4,10 +4,19 @@ import numpy as np
 import pytest
 import torch
 
+from network.buildings.settings import Classifier, Refiner
 from network.buildings.stages import best_threshold, building_iou, matrix_at, threshold_counts
-from network.buildings.tasks import TrainingTiles, long_side_between, nearest_cells, scale_between
+from network.buildings.tasks import (
+    TrainingTiles,
+    long_side_between,
+    nearest_cells,
+    normalization_record,
+    normalize_for,
+    scale_between,
+)
 from network.datasets.files import write_image
 from network.datasets.segmentation import Sample
+from network.settings import IMAGENET_MEAN, IMAGENET_STD
 
 
 def test_all_thresholds_at_once():
@@ -54,7 +63,8 @@ def test_training_tiles(tmp_path):
     write_image(tmp_path / "seed/a.png", (image[..., 0] > 0).astype(np.uint8))
     tile = Sample(name="a", image=tmp_path / "a.png", size=(40, 60))
     resize = scale_between(0.8, 1.2)
-    tiles = TrainingTiles([tile], {"a": 1}, tmp_path / "seed", resize, crop=64, seed=1)
+    settings = Refiner(crop=64)
+    tiles = TrainingTiles([tile], {"a": 1}, tmp_path / "seed", resize, settings, seed=1)
     sides = set()
     for epoch in range(30):
         item = tiles[epoch, 0]
@@ -66,9 +76,28 @@ def test_training_tiles(tmp_path):
         building, whole = ((seed == 1).nonzero()[:, 1], (seed != 255).nonzero()[:, 1])
         sides.add(bool(building.float().mean() > whole.float().mean()))
     assert sides == {True, False}  # flipped by chance
-    again = TrainingTiles([tile], {"a": 1}, tmp_path / "seed", resize, crop=64, seed=1)
+    again = TrainingTiles([tile], {"a": 1}, tmp_path / "seed", resize, settings, seed=1)
     assert tiles[3, 0]["image"].equal(again[3, 0]["image"])
     assert tiles[3, 0]["seed"].equal(again[3, 0]["seed"])
+
+
+@pytest.mark.parametrize("kind", [Classifier, Refiner])
+def test_networks_get_the_normalization_that_their_weights_expect(kind, tmp_path):
+    """EfficientNet-Lite expects 0.5 and 0.5, RepVGG and networks from scratch ImageNet's values."""
+    lite = kind(encoder="tf_efficientnet_lite0", crop=32)
+    gray = torch.full((1, 3, 2, 2), 255.0)
+    torch.testing.assert_close(normalize_for(lite)(gray), torch.ones(1, 3, 2, 2))
+    for other in (kind(), kind(encoder="tf_efficientnet_lite0", weights=None)):
+        expected = (1 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+        torch.testing.assert_close(normalize_for(other)(gray)[0, :, 0, 0], expected)
+        assert normalization_record(other) == {}
+    assert normalization_record(lite) == {"normalization": [[0.5] * 3, [0.5] * 3]}
+    write_image(tmp_path / "a.png", np.zeros((16, 16, 3), np.uint8))
+    tile = Sample(name="a", image=tmp_path / "a.png", size=(16, 16))
+    tiles = TrainingTiles([tile], {"a": 1}, None, scale_between(1, 1), lite, seed=1)
+    filled = tiles[0, 0]["image"].amax(dim=0) > 0
+    assert filled.sum() == 32 * 32 - 16 * 16
+    assert set(tiles[0, 0]["image"][:, filled].unique().tolist()) == {128}
 
 
 def test_cells_have_the_label_at_their_center():
