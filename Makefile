@@ -82,7 +82,7 @@ demo-data: env
 demo: demo-data
 	$(RUN) train.py -c $(DEMO_CONFIG)
 	rm -rf $(DEMO_RESULTS)
-	$(RUN) test_vaihingen.py -c $(DEMO_CONFIG) -o $(DEMO_RESULTS) -t d4 --rgb --batch-size 3 --report
+	$(RUN) test_vaihingen.py -c $(DEMO_CONFIG) -o $(DEMO_RESULTS) -t dihedral --rgb --report
 	$(RUN) tools/make_panel.py -c $(DEMO_CONFIG) -i $(DEMO_RESULTS) -o $(DEMO_RESULTS)/figures/panel.png
 
 demo-real: env
@@ -92,6 +92,7 @@ demo-real: env
 	fi
 	$(BIN)/pip install -q -e '.[weights]'
 	$(RUN) train.py -c $(REAL_CONFIG) "data.root=$(DATA)" optim.epochs=$(EPOCHS)
+	rm -rf $(REAL_RESULTS)
 	$(RUN) test_custom.py -c $(REAL_CONFIG) -o $(REAL_RESULTS) -t dihedral --rgb --report "data.root=$(DATA)"
 	$(RUN) tools/make_panel.py -c $(REAL_CONFIG) -i $(REAL_RESULTS) \
 		-o $(REAL_RESULTS)/figures/panel.png "data.root=$(DATA)"

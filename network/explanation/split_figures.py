@@ -20,6 +20,7 @@ MARKERS = "osD^vP*Xhp<>"
 """Shapes of the points of the classes, in turn, since some palettes have similar colors."""
 
 _DPI = 130
+_BEHIND = "#eef0f3"
 
 
 def write_embeddings(
@@ -67,14 +68,16 @@ def write_embeddings(
         loc="outside lower center",
         ncols=min(len(handles), int(figure.get_figwidth() / 1.7)),
         fontsize=9,
-        frameon=False,
+        # As behind the points, so that a white class is not taken for a hollow one.
+        facecolor=_BEHIND,
+        edgecolor="none",
     )
     figure.suptitle(title, fontsize=10)
     save_figure(figure, output, _DPI)
 
 
 def _draw_points(axes: Axes, points: np.ndarray, present: np.ndarray, info: DatasetInfo) -> None:
-    axes.set_facecolor("#eef0f3")
+    axes.set_facecolor(_BEHIND)
     axes.set(xticks=[], yticks=[])
     axes.margins(0.06)
     for label in range(info.num_classes):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import network.models.repvgg  # noqa: F401  registers a network among timm's
-from network.errors import InputError
+from network.errors import InputError, warn
 from network.models.checkpoint import read_tensors
 from network.models.reference import from_torchvision_convnext, is_torchvision_convnext
 from network.models.weights_packages import (
@@ -221,6 +221,7 @@ def _from_hub(name: str, options: Mapping[str, Any]) -> nn.Module:
     try:
         if not _is_cached(name):
             _require_network()
+            _tell_license(name)
         return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError) as error:  # these include the hub's errors
         url = f"{huggingface_hub.constants.ENDPOINT}/{repository}/resolve/main/{_FILE}"
@@ -235,6 +236,15 @@ def _from_hub(name: str, options: Mapping[str, Any]) -> nn.Module:
             "its ImageNet weights cannot be downloaded",
             f"{ways}, or train from scratch with {SCRATCH}",
         ) from error
+
+
+def _tell_license(name: str) -> None:
+    """Tell about weights that are not free for every use, before they are downloaded."""
+    if "dinov3" in name:
+        warn(
+            f"the weights of '{name}' have the DINOv3 License of Meta; it also applies to networks "
+            "that are trained from them, and it excludes military use"
+        )
 
 
 def _require_network() -> None:

@@ -29,7 +29,8 @@ SUMS = {
     "tf_efficientnet_lite2": "13331b2a12da8bd4c7309ebbeac15e1de9f5f6b2b1942c3a75875c4cc5d1a705",
 }
 
-# Labels of ImageNet, from 0. It has no dahlia: the networks see a daisy or the pattern of one.
+# Labels of ImageNet, from 0. It has no dahlia: the networks see a daisy, or Lite2 a honeycomb,
+# whose pattern the petals have. The values depend on the crop, here the square in the middle.
 PALACE, DAISY, HONEYCOMB = 698, 985, 599
 
 
@@ -208,6 +209,21 @@ def test_all_routes_are_named(monkeypatch, name, words):
         Encoder(name)
     assert "model.weights=None" in str(error.value)
     assert f"save it as {pretrained.PRETRAINED_DIR / name}.safetensors" in str(error.value)
+
+
+def test_the_license_is_told_before_a_download(monkeypatch, capsys):
+    """Weights of DINOv3 exclude a use, and so do networks that are trained from them."""
+    monkeypatch.setattr(pretrained, "_require_network", lambda: None)
+    monkeypatch.setattr(pretrained, "packaged_weights", lambda name: None)
+
+    def fail(*args, **kwargs):
+        raise OSError("no hub here")
+
+    monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", fail)
+    for name, told in (("vit_small_patch16_dinov3.lvd1689m", 1), ("resnet18.a1_in1k", 0)):
+        with pytest.raises(InputError, match="cannot be downloaded"):
+            Encoder(name)
+        assert capsys.readouterr().err.count("DINOv3 License") == told
 
 
 @pytest.mark.parametrize("encoder", ["tf_efficientnet_lite1", "tf_efficientnet_lite2", "resnet18"])
