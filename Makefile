@@ -1,7 +1,7 @@
 # make env    create .venv with the project and its pinned requirements
 # make demo   make scenes, cut, train, test: fig_results/demo
 # make demo-data   make scenes and cut them, without a training
-# make demo-real DATA=PATH   train and test on UUAD, or on Dubai with SET=dubai: fig_results/uuad
+# make demo-real DATA=PATH   train and test on UUAD, or on Dubai with SET=dubai: fig_results/demo_uuad
 # make test   lint, types, and all tests but test-browser's; WORKERS=8 on a larger machine
 # make lint   style and types alone
 # make test-quick   style, and the tests that neither train nor run commands, for every save
@@ -27,7 +27,7 @@ EPOCHS_uuad := 5
 EPOCHS_dubai := 10
 EPOCHS ?= $(EPOCHS_$(SET))
 REAL_CONFIG := config/$(SET)/bicor.py
-REAL_RESULTS := fig_results/$(SET)
+REAL_RESULTS := fig_results/demo_$(SET)
 
 .PHONY: env demo demo-data demo-real lint test test-quick test-browser test-faults docs
 
@@ -90,7 +90,6 @@ demo-real: env
 		echo "error: DATA=$(DATA): no such folder; give that of the data set, as docs/data.md says" >&2; \
 		exit 2; \
 	fi
-	$(BIN)/pip install -q -e '.[weights]'
 	$(RUN) train.py -c $(REAL_CONFIG) "data.root=$(DATA)" optim.epochs=$(EPOCHS)
 	rm -rf $(REAL_RESULTS)
 	$(RUN) test_custom.py -c $(REAL_CONFIG) -o $(REAL_RESULTS) -t dihedral --rgb --report "data.root=$(DATA)"

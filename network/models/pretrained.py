@@ -28,6 +28,9 @@ PRETRAINED_DIR = Path("model_weights/pretrained")
 _ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 SCRATCH = "model.weights=None; in a chain classifier.weights=None, refiner.weights=None"
 
+_FREE_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "unknown", None)
+"""Licenses, as timm names them, that allow every use, or that timm does not know."""
+
 _HEAD = ("conv_head.", "bn2.", "classifier.")
 """The parts of an EfficientNet behind its features."""
 
@@ -220,8 +223,8 @@ def _from_hub(name: str, options: Mapping[str, Any]) -> nn.Module:
         )
     try:
         if not _is_cached(name):
-            _require_network()
             _tell_license(name)
+            _require_network()
         return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError) as error:  # these include the hub's errors
         url = f"{huggingface_hub.constants.ENDPOINT}/{repository}/resolve/main/{_FILE}"
@@ -239,11 +242,20 @@ def _from_hub(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _tell_license(name: str) -> None:
-    """Tell about weights that are not free for every use, before they are downloaded."""
-    if "dinov3" in name:
+    """Tell about weights that may not be free for every use, before they are downloaded."""
+    known = timm.get_pretrained_cfg(name)
+    of_weights = known.license if known else None
+    if of_weights in _FREE_LICENSES:
+        return
+    if of_weights == "dinov3-license":
         warn(
             f"the weights of '{name}' have the DINOv3 License of Meta; it also applies to networks "
             "that are trained from them, and it excludes military use"
+        )
+    else:
+        warn(
+            f"the weights of '{name}' have the license {of_weights}, which may exclude uses, such "
+            "as commercial ones; read it before you train with them"
         )
 
 

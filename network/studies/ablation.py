@@ -54,13 +54,13 @@ NETWORKS: dict[str, tuple[type[nn.Module], Callable[..., nn.Module]]] = {
 ABLATION_FILE = "ablation.json"
 
 _KEPT = (
-    *("model.out_indices", "model.freeze", "model.lora"),
+    *("model.out_indices", "model.freeze", "model.lora", "model.drop_path"),
     *("loss.weights", "loss.max_ratio", "loss.hard_share"),
 )
 """Settings of the base config's model and loss that every variant must be able to keep."""
 
 _SHARED = (
-    *("model.encoder", "model.weights", "model.drop_path", "model.dim", "model.bands"),
+    *("model.encoder", "model.weights", "model.dim", "model.bands"),
     *("model.checkpoint_encoder", "model.checkpoint_decoder", "loss.smoothing"),
     *_KEPT,
 )
@@ -138,7 +138,7 @@ def variant_experiment(base: Experiment, table: str, variant: Variant, seed: int
             raise InputError(
                 f"{key}={of_base[key]}",
                 f"the row '{variant.name}' has no such setting",
-                "leave it out, or choose other rows by --variants",
+                f"give {key}={default_settings(base).get(key)}, or choose other rows by --variants",
             )
     info = base.dataset
     if variant.network == "d2ls":

@@ -212,7 +212,7 @@ def test_all_routes_are_named(monkeypatch, name, words):
 
 
 def test_the_license_is_told_before_a_download(monkeypatch, capsys):
-    """Weights of DINOv3 exclude a use, and so do networks that are trained from them."""
+    """Weights of DINOv3 and ConvNeXt V2 exclude uses, those of ResNet do not."""
     monkeypatch.setattr(pretrained, "_require_network", lambda: None)
     monkeypatch.setattr(pretrained, "packaged_weights", lambda name: None)
 
@@ -220,10 +220,16 @@ def test_the_license_is_told_before_a_download(monkeypatch, capsys):
         raise OSError("no hub here")
 
     monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", fail)
-    for name, told in (("vit_small_patch16_dinov3.lvd1689m", 1), ("resnet18.a1_in1k", 0)):
+    for name, told in (
+        ("vit_small_patch16_dinov3.lvd1689m", ["DINOv3 License", "trained from them", "military"]),
+        ("convnextv2_atto.fcmae_ft_in1k", ["the license cc-by-nc-4.0", "commercial"]),
+        ("resnet18.a1_in1k", []),
+    ):
         with pytest.raises(InputError, match="cannot be downloaded"):
             Encoder(name)
-        assert capsys.readouterr().err.count("DINOv3 License") == told
+        found = capsys.readouterr().err
+        assert found.count("warning") == bool(told)
+        assert all(words in found for words in told)
 
 
 @pytest.mark.parametrize("encoder", ["tf_efficientnet_lite1", "tf_efficientnet_lite2", "resnet18"])

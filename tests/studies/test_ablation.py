@@ -44,7 +44,10 @@ def test_every_variant_builds(table, variant):
     """With the base's encoder and data, under a name and a seed of its own."""
     config = POINTS_CONFIG if TABLES[table].has_points else CONFIG
     encoder = "test_vit" if "model.lora=8" in variant.overrides else "test_convnext"
-    base = load_experiment(config, [f"model.encoder={encoder}", "model.weights=None"])
+    words = [f"model.encoder={encoder}", "model.weights=None"]
+    if table == "methods":
+        words.append("model.drop_path=0")
+    base = load_experiment(config, words)
     experiment = variant_experiment(base, table, variant, 7)
     chosen = settings(experiment)
     assert (experiment.seed, chosen["model.encoder"]) == (7, encoder)
@@ -103,6 +106,7 @@ def small(tmp_path, monkeypatch):
 def test_methods_share_encoder_data_and_optimizer():
     """Each decoder has its own width and loss; BiCoR-Seg's settings are not the baselines'."""
     words = ["model.encoder=tf_efficientnet_lite0", "model.weights=None", "model.dim=96"]
+    words.append("model.drop_path=0")
     base = load_experiment(CONFIG, words)
     chosen = {
         v.name: settings(variant_experiment(base, "methods", v, 1))
@@ -192,7 +196,7 @@ def test_a_folder_of_another_ablation(small, tmp_path):
 
 def test_what_is_shared_and_what_is_not():
     words = ["model.encoder=test_convnext", "model.weights=None", "loss.smoothing=0.2"]
-    words += ["model.checkpoint_encoder=True", "data.crop=64"]
+    words += ["model.checkpoint_encoder=True", "data.crop=64", "model.drop_path=0"]
     check_overrides(words, TABLES["components"])
     base = load_experiment(CONFIG, words)
     for table, variant in ALL:
@@ -366,7 +370,7 @@ def test_what_no_row_may_change_silently():
     """How the base adapts its encoder and weights the classes is kept, or it is refused."""
     words = ["model.encoder=test_vit", "model.weights=None", "model.lora=2", "model.dim=32"]
     words += ["model.out_indices=(0,1,2,3)", "loss.weights=sqrt_inverse", "loss.hard_share=0.5"]
-    base = load_experiment(CONFIG, words)
+    base = load_experiment(CONFIG, [*words, "model.drop_path=0"])
     rows = {variant.name: variant for variant in TABLES["methods"].variants}
     for name in ("BiCoR-Seg", "D2LS", "UNetFormer"):
         found = settings(variant_experiment(base, "methods", rows[name], 1))
@@ -374,6 +378,11 @@ def test_what_no_row_may_change_silently():
         assert (found["loss.weights"], found["loss.hard_share"]) == ("sqrt_inverse", 0.5)
     with pytest.raises(InputError, match=r"model\..*: the row 'U-Net' has no such setting"):
         variant_experiment(base, "methods", rows["U-Net"], 1)
+    # The config has stochastic depth, which the baselines of the library cannot have.
+    published = load_experiment(CONFIG, words[:2])
+    match = r"model\.drop_path=0\.5: the row 'U-Net' .*; give model\.drop_path=0\.0, or choose"
+    with pytest.raises(InputError, match=match):
+        variant_experiment(published, "methods", rows["U-Net"], 1)
     adapted = {variant.name: variant for variant in TABLES["adaptation"].variants}
     found = settings(variant_experiment(base, "adaptation", adapted["whole"], 1))
     assert (found["model.lora"], found["model.freeze"]) == (0, False)
