@@ -8,7 +8,7 @@ Source   the chain of BAC-AR-Net (IEEE TGRS 2024, 10.1109/TGRS.2024.3438248). Ef
          few of them are a quarter built-up as a whole. The thresholds of the seeds are the released
          ones
 Expects  pseudo masks with an IoU of 45 on positive tiles, as if all of them were built-up; the
-         final network 37 on the test (mean of 2 seeds), and 60 with full masks: see docs/results.md
+         final network 38 on the test (mean of 3 seeds), and 60 with full masks: see docs/results.md
 """
 
 from network.buildings.settings import Chain, Classifier, Clusters, Final, Refiner, Tiles
