@@ -23,6 +23,6 @@ def test_site(tmp_path):
     assert [page.name for page in pages if FETCHED.search(page.read_text(encoding="utf-8"))] == []
     commands = (tmp_path / "commands.html").read_text(encoding="utf-8")
     assert commands.count("usage: python ") > 20
-    # What builds the pages is none of them, nor is what Python keeps of it.
+    # The site has neither the modules that build its pages, nor their compiled files.
     assert not [path for path in tmp_path.rglob("*") if ".py" in path.suffix or "__" in path.name]
     assert "BiCoRSeg" in (tmp_path / "api.html").read_text(encoding="utf-8")
